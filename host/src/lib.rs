@@ -1,1 +1,57 @@
-//! x
+//! Tubepost: a mail pipeline.
+//!
+//! Mail flows one way: ingress → chain → spool → chain → delivery → events. The modules stand in that order, and each uses only
+//! what stands above it:
+//!
+//! | module | is |
+//! |---|---|
+//! | [`clock`], [`telemetry`] | the only readers of time and random numbers; logs and metrics |
+//! | [`mail`] | the vocabulary: addresses, envelopes, ids, content, refusals |
+//! | [`smtp`] | the protocol without sockets: server and client as state machines |
+//! | [`config`] | TOML in, checked values out |
+//! | [`store`] | the durable seam: queue, log, key-value |
+//! | [`event`] | what happened, and the readers of the log |
+//! | [`link`] | signed links on the public address |
+//! | [`submission`] | what comes in, from whom, and what he may |
+//! | [`plugin`] | WebAssembly components in a sandbox |
+//! | [`chain`] | a login's plugins in order; rendering for one recipient |
+//! | [`spool`] | accepted messages; the receipt that 250 is made of |
+//! | [`intake`] | the funnel: submission → chain → first rendering → spool |
+//! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
+//! | [`app`], [`cli`] | wiring, start, drain; one file for each command |
+
+pub mod clock;
+pub mod telemetry;
+
+pub mod mail;
+
+pub mod smtp;
+
+pub mod config;
+
+pub mod store;
+
+pub mod event;
+
+pub mod link;
+
+pub mod submission;
+
+pub mod plugin;
+
+pub mod chain;
+
+pub mod spool;
+
+pub mod intake;
+
+pub mod delivery;
+
+pub mod listener;
+
+pub mod http;
+
+pub mod app;
+
+pub mod cli;

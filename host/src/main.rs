@@ -1,2 +1,3 @@
-//! x
+//! The binary: arguments in, exit code out.
+
 fn main() {}

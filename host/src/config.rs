@@ -1,0 +1,399 @@
+//! The configuration: TOML in, checked values out.
+//!
+//! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
+//! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
+
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mail::domain::Domain;
+use unit::{ByteSize, Secret};
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[store]`.
+    pub store: Store,
+    /// `[[listen]]`.
+    pub listeners: Vec<Listener>,
+    /// `[tls]`.
+    pub tls: Option<Tls>,
+    /// `[plugins.NAME]`, first-party plugins included.
+    pub plugins: BTreeMap<Arc<str>, Plugin>,
+    /// `[plugin_runtime]`.
+    pub plugin_runtime: PluginRuntime,
+    /// `[chains]`.
+    pub chains: BTreeMap<Arc<str>, Chain>,
+    /// `[[logins]]`.
+    pub logins: Vec<Login>,
+    /// `[routes.NAME]`.
+    pub routes: BTreeMap<Arc<str>, Route>,
+    /// `[[dkim]]`.
+    pub dkim: Vec<Dkim>,
+    /// `[delivery]`.
+    pub delivery: Delivery,
+    /// `[smtp]`.
+    pub smtp: Smtp,
+    /// `[http]`.
+    pub http: Http,
+    /// `[dashboard]`.
+    pub dashboard: Dashboard,
+}
+
+/// `[server]`: who we are.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `hostname`: EHLO name, domain of Message-IDs that we make.
+    pub hostname: Domain,
+    /// `data`: folder for spool, index, compiled plugins and keys.
+    pub data: PathBuf,
+    /// `public_url`: base of tracking and unsubscribe links, without a slash at the end.
+    pub public_url: url::Url,
+    /// `drain_time`: how long sessions and attempts may go on after SIGTERM. Default 30 s.
+    pub drain_time: Duration,
+    /// `trusted_proxies`: whose `X-Forwarded-Proto` and `X-Forwarded-For` count. Default none.
+    pub trusted_proxies: Vec<IpNetwork>,
+}
+
+/// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpNetwork {
+    /// Some address in it.
+    pub address: IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// `segment_size`: octets of a file of the spool. Default 64 MiB.
+    pub segment_size: ByteSize,
+    /// `retention`: how long messages that are done with, and events, can be looked at. Default 7 days.
+    pub retention: Duration,
+    /// `archive_size`: octets on disk above which the oldest messages that are done with go before their time. Default 10 GiB.
+    pub archive_size: ByteSize,
+    /// `cache`: octets of fresh messages kept in memory, so that delivery need not read them back. Default 64 MiB.
+    pub cache: ByteSize,
+    /// `commit_queue`: submissions that may wait for one sync; more wait outside. Default 4096.
+    pub commit_queue: u32,
+    /// `reserve`: octets of the disk that are left free: below, mail is answered 452. Default 64 MiB.
+    pub reserve: ByteSize,
+}
+
+/// `[[listen]]`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `kind`.
+    pub kind: ListenerKind,
+    /// `address`: port 0 takes a free one.
+    pub address: SocketAddr,
+    /// `tls`.
+    pub tls: ListenerTls,
+}
+
+/// What is spoken on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// `smtp`: message submission (RFC 6409).
+    Smtp,
+    /// `http`: REST, public links, dashboard, metrics.
+    Http,
+}
+
+/// How a socket is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// `starttls`: offered; AUTH and mail only after it, except from loopback.
+    StartTls,
+    /// `implicit`: TLS from the first octet.
+    Implicit,
+    /// `none`: for loopback and trusted proxies.
+    None,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `certificate`: PEM file, leaf first.
+    pub certificate: PathBuf,
+    /// `key`: PEM file.
+    pub key: PathBuf,
+}
+
+/// `[plugins.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// `source`.
+    pub source: PluginSource,
+    /// `limits`.
+    pub limits: PluginLimits,
+    /// `on_error`.
+    pub on_error: OnError,
+}
+
+/// Where the component is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// In this binary, under this name.
+    BuiltIn(Arc<str>),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// What one call of a plugin may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// `time`: default 250 ms.
+    pub time: Duration,
+    /// `memory`: default 64 MiB.
+    pub memory: ByteSize,
+    /// `output`: octets that the message may have after the call. Default: twice the server's `smtp.message_size`.
+    pub output: ByteSize,
+}
+
+/// What happens to a message when a plugin fails on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// `defer`: the client hears 4xx; at delivery the copy is tried again.
+    #[default]
+    Defer,
+    /// `reject`: the client hears 5xx; at delivery the copy bounces.
+    Reject,
+    /// `skip`: the message goes on as it was before the plugin.
+    Skip,
+}
+
+/// `[plugin_runtime]`: what all plugins share.
+#[derive(Clone, Debug)]
+pub struct PluginRuntime {
+    /// `instances`: plugins running at one moment; more calls wait. Default 100.
+    pub instances: u32,
+    /// `cache`: whether compiled plugins are kept below `data`. Default true.
+    pub cache: bool,
+}
+
+/// An entry of `[chains]`.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// In the order in which they run.
+    pub steps: Vec<ChainStep>,
+}
+
+/// One plugin in a chain.
+#[derive(Clone, Debug)]
+pub struct ChainStep {
+    /// `use`, or the bare name.
+    pub plugin: Arc<str>,
+    /// `when`.
+    pub when: When,
+    /// `locked`: the message's own options do not count.
+    pub locked: bool,
+    /// All other keys.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// `file:line:column`, for errors that are found when the plugin is loaded.
+    pub place: String,
+}
+
+/// When a step runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// `always`, unless the message switches it off.
+    #[default]
+    Always,
+    /// `requested`: only if the message asks for it.
+    Requested,
+}
+
+/// `[[logins]]`.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// `name`: unique; in events, metrics and the dashboard.
+    pub name: Arc<str>,
+    /// `username`, unique.
+    pub username: Option<String>,
+    /// `password`: argon2id hash in PHC form.
+    pub password: Option<Secret>,
+    /// `token`: `sha256:` and 64 hexadecimal digits.
+    pub token: Option<[u8; 32]>,
+    /// `senders`: none given is any.
+    pub senders: Vec<SenderPattern>,
+    /// `chain`; none given is no plugins.
+    pub chain: Option<Arc<str>>,
+    /// `route`.
+    pub route: Arc<str>,
+    /// `limits`.
+    pub limits: LoginLimits,
+    /// `bounces`.
+    pub bounces: Bounces,
+}
+
+/// Whom a login may send as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderPattern {
+    /// `user@example.com`.
+    Address(crate::mail::address::EmailAddress),
+    /// `*@example.com`.
+    Domain(Domain),
+    /// `*@*.example.com`: any domain below.
+    Subdomains(Domain),
+}
+
+/// `limits` of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// `messages_per_hour`; none given is no limit.
+    pub messages_per_hour: Option<u32>,
+    /// `recipients_per_message`. Default: that of `[smtp]`.
+    pub recipients_per_message: u32,
+    /// `message_size`. Default: that of `[smtp]`.
+    pub message_size: ByteSize,
+}
+
+/// Where bounces of a login's mail go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bounces {
+    /// `return`: to the envelope's sender.
+    #[default]
+    Return,
+}
+
+/// `[routes.NAME]`.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// `mx`.
+    Mx(MxRoute),
+    /// `smarthost`.
+    SmartHost(SmartHostRoute),
+    /// `capture`: kept and shown, never sent.
+    Capture,
+}
+
+/// `kind = "mx"`.
+#[derive(Clone, Debug)]
+pub struct MxRoute {
+    /// `tls`: default opportunistic.
+    pub tls: OutgoingTls,
+    /// `port`: default 25.
+    pub port: u16,
+    /// `nameservers`: default those of the system.
+    pub nameservers: Vec<SocketAddr>,
+    /// `allow_private`: whether mail may go to loopback and private addresses. Default false.
+    pub allow_private: bool,
+}
+
+/// `kind = "smarthost"`.
+#[derive(Clone, Debug)]
+pub struct SmartHostRoute {
+    /// `host`: name or address literal.
+    pub host: String,
+    /// `port`: default 587.
+    pub port: u16,
+    /// `tls`: default required.
+    pub tls: OutgoingTls,
+    /// `implicit_tls`: TLS from the first octet, as on port 465. Default: whether the port is 465.
+    pub implicit_tls: bool,
+    /// `ca`: PEM file of certification authorities to trust in the place of the system's.
+    pub ca: Option<PathBuf>,
+    /// `username` and `password`.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// TLS on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutgoingTls {
+    /// `required`: with a certificate that is valid for the host.
+    Required,
+    /// `opportunistic`: where it is offered, whatever the certificate says (RFC 7435).
+    Opportunistic,
+    /// `none`: never.
+    None,
+}
+
+/// `[[dkim]]`.
+#[derive(Clone, Debug)]
+pub struct Dkim {
+    /// `domain`: signs mail whose From is in this domain.
+    pub domain: Domain,
+    /// `selector`.
+    pub selector: String,
+    /// `key`: PEM, PKCS#8 or PKCS#1 (RSA), PKCS#8 (Ed25519).
+    pub key: Secret,
+}
+
+/// `[delivery]`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// `connections`: to all destinations together. Default 500.
+    pub connections: u32,
+    /// `connections_per_destination`. Default 20.
+    pub connections_per_destination: u32,
+    /// `messages_per_connection`. Default 1000.
+    pub messages_per_connection: u32,
+    /// `recipients_per_transaction`: copies with equal content that go together. Default 50.
+    pub recipients_per_transaction: u32,
+    /// `idle_time`: how long an idle connection is kept. Default 5 s.
+    pub idle_time: Duration,
+    /// `connect_time`: default 30 s.
+    pub connect_time: Duration,
+    /// `command_time`: how long a reply may take; the end of data may take twice as long. Default 5 min (RFC 5321 §4.5.3.2).
+    pub command_time: Duration,
+    /// `retry_first`: wait after the first deferral; doubled for each one after. Default 5 min.
+    pub retry_first: Duration,
+    /// `retry_longest`: the longest wait. Default 4 h.
+    pub retry_longest: Duration,
+    /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); the seeds use 1 and 2 days.
+    pub give_up: Duration,
+    /// `lease`: time after which work that was taken and not reported is due again. Default 15 min.
+    pub lease: Duration,
+}
+
+/// `[smtp]`: limits of every SMTP listener.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// `message_size`: default 25 MiB; shown in EHLO.
+    pub message_size: ByteSize,
+    /// `recipients`: in one message; default 1000.
+    pub recipients: u32,
+    /// `connections`: on all SMTP listeners; more hear 421. Default 1000.
+    pub connections: u32,
+    /// `connections_per_address`: default 100.
+    pub connections_per_address: u32,
+    /// `command_time`: silence after which a session is closed. Default 5 min.
+    pub command_time: Duration,
+    /// `session_time`: the longest session. Default 1 h.
+    pub session_time: Duration,
+    /// `errors`: wrong commands after which a session is closed. Default 20.
+    pub errors: u32,
+    /// `auth_failures`: wrong passwords after which a session is closed. Default 3.
+    pub auth_failures: u32,
+    /// `messages_per_session`: default 10,000.
+    pub messages_per_session: u32,
+}
+
+/// `[http]`: limits of every HTTP listener.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `connections`: default 1000.
+    pub connections: u32,
+    /// `request_time`: the longest request. Default 60 s.
+    pub request_time: Duration,
+    /// `body_size`: of a request. Default: 1.5 times `smtp.message_size`, as base64 swells.
+    pub body_size: ByteSize,
+}
+
+/// `[dashboard]`.
+#[derive(Clone, Debug)]
+pub struct Dashboard {
+    /// `password`: argon2id hash; without it the dashboard is closed, except in demonstration mode.
+    pub password: Option<Secret>,
+    /// `session_time`: how long a login lasts. Default 12 h.
+    pub session_time: Duration,
+}

@@ -1,0 +1,188 @@
+//! What happened: the append-only log from which search, statistics, the dashboard and the commands are built.
+//!
+//! Stages write events and never read them. An event is one JSON object on the log; fields are only ever added.
+
+pub mod recorder;
+pub mod search;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::mail::message_id::MessageId;
+use crate::mail::tag::Tag;
+
+/// Something that happened to a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// To which message.
+    pub message: MessageId,
+    /// Whose message.
+    pub login: Arc<str>,
+    /// To which recipient's copy, by its place in the envelope; to the whole message where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<u32>,
+    /// That recipient's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Tags of the message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// The message is on disk and the client was told so.
+    Accepted {
+        /// `esmtpsa`, `https`, …
+        protocol: String,
+        /// Address of the client.
+        peer: String,
+        /// The envelope's sender, "" for the null reverse-path.
+        reverse_path: String,
+        /// The first 100 forward-paths.
+        recipients: Vec<String>,
+        /// How many there are.
+        recipient_count: u32,
+        /// Decoded Subject, cut at 998 octets.
+        subject: String,
+        /// Octets as received.
+        size: u64,
+        /// What the plugins of the chain did, in order.
+        plugins: Vec<PluginRun>,
+    },
+    /// The message was refused: nothing was kept.
+    Rejected {
+        /// Why.
+        reason: String,
+        /// The client may try again.
+        temporary: bool,
+        /// What the plugins did until then.
+        plugins: Vec<PluginRun>,
+    },
+    /// A plugin took the message off the way without telling the client.
+    Discarded {
+        /// Which plugin.
+        plugin: String,
+        /// What it says.
+        reason: String,
+    },
+    /// The message waits for an operator.
+    Held {
+        /// Which plugin, or who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A plugin trapped, ran out of time or memory, or gave a broken answer.
+    PluginFailed {
+        /// Which plugin.
+        plugin: String,
+        /// What went wrong.
+        failure: String,
+    },
+    /// The next hop took the copy.
+    Delivered {
+        /// Name and address of the next hop, or the capture route.
+        host: String,
+        /// What it said.
+        reply: String,
+        /// From 0.
+        attempt: u32,
+    },
+    /// It did not work this time.
+    Deferred {
+        /// Next hop, where one was reached.
+        host: String,
+        /// What it said, or what went wrong.
+        reply: String,
+        /// From 0.
+        attempt: u32,
+        /// When it is tried again.
+        next: Timestamp,
+    },
+    /// It will not work.
+    Bounced {
+        /// Next hop, where one was reached.
+        host: String,
+        /// What it said, or what went wrong.
+        reply: String,
+        /// Enhanced status code.
+        status: String,
+        /// From 0.
+        attempt: u32,
+    },
+    /// An operator took the copy out of the queue.
+    Cancelled,
+    /// A link was followed.
+    Clicked {
+        /// Where it leads.
+        url: String,
+        /// Which link of the message.
+        position: u32,
+        /// Who followed it.
+        #[serde(flatten)]
+        visitor: Visitor,
+    },
+    /// An image was loaded.
+    Opened {
+        /// Who loaded it.
+        #[serde(flatten)]
+        visitor: Visitor,
+    },
+    /// The recipient wants no more.
+    Unsubscribed {
+        /// By RFC 8058 one-click POST, else by the confirmation page.
+        one_click: bool,
+        /// Who did it.
+        #[serde(flatten)]
+        visitor: Visitor,
+    },
+}
+
+/// Who visited a public link, as far as he says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visitor {
+    /// Address of the client.
+    pub ip: String,
+    /// `User-Agent`, cut at 512 octets.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user_agent: String,
+}
+
+/// What one plugin did to one message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PluginRun {
+    /// Its name in the chain.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// The first 12 hexadecimal digits of the component's SHA-256.
+    pub digest: String,
+    /// `submit` or `recipient`.
+    pub stage: String,
+    /// `next`, `accept`, `reject`, `defer`, `discard`, `hold`, `failed`, `not wanted`.
+    pub outcome: String,
+    /// What it said with it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// Time it took, in microseconds.
+    pub micros: u64,
+    /// Most memory it used, in octets.
+    pub memory: u64,
+    /// Header fields added, changed or removed.
+    pub headers_changed: Vec<String>,
+    /// Parts of the body changed.
+    pub parts_changed: u32,
+    /// Lines it logged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}

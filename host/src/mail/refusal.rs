@@ -1,0 +1,93 @@
+//! Why a message, or a recipient, is not taken.
+//!
+//! A refusal becomes an SMTP reply in `smtp::reply` and an HTTP response in `http::problem`, and nowhere else. The text that a stranger
+//! sees is short and true; causes go to the log.
+
+use std::time::Duration;
+
+use super::enhanced_status::EnhancedStatus;
+
+/// Why we do not take a message. Nothing of it was kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The login may not send from this address.
+    #[error("this login may not send as {address}")]
+    SenderNotAllowed {
+        /// The address that was given, in the envelope or in From.
+        address: String,
+    },
+    /// More recipients than the login, or the server, allows in one message.
+    #[error("more than {limit} recipients")]
+    TooManyRecipients {
+        /// How many are allowed.
+        limit: u32,
+    },
+    /// Bigger than the login, or the server, allows.
+    #[error("the message is larger than {limit} octets")]
+    MessageTooLarge {
+        /// How many octets are allowed.
+        limit: u64,
+    },
+    /// Bare CR or LF, NUL or other octets that no message has, a header that cannot be read.
+    #[error("{0}")]
+    InvalidContent(String),
+    /// A field of an API call is missing or wrong.
+    #[error("{field}: {reason}")]
+    InvalidField {
+        /// Name of the field, as the caller wrote it.
+        field: String,
+        /// What is wrong, as a phrase.
+        reason: String,
+    },
+    /// The login has sent too much; the same call succeeds later.
+    #[error("this login has reached its limit of messages")]
+    RateLimited {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// A plugin of the login's chain refuses the message: for good (5xx) or for now (4xx).
+    #[error("{text}")]
+    Plugin {
+        /// Which plugin.
+        plugin: String,
+        /// SMTP reply code, 4xx or 5xx.
+        code: u16,
+        /// Of the same class as `code`.
+        enhanced: EnhancedStatus,
+        /// What the plugin says, one printable line.
+        text: String,
+    },
+    /// A plugin failed and its `on_error` says defer or reject.
+    #[error("the message could not be processed")]
+    PluginFailed {
+        /// Which plugin.
+        plugin: String,
+        /// `on_error = "reject"`: do not come back.
+        permanent: bool,
+    },
+    /// No room on the disk: nothing was written, come back later.
+    #[error("no room to store the message")]
+    StorageFull,
+    /// The store failed and takes nothing until it is looked at.
+    #[error("the message could not be stored")]
+    StorageFailed,
+    /// More work at once than the server takes on, or it is shutting down.
+    #[error("too busy, try again later")]
+    Overloaded,
+}
+
+impl Refusal {
+    /// Whether the same message may be taken later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::RateLimited { .. } | Self::StorageFull | Self::StorageFailed | Self::Overloaded => true,
+            Self::Plugin { code, .. } => *code < 500,
+            Self::PluginFailed { permanent, .. } => !permanent,
+            Self::SenderNotAllowed { .. }
+            | Self::TooManyRecipients { .. }
+            | Self::MessageTooLarge { .. }
+            | Self::InvalidContent(_)
+            | Self::InvalidField { .. } => false,
+        }
+    }
+}

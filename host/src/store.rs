@@ -1,0 +1,207 @@
+//! The durable seam: everything that must survive a crash goes through [`Store`].
+//!
+//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table; and the messages that
+//! rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
+//!
+//! Promise: when [`Store::commit`] returns `Ok`, all of the batch is on disk, synced; when it returns an error, none of it will be
+//! seen, now or after a restart. Rows are handed out at least once.
+
+pub mod embedded;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::clock::Timestamp;
+use crate::mail::message_id::{CopyId, MessageId};
+
+/// Name of a queue: one per destination, such as `direct/example.com`. Rows of one queue are leased together.
+pub type QueueName = Arc<str>;
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No room: nothing was written; later it may work.
+    #[error("no room in the store")]
+    Full,
+    /// A write or a sync failed; what is on disk stays unknown until the next start, and the store takes nothing more.
+    #[error("the store failed: {0}")]
+    Poisoned(Arc<str>),
+    /// What was read back is not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(Arc<str>),
+}
+
+/// Things that become durable together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// New messages with their rows.
+    pub messages: Vec<NewMessage>,
+    /// Changes of rows.
+    pub changes: Vec<Change>,
+    /// Events to append to the log, in order.
+    pub events: Vec<Bytes>,
+    /// Changes of the key-value table.
+    pub values: Vec<ValueChange>,
+}
+
+/// A message and those who shall have it.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Unique.
+    pub id: MessageId,
+    /// What is known about it.
+    pub head: Bytes,
+    /// Its content, in the form that delivery works from.
+    pub body: Bytes,
+    /// Its content as it came in, where that is not what `body` says.
+    pub original: Option<Bytes>,
+    /// One for each recipient; may be empty (a message that is only kept).
+    pub rows: Vec<NewRow>,
+}
+
+/// A recipient's place in the queue.
+#[derive(Clone, Debug)]
+pub struct NewRow {
+    /// Place in the envelope.
+    pub recipient: u32,
+    /// When to try first.
+    pub due: Timestamp,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// What never changes: address and data.
+    pub payload: Bytes,
+    /// What changes with each attempt.
+    pub state: Bytes,
+}
+
+/// A row as it was handed out, or as it stands.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Whose copy.
+    pub copy: CopyId,
+    /// When it is due.
+    pub due: Timestamp,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// Address and data.
+    pub payload: Bytes,
+    /// Attempts so far.
+    pub state: Bytes,
+}
+
+/// What becomes of a row.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It is done with: delivered, bounced or cancelled. Unknown rows are ignored.
+    Done(CopyId),
+    /// It waits again; this also ends its lease. Unknown rows are ignored.
+    Reschedule {
+        /// Which.
+        copy: CopyId,
+        /// Until when; [`Timestamp::NEVER`] holds it.
+        due: Timestamp,
+        /// What is known by now.
+        state: Bytes,
+    },
+}
+
+/// A change of the key-value table.
+#[derive(Clone, Debug)]
+pub struct ValueChange {
+    /// Which table.
+    pub table: Arc<str>,
+    /// Which key, at most 512 octets.
+    pub key: Bytes,
+    /// The new value, at most 1 MiB; `None` removes it.
+    pub value: Option<Bytes>,
+    /// When it goes away by itself.
+    pub expires: Timestamp,
+}
+
+/// A message as it was kept.
+#[derive(Clone, Debug)]
+pub struct StoredMessage {
+    /// As given to [`NewMessage`].
+    pub head: Bytes,
+    /// As given to [`NewMessage`].
+    pub body: Bytes,
+    /// As given to [`NewMessage`].
+    pub original: Option<Bytes>,
+}
+
+/// An event on the log.
+#[derive(Clone, Debug)]
+pub struct LoggedEvent {
+    /// Its place: larger for later ones, not dense.
+    pub position: u64,
+    /// What was appended.
+    pub octets: Bytes,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Rows in all queues, held and leased ones included.
+    pub rows: u64,
+    /// Rows that are handed out.
+    pub leased: u64,
+    /// Octets on disk.
+    pub octets: u64,
+    /// When the oldest row's message arrived.
+    pub oldest: Option<Timestamp>,
+}
+
+/// An engine that keeps what must not be lost.
+pub trait Store: Send + Sync + 'static {
+    /// Makes all of `batch` durable, or nothing of it. Batches of concurrent callers share one sync.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Returns names of queues with rows due at `now` and not leased, the longest waiting first; at most `limit`.
+    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>>;
+
+    /// Returns when the next row that is not due yet becomes due.
+    fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
+
+    /// Takes at most `limit` rows of `queue` that are due at `now`, in the order of due time and id; nobody else gets them until
+    /// they are changed or `until` has passed.
+    fn lease<'a>(
+        &'a self,
+        queue: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: NonZeroU32,
+    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
+
+    /// Gives leased rows back unchanged: they are due as before.
+    fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Completes when rows may have become due since the last call: a hint to look again.
+    fn changed(&self) -> BoxFuture<'_, ()>;
+
+    /// Returns a message, while it is queued and for the time of retention after that.
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>>;
+
+    /// Returns rows in the order of ids, from after `after` on, of one queue or of all; at most `limit`.
+    fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
+
+    /// Returns the rows of one message.
+    fn rows_of(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
+    /// Returns events from `position` on, in order; at most `limit`, less where they are large.
+    fn events(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>>;
+
+    /// Completes when events may have been appended since the last call.
+    fn events_appended(&self) -> BoxFuture<'_, ()>;
+
+    /// Returns a value that has not expired.
+    fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
+
+    /// Counts.
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
+
+    /// Writes what waits, and ends. Commits after it fail.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
