@@ -2,8 +2,10 @@
 //!
 //! Stages write events and never read them. An event is one JSON object on the log; fields are only ever added.
 
+pub mod index;
 pub mod recorder;
 pub mod search;
+pub mod summary;
 
 use std::sync::Arc;
 

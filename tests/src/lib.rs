@@ -1,1 +1,11 @@
-//! x
+//! What the black-box tests are made of: the real binary, a raw SMTP client, a scripted peer, a small HTTP client.
+//!
+//! None of Tubepost's crates is used here: the tests see what a stranger sees. Nothing sleeps for luck: a test waits for a state, with a deadline.
+
+pub mod certificate;
+pub mod client;
+pub mod host;
+pub mod http;
+pub mod peer;
+pub mod setup;
+pub mod wait;

@@ -1,2 +1,122 @@
-//! x
-fn main() {}
+//! Tubepost's chores, in Rust: `cargo xtask help` lists them.
+
+mod bench;
+mod run;
+mod wasm_target;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use run::{cargo, cargo_tool_is_there};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tubepost's chores")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Builds everything and starts the demonstration on loopback.
+    Demo {
+        /// Stops after the mails are through.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Formats, lints and runs every test.
+    Test,
+    /// Measures accepted and delivered messages per second.
+    Bench(bench::Options),
+    /// Builds the first-party plugins into target/components.
+    Plugins,
+    /// Formats all code.
+    Fmt,
+    /// Checks format, lints and dependencies.
+    Lint,
+    /// What continuous integration runs.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match chore(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Demo { once } => {
+            wasm_target::ensure()?;
+            cargo(&root(), &["build", "--package", "tubepost"])?;
+            let mut arguments = vec!["demo"];
+            if once {
+                arguments.push("--once");
+            }
+            run::command(&target().join("debug/tubepost"), &root(), &arguments)
+        }
+        Chore::Test => {
+            lint()?;
+            test()
+        }
+        Chore::Bench(options) => {
+            wasm_target::ensure()?;
+            cargo(&root(), &["build", "--release", "--package", "tubepost"])?;
+            bench::run(&target().join("release/tubepost"), &options)
+        }
+        Chore::Plugins => {
+            wasm_target::ensure()?;
+            cargo(&root(), &["build", "--package", "tubepost"])?;
+            let folder = target().join("components");
+            std::fs::create_dir_all(&folder)?;
+            run::command(&target().join("debug/tubepost"), &root(), &["plugin", "export", &folder.to_string_lossy()])
+        }
+        Chore::Fmt => {
+            cargo(&root(), &["fmt", "--all"])?;
+            cargo(&root().join("plugins"), &["fmt", "--all"])
+        }
+        Chore::Lint => lint(),
+        Chore::Ci => {
+            lint()?;
+            test()
+        }
+    }
+}
+
+fn lint() -> Result<()> {
+    wasm_target::ensure()?;
+    cargo(&root(), &["fmt", "--all", "--check"])?;
+    cargo(&root().join("plugins"), &["fmt", "--all", "--check"])?;
+    cargo(&root(), &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    cargo(&root().join("plugins"), &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    if cargo_tool_is_there("deny") {
+        cargo(&root(), &["deny", "--all-features", "check", "licenses", "bans", "sources"])?;
+    } else {
+        run::say("cargo-deny is not installed: licences and duplicates are not checked (cargo install cargo-deny)");
+    }
+    Ok(())
+}
+
+fn test() -> Result<()> {
+    wasm_target::ensure()?;
+    // The black-box tests start the binary: it must be there, and new.
+    cargo(&root(), &["build", "--package", "tubepost"])?;
+    cargo(&root(), &["test", "--workspace"])?;
+    cargo(&root().join("plugins"), &["test", "--workspace"])
+}
+
+/// The repository's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// The folder that cargo builds into.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}

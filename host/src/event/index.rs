@@ -1,0 +1,233 @@
+//! A tantivy index of messages, built from the event log off the hot path.
+//!
+//! One document for each message: its [`Summary`] and the words of its text. The place in the log up to which the index knows everything is part of
+//! its commit, so that after a crash it goes on where it was. It can be thrown away (delete the folder) and is built again from the log, as far
+//! back as that goes.
+
+mod query;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tantivy::collector::{Count, TopDocs};
+use tantivy::directory::MmapDirectory;
+use tantivy::indexer::LogMergePolicy;
+use tantivy::query::TermQuery;
+use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TEXT, TantivyDocument, Value as _};
+use tantivy::{Index, IndexReader, IndexWriter, Order, ReloadPolicy, Term};
+
+use super::Event;
+use super::summary::Summary;
+use crate::mail::message_id::MessageId;
+pub use query::QueryError;
+
+/// Octets of a message's text that are searchable.
+pub const MOST_TEXT: usize = 64 * 1024;
+/// Memory of the writer, in octets: the least that tantivy takes.
+const WRITER_MEMORY: usize = 15_000_000;
+/// Raised when the documents change: an index of another number is built anew.
+const FORMAT: &str = "1";
+
+/// What went wrong with the index. Nothing is lost: it is built from the log.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Tantivy could not read or write.
+    #[error("the search index failed")]
+    Tantivy(#[from] tantivy::TantivyError),
+    /// The folder could not be made or read.
+    #[error("the folder of the search index failed")]
+    Folder(#[from] std::io::Error),
+    /// A summary could not be read back.
+    #[error("the search index holds a damaged summary")]
+    Damaged(#[from] serde_json::Error),
+    /// The query makes no sense.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+#[derive(Clone, Copy)]
+struct Fields {
+    id: Field,
+    login: Field,
+    address: Field,
+    from: Field,
+    to: Field,
+    subject: Field,
+    tag: Field,
+    state: Field,
+    text: Field,
+    at: Field,
+    summary: Field,
+}
+
+impl Fields {
+    fn schema() -> (Schema, Self) {
+        let mut schema = Schema::builder();
+        let fields = Self {
+            id: schema.add_text_field("id", STRING),
+            login: schema.add_text_field("login", STRING),
+            address: schema.add_text_field("address", STRING),
+            from: schema.add_text_field("from", STRING),
+            to: schema.add_text_field("to", STRING),
+            subject: schema.add_text_field("subject", TEXT),
+            tag: schema.add_text_field("tag", STRING),
+            state: schema.add_text_field("state", STRING),
+            text: schema.add_text_field("text", TEXT),
+            at: schema.add_u64_field("at", INDEXED | FAST),
+            summary: schema.add_text_field("summary", STORED),
+        };
+        (schema.build(), fields)
+    }
+}
+
+/// Finds messages. Cloning is cheap.
+#[derive(Clone)]
+pub struct MessageIndex {
+    index: Index,
+    reader: IndexReader,
+    fields: Fields,
+}
+
+/// A page of what was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// How many messages there are in all.
+    pub total: usize,
+    /// Those of this page, newest first.
+    pub messages: Vec<Summary>,
+}
+
+impl MessageIndex {
+    /// Opens the index in `folder`, or makes it. An index of another format is thrown away.
+    pub fn open(folder: &Path) -> Result<Self, IndexError> {
+        let mark = folder.join("format");
+        if folder.exists() && std::fs::read_to_string(&mark).is_ok_and(|found| found != FORMAT) {
+            std::fs::remove_dir_all(folder)?;
+        }
+        std::fs::create_dir_all(folder)?;
+        let (schema, fields) = Fields::schema();
+        let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
+        let index = Index::open_or_create(directory, schema)?;
+        std::fs::write(&mark, FORMAT)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        Ok(Self { index, reader, fields })
+    }
+
+    /// Returns the place in the log from which on the index knows nothing.
+    pub fn position(&self) -> u64 {
+        let payload = self.index.load_metas().ok().and_then(|metas| metas.payload);
+        payload.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Starts writing. There can be one writer.
+    pub fn writer(&self) -> Result<MessageIndexer, IndexError> {
+        let writer: IndexWriter = self.index.writer_with_num_threads(1, WRITER_MEMORY)?;
+        let mut policy = LogMergePolicy::default();
+        policy.set_min_num_segments(8);
+        writer.set_merge_policy(Box::new(policy));
+        Ok(MessageIndexer { index: self.clone(), writer })
+    }
+
+    /// Finds messages by words of their subject and text, and by fields: `from:a@example.com to:… address:… login:… tag:… state:bounced id:…
+    /// subject:word text:word after:2026-11-01 before:2026-12-01`, all of which must hold; `-` in front excludes, quotes hold words together. Nothing finds all.
+    pub fn search(&self, query: &str, offset: usize, limit: usize) -> Result<Found, IndexError> {
+        let query = query::parse(query, &self.index, &self.fields)?;
+        let searcher = self.reader.searcher();
+        let newest = TopDocs::with_limit(limit.max(1)).and_offset(offset).order_by_fast_field::<u64>("at", Order::Desc);
+        let (total, found) = searcher.search(&query, &(Count, newest))?;
+        let mut messages = Vec::with_capacity(found.len());
+        for (_, place) in found {
+            let document: TantivyDocument = searcher.doc(place)?;
+            messages.extend(self.summary(&document)?);
+        }
+        Ok(Found { total, messages })
+    }
+
+    /// Returns what the index knows of one message.
+    pub fn message(&self, id: MessageId) -> Result<Option<Summary>, IndexError> {
+        let searcher = self.reader.searcher();
+        let query = TermQuery::new(self.id_term(id), IndexRecordOption::Basic);
+        let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;
+        let Some((_, place)) = found.first() else { return Ok(None) };
+        let document: TantivyDocument = searcher.doc(*place)?;
+        self.summary(&document)
+    }
+
+    fn summary(&self, document: &TantivyDocument) -> Result<Option<Summary>, IndexError> {
+        let json = document.get_first(self.fields.summary).and_then(|value| value.as_str());
+        Ok(json.map(serde_json::from_str).transpose()?)
+    }
+
+    fn id_term(&self, id: MessageId) -> Term {
+        Term::from_field_text(self.fields.id, &id.to_string().to_lowercase())
+    }
+}
+
+/// Writes the index; owned by whoever follows the log.
+pub struct MessageIndexer {
+    index: MessageIndex,
+    writer: IndexWriter,
+}
+
+impl MessageIndexer {
+    /// Takes a batch of events in, and remembers `position`, the place in the log behind them. `text` returns the words of a message, as far as it is still kept.
+    pub fn add(&mut self, events: &[Event], position: u64, text: &mut dyn FnMut(MessageId) -> Option<String>) -> Result<(), IndexError> {
+        let mut summaries: BTreeMap<MessageId, Summary> = BTreeMap::new();
+        for event in events {
+            if let Some(summary) = summaries.get_mut(&event.message) {
+                summary.add(event);
+                continue;
+            }
+            let mut summary = self.index.message(event.message)?.unwrap_or_else(|| Summary::new(event));
+            summary.add(event);
+            summaries.insert(event.message, summary);
+        }
+        for summary in summaries.values() {
+            self.writer.delete_term(self.index.id_term(summary.message));
+            let words = text(summary.message);
+            self.writer.add_document(self.document(summary, words.as_deref())?)?;
+        }
+        let mut commit = self.writer.prepare_commit()?;
+        commit.set_payload(&position.to_string());
+        commit.commit()?;
+        self.index.reader.reload()?;
+        Ok(())
+    }
+
+    fn document(&self, summary: &Summary, text: Option<&str>) -> Result<TantivyDocument, IndexError> {
+        let fields = &self.index.fields;
+        let mut document = TantivyDocument::default();
+        let mut term = |field: Field, value: &str| document.add_text(field, value.to_lowercase());
+        term(fields.id, &summary.message.to_string());
+        term(fields.login, &summary.login);
+        term(fields.from, &summary.reverse_path);
+        term(fields.address, &summary.reverse_path);
+        for recipient in &summary.recipients {
+            term(fields.to, recipient);
+            term(fields.address, recipient);
+            if let Some((_, domain)) = recipient.rsplit_once('@') {
+                term(fields.to, domain);
+            }
+        }
+        for tag in &summary.tags {
+            term(fields.tag, tag.as_str());
+        }
+        for state in summary.states().keys() {
+            term(fields.state, state.word());
+        }
+        let marks = [("opened", summary.opens), ("clicked", summary.clicks), ("unsubscribed", summary.unsubscribes)];
+        for (mark, _) in marks.iter().filter(|(_, count)| *count > 0) {
+            term(fields.state, mark);
+        }
+        document.add_text(fields.subject, &summary.subject);
+        if let Some(text) = text {
+            document.add_text(fields.text, text.get(..text.floor_char_boundary(MOST_TEXT)).unwrap_or_default());
+        }
+        document.add_u64(fields.at, summary.at.as_millis());
+        document.add_text(fields.summary, serde_json::to_string(summary)?);
+        Ok(document)
+    }
+}
+
+#[cfg(test)]
+mod tests;

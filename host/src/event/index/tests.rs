@@ -1,0 +1,85 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+use super::*;
+use crate::clock::Timestamp;
+use crate::event::{EventKind, Visitor};
+use crate::mail::tag::Tag;
+
+fn event(number: u8, recipient: Option<u32>, kind: EventKind) -> Event {
+    let mut id = [0; 16];
+    // Message ids hold their time: 2026-11-21, one second for each number.
+    id[..6].copy_from_slice(&(1_795_219_200_000_u64 + u64::from(number) * 1000).to_be_bytes()[2..]);
+    id[15] = number;
+    Event {
+        at: Timestamp::from_millis(1),
+        message: MessageId::from_bytes(id),
+        login: "News".into(),
+        recipient,
+        address: None,
+        tags: vec![Tag::parse("Big Sale").unwrap()],
+        kind,
+    }
+}
+
+fn accepted(number: u8, subject: &str) -> Event {
+    let kind = EventKind::Accepted {
+        protocol: "esmtpsa".to_owned(),
+        peer: "192.0.2.1".to_owned(),
+        reverse_path: "news@example.com".to_owned(),
+        recipients: vec![format!("Reader{number}@example.net")],
+        recipient_count: 1,
+        subject: subject.to_owned(),
+        size: 100,
+        plugins: Vec::new(),
+    };
+    event(number, None, kind)
+}
+
+fn subjects(index: &MessageIndex, query: &str) -> Vec<String> {
+    index.search(query, 0, 10).unwrap().messages.into_iter().map(|summary| summary.subject).collect()
+}
+
+#[test]
+fn messages_are_found_by_everything_that_is_known_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = MessageIndex::open(folder.path()).unwrap();
+    assert_eq!(index.position(), 0);
+    let mut writer = index.writer().unwrap();
+    let events = [accepted(1, "Spring letter"), accepted(2, "Summer letter"), accepted(3, "Invoice 17")];
+    let third = events[2].message;
+    writer.add(&events, 70, &mut |id| (id == third).then(|| "Please pay the amount due".to_owned())).unwrap();
+
+    assert_eq!(subjects(&index, ""), ["Invoice 17", "Summer letter", "Spring letter"]);
+    assert_eq!(subjects(&index, "letter"), ["Summer letter", "Spring letter"]);
+    assert_eq!(subjects(&index, "\"amount due\""), ["Invoice 17"]);
+    assert_eq!(subjects(&index, "\"due amount\""), Vec::<String>::new());
+    assert_eq!(subjects(&index, "reader2@example.net"), ["Summer letter"]);
+    assert_eq!(subjects(&index, "to:example.net -letter"), ["Invoice 17"]);
+    assert_eq!(subjects(&index, "tag:\"big sale\" login:news subject:spring"), ["Spring letter"]);
+    assert_eq!(subjects(&index, &format!("id:{third}")), ["Invoice 17"]);
+    assert_eq!(subjects(&index, "after:2026-11-21 before:2026-11-22").len(), 3);
+    assert_eq!(subjects(&index, "before:2026-11-21").len(), 0);
+    assert!(matches!(index.search("nosuch:x", 0, 1), Err(IndexError::Query(QueryError::UnknownField(_)))));
+    assert!(matches!(index.search("after:tomorrow", 0, 1), Err(IndexError::Query(QueryError::Date(_)))));
+    assert_eq!(index.search("letter", 1, 1).unwrap().total, 2);
+}
+
+#[test]
+fn states_follow_the_log_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let delivered = EventKind::Delivered { host: "mx".to_owned(), reply: "250".to_owned(), attempt: 0 };
+    {
+        let index = MessageIndex::open(folder.path()).unwrap();
+        let mut writer = index.writer().unwrap();
+        writer.add(&[accepted(1, "One"), accepted(2, "Two")], 10, &mut |_| None).unwrap();
+        writer.add(&[event(1, Some(0), delivered)], 20, &mut |_| None).unwrap();
+    }
+    let index = MessageIndex::open(folder.path()).unwrap();
+    assert_eq!(index.position(), 20);
+    assert_eq!(subjects(&index, "state:delivered"), ["One"]);
+    assert_eq!(subjects(&index, "state:queued"), ["Two"]);
+    let mut writer = index.writer().unwrap();
+    writer.add(&[event(2, Some(0), EventKind::Opened { visitor: Visitor::default() })], 30, &mut |_| None).unwrap();
+    assert_eq!(subjects(&index, "state:opened"), ["Two"]);
+    assert_eq!(index.search("", 0, 10).unwrap().total, 2);
+    assert_eq!(index.message(accepted(2, "").message).unwrap().unwrap().opens, 1);
+}

@@ -1,0 +1,98 @@
+//! Plugins that loop, eat memory, trap, or return far too much: the message meets `on_error`, and nothing else is harmed.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use tubepost_tests::client::Client;
+use tubepost_tests::host::Host;
+use tubepost_tests::peer::Peer;
+use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, config, message};
+
+use crate::users_own_plugin::plugin;
+
+/// A plugin whose option says which harm it does.
+const HOSTILE: &str = include_str!("hostile.rs.txt");
+const HARMS: [&str; 4] = ["loop", "allocate", "trap", "huge"];
+
+#[test]
+fn harm_stays_with_the_message_that_met_it() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    plugin(folder.path(), &["new", "hostile"])?;
+    std::fs::write(folder.path().join("hostile/src/lib.rs"), HOSTILE)?;
+    plugin(folder.path(), &["build", "hostile"])?;
+    let built =
+        std::fs::read(folder.path().join("hostile").join("hostile.wasm")).or_else(|_| std::fs::read(folder.path().join("hostile.wasm")))?;
+
+    let mut more = String::new();
+    let mut chains = String::from("[chains]\n");
+    for on_error in ["defer", "reject", "skip"] {
+        write!(
+            more,
+            "[plugins.hostile-{on_error}]\nsource = \"hostile.wasm\"\non_error = \"{on_error}\"\nlimits = {{ time = \"200ms\", memory = \"32MiB\" }}\n"
+        )?;
+        for harm in HARMS {
+            writeln!(chains, "{harm}-{on_error} = [ {{ use = \"hostile-{on_error}\", harm = \"{harm}\" }} ]")?;
+            write!(
+                more,
+                "[[logins]]\nname = \"{harm}-{on_error}\"\nusername = \"{harm}-{on_error}\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"{harm}-{on_error}\"\n"
+            )?;
+        }
+    }
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), &more).replace("[chains]\n", &chains), &[("hostile.wasm", &built)])?;
+    let mut passed = 0;
+    for harm in HARMS {
+        for (on_error, class) in [("defer", 4), ("reject", 5), ("skip", 2)] {
+            let login = format!("{harm}-{on_error}");
+            let mut client = Client::login(host.address("smtp none"), &login, PASSWORD)?;
+            let reply = client.submit("sender@example.com", &["reader@example.net"], &message(&login))?;
+            assert_eq!(reply.code / 100, class, "{login}: {reply:?}");
+            passed += usize::from(class == 2);
+            // The next one's mail is as it was.
+            let mut other = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+            other.deliver("sender@example.com", &["other@example.net"], &message("beside it"))?;
+            passed += 1;
+        }
+    }
+    let taken = peer.wait(passed)?;
+    for mail in taken.iter().filter(|mail| mail.to == ["reader@example.net"]) {
+        assert!(mail.text().ends_with("Hello.\r\n"), "a message that passed a failing plugin is as it was:\n{}", mail.text());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_loop_delays_nobody_else_beyond_the_limit() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    plugin(folder.path(), &["new", "hostile"])?;
+    std::fs::write(folder.path().join("hostile/src/lib.rs"), HOSTILE)?;
+    plugin(folder.path(), &["build", "hostile"])?;
+    let built =
+        std::fs::read(folder.path().join("hostile").join("hostile.wasm")).or_else(|_| std::fs::read(folder.path().join("hostile.wasm")))?;
+    let more = format!(
+        "[plugins.hostile]\nsource = \"hostile.wasm\"\nlimits = {{ time = \"10s\" }}\n[[logins]]\nname = \"looping\"\nusername = \"looping\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"looping\"\n"
+    );
+    let peer = Peer::start()?;
+    let text = config(peer.address(), &more).replace("[chains]\n", "[chains]\nlooping = [ { use = \"hostile\", harm = \"loop\" } ]\n");
+    let host = Host::start(&text, &[("hostile.wasm", &built)])?;
+    let address = host.address("smtp none");
+    // More loops at once than there are processors.
+    let loops: Vec<_> = (0..8)
+        .map(|_| {
+            std::thread::spawn(move || {
+                Client::login(address, "looping", PASSWORD)?.submit("s@example.com", &["r@example.net"], &message("loop"))
+            })
+        })
+        .collect();
+    let mut client = Client::login(address, "plain", PASSWORD)?;
+    for number in 0..20 {
+        client.deliver("sender@example.com", &["other@example.net"], &message(&format!("beside {number}")))?;
+    }
+    peer.wait(20)?;
+    assert!(loops.iter().any(|thread| !thread.is_finished()), "twenty messages went through while the loops were running");
+    for thread in loops {
+        let reply = thread.join().unwrap()?;
+        assert_eq!(reply.code / 100, 4, "{reply:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The real binary, from outside: one file for each behaviour.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod acknowledged_survives_kill;
+mod api_calls_of_the_seeds;
+mod bad_configuration_is_explained;
+mod chains_differ_by_login;
+mod deferred_then_delivered;
+mod drain_on_sigterm;
+mod hostile_plugins;
+mod public_links;
+mod submission_over_smtp;
+mod users_own_plugin;

@@ -1,0 +1,49 @@
+//! A plugin made, built and configured as the README says, in a folder outside of the repository.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tubepost_tests::client::Client;
+use tubepost_tests::host::{Host, binary};
+use tubepost_tests::peer::Peer;
+use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, config, message};
+
+/// Runs a `tubepost plugin` command in `folder`.
+pub(crate) fn plugin(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(binary()).arg("plugin").args(arguments).current_dir(folder).output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "tubepost plugin {arguments:?}: {said}");
+    Ok(said)
+}
+
+#[test]
+fn it_changes_the_mail_of_one_login_and_of_no_other() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    plugin(folder.path(), &["new", "greet"])?;
+    plugin(folder.path(), &["build", "greet"])?;
+    let built =
+        std::fs::read(folder.path().join("greet").join("greet.wasm")).or_else(|_| std::fs::read(folder.path().join("greet.wasm")))?;
+    std::fs::write(folder.path().join("greet.wasm"), &built)?;
+    std::fs::write(folder.path().join("sample.eml"), message("sample"))?;
+    let shown = plugin(folder.path(), &["run", "greet.wasm", "--message", "sample.eml"])?;
+    assert!(shown.contains("X-Greet"), "the difference is shown:\n{shown}");
+
+    let peer = Peer::start()?;
+    let more = format!(
+        "[plugins.greet]\nsource = \"greet.wasm\"\n[[logins]]\nname = \"greeting\"\nusername = \"greeting\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"greeting\"\n"
+    );
+    let text = config(peer.address(), &more).replace("[chains]\n", "[chains]\ngreeting = [ \"greet\" ]\n");
+    let host = Host::start(&text, &[("greet.wasm", &built)])?;
+    for login in ["greeting", "plain"] {
+        Client::login(host.address("smtp none"), login, PASSWORD)?.deliver(
+            "sender@example.com",
+            &[&format!("{login}@example.net")],
+            &message(login),
+        )?;
+    }
+    for mail in peer.wait(2)? {
+        assert_eq!(mail.header("X-Greet").is_some(), mail.to == ["greeting@example.net"], "{}", mail.text());
+    }
+    Ok(())
+}

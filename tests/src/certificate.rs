@@ -1,0 +1,69 @@
+//! A throw-away certificate for `localhost`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A self-signed certificate and its key.
+pub struct Certificate {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+    pem: (String, String),
+}
+
+impl Certificate {
+    /// Makes one for `localhost` and 127.0.0.1.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn new() -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        Ok(Self {
+            certificate: made.cert.der().clone(),
+            key: made.signing_key.serialize_der(),
+            pem: (made.cert.pem(), made.signing_key.serialize_pem()),
+        })
+    }
+
+    /// Writes `cert.pem` and `key.pem` into `folder`.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::write(folder.join("cert.pem"), &self.pem.0)?;
+        std::fs::write(folder.join("key.pem"), &self.pem.1)?;
+        Ok(())
+    }
+
+    /// A client that trusts this certificate and no other.
+    ///
+    /// # Errors
+    /// If the certificate is not usable.
+    pub fn client(&self) -> Result<Arc<rustls::ClientConfig>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.certificate.clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+
+    /// A server that shows this certificate.
+    ///
+    /// # Errors
+    /// If the certificate is not usable.
+    pub fn server(&self) -> Result<Arc<rustls::ServerConfig>> {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], key)
+            .context("the throw-away certificate")?;
+        Ok(Arc::new(config))
+    }
+}

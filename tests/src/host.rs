@@ -1,0 +1,198 @@
+//! Starts the binary, reads the addresses that it bound, and looks at what it logged when the test is over.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::certificate::Certificate;
+use crate::wait::{PATIENCE, wait_for};
+
+/// A running Tubepost with a folder of its own.
+pub struct Host {
+    folder: TempDir,
+    config: PathBuf,
+    child: Option<Child>,
+    addresses: Vec<(String, SocketAddr)>,
+    /// The certificate in the folder.
+    pub certificate: Certificate,
+    /// Errors in the log that are part of the test.
+    pub expected_errors: Vec<&'static str>,
+}
+
+impl Host {
+    /// Starts Tubepost with `config` as `tubepost.toml` in a new folder, in which `cert.pem`, `key.pem` and `files` are.
+    ///
+    /// In `config`, `DATA` stands for the data folder.
+    ///
+    /// # Errors
+    /// If it does not come up; with what it said.
+    pub fn start(config: &str, files: &[(&str, &[u8])]) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let certificate = Certificate::new()?;
+        certificate.write(folder.path())?;
+        for (name, octets) in files {
+            std::fs::write(folder.path().join(name), octets)?;
+        }
+        let path = folder.path().join("tubepost.toml");
+        std::fs::write(&path, config)?;
+        let mut host = Self { folder, config: path, child: None, addresses: Vec::new(), certificate, expected_errors: Vec::new() };
+        host.launch()?;
+        Ok(host)
+    }
+
+    /// Starts the process again, after [`Host::kill`] or [`Host::terminate`], on the same data.
+    ///
+    /// # Errors
+    /// If it does not come up; with what it said.
+    pub fn launch(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut child = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .context("the binary cannot be started; `cargo build --package tubepost` makes it")?;
+        let lines = lines_of(child.stdout.take().context("standard output is piped")?);
+        self.addresses.clear();
+        self.child = Some(child);
+        loop {
+            let Ok(line) = lines.recv_timeout(PATIENCE) else {
+                let said = self.log();
+                self.kill()?;
+                bail!("Tubepost did not come up:\n{said}");
+            };
+            if line == "ready" {
+                return Ok(());
+            }
+            // "listening on smtp 127.0.0.1:4321 (starttls)"
+            let mut words: VecDeque<&str> = line.split(' ').collect();
+            if words.pop_front() == Some("listening") && words.pop_front() == Some("on") {
+                let kind = words.pop_front().unwrap_or_default().to_owned();
+                let address = words.pop_front().unwrap_or_default().parse()?;
+                let tls = words.pop_front().unwrap_or_default().trim_matches(['(', ')']).to_owned();
+                self.addresses.push((format!("{kind} {tls}"), address));
+            }
+        }
+    }
+
+    /// Returns where a listener is bound: `smtp none`, `smtp starttls`, `smtp implicit`, `http none`, …
+    ///
+    /// # Panics
+    /// If there is no such listener.
+    pub fn address(&self, kind: &str) -> SocketAddr {
+        let found = self.addresses.iter().find(|(known, _)| known == kind);
+        found.unwrap_or_else(|| panic!("no listener {kind:?} in {:?}", self.addresses)).1
+    }
+
+    /// The folder with the configuration and the data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration file.
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
+    /// Kills the process at once (SIGKILL) and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal by name (`TERM`, `HUP`).
+    ///
+    /// # Errors
+    /// If there is no process.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let id = self.child.as_ref().context("not running")?.id();
+        let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status()?;
+        if !status.success() {
+            bail!("kill -{name} {id}: {status}");
+        }
+        Ok(())
+    }
+
+    /// Asks the process to end (SIGTERM), waits for it and returns its exit code.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn terminate(&mut self) -> Result<Option<i32>> {
+        self.signal("TERM")?;
+        let mut child = self.child.take().context("not running")?;
+        let status = wait_for("the end after SIGTERM", || child.try_wait().ok().flatten())?;
+        Ok(status.code())
+    }
+
+    /// Runs another command of the binary with this configuration: `host.command(&["queue", "list", "--json"])`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(Command::new(binary()).args(arguments).arg("--config").arg(&self.config).stdin(Stdio::null()).output()?)
+    }
+
+    /// The process id, for looking at memory and the like.
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log.txt")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        if std::thread::panicking() {
+            // The log tells what happened; a test that passes prints nothing.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), self.log().as_bytes());
+            return;
+        }
+        for line in self.log().lines().filter(|line| line.contains("ERROR") || line.contains("panicked")) {
+            assert!(self.expected_errors.iter().any(|expected| line.contains(expected)), "an error in the log: {line}");
+        }
+    }
+}
+
+/// Path of the binary: `TUBEPOST_BINARY`, or the one that cargo built beside this test.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("TUBEPOST_BINARY") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap_or_default();
+    // target/debug/deps/blackbox-… → target/debug/tubepost
+    test.ancestors().nth(2).unwrap_or(Path::new(".")).join("tubepost")
+}
+
+fn lines_of(output: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(1024);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // Goes on reading when nobody listens any more, so that the process never meets a full pipe.
+            let _ = sender.try_send(line);
+        }
+    });
+    receiver
+}

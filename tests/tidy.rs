@@ -1,0 +1,126 @@
+//! The order of the modules, and the contracts that must not change unnoticed.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Modules of the host in the order of the way of a message: each uses only what stands above it.
+const LAYERS: [&str; 17] = [
+    "clock",
+    "mail",
+    "smtp",
+    "config",
+    "telemetry",
+    "store",
+    "event",
+    "link",
+    "submission",
+    "plugin",
+    "chain",
+    "spool",
+    "intake",
+    "delivery",
+    "listener",
+    "http",
+    "app",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Returns the module of the first level that a file of the host belongs to.
+fn module_of(file: &Path, source: &Path) -> String {
+    let inside = file.strip_prefix(source).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+#[test]
+fn modules_use_only_what_stands_above_them() {
+    let source = root().join("host/src");
+    let rank: BTreeMap<&str, usize> = LAYERS.iter().enumerate().map(|(rank, name)| (*name, rank)).collect();
+    let mut wrong = Vec::new();
+    for file in rust_files(&source) {
+        let module = module_of(&file, &source);
+        let Some(own) = rank.get(module.as_str()) else { continue };
+        let text = std::fs::read_to_string(&file).unwrap();
+        // Tests may build a whole world around a module.
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        if file.to_string_lossy().contains("tests") {
+            continue;
+        }
+        for (number, line) in code.lines().enumerate() {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for used in line.split("crate::").skip(1) {
+                let name: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if rank.get(name.as_str()).is_some_and(|other| other > own) {
+                    wrong.push(format!("{}:{}: `{module}` uses `{name}`, which stands below it", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_protocol_core_knows_no_sockets_files_or_clocks() {
+    let source = root().join("host/src/smtp");
+    for file in rust_files(&source) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for word in ["tokio::", "std::net::Tcp", "std::fs", "Instant::now", "SystemTime"] {
+            assert!(!text.contains(word), "{} uses {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for folder in ["host/src", "plugin-sdk/src", "xtask/src", "tests/src"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("//!"), "{} does not open with //!", file.display());
+            assert!(!text.contains("todo!("), "{} is not finished", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_have_one_noun() {
+    for file in rust_files(&root().join("host/src")) {
+        let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= 700, "{} has {lines} lines: is there a second noun inside?", file.display());
+    }
+}
+
+#[test]
+fn nothing_is_ignored_or_sleeps() {
+    for folder in ["host/src", "plugin-sdk/src", "tests/blackbox", "plugins"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(!text.contains("#[ignore"), "{} has an ignored test", file.display());
+            assert!(!text.contains("thread::sleep("), "{} sleeps", file.display());
+        }
+    }
+}
