@@ -18,8 +18,10 @@
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`archive`] | log and spool put together again, for those who look |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
-//! | [`app`], [`cli`] | wiring, start, drain; one file for each command |
+//! | [`control`] | what the commands ask of a running server |
+//! | [`app`], [`bench`], [`cli`] | wiring, start, drain; measuring; one file for each command |
 
 pub mod clock;
 pub mod telemetry;
@@ -48,10 +50,16 @@ pub mod intake;
 
 pub mod delivery;
 
+pub mod archive;
+
 pub mod listener;
 
 pub mod http;
 
+pub mod control;
+
 pub mod app;
+
+pub mod bench;
 
 pub mod cli;

@@ -170,16 +170,17 @@ pub struct MessageIndexer {
 }
 
 impl MessageIndexer {
-    /// Takes a batch of events in, and remembers `position`, the place in the log behind them. `text` returns the words of a message, as far as it is still kept.
-    pub fn add(&mut self, events: &[Event], position: u64, text: &mut dyn FnMut(MessageId) -> Option<String>) -> Result<(), IndexError> {
+    /// Takes a batch of events in with their places on the log, and remembers `position`, the place behind them. `text` returns the words of a
+    /// message, as far as it is still kept.
+    pub fn add(&mut self, events: &[(u64, Event)], position: u64, text: &mut dyn FnMut(MessageId) -> Option<String>) -> Result<(), IndexError> {
         let mut summaries: BTreeMap<MessageId, Summary> = BTreeMap::new();
-        for event in events {
+        for (place, event) in events {
             if let Some(summary) = summaries.get_mut(&event.message) {
-                summary.add(event);
+                summary.add(*place, event);
                 continue;
             }
             let mut summary = self.index.message(event.message)?.unwrap_or_else(|| Summary::new(event));
-            summary.add(event);
+            summary.add(*place, event);
             summaries.insert(event.message, summary);
         }
         for summary in summaries.values() {

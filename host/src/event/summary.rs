@@ -13,6 +13,8 @@ use crate::mail::tag::Tag;
 
 /// Copies whose state a summary knows; of a message to more recipients it counts the rest as queued.
 const MOST_COPIES: usize = 1_000;
+/// Events that a summary leads to; of a message to very many recipients the later ones are found only on the log.
+pub const MOST_POSITIONS: usize = 2_000;
 
 /// What is known of a message from its events alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub struct Summary {
     pub clicks: u32,
     /// How many recipients unsubscribed.
     pub unsubscribes: u32,
+    /// Where its events stand on the log, at most [`MOST_POSITIONS`].
+    pub positions: Vec<u64>,
 }
 
 /// Where a copy, or a message, stands.
@@ -113,11 +117,18 @@ impl Summary {
             opens: 0,
             clicks: 0,
             unsubscribes: 0,
+            positions: Vec::new(),
         }
     }
 
-    /// Adds what an event tells.
-    pub fn add(&mut self, event: &Event) {
+    /// Adds what an event tells; `position` is its place on the log. The same event twice counts once.
+    pub fn add(&mut self, position: u64, event: &Event) {
+        if self.positions.last().is_some_and(|last| *last >= position) {
+            return;
+        }
+        if self.positions.len() < MOST_POSITIONS {
+            self.positions.push(position);
+        }
         for tag in &event.tags {
             if !self.tags.contains(tag) {
                 self.tags.push(tag.clone());
@@ -203,14 +214,14 @@ mod tests {
     #[test]
     fn copies_are_counted_by_their_last_state() {
         let mut summary = Summary::new(&accepted(3));
-        summary.add(&accepted(3));
+        summary.add(1, &accepted(3));
         assert_eq!(summary.states(), BTreeMap::from([(State::Queued, 3)]));
         let deferred = EventKind::Deferred { host: String::new(), reply: "451".to_owned(), attempt: 0, next: Timestamp::from_millis(9) };
-        summary.add(&event(Some(0), deferred));
+        summary.add(2, &event(Some(0), deferred));
         let delivered = EventKind::Delivered { host: String::new(), reply: "250".to_owned(), attempt: 1 };
-        summary.add(&event(Some(1), delivered.clone()));
+        summary.add(3, &event(Some(1), delivered.clone()));
         assert_eq!(summary.states(), BTreeMap::from([(State::Queued, 1), (State::Deferred, 1), (State::Delivered, 1)]));
-        summary.add(&event(Some(0), delivered));
+        summary.add(4, &event(Some(0), delivered));
         assert_eq!(summary.states(), BTreeMap::from([(State::Queued, 1), (State::Delivered, 2)]));
     }
 
@@ -218,7 +229,7 @@ mod tests {
     fn a_message_that_was_never_taken_has_one_state() {
         let rejected = event(None, EventKind::Rejected { reason: "no".to_owned(), temporary: false, plugins: Vec::new() });
         let mut summary = Summary::new(&rejected);
-        summary.add(&rejected);
+        summary.add(1, &rejected);
         assert_eq!(summary.states(), BTreeMap::from([(State::Rejected, 1)]));
     }
 }

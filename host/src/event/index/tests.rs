@@ -44,8 +44,8 @@ fn messages_are_found_by_everything_that_is_known_of_them() {
     let index = MessageIndex::open(folder.path()).unwrap();
     assert_eq!(index.position(), 0);
     let mut writer = index.writer().unwrap();
-    let events = [accepted(1, "Spring letter"), accepted(2, "Summer letter"), accepted(3, "Invoice 17")];
-    let third = events[2].message;
+    let events = [(1, accepted(1, "Spring letter")), (2, accepted(2, "Summer letter")), (3, accepted(3, "Invoice 17"))];
+    let third = events[2].1.message;
     writer.add(&events, 70, &mut |id| (id == third).then(|| "Please pay the amount due".to_owned())).unwrap();
 
     assert_eq!(subjects(&index, ""), ["Invoice 17", "Summer letter", "Spring letter"]);
@@ -70,15 +70,15 @@ fn states_follow_the_log_over_a_restart() {
     {
         let index = MessageIndex::open(folder.path()).unwrap();
         let mut writer = index.writer().unwrap();
-        writer.add(&[accepted(1, "One"), accepted(2, "Two")], 10, &mut |_| None).unwrap();
-        writer.add(&[event(1, Some(0), delivered)], 20, &mut |_| None).unwrap();
+        writer.add(&[(1, accepted(1, "One")), (2, accepted(2, "Two"))], 10, &mut |_| None).unwrap();
+        writer.add(&[(11, event(1, Some(0), delivered))], 20, &mut |_| None).unwrap();
     }
     let index = MessageIndex::open(folder.path()).unwrap();
     assert_eq!(index.position(), 20);
     assert_eq!(subjects(&index, "state:delivered"), ["One"]);
     assert_eq!(subjects(&index, "state:queued"), ["Two"]);
     let mut writer = index.writer().unwrap();
-    writer.add(&[event(2, Some(0), EventKind::Opened { visitor: Visitor::default() })], 30, &mut |_| None).unwrap();
+    writer.add(&[(21, event(2, Some(0), EventKind::Opened { visitor: Visitor::default() }))], 30, &mut |_| None).unwrap();
     assert_eq!(subjects(&index, "state:opened"), ["Two"]);
     assert_eq!(index.search("", 0, 10).unwrap().total, 2);
     assert_eq!(index.message(accepted(2, "").message).unwrap().unwrap().opens, 1);

@@ -1,0 +1,208 @@
+//! What the commands ask of a running server, over a socket in its data folder.
+//!
+//! One connection, one question, one answer: each a line of JSON. The socket is in a folder that only the server's user can enter; whoever can
+//! read the spool can ask.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::archive::{Archive, ArchiveError, Selection};
+use crate::mail::message_id::CopyId;
+
+/// Octets of a question.
+const MOST_QUESTION: u64 = 64 * 1024;
+/// Questions answered at a time.
+const MOST_CONNECTIONS: usize = 16;
+/// How long a question may take to come in, and its answer to go out.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ask")]
+pub enum Question {
+    /// Copies that wait.
+    Queue {
+        /// Only of this queue.
+        queue: Option<String>,
+        /// Behind this one.
+        after: Option<String>,
+        /// At most.
+        limit: usize,
+    },
+    /// Makes copies due now.
+    Retry {
+        /// Ids of messages or copies, or `all`.
+        ids: Vec<String>,
+    },
+    /// Takes copies out of the queue.
+    Cancel {
+        /// Ids of messages or copies, or `all`.
+        ids: Vec<String>,
+    },
+    /// Finds messages.
+    Search {
+        /// In the language of the search box.
+        query: String,
+        /// How many to pass over.
+        offset: usize,
+        /// At most.
+        limit: usize,
+    },
+    /// Everything about one message.
+    Message {
+        /// Its id.
+        id: String,
+    },
+    /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
+    Trace {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// An answer: what was asked for, or why not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What was asked for.
+    Found(Value),
+    /// Why not, for people.
+    Failed(String),
+}
+
+/// Returns where the socket of a server with this data folder is.
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join("control.sock")
+}
+
+/// Binds the socket; one that a killed server left behind is replaced. The caller holds the lock of the data folder.
+pub fn bind(data: &Path) -> io::Result<UnixListener> {
+    let path = socket_path(data);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers questions until `shutdown`.
+pub async fn serve(listener: UnixListener, archive: Archive, shutdown: CancellationToken) {
+    let tasks = TaskTracker::new();
+    loop {
+        let stream = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = stream else { continue };
+        if tasks.len() >= MOST_CONNECTIONS {
+            continue;
+        }
+        let archive = archive.clone();
+        tasks.spawn(async move {
+            if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, converse(stream, &archive)).await {
+                warn!(%error, "a command went away before its answer");
+            }
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn converse(stream: UnixStream, archive: &Archive) -> io::Result<()> {
+    let (input, mut output) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(input.take(MOST_QUESTION)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(question) => answer(question, archive).await.map_or_else(Answer::Failed, Answer::Found),
+        Err(error) => Answer::Failed(format!("this server does not understand the command: {error}")),
+    };
+    let mut octets = serde_json::to_vec(&answer)?;
+    octets.push(b'\n');
+    output.write_all(&octets).await
+}
+
+async fn answer(question: Question, archive: &Archive) -> Result<Value, String> {
+    let failed = |error: ArchiveError| error.to_string();
+    match question {
+        Question::Queue { queue, after, limit } => {
+            let after = after.map(|text| copy_id(&text)).transpose()?;
+            let copies = archive.queue(queue.as_deref(), after, limit).await.map_err(failed)?;
+            json_of(&copies)
+        }
+        Question::Retry { ids } => {
+            let mut count = 0;
+            for selection in selections(&ids)? {
+                count += archive.retry(selection).await.map_err(failed)?;
+            }
+            Ok(json!({ "copies": count }))
+        }
+        Question::Cancel { ids } => {
+            let mut count = 0;
+            for selection in selections(&ids)? {
+                count += archive.cancel(selection).await.map_err(failed)?;
+            }
+            Ok(json!({ "copies": count }))
+        }
+        Question::Search { query, offset, limit } => {
+            let found = archive.search(&query, offset, limit).await.map_err(failed)?;
+            Ok(json!({ "total": found.total, "messages": json_of(&found.messages)? }))
+        }
+        Question::Message { id } => {
+            let found = archive.message(copy_id(&id)?.message).await.map_err(failed)?;
+            json_of(&found.ok_or_else(|| format!("no message {id}"))?)
+        }
+        Question::Trace { id } => {
+            let found = archive.trace(copy_id(&id)?.message).await.map_err(failed)?;
+            json_of(&found.ok_or_else(|| format!("message {id} is not kept any more"))?)
+        }
+    }
+}
+
+fn json_of(value: &impl Serialize) -> Result<Value, String> {
+    serde_json::to_value(value).map_err(|error| error.to_string())
+}
+
+fn copy_id(text: &str) -> Result<CopyId, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// An id alone means the message with all its copies; `ID-2` means the second copy alone.
+fn selections(ids: &[String]) -> Result<Vec<Selection>, String> {
+    let selection = |text: &String| match text.as_str() {
+        "all" => Ok(Selection::All),
+        text if text.contains('-') => copy_id(text).map(Selection::Copy),
+        text => copy_id(text).map(|copy| Selection::Message(copy.message)),
+    };
+    ids.iter().map(selection).collect()
+}
+
+/// Asks the server that works in `data`.
+///
+/// # Errors
+/// If no server is running there, or it says why it has no answer.
+pub async fn ask(data: &Path, question: &Question) -> anyhow::Result<Value> {
+    use anyhow::Context as _;
+    let path = socket_path(data);
+    let mut stream =
+        UnixStream::connect(&path).await.with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))?;
+    let mut line = serde_json::to_vec(question)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut octets = Vec::new();
+    stream.read_to_end(&mut octets).await?;
+    match serde_json::from_slice(&octets).context("the server gave no answer")? {
+        Answer::Found(value) => Ok(value),
+        Answer::Failed(reason) => anyhow::bail!(reason),
+    }
+}
