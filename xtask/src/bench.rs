@@ -11,7 +11,7 @@ use crate::run::{command, say, succeeds};
 
 /// What `cargo xtask bench` takes.
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Measures this server in the same run and prints ratios; it is installed from Debian if it is missing.
     #[arg(long)]
     against: Option<Peer>,
@@ -32,7 +32,7 @@ enum Peer {
 }
 
 /// Runs `tubepost bench`.
-pub fn run(binary: &Path, options: &Options) -> Result<()> {
+pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
     let mut arguments = vec!["bench".to_owned(), format!("--rounds={}", options.rounds), format!("--messages={}", options.messages)];
     if let Some(only) = &options.only {
         arguments.push(format!("--only={only}"));

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 /// Runs cargo in `folder` and waits for it.
-pub fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     command(Path::new(&program), folder, arguments)
 }
@@ -17,7 +17,7 @@ pub fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot be started, or does not exit with 0.
-pub fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Result<()> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     say(&format!("$ {name} {}", arguments.join(" ")));
     let status = Command::new(program)
@@ -30,23 +30,23 @@ pub fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Result<()> 
 }
 
 /// Whether `cargo NAME` exists.
-pub fn cargo_tool_is_there(name: &str) -> bool {
+pub(crate) fn cargo_tool_is_there(name: &str) -> bool {
     succeeds(&format!("cargo-{name}"), &["--version"])
 }
 
 /// Runs a program without showing what it prints; tells whether it exits with 0.
-pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
+pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let quiet = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())
 }
 
 /// Tells the person at the terminal something.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // A closed standard output is no reason to stop the chore.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Tells the person at the terminal what went wrong.
-pub fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }

@@ -17,7 +17,7 @@ const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 ///
 /// # Errors
 /// If nothing can be installed: says what to install by hand.
-pub fn ensure() -> Result<()> {
+pub(crate) fn ensure() -> Result<()> {
     if rustup_has_target() || debian_rust_is_there() {
         return Ok(());
     }
