@@ -8,6 +8,6 @@ use super::document::{Section, Value};
 pub(super) fn read(section: &Section<'_>) -> Dashboard {
     Dashboard {
         password: section.optional("password", Value::password_hash),
-        session_time: section.or("session_time", Duration::from_secs(12 * 60 * 60), Value::duration),
+        session_time: section.or("session_time", Duration::from_hours(12), Value::duration),
     }
 }

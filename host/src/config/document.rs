@@ -188,7 +188,7 @@ impl<'a> Section<'a> {
 
     /// Reads a list; a key that is missing is an empty one. Each element that is wrong is reported in its place.
     pub(super) fn list<'s, T>(&'s self, key: &'static str, read: impl Fn(&Value<'s>) -> Result<T, Fault>) -> Vec<T> {
-        let elements = self.optional(key, |value| value.elements());
+        let elements = self.optional(key, Value::elements);
         elements.into_iter().flatten().filter_map(|element| read(&element).map_err(|fault| element.report(&fault)).ok()).collect()
     }
 
@@ -220,7 +220,7 @@ impl<'a> Section<'a> {
 
     /// Reads the sections `[[key]]` of the file, in order. `read` is told the number of each, from 1.
     pub(super) fn sections<T>(&self, key: &'static str, mut read: impl FnMut(&Section<'_>, usize) -> Option<T>) -> Vec<T> {
-        let elements = self.optional(key, |value| value.elements()).into_iter().flatten();
+        let elements = self.optional(key, Value::elements).into_iter().flatten();
         elements
             .zip(1..)
             .filter_map(|(element, number)| {

@@ -10,7 +10,7 @@ use super::unit::ByteSize;
 pub(super) fn read(section: &Section<'_>, message_size: ByteSize) -> Http {
     Http {
         connections: section.or("connections", 1000, Value::count),
-        request_time: section.or("request_time", Duration::from_secs(60), Value::duration),
+        request_time: section.or("request_time", Duration::from_mins(1), Value::duration),
         body_size: section.or("body_size", ByteSize(message_size.0.saturating_add(message_size.0 / 2)), Value::size),
     }
 }

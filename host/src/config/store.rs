@@ -6,8 +6,6 @@ use super::Store;
 use super::document::{Section, Value};
 use super::unit::ByteSize;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 pub(super) fn read(section: &Section<'_>) -> Store {
     section.or("kind", (), |value| match value.text()? {
         "embedded" => Ok(()),
@@ -15,7 +13,7 @@ pub(super) fn read(section: &Section<'_>) -> Store {
     });
     Store {
         segment_size: section.or("segment_size", ByteSize::mib(64), Value::size),
-        retention: section.or("retention", 7 * DAY, Value::duration),
+        retention: section.or("retention", Duration::from_hours(7 * 24), Value::duration),
         archive_size: section.or("archive_size", ByteSize::gib(10), Value::size),
         cache: section.or("cache", ByteSize::mib(64), Value::size),
         commit_queue: section.or("commit_queue", 4096, Value::count),
