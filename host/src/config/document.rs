@@ -29,6 +29,8 @@ pub(super) type Fault = String;
 /// One configuration file while it is read.
 pub(super) struct Reader<'a> {
     text: &'a str,
+    /// The octets at which lines begin.
+    lines: Vec<usize>,
     file_name: &'a str,
     base: &'a Path,
     environment: Environment<'a>,
@@ -38,7 +40,8 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, file_name: &'a str, base: &'a Path, environment: Environment<'a>) -> Self {
-        Self { text, file_name, base, environment, errors: RefCell::new(Vec::new()) }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, lines, file_name, base, environment, errors: RefCell::new(Vec::new()) }
     }
 
     /// Parses the file and has `read` make something of its outermost table.
@@ -67,9 +70,10 @@ impl<'a> Reader<'a> {
     }
 
     fn line_and_column(&self, at: usize) -> (usize, usize) {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        (before.matches('\n').count() + 1, line.chars().count() + 1)
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or_default();
+        let before = self.text.get(start..at).unwrap_or_default();
+        (line, before.chars().count() + 1)
     }
 }
 
@@ -163,8 +167,8 @@ impl<'a> Section<'a> {
     /// Returns the value of a key.
     pub(super) fn value(&self, key: &'static str) -> Option<Value<'_>> {
         self.known.borrow_mut().push(key);
-        let value = self.table?.get(key)?;
-        Some(Value { section: self, key, value })
+        let node = self.table?.get(key)?;
+        Some(Value { section: self, key, node })
     }
 
     /// Reads a key that may be missing. A value that is wrong is reported, then as good as missing.
@@ -252,7 +256,7 @@ impl<'a> Section<'a> {
             if !is_name(name.get_ref()) {
                 section.report("a name has 1 to 64 letters, digits, \"-\", \"_\" and \".\"");
             }
-            let value = Value { section: &section, key: "", value };
+            let value = Value { section: &section, key: "", node: value };
             Some((name.get_ref().to_string(), read(name.get_ref(), &value)?))
         });
         entries.collect::<Vec<_>>().into_iter()
@@ -275,7 +279,7 @@ pub(super) fn is_name(text: &str) -> bool {
 pub(super) struct Value<'a> {
     section: &'a Section<'a>,
     key: &'static str,
-    value: &'a Spanned<DeValue<'a>>,
+    node: &'a Spanned<DeValue<'a>>,
 }
 
 impl<'a> Value<'a> {
@@ -296,13 +300,13 @@ impl<'a> Value<'a> {
     }
 
     fn start(&self) -> usize {
-        let Range { start, .. } = self.value.span();
+        let Range { start, .. } = self.node.span();
         start
     }
 
     /// Returns the value as TOML has it.
     pub(super) fn raw(&self) -> &'a DeValue<'a> {
-        self.value.get_ref()
+        self.node.get_ref()
     }
 
     pub(super) fn text(&self) -> Result<&'a str, Fault> {
@@ -327,7 +331,7 @@ impl<'a> Value<'a> {
     /// Returns the elements of a list, each with its own place.
     pub(super) fn elements(&self) -> Result<Vec<Value<'a>>, Fault> {
         let array = self.raw().as_array().ok_or_else(|| self.wrong_type("a list"))?;
-        Ok(array.iter().map(|value| Value { section: self.section, key: self.key, value }).collect())
+        Ok(array.iter().map(|node| Value { section: self.section, key: self.key, node }).collect())
     }
 
     fn wrong_type(&self, expected: &str) -> Fault {
@@ -395,7 +399,10 @@ impl<'a> Value<'a> {
     pub(super) fn size(&self) -> Result<ByteSize, Fault> {
         let size = match self.raw() {
             DeValue::Integer(_) => ByteSize(self.number(0..=u64::MAX)?),
-            _ => self.parsed()?,
+            DeValue::String(_) => self.parsed()?,
+            DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                return Err(self.wrong_type("a size in quotes, such as \"10MiB\""));
+            }
         };
         if size.0 == 0 { Err("must be more than nothing".to_owned()) } else { Ok(size) }
     }

@@ -4,46 +4,45 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::document::{Fault, Section, Value};
-use super::secret::parse_token_hash;
+use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
 use super::{Bounces, Login, LoginLimits, SenderPattern, Smtp};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 
 /// What logins may refer to, and what no two of them may share.
-struct Names<'a> {
+struct Known<'a> {
     chains: &'a [&'a str],
     routes: &'a [&'a str],
-    names: BTreeSet<Arc<str>>,
+    logins: BTreeSet<Arc<str>>,
     usernames: BTreeSet<String>,
     tokens: BTreeSet<[u8; 32]>,
 }
 
 /// Reads all logins; what they do not limit is limited as `smtp` says.
 pub(super) fn read(file: &Section<'_>, chains: &[&str], routes: &[&str], smtp: &Smtp) -> Vec<Login> {
-    let (names, usernames, tokens) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let mut names = Names { chains, routes, names, usernames, tokens };
+    let mut known = Known { chains, routes, logins: BTreeSet::new(), usernames: BTreeSet::new(), tokens: BTreeSet::new() };
     file.sections("logins", |section, number| {
         section.rename(format!("login {number}"));
-        login(section, &mut names, smtp)
+        login(section, &mut known, smtp)
     })
 }
 
-fn login(section: &Section<'_>, names: &mut Names<'_>, smtp: &Smtp) -> Option<Login> {
+fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Login> {
     let name = section.required("name", |value| {
         let name: Arc<str> = value.text()?.into();
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
             return Err("must have 1 to 128 printable octets".to_owned());
         }
         section.rename(format!("login \"{name}\""));
-        if names.names.insert(Arc::clone(&name)) { Ok(name) } else { Err("another login has this name".to_owned()) }
+        if known.logins.insert(Arc::clone(&name)) { Ok(name) } else { Err("another login has this name".to_owned()) }
     });
     let username = section.optional("username", |value| {
         let username = value.text()?;
         if username.is_empty() || username.len() > 255 || username.chars().any(char::is_control) {
             return Err("must have 1 to 255 printable octets".to_owned());
         }
-        if names.usernames.insert(username.to_owned()) {
+        if known.usernames.insert(username.to_owned()) {
             Ok(username.to_owned())
         } else {
             Err("another login has this user name".to_owned())
@@ -54,30 +53,28 @@ fn login(section: &Section<'_>, names: &mut Names<'_>, smtp: &Smtp) -> Option<Lo
         let secret = value.secret()?;
         let hash =
             parse_token_hash(secret.expose()).ok_or("must be \"sha256:\" and the 64 hexadecimal digits of the token's SHA-256 hash")?;
-        if names.tokens.insert(hash) { Ok(hash) } else { Err("another login has this token".to_owned()) }
+        if hash == token_digest("") {
+            return Err("is the hash of nothing: whoever gave no token would be let in".to_owned());
+        }
+        if known.tokens.insert(hash) { Ok(hash) } else { Err("another login has this token".to_owned()) }
     });
     check_credentials(section);
     let senders = section.list("senders", |value| sender_pattern(value.text()?));
     let chain = section.optional("chain", |value| Ok((value.clone(), value.text()?)));
-    let chain = chain.map(|(value, chain)| known(&value, "chain", chain, names.chains));
+    let chain = chain.and_then(|(value, chain)| reference(&value, "chain", chain, known.chains));
     let route = section.required("route", |value| Ok((value.clone(), value.text()?)));
-    let route = route.and_then(|(value, route)| known(&value, "route", route, names.routes));
+    let route = route.and_then(|(value, route)| reference(&value, "route", route, known.routes));
     let limits = section.table("limits", |section| limits(section, smtp));
     let bounces = section.or("bounces", Bounces::default(), |value| match value.text()? {
         "track" => Err("\"track\" is not available in this version, only \"return\" is".to_owned()),
         _ => value.choice(&[("return", Bounces::Return)]),
     });
-    let chain = match chain {
-        Some(known) => Some(known?),
-        None => None,
-    };
     Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
 }
 
 /// Reports a login that nobody can use, whatever the values are.
 fn check_credentials(section: &Section<'_>) {
-    let given = |key| section.value(key).is_some();
-    match (given("username"), given("password"), given("token")) {
+    match (section.has("username"), section.has("password"), section.has("token")) {
         (true, false, _) => section.report("\"username\" needs a \"password\""),
         (false, true, _) => section.report("\"password\" needs a \"username\""),
         (false, false, false) => section.report("needs \"username\" and \"password\", or \"token\", or all three"),
@@ -85,7 +82,7 @@ fn check_credentials(section: &Section<'_>) {
     }
 }
 
-fn known(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
+fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
     if names.contains(&name) {
         return Some(Arc::from(name));
     }

@@ -31,7 +31,7 @@ pub(super) fn read(file: &Section<'_>, output: ByteSize) -> BTreeMap<Arc<str>, P
 }
 
 fn plugin(section: &Section<'_>, name: &str, output: ByteSize) -> Option<Plugin> {
-    let written = section.value("source").is_some();
+    let written = section.has("source");
     let source = section.optional("source", Value::readable_file).map(PluginSource::File);
     let source = match FIRST_PARTY.iter().find(|built_in| **built_in == name) {
         Some(built_in) if !written => Some(PluginSource::BuiltIn(Arc::from(*built_in))),

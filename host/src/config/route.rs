@@ -59,7 +59,7 @@ fn smart_host(section: &Section<'_>) -> Option<SmartHostRoute> {
     let ca = section.optional("ca", authorities);
     let username = section.optional("username", |value| value.secret().map(|username| username.expose().to_owned()));
     let password = section.optional("password", Value::secret);
-    if section.value("username").is_some() != section.value("password").is_some() {
+    if section.has("username") != section.has("password") {
         section.report("\"username\" and \"password\" go together");
     }
     Some(SmartHostRoute { host: host?, port, tls, implicit_tls, ca, credentials: username.zip(password) })

@@ -119,7 +119,7 @@ fn what_is_not_given_has_its_default() {
     assert_eq!(config.smtp.message_size, ByteSize::mib(25));
     assert_eq!(config.http.body_size, ByteSize(ByteSize::mib(25).0 * 3 / 2));
     assert_eq!(config.logins[0].limits.recipients_per_message, 1000);
-    assert_eq!(config.delivery.give_up, Duration::from_secs(5 * 24 * 60 * 60));
+    assert_eq!(config.delivery.give_up, Duration::from_hours(5 * 24));
     assert!(config.tls.is_none() && config.dkim.is_empty() && config.dashboard.password.is_none());
 }
 

@@ -25,10 +25,11 @@ pub(super) fn read(section: &Section<'_>) -> Option<Tls> {
     });
     let ((chain, certificate), (key_der, key)) = (certificate?, key?);
     if let Err(error) = CertifiedKey::from_der(chain, key_der, &rustls::crypto::ring::default_provider()) {
-        section.report(&match error {
-            rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
-            other => format!("certificate or key cannot be used: {other}"),
-        });
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            section.report("the key is not that of the certificate");
+        } else {
+            section.report(&format!("certificate or key cannot be used: {error}"));
+        }
     }
     Some(Tls { certificate, key })
 }
@@ -48,8 +49,5 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
 
 /// Says why a private key could not be read.
 pub(super) fn key_fault(error: &pem::Error) -> Fault {
-    match error {
-        pem::Error::NoItemsFound => "no PEM private key in it".to_owned(),
-        other => other.to_string(),
-    }
+    if matches!(error, pem::Error::NoItemsFound) { "no PEM private key in it".to_owned() } else { error.to_string() }
 }

@@ -189,7 +189,7 @@ mod tests {
         }
         assert_eq!("999999999999999999999s".parse::<TimeSpan>(), Err(UnitError::TooLarge));
         assert_eq!("18446744073709551615d".parse::<TimeSpan>(), Err(UnitError::TooLarge));
-        assert_eq!(TimeSpan(Duration::from_secs(5400)).to_string(), "1h30m");
+        assert_eq!(TimeSpan(Duration::from_mins(90)).to_string(), "1h30m");
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::histogram::Histogram;
 
-/// The media type of what [`Metrics::encode`] returns (OpenMetrics 1.0).
+/// The media type of what [`Metrics::encode`] returns (`OpenMetrics` 1.0).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Declares an enum whose values are the values of a label.

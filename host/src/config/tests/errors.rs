@@ -64,6 +64,10 @@ const ADDED: &[(&str, &str)] = &[
         "login limits",
         "[[logins]]\nname = \"b\"\nusername = \"b\"\npassword = \"${HASH}\"\nroute = \"sandbox\"\nbounces = \"track\"\nlimits = { messages_per_hour = 0, recipients_per_message = 5000, message_size = \"1GiB\", per_day = 1 }",
     ),
+    (
+        "token that is empty",
+        "[[logins]]\nname = \"b\"\nroute = \"sandbox\"\ntoken = \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+    ),
     ("login without a name", "[[logins]]\ntoken = 5"),
     (
         "environment",
