@@ -3,16 +3,101 @@
 //! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
 //! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
 
+mod chain;
+mod dashboard;
+mod delivery;
+mod dkim;
+mod document;
+mod error;
+mod http;
+mod listen;
+mod login;
+mod network;
+mod plugin;
+mod route;
+pub mod secret;
+mod server;
+mod smtp;
+mod store;
+mod suggestion;
+mod tls;
 pub mod unit;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mail::domain::Domain;
+use document::{Reader, Section};
+pub use error::{ConfigError, ConfigErrors};
+pub use network::NetworkError;
+pub use plugin::FIRST_PARTY;
+pub use secret::Environment;
 use unit::{ByteSize, Secret};
+
+/// Octets of a configuration file; more is surely another file, or one without end.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// Reads the configuration in the file at `path`, and the files that it names. `environment` answers `${NAME}`.
+///
+/// # Errors
+/// All that is wrong with it, at once. Nothing was started or changed.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, ConfigErrors> {
+    let file_name = path.display().to_string();
+    let mut text = String::new();
+    let length = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
+    let fault = match length {
+        Ok(length) if length as u64 <= LARGEST_FILE => {
+            return parse(&text, &file_name, path.parent().unwrap_or(Path::new("")), environment);
+        }
+        Ok(_) => "cannot be read: it has more than 16 MiB".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(ConfigErrors::new(vec![ConfigError { file: file_name, place: None, message: fault }]))
+}
+
+/// Reads a configuration from `text`; errors call it `file_name`, and the paths in it are relative to `base`.
+///
+/// # Errors
+/// As for [`load`].
+pub fn parse(text: &str, file_name: &str, base: &Path, environment: Environment<'_>) -> Result<Config, ConfigErrors> {
+    Reader::new(text, file_name, base, environment).read(read)
+}
+
+fn read(file: &Section<'_>) -> Option<Config> {
+    let server = file.section("server", server::read);
+    let store = file.section("store", store::read);
+    let smtp = file.section("smtp", smtp::read);
+    let http = file.section("http", |section| http::read(section, smtp.message_size));
+    // References are checked against the names that are written, so that an entry with an error is not also said to be missing.
+    let (chain_names, route_names) = (file.names("chains"), file.names("routes"));
+    let plugin_names: Vec<&str> = file.names("plugins").into_iter().chain(FIRST_PARTY).collect();
+    let listeners = listen::read(file, file.has("tls"));
+    let tls = file.section("tls", tls::read);
+    let plugins = plugin::read(file, ByteSize(smtp.message_size.0.saturating_mul(2)));
+    let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
+    let chains = chain::read(file, &plugin_names);
+    let logins = login::read(file, &chain_names, &route_names, &smtp);
+    let routes = route::read(file);
+    let dkim = dkim::read(file);
+    let delivery = file.section("delivery", delivery::read);
+    let dashboard = file.section("dashboard", dashboard::read);
+    for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {
+        if !file.has(key) {
+            file.report(what);
+        }
+    }
+    let server = server?;
+    Some(Config { server, store, listeners, tls, plugins, plugin_runtime, chains, logins, routes, dkim, delivery, smtp, http, dashboard })
+}
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -54,7 +139,8 @@ pub struct Server {
     pub hostname: Domain,
     /// `data`: folder for spool, index, compiled plugins and keys.
     pub data: PathBuf,
-    /// `public_url`: base of tracking and unsubscribe links, without a slash at the end.
+    /// `public_url`: base of tracking and unsubscribe links, without query or fragment. A path loses the slash at its end; where there
+    /// is none, [`url::Url`] writes `/`.
     pub public_url: url::Url,
     /// `drain_time`: how long sessions and attempts may go on after SIGTERM. Default 30 s.
     pub drain_time: Duration,
@@ -213,7 +299,7 @@ pub enum When {
 }
 
 /// `[[logins]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Login {
     /// `name`: unique; in events, metrics and the dashboard.
     pub name: Arc<str>,
@@ -233,6 +319,24 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+}
+
+impl fmt::Debug for Login {
+    /// Shows no secret, hashes included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        f.debug_struct("Login")
+            .field("name", name)
+            .field("username", username)
+            .field("password", password)
+            .field("token", &token.as_ref().map(|_| "redacted"))
+            .field("senders", senders)
+            .field("chain", chain)
+            .field("route", route)
+            .field("limits", limits)
+            .field("bounces", bounces)
+            .finish()
+    }
 }
 
 /// Whom a login may send as.
@@ -292,7 +396,7 @@ pub struct MxRoute {
 /// `kind = "smarthost"`.
 #[derive(Clone, Debug)]
 pub struct SmartHostRoute {
-    /// `host`: name or address literal.
+    /// `host`: name in A-labels, or address without brackets.
     pub host: String,
     /// `port`: default 587.
     pub port: u16,

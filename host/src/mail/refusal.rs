@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::enhanced_status::EnhancedStatus;
+use crate::telemetry::metric::RefusalClass;
 
 /// Why we do not take a message. Nothing of it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +89,20 @@ impl Refusal {
             | Self::MessageTooLarge { .. }
             | Self::InvalidContent(_)
             | Self::InvalidField { .. } => false,
+        }
+    }
+
+    /// Under what the refusal is counted.
+    pub fn class(&self) -> RefusalClass {
+        match self {
+            Self::SenderNotAllowed { .. } => RefusalClass::Sender,
+            Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } => RefusalClass::Size,
+            Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
+            Self::RateLimited { .. } => RefusalClass::Rate,
+            Self::Plugin { .. } => RefusalClass::Plugin,
+            Self::PluginFailed { .. } => RefusalClass::PluginFailed,
+            Self::StorageFull | Self::StorageFailed => RefusalClass::Store,
+            Self::Overloaded => RefusalClass::Overloaded,
         }
     }
 }

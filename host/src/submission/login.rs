@@ -1,11 +1,27 @@
 //! Logins: who may hand over mail, and how we know him.
+//!
+//! Passwords are kept as argon2id hashes, which are slow to compute on purpose; tokens are random and kept as SHA-256. No answer,
+//! and no time that it takes, tells a user name that exists from one that does not.
 
+mod check;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+use subtle::ConstantTimeEq as _;
+
+use crate::clock::{Clock, Entropy};
 use crate::config;
+use crate::config::secret::token_digest;
+use crate::config::unit::Secret;
+use check::PasswordChecks;
 
 /// A login as the configuration has it.
 pub type Login = config::Login;
+
+/// Octets of a password; nobody has a longer one, and a hash of it would only cost time.
+const LONGEST_PASSWORD: usize = 1024;
 
 /// Why somebody is not let in. The client hears the same for all: which part was wrong is nobody's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,29 +34,175 @@ pub enum LoginError {
     Busy,
 }
 
-/// All logins. Cloning is cheap.
+/// All logins. Cloning is cheap; clones share what [`Logins::replace`] puts in.
 #[derive(Clone)]
-pub struct Logins(Arc<[Arc<Login>]>);
+pub struct Logins(Arc<Shared>);
+
+struct Shared {
+    /// Readers take the `Arc` and let go of the lock at once.
+    set: RwLock<Arc<Set>>,
+    checks: PasswordChecks,
+}
+
+/// The logins of one configuration, by what they are looked up by.
+struct Set {
+    by_name: HashMap<Arc<str>, Arc<Login>>,
+    by_username: HashMap<String, Arc<Login>>,
+    tokens: Vec<([u8; 32], Arc<Login>)>,
+    /// Some hash that is used: what an unknown user's password is compared with, so that this takes as long as for a known one.
+    decoy: Option<Secret>,
+}
+
+impl Set {
+    fn new(logins: Vec<Login>) -> Self {
+        let logins: Vec<Arc<Login>> = logins.into_iter().map(Arc::new).collect();
+        let by_name = logins.iter().map(|login| (Arc::clone(&login.name), Arc::clone(login))).collect();
+        let by_username = logins.iter().filter_map(|login| Some((login.username.clone()?, Arc::clone(login)))).collect();
+        let decoy = logins.iter().find_map(|login| login.password.clone());
+        let tokens = logins.iter().filter_map(|login| Some((login.token?, Arc::clone(login)))).collect();
+        Self { by_name, by_username, tokens, decoy }
+    }
+
+    fn by_token(&self, token: &str) -> Result<Arc<Login>, LoginError> {
+        let digest = token_digest(token);
+        let mut found = None;
+        for (hash, login) in &self.tokens {
+            // All of them, whichever fits.
+            if bool::from(hash.ct_eq(&digest)) {
+                found = Some(login);
+            }
+        }
+        found.cloned().ok_or(LoginError::Wrong)
+    }
+}
 
 impl Logins {
     /// Makes the set of `logins`.
-    pub fn new(logins: Vec<Login>) -> Self {
-        Self(logins.into_iter().map(Arc::new).collect())
+    pub fn new(logins: Vec<Login>, entropy: &Entropy, clock: Clock) -> Self {
+        Self(Arc::new(Shared { set: RwLock::new(Arc::new(Set::new(logins))), checks: PasswordChecks::new(entropy, clock) }))
     }
+
+    /// Puts other logins in the place of these, for this value and all its clones. Checks that are under way end by the old ones.
+    pub fn replace(&self, logins: Vec<Login>) {
+        *self.0.set.write() = Arc::new(Set::new(logins));
+    }
+
     /// Checks user name and password (SMTP AUTH, turboSMTP's authuser and authpass). A token as both user name and password counts too.
     ///
-    /// The hash is computed on a thread where that may take long; results are remembered, bounded, under a key of this process.
+    /// User names are compared to the letter. The hash is computed on a thread where that may take long; results are remembered, bounded,
+    /// under a key of this process, so that a client that logs in for each message does not pay each time.
+    ///
+    /// # Errors
+    /// [`LoginError::Wrong`], or [`LoginError::Busy`] if too many others are being checked: answer 454 (RFC 4954 §6) or 503.
     pub async fn by_password(&self, username: &str, password: &str) -> Result<Arc<Login>, LoginError> {
-        let _ = (username, password);
-        todo!()
+        let set = self.set();
+        if username == password
+            && let Ok(login) = set.by_token(password)
+        {
+            return Ok(login);
+        }
+        if password.len() > LONGEST_PASSWORD {
+            return Err(LoginError::Wrong);
+        }
+        let known = set.by_username.get(username).and_then(|login| Some((login, login.password.as_ref()?)));
+        let Some((login, hash)) = known else {
+            if let Some(decoy) = &set.decoy {
+                self.0.checks.pretend(password, decoy).await?;
+            }
+            return Err(LoginError::Wrong);
+        };
+        if self.0.checks.is_right(username, password, hash).await? { Ok(Arc::clone(login)) } else { Err(LoginError::Wrong) }
     }
+
     /// Checks an API token, in constant time.
+    ///
+    /// # Errors
+    /// [`LoginError::Wrong`].
     pub fn by_token(&self, token: &str) -> Result<Arc<Login>, LoginError> {
-        let _ = token;
-        todo!()
+        self.set().by_token(token)
     }
+
     /// Returns a login by its name in the configuration.
     pub fn by_name(&self, name: &str) -> Option<Arc<Login>> {
-        self.0.iter().find(|login| &*login.name == name).cloned()
+        self.set().by_name.get(name).cloned()
+    }
+
+    fn set(&self) -> Arc<Set> {
+        Arc::clone(&self.0.set.read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::config::secret::hash_password;
+    use crate::config::unit::ByteSize;
+    use crate::config::{Bounces, LoginLimits};
+
+    fn login(name: &str, password: Option<&str>, token: Option<&str>) -> Login {
+        Login {
+            name: name.into(),
+            username: password.map(|_| format!("{name}-user")),
+            password: password.map(|password| Secret::new(hash_password(password, &Entropy::seeded(1)))),
+            token: token.map(token_digest),
+            senders: Vec::new(),
+            chain: None,
+            route: "sandbox".into(),
+            limits: LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: ByteSize(1) },
+            bounces: Bounces::Return,
+        }
+    }
+
+    fn logins(logins: Vec<Login>) -> Logins {
+        Logins::new(logins, &Entropy::seeded(2), Clock::manual(Timestamp::from_millis(0)))
+    }
+
+    fn name(result: Result<Arc<Login>, LoginError>) -> Result<String, LoginError> {
+        result.map(|login| login.name.to_string())
+    }
+
+    #[tokio::test]
+    async fn passwords_and_tokens_open_their_login() {
+        let logins = logins(vec![login("a", Some("password a"), Some("token-a")), login("b", None, Some("token-b"))]);
+        for (username, password, expected) in [
+            ("a-user", "password a", Ok("a")),
+            ("a-user", "password a", Ok("a")),
+            ("a-user", "password b", Err(LoginError::Wrong)),
+            ("A-user", "password a", Err(LoginError::Wrong)),
+            ("a", "password a", Err(LoginError::Wrong)),
+            ("nobody", "password a", Err(LoginError::Wrong)),
+            ("", "", Err(LoginError::Wrong)),
+            // A token opens as user name and password, and only as both.
+            ("token-a", "token-a", Ok("a")),
+            ("token-b", "token-b", Ok("b")),
+            ("token-a", "token-b", Err(LoginError::Wrong)),
+            ("token-a", "password a", Err(LoginError::Wrong)),
+            ("a-user", "token-a", Err(LoginError::Wrong)),
+            ("b-user", "token-b", Err(LoginError::Wrong)),
+        ] {
+            assert_eq!(name(logins.by_password(username, password).await), expected.map(str::to_owned), "{username} {password}");
+        }
+        assert_eq!(name(logins.by_password("a-user", &"x".repeat(1_000_000)).await), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_token("token-b")), Ok("b".to_owned()));
+        assert_eq!(name(logins.by_token("token-c")), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_token("")), Err(LoginError::Wrong));
+        assert!(logins.by_name("b").is_some() && logins.by_name("a-user").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_replaced_is_forgotten() {
+        let logins = logins(vec![login("a", Some("old"), Some("token-old"))]);
+        let session = logins.clone();
+        assert!(session.by_password("a-user", "old").await.is_ok());
+
+        logins.replace(vec![login("a", Some("new"), None)]);
+        assert_eq!(name(session.by_password("a-user", "old").await), Err(LoginError::Wrong));
+        assert_eq!(name(session.by_token("token-old")), Err(LoginError::Wrong));
+        assert!(session.by_password("a-user", "new").await.is_ok());
+
+        logins.replace(Vec::new());
+        assert_eq!(name(session.by_password("a-user", "new").await), Err(LoginError::Wrong));
     }
 }

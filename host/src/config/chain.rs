@@ -1,0 +1,86 @@
+//! `[chains]`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Number};
+use toml::de::DeValue;
+
+use super::document::{Fault, Section, Value};
+use super::suggestion::did_you_mean;
+use super::{Chain, ChainStep, When};
+
+/// Steps of one chain.
+const LARGEST_CHAIN: usize = 100;
+
+/// Reads all chains. `plugins` are the names that may be used.
+pub(super) fn read(file: &Section<'_>, plugins: &[&str]) -> BTreeMap<Arc<str>, Chain> {
+    let chains = file.named("chains", "chain", |_, value| {
+        let elements = value.elements().map_err(|fault| value.report(&fault)).ok()?;
+        if elements.len() > LARGEST_CHAIN {
+            value.report(&format!("has more than {LARGEST_CHAIN} plugins"));
+            return None;
+        }
+        // All of them, before the first that is wrong ends it.
+        let steps: Vec<Option<ChainStep>> = elements.iter().map(|element| step(element, plugins)).collect();
+        Some(Chain { steps: steps.into_iter().collect::<Option<_>>()? })
+    });
+    chains.map(|(name, chain)| (Arc::from(name), chain)).collect()
+}
+
+fn step(value: &Value<'_>, plugins: &[&str]) -> Option<ChainStep> {
+    if let DeValue::String(name) = value.raw() {
+        let plugin = known(value, name, plugins)?;
+        return Some(ChainStep { plugin, when: When::default(), locked: false, options: Map::new(), place: value.place() });
+    }
+    let DeValue::Table(table) = value.raw() else {
+        value.report_section("a step is a plugin's name in quotes, or a table such as { use = \"tracking\", clicks = true }");
+        return None;
+    };
+    value.section(|section| {
+        // Keys that are not ours are the plugin's; its schema says which there are.
+        section.leave_open();
+        let plugin = section.required("use", |name| Ok((name.clone(), name.text()?)));
+        let when = section.or("when", When::default(), |word| word.choice(&[("always", When::Always), ("requested", When::Requested)]));
+        let locked = section.or("locked", false, Value::boolean);
+        let mut options = Map::new();
+        for (key, option) in table.iter().filter(|(key, _)| !matches!(&**key.get_ref(), "use" | "when" | "locked")) {
+            match json(option.get_ref()) {
+                Ok(option) => drop(options.insert(key.get_ref().to_string(), option)),
+                Err(fault) => value.report_section(&format!("{}: {fault}", key.get_ref())),
+            }
+        }
+        let (place, name) = plugin?;
+        Some(ChainStep { plugin: known(&place, name, plugins)?, when, locked, options, place: value.place() })
+    })?
+}
+
+fn known(value: &Value<'_>, name: &str, plugins: &[&str]) -> Option<Arc<str>> {
+    if plugins.contains(&name) {
+        return Some(Arc::from(name));
+    }
+    value.report_section(&format!("no plugin \"{name}\"{}", did_you_mean(name, plugins.iter().copied())));
+    None
+}
+
+/// Converts an option to the form that plugins get it in. The parser has bounded how deep it is.
+fn json(value: &DeValue<'_>) -> Result<serde_json::Value, Fault> {
+    Ok(match value {
+        DeValue::String(text) => serde_json::Value::String(text.to_string()),
+        DeValue::Integer(integer) => {
+            let number = i64::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "the number is too large")?;
+            serde_json::Value::from(number)
+        }
+        DeValue::Float(float) => {
+            let number = float.as_str().parse().ok().and_then(Number::from_f64);
+            serde_json::Value::Number(number.ok_or("the number is not finite")?)
+        }
+        DeValue::Boolean(boolean) => serde_json::Value::Bool(*boolean),
+        DeValue::Datetime(datetime) => serde_json::Value::String(datetime.to_string()),
+        DeValue::Array(array) => serde_json::Value::Array(array.iter().map(|element| json(element.get_ref())).collect::<Result<_, _>>()?),
+        DeValue::Table(table) => {
+            let entries = table.iter().map(|(key, value)| Ok((key.get_ref().to_string(), json(value.get_ref())?)));
+            serde_json::Value::Object(entries.collect::<Result<_, Fault>>()?)
+        }
+    })
+}

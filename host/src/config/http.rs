@@ -1,0 +1,16 @@
+//! `[http]`.
+
+use std::time::Duration;
+
+use super::Http;
+use super::document::{Section, Value};
+use super::unit::ByteSize;
+
+/// Reads the section. `message_size` is that of `[smtp]`.
+pub(super) fn read(section: &Section<'_>, message_size: ByteSize) -> Http {
+    Http {
+        connections: section.or("connections", 1000, Value::count),
+        request_time: section.or("request_time", Duration::from_mins(1), Value::duration),
+        body_size: section.or("body_size", ByteSize(message_size.0.saturating_add(message_size.0 / 2)), Value::size),
+    }
+}

@@ -1,0 +1,126 @@
+//! `[[logins]]`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::document::{Fault, Section, Value};
+use super::secret::{parse_token_hash, token_digest};
+use super::suggestion::did_you_mean;
+use super::{Bounces, Login, LoginLimits, SenderPattern, Smtp};
+use crate::mail::address::EmailAddress;
+use crate::mail::domain::Domain;
+
+/// What logins may refer to, and what no two of them may share.
+struct Known<'a> {
+    chains: &'a [&'a str],
+    routes: &'a [&'a str],
+    logins: BTreeSet<Arc<str>>,
+    usernames: BTreeSet<String>,
+    tokens: BTreeSet<[u8; 32]>,
+}
+
+/// Reads all logins; what they do not limit is limited as `smtp` says.
+pub(super) fn read(file: &Section<'_>, chains: &[&str], routes: &[&str], smtp: &Smtp) -> Vec<Login> {
+    let mut known = Known { chains, routes, logins: BTreeSet::new(), usernames: BTreeSet::new(), tokens: BTreeSet::new() };
+    file.sections("logins", |section, number| {
+        section.rename(format!("login {number}"));
+        login(section, &mut known, smtp)
+    })
+}
+
+fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Login> {
+    let name = section.required("name", |value| {
+        let name: Arc<str> = value.text()?.into();
+        if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
+            return Err("must have 1 to 128 printable octets".to_owned());
+        }
+        section.rename(format!("login \"{name}\""));
+        if known.logins.insert(Arc::clone(&name)) { Ok(name) } else { Err("another login has this name".to_owned()) }
+    });
+    let username = section.optional("username", |value| {
+        let username = value.text()?;
+        if username.is_empty() || username.len() > 255 || username.chars().any(char::is_control) {
+            return Err("must have 1 to 255 printable octets".to_owned());
+        }
+        if known.usernames.insert(username.to_owned()) {
+            Ok(username.to_owned())
+        } else {
+            Err("another login has this user name".to_owned())
+        }
+    });
+    let password = section.optional("password", Value::password_hash);
+    let token = section.optional("token", |value| {
+        let secret = value.secret()?;
+        let hash =
+            parse_token_hash(secret.expose()).ok_or("must be \"sha256:\" and the 64 hexadecimal digits of the token's SHA-256 hash")?;
+        if hash == token_digest("") {
+            return Err("is the hash of nothing: whoever gave no token would be let in".to_owned());
+        }
+        if known.tokens.insert(hash) { Ok(hash) } else { Err("another login has this token".to_owned()) }
+    });
+    check_credentials(section);
+    let senders = section.list("senders", |value| sender_pattern(value.text()?));
+    let chain = section.optional("chain", |value| Ok((value.clone(), value.text()?)));
+    let chain = chain.and_then(|(value, chain)| reference(&value, "chain", chain, known.chains));
+    let route = section.required("route", |value| Ok((value.clone(), value.text()?)));
+    let route = route.and_then(|(value, route)| reference(&value, "route", route, known.routes));
+    let limits = section.table("limits", |section| limits(section, smtp));
+    let bounces = section.or("bounces", Bounces::default(), |value| match value.text()? {
+        "track" => Err("\"track\" is not available in this version, only \"return\" is".to_owned()),
+        _ => value.choice(&[("return", Bounces::Return)]),
+    });
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
+}
+
+/// Reports a login that nobody can use, whatever the values are.
+fn check_credentials(section: &Section<'_>) {
+    match (section.has("username"), section.has("password"), section.has("token")) {
+        (true, false, _) => section.report("\"username\" needs a \"password\""),
+        (false, true, _) => section.report("\"password\" needs a \"username\""),
+        (false, false, false) => section.report("needs \"username\" and \"password\", or \"token\", or all three"),
+        (true, true, _) | (false, false, true) => {}
+    }
+}
+
+fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
+    if names.contains(&name) {
+        return Some(Arc::from(name));
+    }
+    value.report_section(&format!("no {kind} \"{name}\"{}", did_you_mean(name, names.iter().copied())));
+    None
+}
+
+fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
+    let fault = |error: &dyn std::fmt::Display| {
+        format!("\"{text}\": {error}; a sender is \"user@example.com\", \"*@example.com\" or \"*@*.example.com\"")
+    };
+    if let Some(domain) = text.strip_prefix("*@*.") {
+        return Domain::parse(domain).map(SenderPattern::Subdomains).map_err(|error| fault(&error));
+    }
+    if let Some(domain) = text.strip_prefix("*@") {
+        return Domain::parse(domain).map(SenderPattern::Domain).map_err(|error| fault(&error));
+    }
+    // A star is a letter like others in RFC 5322, but nobody who writes one here means it.
+    if text.contains('*') {
+        return Err(fault(&"a star stands for a whole name"));
+    }
+    EmailAddress::parse(text).map(SenderPattern::Address).map_err(|error| fault(&error))
+}
+
+/// Reads `limits`. What the server takes from nobody cannot be allowed to one login: `[smtp]` has to allow it first.
+fn limits(section: &Section<'_>, smtp: &Smtp) -> LoginLimits {
+    LoginLimits {
+        messages_per_hour: section.optional("messages_per_hour", Value::count),
+        recipients_per_message: section.or("recipients_per_message", smtp.recipients, |value| {
+            let count = value.count()?;
+            if count > smtp.recipients { Err(format!("is more than smtp.recipients, which is {}", smtp.recipients)) } else { Ok(count) }
+        }),
+        message_size: section.or("message_size", smtp.message_size, |value| {
+            let size = value.size()?;
+            if size > smtp.message_size {
+                return Err(format!("is more than smtp.message_size, which is {}", smtp.message_size));
+            }
+            Ok(size)
+        }),
+    }
+}

@@ -1,0 +1,91 @@
+//! `[routes.NAME]`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::document::{Fault, Section, Value};
+use super::tls::authorities;
+use super::{MxRoute, OutgoingTls, Route, SmartHostRoute};
+use crate::mail::domain::Domain;
+
+/// Where `kind = "mx"` looks when a name server is given without a port.
+const DNS_PORT: u16 = 53;
+
+/// The port on which TLS begins at once (RFC 8314 §3.3).
+const SUBMISSIONS_PORT: u16 = 465;
+
+enum Kind {
+    Mx,
+    SmartHost,
+    Capture,
+}
+
+pub(super) fn read(file: &Section<'_>) -> BTreeMap<Arc<str>, Route> {
+    let routes = file.named("routes", "route", |_, value| value.section(route).flatten());
+    routes.map(|(name, route)| (Arc::from(name), route)).collect()
+}
+
+fn route(section: &Section<'_>) -> Option<Route> {
+    let kinds = [("mx", &Kind::Mx), ("smarthost", &Kind::SmartHost), ("capture", &Kind::Capture)];
+    let Some(kind) = section.required("kind", |value| value.choice(&kinds)) else {
+        section.leave_open();
+        return None;
+    };
+    match kind {
+        Kind::Mx => Some(Route::Mx(mx(section))),
+        Kind::SmartHost => smart_host(section).map(Route::SmartHost),
+        Kind::Capture => Some(Route::Capture),
+    }
+}
+
+fn mx(section: &Section<'_>) -> MxRoute {
+    MxRoute {
+        tls: section.or("tls", OutgoingTls::Opportunistic, tls),
+        port: section.or("port", 25, port),
+        nameservers: section.list("nameservers", nameserver),
+        allow_private: section.or("allow_private", false, Value::boolean),
+    }
+}
+
+fn smart_host(section: &Section<'_>) -> Option<SmartHostRoute> {
+    let host = section.required("host", host);
+    let port = section.or("port", 587, port);
+    let tls = section.or("tls", OutgoingTls::Required, tls);
+    let implicit_tls = section.or("implicit_tls", port == SUBMISSIONS_PORT && tls != OutgoingTls::None, Value::boolean);
+    if implicit_tls && tls == OutgoingTls::None {
+        section.report("implicit_tls = true and tls = \"none\" exclude each other");
+    }
+    let ca = section.optional("ca", authorities);
+    let username = section.optional("username", |value| value.secret().map(|username| username.expose().to_owned()));
+    let password = section.optional("password", Value::secret);
+    if section.has("username") != section.has("password") {
+        section.report("\"username\" and \"password\" go together");
+    }
+    Some(SmartHostRoute { host: host?, port, tls, implicit_tls, ca, credentials: username.zip(password) })
+}
+
+fn tls(value: &Value<'_>) -> Result<OutgoingTls, Fault> {
+    value.choice(&[("required", OutgoingTls::Required), ("opportunistic", OutgoingTls::Opportunistic), ("none", OutgoingTls::None)])
+}
+
+fn port(value: &Value<'_>) -> Result<u16, Fault> {
+    value.number(1..=u16::MAX)
+}
+
+/// Reads a name or an address; the address may stand in brackets, as in mail, and loses them.
+fn host(value: &Value<'_>) -> Result<String, Fault> {
+    let text = value.text()?;
+    let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = address.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let domain = Domain::parse(text).map_err(|error| format!("must be a name or an address: {error}"))?;
+    Ok(domain.literal().map_or_else(|| domain.to_ascii(), |address| address.to_string()))
+}
+
+fn nameserver(value: &Value<'_>) -> Result<SocketAddr, Fault> {
+    let text = value.text()?;
+    let with_port = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
+    text.parse().or_else(|_| with_port()).map_err(|_| "must be an address, such as \"192.0.2.1\" or \"192.0.2.1:5353\"".to_owned())
+}

@@ -1,0 +1,21 @@
+//! `[smtp]`.
+
+use std::time::Duration;
+
+use super::Smtp;
+use super::document::{Section, Value};
+use super::unit::ByteSize;
+
+pub(super) fn read(section: &Section<'_>) -> Smtp {
+    Smtp {
+        message_size: section.or("message_size", ByteSize::mib(25), Value::size),
+        recipients: section.or("recipients", 1000, Value::count),
+        connections: section.or("connections", 1000, Value::count),
+        connections_per_address: section.or("connections_per_address", 100, Value::count),
+        command_time: section.or("command_time", Duration::from_mins(5), Value::duration),
+        session_time: section.or("session_time", Duration::from_hours(1), Value::duration),
+        errors: section.or("errors", 20, Value::count),
+        auth_failures: section.or("auth_failures", 3, Value::count),
+        messages_per_session: section.or("messages_per_session", 10_000, Value::count),
+    }
+}

@@ -1,0 +1,22 @@
+//! `[store]`.
+
+use std::time::Duration;
+
+use super::Store;
+use super::document::{Section, Value};
+use super::unit::ByteSize;
+
+pub(super) fn read(section: &Section<'_>) -> Store {
+    section.or("kind", (), |value| match value.text()? {
+        "embedded" => Ok(()),
+        other => Err(format!("store \"{other}\" is not available in this version, only \"embedded\" is")),
+    });
+    Store {
+        segment_size: section.or("segment_size", ByteSize::mib(64), Value::size),
+        retention: section.or("retention", Duration::from_hours(7 * 24), Value::duration),
+        archive_size: section.or("archive_size", ByteSize::gib(10), Value::size),
+        cache: section.or("cache", ByteSize::mib(64), Value::size),
+        commit_queue: section.or("commit_queue", 4096, Value::count),
+        reserve: section.or("reserve", ByteSize::mib(64), Value::size),
+    }
+}
