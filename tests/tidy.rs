@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host in the order of the way of a message: each uses only what stands above it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 19] = [
     "clock",
     "mail",
     "smtp",

@@ -96,12 +96,15 @@ fn read(file: &Section<'_>) -> Option<Config> {
         }
     }
     let server = server?;
-    Some(Config { server, store, listeners, tls, plugins, plugin_runtime, chains, logins, routes, dkim, delivery, smtp, http, dashboard })
+    let warnings = file.take_warnings();
+    Some(Config { warnings, server, store, listeners, tls, plugins, plugin_runtime, chains, logins, routes, dkim, delivery, smtp, http, dashboard })
 }
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What is allowed and does not do what one might think; for the operator to read.
+    pub warnings: Vec<ConfigError>,
     /// `[server]`.
     pub server: Server,
     /// `[store]`.
@@ -367,6 +370,8 @@ pub enum Bounces {
     /// `return`: to the envelope's sender.
     #[default]
     Return,
+    /// `track`: the same, until bounces can be taken in.
+    Track,
 }
 
 /// `[routes.NAME]`.

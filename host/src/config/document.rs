@@ -36,12 +36,13 @@ pub(super) struct Reader<'a> {
     environment: Environment<'a>,
     /// With the octet at which each stands.
     errors: RefCell<Vec<(usize, ConfigError)>>,
+    warnings: RefCell<Vec<(usize, ConfigError)>>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, file_name: &'a str, base: &'a Path, environment: Environment<'a>) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, lines, file_name, base, environment, errors: RefCell::new(Vec::new()) }
+        Self { text, lines, file_name, base, environment, errors: RefCell::default(), warnings: RefCell::default() }
     }
 
     /// Parses the file and has `read` make something of its outermost table.
@@ -65,8 +66,11 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&self, at: usize, message: String) {
-        let error = ConfigError { file: self.file_name.to_owned(), place: Some(self.line_and_column(at)), message };
-        self.errors.borrow_mut().push((at, error));
+        self.errors.borrow_mut().push((at, self.at(at, message)));
+    }
+
+    fn at(&self, at: usize, message: String) -> ConfigError {
+        ConfigError { file: self.file_name.to_owned(), place: Some(self.line_and_column(at)), message }
     }
 
     fn line_and_column(&self, at: usize) -> (usize, usize) {
@@ -137,7 +141,18 @@ impl<'a> Section<'a> {
         self.report_at(self.start, "", fault);
     }
 
+    /// Returns what is allowed and does not do what one might think, in the order of the file.
+    pub(super) fn take_warnings(&self) -> Vec<ConfigError> {
+        let mut warnings = self.reader.warnings.take();
+        warnings.sort_by_key(|(at, _)| *at);
+        warnings.into_iter().map(|(_, warning)| warning).collect()
+    }
+
     fn report_at(&self, at: usize, key: &str, fault: &str) {
+        self.reader.report(at, self.told(key, fault));
+    }
+
+    fn told(&self, key: &str, fault: &str) -> String {
         let name = self.name.borrow();
         let mut message = String::new();
         for part in [name.as_str(), &format!("{}{key}", if key.is_empty() { "" } else { &self.prefix })] {
@@ -146,7 +161,7 @@ impl<'a> Section<'a> {
                 message.push_str(": ");
             }
         }
-        self.reader.report(at, message + fault);
+        message + fault
     }
 
     fn report_unknown_keys(&self) {
@@ -286,6 +301,12 @@ impl<'a> Value<'a> {
     /// Reports what is wrong with the value.
     pub(super) fn report(&self, fault: &str) {
         self.section.report_at(self.start(), self.key, fault);
+    }
+
+    /// Notes that the value is allowed, and what it does not do.
+    pub(super) fn warn(&self, what: &str) {
+        let warning = self.section.reader.at(self.start(), self.section.told(self.key, what));
+        self.section.reader.warnings.borrow_mut().push((self.start(), warning));
     }
 
     /// Reports something in the place of the value that is not about its key: `chain "marketing": no plugin "templat"`.

@@ -65,9 +65,12 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
     let route = section.required("route", |value| Ok((value.clone(), value.text()?)));
     let route = route.and_then(|(value, route)| reference(&value, "route", route, known.routes));
     let limits = section.table("limits", |section| limits(section, smtp));
-    let bounces = section.or("bounces", Bounces::default(), |value| match value.text()? {
-        "track" => Err("\"track\" is not available in this version, only \"return\" is".to_owned()),
-        _ => value.choice(&[("return", Bounces::Return)]),
+    let bounces = section.or("bounces", Bounces::default(), |value| {
+        let bounces = value.choice(&[("return", Bounces::Return), ("track", Bounces::Track)])?;
+        if bounces == Bounces::Track {
+            value.warn("bounces are not tracked in this version: they go to the envelope's sender, as with \"return\"");
+        }
+        Ok(bounces)
     });
     Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
 }

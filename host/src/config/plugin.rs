@@ -61,17 +61,23 @@ fn plugin(section: &Section<'_>, name: &str, output: ByteSize) -> Option<Plugin>
     Some(Plugin { source: source?, limits, on_error })
 }
 
-/// `allow.http` may grant nothing: the host offers plugins no HTTP.
+/// `allow.http` grants nothing: the host offers plugins no HTTP.
 fn no_http(value: &Value<'_>) -> Result<(), Fault> {
     for url in value.elements()? {
         url.text()?;
     }
-    if value.elements()?.is_empty() { Ok(()) } else { Err("plugins cannot make HTTP requests in this version".to_owned()) }
+    if !value.elements()?.is_empty() {
+        value.warn("plugins cannot make HTTP requests in this version: nothing is granted");
+    }
+    Ok(())
 }
 
-/// `allow.kv` may grant nothing: the host offers plugins no table.
+/// `allow.kv` grants nothing: the host offers plugins no table.
 fn no_key_value(value: &Value<'_>) -> Result<(), Fault> {
-    if value.boolean()? { Err("plugins cannot keep data in this version".to_owned()) } else { Ok(()) }
+    if value.boolean()? {
+        value.warn("plugins cannot keep data in this version: nothing is granted");
+    }
+    Ok(())
 }
 
 pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
