@@ -1,16 +1,43 @@
 //! The content of a message: RFC 5322 header and MIME body (RFC 2045), edited in place.
 //!
-//! [`Draft`] is what plugins and dialects edit: what is not edited keeps every octet. [`Composition`] is the same message ready to be kept: pieces that are final,
-//! and pieces that hold slots, still decoded, because transfer encodings come after slots.
+//! [`Draft`] is what plugins and dialects edit: what is not edited keeps every octet. [`Composition`] is the same message ready to be kept:
+//! pieces that are final, and the places of slots between them.
+
+pub mod builder;
+mod composition;
+mod edit;
+mod header_block;
+pub mod submitted;
+mod transfer;
+mod tree;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::mail::slot::Slot;
+pub use composition::Composition;
+use header_block::HeaderBlock;
+pub use header_block::MAX_FIELDS;
+use tree::{NodeContent, Tree};
+pub use tree::{MAX_DEPTH, MAX_PARTS};
 
-/// A message being edited. Cloning is cheap: octets are shared.
+use crate::mail::header::{self, FieldError};
+
+/// A message being edited. Cloning is cheap: octets, fields and tree are shared until one of the clones edits them.
+///
+/// The header is read at once, the body only when a part of it is asked for; editing header fields costs the same whatever the size of the
+/// body. The tree of parts is that of the original: editing `Content-Type` as a header field changes what readers make of the message, and
+/// not what the functions for parts work on.
 #[derive(Clone, Debug)]
 pub struct Draft {
     original: Bytes,
+    header: Arc<HeaderBlock>,
+    body_start: usize,
+    /// Once it was asked for.
+    tree: Option<Arc<Tree>>,
+    /// The leaf that was read last, decoded: it is read in steps.
+    decoded: Option<(u32, Bytes)>,
+    is_edited: bool,
 }
 
 /// Why an edit was not made.
@@ -72,119 +99,181 @@ pub struct NewPart {
     pub content: Bytes,
 }
 
+impl From<FieldError> for EditError {
+    fn from(error: FieldError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
 impl Draft {
     /// Takes a message apart: its header at once, its body when it is asked for.
     ///
     /// Never fails: what has no header is a body, what has broken MIME is one leaf. Line ends must be CRLF already.
     pub fn new(original: Bytes) -> Self {
-        Self { original }
+        let (header, body_start) = HeaderBlock::scan(&original, 0..original.len());
+        Self { original, header: Arc::new(header), body_start, tree: None, decoded: None, is_edited: false }
     }
+
     /// Returns the octets it was made of.
     pub fn original(&self) -> &Bytes {
         &self.original
     }
+
     /// Whether any edit was made.
     pub fn is_edited(&self) -> bool {
-        todo!()
+        self.is_edited
     }
+
     /// Returns the octets that the message would have now, within the slack of transfer encodings.
     pub fn size(&self) -> u64 {
-        todo!()
+        let body = match &self.tree {
+            Some(tree) if self.is_edited => tree.body_length(),
+            _ => self.original.len().saturating_sub(self.body_start),
+        };
+        u64::try_from(self.header.len().saturating_add(body)).unwrap_or(u64::MAX)
     }
+
     /// Returns the first field of this name, unfolded and decoded.
     pub fn header(&self, name: &str) -> Option<String> {
-        todo!("{name}")
+        self.header.decoded(name, &self.original)
     }
+
     /// Returns all fields of this name, unfolded and decoded, in order.
     pub fn header_all(&self, name: &str) -> Vec<String> {
-        todo!("{name}")
+        self.header.find(name, &self.original).map(|field| field.decoded(&self.original)).collect()
     }
+
     /// Returns the first field of this name as it stands: folded and encoded, without name, colon and final CRLF.
     pub fn header_raw(&self, name: &str) -> Option<Bytes> {
-        todo!("{name}")
+        self.header.raw(name, &self.original).map(Bytes::copy_from_slice)
     }
+
     /// Returns names of all fields, in order.
     pub fn header_names(&self) -> Vec<String> {
-        todo!()
+        let names = self.header.fields().iter().map(|field| field.name(&self.original));
+        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
+
     /// Adds a field; folds and encodes its value.
     pub fn add_header(&mut self, name: &str, value: &str, position: Position) -> Result<(), EditError> {
-        todo!("{name}{value}{position:?}")
+        let header = Arc::make_mut(&mut self.header);
+        match position {
+            Position::First => header.add_first(name, value)?,
+            Position::Last => header.add_last(name, value)?,
+        }
+        self.is_edited = true;
+        Ok(())
     }
-    /// Puts one field in the place of all of this name.
+
+    /// Puts one field in the place of all of this name, or adds it behind all others. A field that says the same already keeps its octets.
     pub fn set_header(&mut self, name: &str, value: &str) -> Result<(), EditError> {
-        todo!("{name}{value}")
+        let mut same = self.header.find(name, &self.original);
+        if let (Some(only), None) = (same.next(), same.next())
+            && header::is_field_name(name)
+            && only.decoded(&self.original) == value.trim()
+        {
+            return Ok(());
+        }
+        drop(same);
+        Arc::make_mut(&mut self.header).set(name, value, &self.original)?;
+        self.is_edited = true;
+        Ok(())
     }
+
     /// Removes all fields of this name; returns how many there were.
     pub fn remove_header(&mut self, name: &str) -> u32 {
-        todo!("{name}")
+        if self.header.find(name, &self.original).next().is_none() {
+            return 0;
+        }
+        self.is_edited = true;
+        u32::try_from(Arc::make_mut(&mut self.header).remove(name, &self.original)).unwrap_or(u32::MAX)
     }
+
     /// Returns the MIME tree, parents first.
+    ///
+    /// The root has id 0, unless [`Draft::add_part`] had to put a multipart above it: ids stay with what they named.
     pub fn parts(&mut self) -> Vec<PartInfo> {
-        todo!()
+        let tree = Arc::clone(self.tree());
+        let mut parts: Vec<PartInfo> = Vec::with_capacity(tree.nodes.len());
+        let mut sizes = vec![0_u64; tree.nodes.len()];
+        let order = tree.in_order();
+        // Children come after their parents, so that from behind all sums are complete.
+        for id in order.iter().rev() {
+            let Some(node) = tree.node(*id) else { continue };
+            let place = usize::try_from(*id).unwrap_or(usize::MAX);
+            if let NodeContent::Leaf { body, edited } = &node.content {
+                let size = match edited {
+                    Some(content) => content.len(),
+                    None => node.entity.encoding.decoded_length(body.of(&self.original)),
+                };
+                if let Some(sum) = sizes.get_mut(place) {
+                    *sum = u64::try_from(size).unwrap_or(u64::MAX);
+                }
+            }
+            let size = sizes.get(place).copied().unwrap_or_default();
+            if let Some(sum) = node.parent.and_then(|parent| sizes.get_mut(usize::try_from(parent).ok()?)) {
+                *sum = sum.saturating_add(size);
+            }
+            parts.push(PartInfo {
+                id: *id,
+                parent: node.parent,
+                content_type: node.entity.content_type.to_string(),
+                charset: node.entity.charset.as_deref().map(str::to_owned),
+                filename: node.entity.filename.as_deref().map(str::to_owned),
+                content_id: node.entity.content_id.as_deref().map(str::to_owned),
+                inline: node.entity.inline,
+                size,
+            });
+        }
+        parts.reverse();
+        parts
     }
+
     /// Returns the first text/plain leaf that is no attachment, as UTF-8.
     pub fn text(&mut self) -> Option<String> {
-        todo!()
+        self.displayed("text/plain")
     }
-    /// Replaces it.
-    pub fn set_text(&mut self, value: &str) -> Result<(), EditError> {
-        todo!("{value}")
-    }
+
     /// Returns the first text/html leaf that is no attachment, as UTF-8.
     pub fn html(&mut self) -> Option<String> {
-        todo!()
+        self.displayed("text/html")
     }
-    /// Replaces it.
-    pub fn set_html(&mut self, value: &str) -> Result<(), EditError> {
-        todo!("{value}")
+
+    fn displayed(&mut self, content_type: &str) -> Option<String> {
+        let id = self.tree().displayed(content_type)?;
+        let content = self.content(id)?;
+        let charset = self.tree().node(id)?.entity.charset.as_deref();
+        Some(header::charset::decode(charset, &content).into_owned())
     }
+
     /// Returns up to `length` octets of a leaf, decoded.
     pub fn read_part(&mut self, id: u32, offset: u64, length: u32) -> Result<Bytes, EditError> {
-        todo!("{id}{offset}{length}")
+        let content = match &self.decoded {
+            Some((last, content)) if *last == id => content.clone(),
+            _ => self.content(id).ok_or(EditError::NoSuchPart)?,
+        };
+        self.decoded = Some((id, content.clone()));
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(content.len());
+        Ok(content.slice(start..end))
     }
-    /// Replaces a leaf's content; its other header fields stay, the transfer encoding may change.
-    pub fn write_part(&mut self, id: u32, content: Bytes) -> Result<(), EditError> {
-        todo!("{id}{content:?}")
+
+    /// Returns the content of a leaf, decoded.
+    fn content(&mut self, id: u32) -> Option<Bytes> {
+        let tree = Arc::clone(self.tree());
+        let node = tree.node(id)?;
+        match &node.content {
+            NodeContent::Leaf { edited: Some(content), .. } => Some(content.clone()),
+            NodeContent::Leaf { body, edited: None } => Some(node.entity.encoding.decode(&body.share(&self.original))),
+            NodeContent::Multipart { .. } => None,
+        }
     }
-    /// Adds a leaf at the end of a multipart, or beside all that there is.
-    pub fn add_part(&mut self, parent: Option<u32>, part: NewPart) -> Result<u32, EditError> {
-        todo!("{parent:?}{part:?}")
-    }
-    /// Removes a node and all below it.
-    pub fn remove_part(&mut self, id: u32) -> Result<(), EditError> {
-        todo!("{id}")
-    }
-    /// Ends editing. `nonce` is that of the slots' tokens: pieces that hold one stay decoded; without slots all is final.
-    pub fn into_composition(self, nonce: Option<&[u8; 11]>) -> Composition {
-        todo!("{nonce:?}")
+
+    fn tree(&mut self) -> &Arc<Tree> {
+        let original = &self.original;
+        self.tree.get_or_insert_with(|| Arc::new(Tree::parse(original)))
     }
 }
 
-/// A message as it is kept: final pieces, and pieces with slots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Composition {
-    octets: Bytes,
-}
-
-impl Composition {
-    /// A message that is final as it is.
-    pub fn plain(octets: Bytes) -> Self {
-        Self { octets }
-    }
-    /// Returns octets to keep. A message without slots is kept as it is, behind a short prefix.
-    pub fn encode(&self) -> Bytes {
-        self.octets.clone()
-    }
-    /// Reads what [`Composition::encode`] gave; shares the octets. `None` if it is damaged.
-    pub fn decode(octets: Bytes) -> Option<Self> {
-        Some(Self { octets })
-    }
-    /// Returns the message for one recipient. `value` says what stands in the place of a slot (asked once for each token met; the slot by its number in
-    /// `slots`); it is escaped here where the piece is HTML and the slot is no link, encoded and folded as its place demands.
-    /// Without slots this shares the octets.
-    pub fn fill(&self, nonce: &[u8; 11], slots: &[Slot], value: &mut dyn FnMut(&Slot) -> String) -> Bytes {
-        let _ = (nonce, slots, value);
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;
