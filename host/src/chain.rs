@@ -5,17 +5,96 @@
 //! for one recipient: it runs the plugins that are left, if any, and fills in the slots. Rendering is a function of plan and recipient: the
 //! same octets at every attempt.
 
+pub mod building;
 pub mod options;
 pub mod processing;
 pub mod rendering;
+pub mod trace;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::config::When;
+use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::slot::Slot;
+use crate::mail::tag::Tag;
+use crate::plugin::Plugin;
+use crate::plugin::loading::Plugins;
+
+/// All chains and all plugins of one configuration.
+#[derive(Debug, Default)]
+pub struct Chains {
+    chains: BTreeMap<Arc<str>, Arc<Chain>>,
+    plugins: Plugins,
+}
+
+impl Chains {
+    /// Returns a chain by its name.
+    pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
+        self.chains.get(name)
+    }
+
+    /// Returns a plugin by its name in the configuration, whether a chain uses it or not: messages in the queue may.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(name)
+    }
+
+    /// Returns all plugins by name.
+    pub fn plugins(&self) -> &Plugins {
+        &self.plugins
+    }
+}
+
+/// The chains in force. Cloning is cheap; all clones see a replacement at once, and messages under way keep what they began with.
+#[derive(Clone, Debug, Default)]
+pub struct ChainRegistry(Arc<RwLock<Arc<Chains>>>);
+
+impl ChainRegistry {
+    /// Starts with `chains`.
+    pub fn new(chains: Chains) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(chains))))
+    }
+
+    /// Returns the chains in force.
+    pub fn current(&self) -> Arc<Chains> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Puts other chains in force, which were built before: this cannot fail half way.
+    pub fn replace(&self, chains: Chains) {
+        *self.0.write() = Arc::new(chains);
+    }
+}
+
+/// Plugins in the order in which they run.
+#[derive(Debug)]
+pub struct Chain {
+    steps: Vec<Step>,
+}
+
+/// One plugin of a chain, with what the configuration says to it.
+#[derive(Debug)]
+struct Step {
+    plugin: Arc<Plugin>,
+    when: When,
+    locked: bool,
+    /// Whether it runs, where the chain says so.
+    enabled: Option<bool>,
+    options: Map<String, Value>,
+}
+
+impl Chain {
+    /// Whether there is no plugin in it.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
 
 /// What is left to do when a message is rendered for one recipient. The content that it starts from is kept beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +113,10 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// Data for all recipients, as one JSON object.
     pub variables: String,
+    /// The reverse-path, as plugins see it.
+    pub reverse_path: ReversePath,
+    /// Tags, as plugins see them.
+    pub tags: Vec<Tag>,
     /// Plugins that run for each recipient, in order.
     pub steps: Vec<PlannedStep>,
 }

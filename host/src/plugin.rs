@@ -6,6 +6,179 @@
 pub mod binding;
 pub mod built_in;
 pub mod engine;
+pub mod lease;
+pub mod letter;
+pub mod loading;
 pub mod manifest;
 pub mod sandbox;
 pub mod verdict;
+
+use std::sync::Arc;
+
+use wasmtime::component::InstancePre;
+
+use crate::config::{OnError, PluginLimits};
+use crate::event::PluginRun;
+use binding::{RecipientExport, SubmitExport};
+use engine::Engine;
+use lease::{Lease, Occasion};
+use manifest::Manifest;
+use sandbox::{Answer, Callee, Question, Report, State, random_stream};
+use verdict::{Failure, Verdict};
+
+/// A plugin, loaded and ready to run.
+pub struct Plugin {
+    name: Arc<str>,
+    digest: String,
+    manifest: Manifest,
+    limits: PluginLimits,
+    on_error: OnError,
+    engine: Arc<Engine>,
+    instance: InstancePre<State>,
+    submit: Option<SubmitExport>,
+    recipient: Option<RecipientExport>,
+}
+
+/// A place of the chain where a plugin takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Once for a message.
+    Submit,
+    /// Once for each recipient.
+    Recipient,
+}
+
+impl Stage {
+    /// Returns the word for it in events.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Recipient => "recipient",
+        }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Call {
+    /// The plugin's word, or why there is none.
+    pub result: Result<Verdict, Failure>,
+    /// The letter as the plugin left it, where its verdict keeps the edits.
+    pub edited: Option<letter::Letter>,
+    /// For the message's trace.
+    pub run: PluginRun,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    /// Returns its name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Returns the SHA-256 of the component, in hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Returns what it says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns what happens to a message when it fails.
+    pub fn on_error(&self) -> OnError {
+        self.on_error
+    }
+
+    /// Whether it takes part in a stage.
+    pub fn has(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Submit => self.submit.is_some(),
+            Stage::Recipient => self.recipient.is_some(),
+        }
+    }
+
+    /// Runs the plugin on a message. `config` is the JSON object of its options.
+    pub async fn process(&self, stage: Stage, lease: Lease, config: &str) -> Call {
+        let question = match stage {
+            Stage::Submit => self.submit.as_ref().map(|export| Question::Submit(export, config)),
+            Stage::Recipient => self.recipient.as_ref().map(|export| Question::Recipient(export, config)),
+        };
+        let Some(question) = question else {
+            let failure = Failure::BadAnswer(format!("it has no stage `{}`", stage.word()));
+            let run = self.run(stage, "failed", failure.to_string(), Report::default());
+            return Call { result: Err(failure), edited: None, run };
+        };
+        let random = self.random(&lease);
+        let outcome = self.callee().call(question, Some(lease), Some(random)).await;
+        let result = outcome.answer.and_then(|answer| match answer {
+            Answer::Verdict(answer) => answer.map(Verdict::from).map_err(Failure::from),
+            Answer::Description(_) | Answer::Wanted(_) => Err(Failure::BadAnswer("not a verdict".to_owned())),
+        });
+        let (word, text) = match &result {
+            Ok(verdict) => (verdict.word(), verdict.text().to_owned()),
+            Err(failure) => ("failed", failure.to_string()),
+        };
+        let keeps = result.as_ref().is_ok_and(Verdict::keeps_edits);
+        let mut run = self.run(stage, word, text, outcome.report);
+        if !keeps {
+            run.headers_changed.clear();
+            run.parts_changed = 0;
+        }
+        Call { result, edited: outcome.lease.filter(|_| keeps).map(|lease| lease.letter), run }
+    }
+
+    /// Asks whether the message needs the stage [`Stage::Recipient`] of this plugin.
+    pub async fn wanted(&self, lease: Lease, config: &str) -> (Result<bool, Failure>, PluginRun) {
+        let Some(export) = &self.recipient else {
+            return (Ok(false), self.run(Stage::Recipient, "not wanted", String::new(), Report::default()));
+        };
+        let random = self.random(&lease);
+        let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), Some(random)).await;
+        let result = outcome.answer.and_then(|answer| match answer {
+            Answer::Wanted(answer) => answer.map_err(Failure::from),
+            Answer::Description(_) | Answer::Verdict(_) => Err(Failure::BadAnswer("not a yes or no".to_owned())),
+        });
+        let (word, text) = match &result {
+            Ok(true) => ("wanted", String::new()),
+            Ok(false) => ("not wanted", String::new()),
+            Err(failure) => ("failed", failure.to_string()),
+        };
+        let report = Report { headers_changed: Vec::new(), parts_changed: 0, ..outcome.report };
+        (result, self.run(Stage::Recipient, word, text, report))
+    }
+
+    fn callee(&self) -> Callee<'_> {
+        Callee { engine: &self.engine, instance: &self.instance, limits: self.limits }
+    }
+
+    fn random(&self, lease: &Lease) -> blake3::OutputReader {
+        let recipient = match &lease.occasion {
+            Occasion::Message => None,
+            Occasion::Copy(facts) => Some(facts.address.to_string()),
+        };
+        random_stream(lease.circumstances.id, recipient.as_deref(), &self.name)
+    }
+
+    fn run(&self, stage: Stage, outcome: &str, text: String, report: Report) -> PluginRun {
+        PluginRun {
+            plugin: self.name.to_string(),
+            version: self.manifest.version.clone(),
+            digest: self.digest.get(..12).unwrap_or(&self.digest).to_owned(),
+            stage: stage.word().to_owned(),
+            outcome: outcome.to_owned(),
+            text,
+            micros: u64::try_from(report.time.as_micros()).unwrap_or(u64::MAX),
+            memory: report.memory,
+            headers_changed: report.headers_changed,
+            parts_changed: report.parts_changed,
+            log: report.log,
+        }
+    }
+}

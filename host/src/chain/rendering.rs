@@ -1,1 +1,332 @@
-//! Placeholder.
+//! Carries a plan out for one recipient.
+//!
+//! First the slots are filled in, then the plugins run that are left. A plugin in its stage `recipient` gets values where it asks for slots;
+//! one that runs in its stage `submit` gets tokens as it always does, and they are filled in when it is done.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Map;
+use tracing::warn;
+
+use super::options::remove_service_fields;
+use super::trace::Trace;
+use super::{ChainRegistry, Chains, Plan, PlannedStep};
+use crate::clock::Clock;
+use crate::config::OnError;
+use crate::event::PluginRun;
+use crate::event::recorder::Recorder;
+use crate::event::{Event, EventKind};
+use crate::link::LinkSigner;
+use crate::mail::address::EmailAddress;
+use crate::mail::content::{Composition, Draft};
+use crate::mail::enhanced_status::EnhancedStatus;
+use crate::mail::envelope::{ForwardPath, ReversePath};
+use crate::mail::message_id::CopyId;
+use crate::mail::slot::Slot;
+use crate::mail::tag::Tag;
+use crate::plugin::Stage;
+use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_variables};
+use crate::plugin::letter::Letter;
+use crate::plugin::verdict::{Failure, Verdict};
+
+/// Renders copies. Cloning is cheap.
+#[derive(Clone)]
+pub struct Renderer {
+    chains: ChainRegistry,
+    links: LinkSigner,
+    recorder: Recorder,
+    clock: Clock,
+}
+
+/// A copy as it is sent.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The message, with CRLF line ends.
+    pub content: Bytes,
+    /// The reverse-path, where a plugin changed it.
+    pub reverse_path: Option<ReversePath>,
+    /// What the plugins did.
+    pub runs: Vec<PluginRun>,
+}
+
+/// Why there is nothing to send.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// A plugin refuses the copy.
+    #[error("{code} {enhanced} {text}")]
+    Rejected {
+        /// 5yz.
+        code: u16,
+        /// Of the same class.
+        enhanced: EnhancedStatus,
+        /// What the plugin says.
+        text: String,
+    },
+    /// A plugin refuses the copy for now.
+    #[error("{code} {enhanced} {text}")]
+    Deferred {
+        /// 4yz.
+        code: u16,
+        /// Of the same class.
+        enhanced: EnhancedStatus,
+        /// What the plugin says.
+        text: String,
+    },
+    /// A plugin takes the copy off the way.
+    #[error("discarded: {reason}")]
+    Discarded {
+        /// What it says.
+        reason: String,
+    },
+    /// A plugin holds the copy for an operator.
+    #[error("held: {reason}")]
+    Held {
+        /// What it says.
+        reason: String,
+    },
+    /// A plugin failed.
+    #[error("plugin \"{plugin}\" failed")]
+    Failed {
+        /// Which.
+        plugin: String,
+        /// Its `on_error` says reject.
+        permanent: bool,
+    },
+}
+
+/// Who gets a copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recipient<'a> {
+    /// Which copy.
+    pub(crate) copy: CopyId,
+    /// Where it goes.
+    pub(crate) address: &'a EmailAddress,
+    /// His own data as one JSON object, or "".
+    pub(crate) variables: &'a str,
+}
+
+/// A copy, with what only the intake wants to know of it.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) content: Bytes,
+    pub(crate) reverse_path: Option<ReversePath>,
+    pub(crate) tags: Vec<Tag>,
+    /// Which plugin holds the copy, and why.
+    pub(crate) held: Option<(String, String)>,
+}
+
+impl Renderer {
+    /// Renders by the chains of `chains`, with links of `links`; failures of plugins go to `recorder`, with the time of `clock`.
+    pub fn new(chains: ChainRegistry, links: LinkSigner, recorder: Recorder, clock: Clock) -> Self {
+        Self { chains, links, recorder, clock }
+    }
+
+    /// Renders `plan` for one recipient; `body` is an encoded [`Composition`], `variables` one JSON object or "".
+    ///
+    /// The same octets come out at every attempt, as long as the plugins are the same.
+    pub async fn render(
+        &self,
+        plan: &Plan,
+        body: Bytes,
+        copy: CopyId,
+        recipient: &EmailAddress,
+        variables: &str,
+    ) -> Result<Rendered, RenderError> {
+        let (rendered, held) = self.render_whatever(plan, body, Recipient { copy, address: recipient, variables }).await?;
+        match held {
+            Some((_, reason)) => Err(RenderError::Held { reason }),
+            None => Ok(rendered),
+        }
+    }
+
+    /// As [`Renderer::render`], for a copy that an operator has released: a plugin that would hold it is not heard.
+    pub async fn render_released(
+        &self,
+        plan: &Plan,
+        body: Bytes,
+        copy: CopyId,
+        recipient: &EmailAddress,
+        variables: &str,
+    ) -> Result<Rendered, RenderError> {
+        let rendered = self.render_whatever(plan, body, Recipient { copy, address: recipient, variables }).await?;
+        Ok(rendered.0)
+    }
+
+    async fn render_whatever(
+        &self,
+        plan: &Plan,
+        body: Bytes,
+        recipient: Recipient<'_>,
+    ) -> Result<(Rendered, Option<(String, String)>), RenderError> {
+        let mut trace = Trace::default();
+        let finished = self.render_traced(plan, body, recipient, &mut trace).await;
+        if !trace.failures.is_empty() {
+            self.record_failures(plan, recipient, &trace).await;
+        }
+        let finished = finished?;
+        let rendered = Rendered { content: finished.content, reverse_path: finished.reverse_path, runs: trace.runs };
+        Ok((rendered, finished.held))
+    }
+
+    async fn record_failures(&self, plan: &Plan, recipient: Recipient<'_>, trace: &Trace) {
+        let events = trace
+            .failures
+            .iter()
+            .map(|(plugin, failure)| Event {
+                at: self.clock.now(),
+                message: plan.message,
+                login: Arc::clone(&plan.login),
+                recipient: Some(recipient.copy.recipient),
+                address: Some(recipient.address.to_string()),
+                tags: plan.tags.clone(),
+                kind: EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() },
+            })
+            .collect();
+        if let Err(error) = self.recorder.record(events).await {
+            warn!(message.id = %plan.message, %error, "a plugin's failure could not be recorded");
+        }
+    }
+
+    /// As [`Renderer::render`], but tells what happened to `trace`, and records no event.
+    pub(crate) async fn render_traced(
+        &self,
+        plan: &Plan,
+        body: Bytes,
+        recipient: Recipient<'_>,
+        trace: &mut Trace,
+    ) -> Result<Finished, RenderError> {
+        // The store has checked its sums: what cannot be read now may be readable by the version that wrote it.
+        let composition = Composition::decode(body).ok_or_else(|| RenderError::Failed { plugin: String::new(), permanent: false })?;
+        let facts = CopyFacts {
+            copy: recipient.copy,
+            address: recipient.address.clone(),
+            variables: if needs_variables(plan) { merged_variables(&plan.variables, recipient.variables) } else { Map::new() },
+        };
+        let content = composition.fill(&plan.nonce, &plan.slots, &mut |slot| facts.value(slot, &self.links));
+        if plan.steps.is_empty() {
+            return Ok(Finished { content, reverse_path: None, tags: Vec::new(), held: None });
+        }
+        let chains = self.chains.current();
+        let mut run = CopyRun {
+            letter: Letter::new(
+                Draft::new(content.clone()),
+                plan.reverse_path.clone(),
+                vec![ForwardPath::new(recipient.address.clone())],
+                plan.tags.clone(),
+                plan.nonce,
+            ),
+            circumstances: Arc::new(Circumstances {
+                id: plan.message,
+                received: plan.received,
+                context: plan.context.clone(),
+                variables: String::new(),
+                original: content,
+                recipient_limit: 1,
+            }),
+            facts: Arc::new(facts),
+            links: &self.links,
+            chains: &chains,
+            trace,
+            held: None,
+        };
+        for step in &plan.steps {
+            if run.step(step).await?.is_break() {
+                break;
+            }
+        }
+        run.fill_slots();
+        let CopyRun { mut letter, held, .. } = run;
+        remove_service_fields(&mut letter.draft);
+        let reverse_path = (letter.reverse_path != plan.reverse_path).then_some(letter.reverse_path);
+        let content = finish(letter.draft);
+        Ok(Finished { content, reverse_path, tags: letter.tags, held })
+    }
+}
+
+/// Whether anything of the plan looks at the recipient's data.
+fn needs_variables(plan: &Plan) -> bool {
+    !plan.steps.is_empty() || plan.slots.iter().any(|slot| matches!(slot, Slot::Variable(_)))
+}
+
+/// Returns the octets of a draft without slots.
+pub(crate) fn finish(draft: Draft) -> Bytes {
+    if !draft.is_edited() {
+        return draft.original().clone();
+    }
+    draft.into_composition(None).fill(&[0; 11], &[], &mut |_| String::new())
+}
+
+/// One copy on its way through the rest of a chain.
+struct CopyRun<'a> {
+    letter: Letter,
+    circumstances: Arc<Circumstances>,
+    facts: Arc<CopyFacts>,
+    links: &'a LinkSigner,
+    chains: &'a Chains,
+    trace: &'a mut Trace,
+    held: Option<(String, String)>,
+}
+
+impl CopyRun<'_> {
+    async fn step(&mut self, step: &PlannedStep) -> Result<std::ops::ControlFlow<()>, RenderError> {
+        use std::ops::ControlFlow;
+        let Some(plugin) = self.chains.plugin(&step.plugin) else {
+            self.trace.fail(&step.plugin, Failure::Missing);
+            return Err(RenderError::Failed { plugin: step.plugin.to_string(), permanent: false });
+        };
+        let (stage, direct_slots) = if step.per_recipient {
+            // What the plugins before it asked for must be there for it to see.
+            self.fill_slots();
+            (Stage::Recipient, Some(self.links.clone()))
+        } else {
+            (Stage::Submit, None)
+        };
+        let lease = Lease {
+            letter: self.letter.clone(),
+            circumstances: Arc::clone(&self.circumstances),
+            occasion: Occasion::Copy(Arc::clone(&self.facts)),
+            direct_slots,
+        };
+        let call = plugin.process(stage, lease, &step.config).await;
+        let before = self.letter.draft.clone();
+        if let Some(edited) = call.edited {
+            self.letter = edited;
+        }
+        self.trace.record(call.run, &before, &self.letter.draft);
+        match call.result {
+            Ok(Verdict::Next) => Ok(ControlFlow::Continue(())),
+            Ok(Verdict::Accept) => Ok(ControlFlow::Break(())),
+            Ok(Verdict::Reject(reply)) => {
+                Err(RenderError::Rejected { code: reply.code, enhanced: reply.enhanced, text: reply.text })
+            }
+            Ok(Verdict::Defer(reply)) => Err(RenderError::Deferred { code: reply.code, enhanced: reply.enhanced, text: reply.text }),
+            Ok(Verdict::Discard(reason)) => Err(RenderError::Discarded { reason }),
+            Ok(Verdict::Hold(reason)) => {
+                self.held.get_or_insert((plugin.name().to_string(), reason));
+                Ok(ControlFlow::Continue(()))
+            }
+            Err(failure) => {
+                self.trace.fail(plugin.name(), failure);
+                let failed = |permanent| RenderError::Failed { plugin: plugin.name().to_string(), permanent };
+                match plugin.on_error() {
+                    OnError::Skip => Ok(ControlFlow::Continue(())),
+                    OnError::Defer => Err(failed(false)),
+                    OnError::Reject => Err(failed(true)),
+                }
+            }
+        }
+    }
+
+    /// Puts the values in the place of the tokens that are in the letter.
+    fn fill_slots(&mut self) {
+        if self.letter.slots().as_slice().is_empty() {
+            return;
+        }
+        let slots = self.letter.slots().clone();
+        let composition = self.letter.draft.clone().into_composition(Some(slots.nonce()));
+        let filled = composition.fill(slots.nonce(), slots.as_slice(), &mut |slot| self.facts.value(slot, self.links));
+        self.letter.draft = Draft::new(filled);
+        self.letter.clear_slots();
+    }
+}

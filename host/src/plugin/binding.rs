@@ -1,1 +1,113 @@
-//! Placeholder.
+//! The contract of `wit/` and our own words: types are converted here, and no generated type goes further than this folder.
+
+mod message;
+
+use wasmtime::component::{HasSelf, InstancePre, Linker};
+
+use crate::plugin::sandbox::State;
+use crate::plugin::verdict::{Failure, Reply, TEXT_LENGTH, Verdict, printable};
+
+#[expect(
+    clippy::pedantic,
+    clippy::indexing_slicing,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from wit/, where it is documented"
+)]
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit/0.1.0",
+        world: "submit-and-recipient-plugin",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: { "tubepost:mail/message.message": crate::plugin::sandbox::MessageHandle },
+    });
+}
+
+use generated::exports::tubepost::mail::{plugin as wit_plugin, recipient as wit_recipient, submit as wit_submit};
+use generated::tubepost::mail::{log as wit_log, message as wit_message, random as wit_random, types as wit_types};
+
+pub(super) use wit_plugin::{Description as WitDescription, GuestIndices as PluginExport};
+pub(super) use wit_recipient::GuestIndices as RecipientExport;
+pub(super) use wit_submit::GuestIndices as SubmitExport;
+pub(super) use wit_types::{Failure as WitFailure, Verdict as WitVerdict};
+
+/// Name of our package, without a version.
+pub const PACKAGE: &str = "tubepost:mail";
+/// Version of the contract that this host offers.
+pub const VERSION: &str = "0.1.0";
+/// Interfaces that a plugin may import.
+pub const OFFERED: [&str; 4] = ["types", "message", "log", "random"];
+
+/// Octets that `random` gives at a time.
+const RANDOM_LENGTH: u32 = 4_096;
+
+/// Puts what we offer in a linker.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    generated::SubmitAndRecipientPlugin::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+}
+
+/// What a component exports, by any number of 0.1.x.
+pub(super) struct Exports {
+    pub(super) plugin: Option<PluginExport>,
+    pub(super) submit: Option<SubmitExport>,
+    pub(super) recipient: Option<RecipientExport>,
+}
+
+impl Exports {
+    /// Looks the exports up once, so that calls need not. An interface that lacks a function counts as absent.
+    pub(super) fn of(instance: &InstancePre<State>) -> Self {
+        Self {
+            plugin: PluginExport::new(instance).ok(),
+            submit: SubmitExport::new(instance).ok(),
+            recipient: RecipientExport::new(instance).ok(),
+        }
+    }
+}
+
+impl From<WitVerdict> for Verdict {
+    fn from(verdict: WitVerdict) -> Self {
+        match verdict {
+            WitVerdict::Next => Self::Next,
+            WitVerdict::Accept => Self::Accept,
+            WitVerdict::Reject(reply) => Self::Reject(Reply::rejection(reply.code, reply.enhanced.as_deref(), &reply.text)),
+            WitVerdict::Defer(reply) => Self::Defer(Reply::deferral(reply.code, reply.enhanced.as_deref(), &reply.text)),
+            WitVerdict::Discard(reason) => Self::Discard(printable(&reason, TEXT_LENGTH)),
+            WitVerdict::Hold(reason) => Self::Hold(printable(&reason, TEXT_LENGTH)),
+        }
+    }
+}
+
+impl From<WitFailure> for Failure {
+    fn from(failure: WitFailure) -> Self {
+        match failure {
+            WitFailure::Transient(text) => Self::Transient(printable(&text, TEXT_LENGTH)),
+            WitFailure::Permanent(text) => Self::Permanent(printable(&text, TEXT_LENGTH)),
+            WitFailure::Config(text) => Self::Config(printable(&text, TEXT_LENGTH)),
+        }
+    }
+}
+
+impl wit_types::Host for State {}
+
+impl wit_log::Host for State {
+    fn log(&mut self, level: wit_log::Level, text: String) -> wasmtime::Result<()> {
+        self.lent()?;
+        let level = match level {
+            wit_log::Level::Debug => "debug",
+            wit_log::Level::Info => "info",
+            wit_log::Level::Warn => "warn",
+            wit_log::Level::Error => "error",
+        };
+        self.log.push(level, &text);
+        Ok(())
+    }
+}
+
+impl wit_random::Host for State {
+    fn get(&mut self, length: u32) -> wasmtime::Result<Vec<u8>> {
+        let random = self.random.as_mut().ok_or_else(|| wasmtime::format_err!("random octets were asked for outside of a message"))?;
+        let mut octets = vec![0; usize::try_from(length.min(RANDOM_LENGTH)).unwrap_or_default()];
+        random.fill(&mut octets);
+        Ok(octets)
+    }
+}

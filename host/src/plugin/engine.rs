@@ -1,1 +1,191 @@
-//! Placeholder.
+//! The WebAssembly engine: configured once, shared by all plugins.
+//!
+//! Instances come from a pool whose memories are mapped copy-on-write, so that a fresh instance for each call costs microseconds and no call
+//! finds anything of an earlier one. Where the system refuses the pool's address space (a few hundred GiB, none of it touched), instances are
+//! made on demand: slower, and otherwise the same.
+
+pub mod cache;
+pub mod ticker;
+
+use std::path::PathBuf;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::info;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::clock::Clock;
+use crate::plugin::binding;
+use crate::plugin::sandbox::State;
+use cache::Cache;
+use ticker::{Running, Ticker};
+
+/// Octets of stack that WebAssembly may use; deeper recursion traps.
+const WASM_STACK: usize = 1 << 20;
+/// Octets of stack of a call: WebAssembly and the host functions that it calls.
+const CALL_STACK: usize = 2 << 20;
+/// Core instances of one component: the plugin's own, and the adapters that componentizing adds.
+const CORE_INSTANCES: u32 = 16;
+/// Memories of one component.
+const MEMORIES: u32 = 2;
+/// Tables of one component.
+const TABLES: u32 = 4;
+/// Elements of one table.
+pub(super) const TABLE_ELEMENTS: usize = 20_000;
+/// Octets of an instance's own data, without its memory.
+const INSTANCE_DATA: usize = 1 << 20;
+/// Octets of a memory that stay mapped in a slot that is free, where the kernel can tell which pages were touched.
+const KEPT_MEMORY: usize = 4 << 20;
+/// Free slots that keep their memory: with [`KEPT_MEMORY`] this bounds what an idle server holds.
+const WARM_SLOTS: u32 = 32;
+
+/// What the engine is made for.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Plugins running at one moment; more calls wait.
+    pub instances: u32,
+    /// Folder for compiled plugins.
+    pub cache: Option<PathBuf>,
+    /// Measures the time of calls.
+    pub clock: Clock,
+}
+
+/// No engine could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Neither with a pool nor without.
+    #[error("the WebAssembly engine does not start: {0}")]
+    Engine(String),
+    /// No thread.
+    #[error("the thread that ends plugins in time does not start")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Compiles plugins and runs them.
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    linker: Linker<State>,
+    ticker: Ticker,
+    permits: Semaphore,
+    cache: Option<Cache>,
+    clock: Clock,
+    pooled: bool,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("pooled", &self.pooled).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts an engine and its ticker.
+    pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
+        let instances = options.instances.max(1);
+        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(instances))) {
+            Ok(engine) => (engine, true),
+            Err(error) => {
+                info!(%error, "no address space for a pool of plugin instances: they are made on demand");
+                let engine = wasmtime::Engine::new(&config(None)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+                (engine, false)
+            }
+        };
+        let mut linker = Linker::new(&wasm);
+        binding::add_to_linker(&mut linker).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+        let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
+        let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
+        let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
+        Ok(Self { wasm, linker, ticker, permits, cache, clock: options.clock, pooled })
+    }
+
+    /// Whether instances come from a pool.
+    pub fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    /// Returns the compiled component: from the cache, else compiled now, which takes up to a second of all cores.
+    pub(super) fn component(&self, digest: &str, octets: &[u8]) -> wasmtime::Result<Component> {
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(&self.wasm, digest)) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.wasm, octets)?;
+        if let Some(cache) = &self.cache {
+            cache.store(digest, &component);
+        }
+        Ok(component)
+    }
+
+    /// Removes compiled plugins that nobody asked for.
+    pub(super) fn tidy_cache(&self, digests: &[&str]) {
+        if let Some(cache) = &self.cache {
+            cache.tidy(digests);
+        }
+    }
+
+    pub(super) fn wasm(&self) -> &wasmtime::Engine {
+        &self.wasm
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Waits for a free slot, and holds it and the ticker while the guard lives.
+    pub(super) async fn slot(&self) -> Slot<'_> {
+        // The semaphore lives as long as the engine and is never closed.
+        let permit = self.permits.acquire().await.ok();
+        Slot { _permit: permit, _running: self.ticker.running() }
+    }
+}
+
+/// A place in the pool.
+pub(super) struct Slot<'a> {
+    _permit: Option<SemaphorePermit<'a>>,
+    _running: Running<'a>,
+}
+
+/// The configuration of wasmtime, with a pool for this many instances, or without.
+fn config(pool: Option<u32>) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(CALL_STACK)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true)
+        // A plugin's panic is told with the names of its functions; file and line would need the plugin's debug information.
+        .generate_address_map(true)
+        // NaNs of one form: the same message gives the same octets on every machine.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true);
+    if let Some(instances) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(instances)));
+    }
+    config
+}
+
+fn pooling(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_tables(instances.saturating_mul(TABLES))
+        .total_stacks(instances)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_component_instance_size(INSTANCE_DATA)
+        .max_core_instance_size(INSTANCE_DATA)
+        .table_elements(TABLE_ELEMENTS)
+        .max_unused_warm_slots(WARM_SLOTS)
+        .pagemap_scan(Enabled::Auto);
+    // Without PAGEMAP_SCAN (Linux 6.7) what is kept would have to be cleared page by page, touched or not.
+    let kept = if PoolingAllocationConfig::is_pagemap_scan_available() { KEPT_MEMORY } else { 0 };
+    pool.linear_memory_keep_resident(kept).table_keep_resident(kept.min(TABLE_ELEMENTS * size_of::<usize>()));
+    pool
+}

@@ -1,1 +1,227 @@
-//! Placeholder.
+//! One call of a plugin: a fresh instance, its limits, and what came of it.
+//!
+//! Nothing crosses from one call to the next: store and instance are made for the call and dropped after it.
+
+mod memory;
+mod meter;
+
+use std::fmt::Write;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{InstancePre, Resource};
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use crate::config::PluginLimits;
+use crate::mail::message_id::MessageId;
+use crate::plugin::binding::{PluginExport, RecipientExport, SubmitExport, WitDescription, WitFailure, WitVerdict};
+use crate::plugin::engine::Engine;
+use crate::plugin::lease::{Lease, Lent};
+use crate::plugin::verdict::{Failure, printable};
+use memory::Memory;
+use meter::{Meter, Metered};
+
+/// Lines that one call may log.
+pub const LOG_LINES: usize = 100;
+/// Characters of a line.
+pub const LOG_LINE: usize = 1_000;
+/// Functions named when a plugin traps.
+const TRAP_FRAMES: usize = 5;
+/// Octets of what is told about a trap.
+const TRAP_TEXT: usize = 600;
+
+/// The message as a plugin holds it. There is one for a call, and it is in [`State`].
+#[derive(Debug)]
+pub struct MessageHandle;
+
+/// What a store knows about the call that it was made for.
+pub struct State {
+    pub(super) lent: Option<Lent>,
+    pub(super) random: Option<blake3::OutputReader>,
+    pub(super) log: Log,
+    memory: Memory,
+    meter: Arc<Meter>,
+    out_of_time: bool,
+}
+
+/// Lines of a plugin.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) lines: Vec<String>,
+    pub(super) dropped: u64,
+}
+
+/// What is asked of a plugin.
+#[derive(Clone, Copy)]
+pub(super) enum Question<'a> {
+    Describe(&'a PluginExport),
+    Submit(&'a SubmitExport, &'a str),
+    Wanted(&'a RecipientExport, &'a str),
+    Recipient(&'a RecipientExport, &'a str),
+}
+
+/// What it answers.
+pub(super) enum Answer {
+    Description(WitDescription),
+    Verdict(Result<WitVerdict, WitFailure>),
+    Wanted(Result<bool, WitFailure>),
+}
+
+/// What a call cost and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Time in which the plugin, or the host on its behalf, was at work.
+    pub time: Duration,
+    /// Most memory it had, in octets.
+    pub memory: u64,
+    /// Header fields added, changed or removed.
+    pub headers_changed: Vec<String>,
+    /// Parts of the body changed.
+    pub parts_changed: u32,
+    /// Lines it logged, and one more that counts those that were dropped.
+    pub log: Vec<String>,
+}
+
+/// Everything that comes back from a call.
+pub(super) struct Outcome {
+    pub(super) answer: Result<Answer, Failure>,
+    pub(super) lease: Option<Lease>,
+    pub(super) report: Report,
+}
+
+/// A plugin ready to be instantiated, as far as a call needs it.
+#[derive(Clone, Copy)]
+pub(super) struct Callee<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) instance: &'a InstancePre<State>,
+    pub(super) limits: PluginLimits,
+}
+
+impl Callee<'_> {
+    /// Calls the plugin in a fresh instance, when there is a free slot for it.
+    pub(super) async fn call(self, question: Question<'_>, lease: Option<Lease>, random: Option<blake3::OutputReader>) -> Outcome {
+        let _slot = self.engine.slot().await;
+        let meter = Arc::new(Meter::new(self.engine.clock().clone()));
+        let state = State {
+            lent: lease.map(|lease| Lent::new(lease, self.limits.output.0)),
+            random,
+            log: Log::default(),
+            memory: Memory::new(self.limits.memory.0),
+            meter: Arc::clone(&meter),
+            out_of_time: false,
+        };
+        let mut store = Store::new(self.engine.wasm(), state);
+        store.limiter(|state| &mut state.memory);
+        let limit = self.limits.time;
+        store.epoch_deadline_callback(move |mut context| {
+            let state = context.data_mut();
+            if state.meter.spent() > limit {
+                state.out_of_time = true;
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        let asked = Metered::new(&meter, pin!(ask(&mut store, self.instance, question))).await;
+        let state = store.into_data();
+        self.conclude(asked, state)
+    }
+
+    fn conclude(self, asked: wasmtime::Result<Answer>, state: State) -> Outcome {
+        let too_large = state.lent.as_ref().is_some_and(Lent::is_too_large);
+        let answer = match asked {
+            Ok(_) if too_large => Err(Failure::OutputTooLarge { limit: self.limits.output.0 }),
+            Ok(answer) => Ok(answer),
+            Err(_) if state.out_of_time => Err(Failure::OutOfTime { limit: self.limits.time }),
+            Err(_) if state.memory.was_refused() => Err(Failure::OutOfMemory { limit: self.limits.memory.0 }),
+            Err(error) => Err(Failure::Trapped(trap_text(&error))),
+        };
+        let mut report = Report { time: state.meter.spent(), memory: state.memory.peak(), log: state.log.finish(), ..Report::default() };
+        let lease = state.lent.map(|lent| {
+            let (lease, headers, parts) = lent.end();
+            report.headers_changed = headers;
+            report.parts_changed = parts;
+            lease
+        });
+        Outcome { answer, lease, report }
+    }
+}
+
+async fn ask(store: &mut Store<State>, instance: &InstancePre<State>, question: Question<'_>) -> wasmtime::Result<Answer> {
+    let instance = instance.instantiate_async(&mut *store).await?;
+    // There is one message in a call, so that its number does not matter.
+    let message = || Resource::<MessageHandle>::new_own(0);
+    match question {
+        Question::Describe(export) => {
+            let export = export.load(&mut *store, &instance)?;
+            export.call_describe(store).await.map(Answer::Description)
+        }
+        Question::Submit(export, config) => {
+            let export = export.load(&mut *store, &instance)?;
+            export.call_process(store, message(), config).await.map(Answer::Verdict)
+        }
+        Question::Wanted(export, config) => {
+            let export = export.load(&mut *store, &instance)?;
+            export.call_wanted(store, message(), config).await.map(Answer::Wanted)
+        }
+        Question::Recipient(export, config) => {
+            let export = export.load(&mut *store, &instance)?;
+            export.call_process(store, message(), config).await.map(Answer::Verdict)
+        }
+    }
+}
+
+impl State {
+    /// Returns the message, while one is lent.
+    pub(super) fn lent(&mut self) -> wasmtime::Result<&mut Lent> {
+        self.lent.as_mut().ok_or_else(|| wasmtime::format_err!("the message was used where none was lent"))
+    }
+}
+
+impl Log {
+    /// Takes a line, or counts it.
+    pub(super) fn push(&mut self, level: &str, text: &str) {
+        if self.lines.len() >= LOG_LINES {
+            self.dropped += 1;
+            return;
+        }
+        let end = text.char_indices().nth(LOG_LINE).map_or(text.len(), |(end, _)| end);
+        let text = text.get(..end).unwrap_or(text);
+        self.lines.push(format!("{level}: {}", printable(text, 4 * LOG_LINE)));
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if self.dropped > 0 {
+            self.lines.push(format!("{} more lines were dropped", self.dropped));
+        }
+        self.lines
+    }
+}
+
+/// Returns a stream of octets that is the same for the same message, recipient and plugin.
+pub(super) fn random_stream(message: MessageId, recipient: Option<&str>, plugin: &str) -> blake3::OutputReader {
+    let mut hasher = blake3::Hasher::new_derive_key("tubepost plugin random 0.1");
+    hasher.update(&message.to_bytes());
+    for text in [plugin, recipient.unwrap_or_default()] {
+        hasher.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize_xof()
+}
+
+/// Tells what went wrong, and in which functions of the plugin.
+fn trap_text(error: &wasmtime::Error) -> String {
+    let mut text = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
+        for (number, name) in names.take(TRAP_FRAMES).enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{} {:#}", if number == 0 { " in" } else { " <" }, rustc_demangle::demangle(name));
+        }
+    }
+    printable(&text, TRAP_TEXT)
+}

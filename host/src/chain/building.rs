@@ -1,0 +1,57 @@
+//! Chains from the configuration: every name and option is checked before a message meets it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Chain, Chains, Step};
+use crate::config::{self, ChainStep, When};
+use crate::plugin::loading::Plugins;
+use crate::plugin::manifest::ENABLED;
+use crate::plugin::manifest::suggestion::did_you_mean;
+
+/// What is wrong with a step of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: chain \"{chain}\": {reason}")]
+pub struct ChainError {
+    /// `file:line:column` of the step.
+    pub place: String,
+    /// Which chain.
+    pub chain: Arc<str>,
+    /// What is wrong, as a phrase.
+    pub reason: String,
+}
+
+impl Chains {
+    /// Builds all chains, or returns everything that is wrong with them.
+    pub fn build(configured: &BTreeMap<Arc<str>, config::Chain>, plugins: Plugins) -> Result<Self, Vec<ChainError>> {
+        let mut chains = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, chain) in configured {
+            let mut steps = Vec::with_capacity(chain.steps.len());
+            for step in &chain.steps {
+                match build_step(step, &plugins) {
+                    Ok(step) => steps.push(step),
+                    Err(reason) => errors.push(ChainError { place: step.place.clone(), chain: Arc::clone(name), reason }),
+                }
+            }
+            chains.insert(Arc::clone(name), Arc::new(Chain { steps }));
+        }
+        if errors.is_empty() { Ok(Self { chains, plugins }) } else { Err(errors) }
+    }
+}
+
+fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
+    let Some(plugin) = plugins.get(&step.plugin) else {
+        let known = did_you_mean(&step.plugin, plugins.keys().map(|name| &**name));
+        return Err(format!("no plugin \"{}\"{known}", step.plugin));
+    };
+    if step.locked && step.when == When::Requested {
+        return Err(format!("plugin \"{}\" would never run: `locked` shuts out the request that it waits for", step.plugin));
+    }
+    plugin.manifest().check(&step.options, true).map_err(|error| format!("plugin \"{}\": {error}", step.plugin))?;
+    let mut options = step.options.clone();
+    let enabled = options.remove(ENABLED).as_ref().and_then(Value::as_bool);
+    Ok(Step { plugin: Arc::clone(plugin), when: step.when, locked: step.locked, enabled, options })
+}

@@ -1,0 +1,43 @@
+//! What the plugins did to one message, for events and for whoever looks at a dry run.
+
+use crate::event::PluginRun;
+use crate::mail::content::Draft;
+use crate::plugin::verdict::Failure;
+
+/// Collects what happens while a message goes through a chain.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// Calls, in order.
+    pub runs: Vec<PluginRun>,
+    /// Failures: which plugin, and what went wrong.
+    pub failures: Vec<(String, Failure)>,
+    /// The message before and after each of them, where somebody wants to see it.
+    pub snapshots: Option<Vec<Snapshot>>,
+}
+
+/// The message around one call. What is shared between the two is kept once.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The message before it.
+    pub before: Draft,
+    /// The message after it; equal to that before where the edits were dropped.
+    pub after: Draft,
+}
+
+impl Trace {
+    /// A trace that keeps the message around each call.
+    pub fn with_snapshots() -> Self {
+        Self { snapshots: Some(Vec::new()), ..Self::default() }
+    }
+
+    pub(super) fn record(&mut self, run: PluginRun, before: &Draft, after: &Draft) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.push(Snapshot { before: before.clone(), after: after.clone() });
+        }
+        self.runs.push(run);
+    }
+
+    pub(super) fn fail(&mut self, plugin: &str, failure: Failure) {
+        self.failures.push((plugin.to_owned(), failure));
+    }
+}

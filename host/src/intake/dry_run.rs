@@ -1,0 +1,144 @@
+//! What would become of a message, without keeping or sending anything of it.
+
+use bytes::Bytes;
+
+use super::composing::Chained;
+use super::trace_header::{self, HeaderFacts};
+use super::{Intake, check};
+use crate::chain::rendering::{Recipient, RenderError, finish};
+use crate::chain::trace::Trace;
+use crate::event::PluginRun;
+use crate::mail::address::EmailAddress;
+use crate::mail::envelope::ReversePath;
+use crate::mail::message_id::CopyId;
+use crate::mail::refusal::Refusal;
+use crate::mail::tag::Tag;
+use crate::submission::Submission;
+
+/// Copies that are rendered; of the others only the addresses are told.
+pub const COPIES: usize = 100;
+
+/// Whether the content comes from outside, or was stored before and has its trace header already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// As a client handed it over.
+    Submitted,
+    /// As it went into the chain.
+    Stored,
+}
+
+/// What would become of a message.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// The message as it goes into the chain.
+    pub content: Bytes,
+    /// What each plugin does, once for all recipients.
+    pub steps: Vec<DryStep>,
+    /// Failures of plugins: which, and what went wrong.
+    pub failures: Vec<(String, String)>,
+    /// What comes out.
+    pub result: DryResult,
+}
+
+/// What one plugin does.
+#[derive(Clone, Debug)]
+pub struct DryStep {
+    /// The call.
+    pub run: PluginRun,
+    /// The message before it. Slots are tokens in it.
+    pub before: Bytes,
+    /// The message after it.
+    pub after: Bytes,
+}
+
+/// What comes out of a dry run.
+#[derive(Clone, Debug)]
+pub enum DryResult {
+    /// The client would be refused.
+    Refused(Refusal),
+    /// A plugin would throw the message away.
+    Discarded {
+        /// Which.
+        plugin: String,
+        /// What it says.
+        reason: String,
+    },
+    /// It would be delivered.
+    Kept {
+        /// The reverse-path as the plugins left it.
+        reverse_path: ReversePath,
+        /// The tags as the plugins left them.
+        tags: Vec<Tag>,
+        /// Which plugin would hold it, and why.
+        held: Option<(String, String)>,
+        /// Each recipient's copy.
+        copies: Vec<DryCopy>,
+    },
+}
+
+/// One recipient's copy.
+#[derive(Clone, Debug)]
+pub struct DryCopy {
+    /// Where it would go.
+    pub address: EmailAddress,
+    /// What the plugins do that run for each recipient.
+    pub steps: Vec<DryStep>,
+    /// The message as it would be sent, before DKIM; `None` where there are too many to render them all.
+    pub content: Option<Result<Bytes, RenderError>>,
+}
+
+impl Intake {
+    /// Runs a message through permission, chain and rendering. Nothing is kept, counted or recorded.
+    pub async fn dry_run(&self, submission: Submission, content: Content) -> DryRun {
+        let parts = &self.0;
+        let facts = HeaderFacts::read(&submission.content);
+        let with_trace = match content {
+            Content::Submitted => trace_header::prepend(&submission, &facts, &parts.settings().hostname),
+            Content::Stored => submission.content.clone(),
+        };
+        let mut trace = Trace::with_snapshots();
+        let chained = match check(&submission, &facts) {
+            Ok(()) => parts.run_chain(&submission, &facts, &with_trace, &mut trace).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut failures = failure_texts(&trace);
+        let steps = steps(trace);
+        let result = match chained {
+            Err(refusal) => DryResult::Refused(refusal),
+            Ok(Chained::Discarded { plugin, reason }) => DryResult::Discarded { plugin, reason },
+            Ok(Chained::Kept(press)) => {
+                let mut copies = Vec::with_capacity(press.recipients.len());
+                for (number, path, variables) in press.copies(&submission.options) {
+                    let mut trace = Trace::with_snapshots();
+                    let copy = CopyId { message: submission.id, recipient: number };
+                    let recipient = Recipient { copy, address: &path.address, variables: &variables };
+                    let rendered = if copies.len() < COPIES {
+                        Some(parts.renderer.render_traced(&press.plan, press.body.clone(), recipient, &mut trace).await)
+                    } else {
+                        None
+                    };
+                    failures.extend(failure_texts(&trace));
+                    let content = rendered.map(|rendered| match rendered {
+                        Ok(copy) => copy.held.map_or(Ok(copy.content), |(_, reason)| Err(RenderError::Held { reason })),
+                        Err(error) => Err(error),
+                    });
+                    copies.push(DryCopy { address: path.address.clone(), steps: self::steps(trace), content });
+                }
+                DryResult::Kept { reverse_path: press.reverse_path, tags: press.tags, held: press.held, copies }
+            }
+        };
+        DryRun { content: with_trace, steps, failures, result }
+    }
+}
+
+fn failure_texts(trace: &Trace) -> Vec<(String, String)> {
+    trace.failures.iter().map(|(plugin, failure)| (plugin.clone(), failure.to_string())).collect()
+}
+
+fn steps(trace: Trace) -> Vec<DryStep> {
+    let Trace { runs, snapshots, .. } = trace;
+    runs.into_iter()
+        .zip(snapshots.unwrap_or_default())
+        .map(|(run, snapshot)| DryStep { run, before: finish(snapshot.before), after: finish(snapshot.after) })
+        .collect()
+}

@@ -1,0 +1,355 @@
+//! The resource `message`: what a plugin may ask and do, as the WIT's comments promise it.
+
+use std::collections::HashMap;
+
+use wasmtime::component::Resource;
+
+use super::wit_message::{EditError, Host, HostMessage, Link, NewPart, PartInfo, Position, Recipient, Slot};
+use super::wit_types::Field;
+use crate::mail::address::EmailAddress;
+use crate::mail::content;
+use crate::mail::envelope::ReversePath;
+use crate::mail::slot;
+use crate::mail::tag::Tag;
+use crate::plugin::lease::{Denial, Lease, Lent, Occasion, PartChange};
+use crate::plugin::letter::{SLOTS, TAGS};
+use crate::plugin::sandbox::{MessageHandle, State};
+
+type Handle = Resource<MessageHandle>;
+/// The outer error traps; the inner one is the plugin's to handle.
+type Answer<T> = wasmtime::Result<Result<T, EditError>>;
+
+impl From<content::EditError> for EditError {
+    fn from(error: content::EditError) -> Self {
+        match error {
+            content::EditError::Denied(reason) => Self::Denied(reason),
+            content::EditError::Invalid(reason) => Self::Invalid(reason),
+            content::EditError::NoSuchPart => Self::NoSuchPart,
+        }
+    }
+}
+
+impl From<Denial> for EditError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::TooLarge(limit) => Self::TooLarge(limit),
+            Denial::TooMany => Self::Denied("too many edits in one call".to_owned()),
+        }
+    }
+}
+
+impl From<content::PartInfo> for PartInfo {
+    fn from(part: content::PartInfo) -> Self {
+        Self {
+            id: part.id,
+            parent: part.parent,
+            content_type: part.content_type,
+            charset: part.charset,
+            filename: part.filename,
+            content_id: part.content_id,
+            inline: part.inline,
+            size: part.size,
+        }
+    }
+}
+
+impl From<Slot> for slot::Slot {
+    fn from(slot: Slot) -> Self {
+        match slot {
+            Slot::Address => Self::Address,
+            Slot::Variable(name) => Self::Variable(name),
+            Slot::Link(Link::Click(link)) => Self::Link(slot::Link::Click { url: link.url, position: link.position }),
+            Slot::Link(Link::Open(url)) => Self::Link(slot::Link::Open(url)),
+            Slot::Link(Link::Unsubscribe) => Self::Link(slot::Link::Unsubscribe),
+        }
+    }
+}
+
+impl State {
+    fn lease(&mut self) -> wasmtime::Result<&mut Lease> {
+        self.lent().map(|lent| &mut lent.lease)
+    }
+
+    /// Makes an edit that adds up to `octets`, where that is allowed.
+    fn edit<T>(&mut self, octets: usize, edit: impl FnOnce(&mut Lent) -> Result<T, EditError>) -> Answer<T> {
+        let lent = self.lent()?;
+        Ok(match lent.allow(octets) {
+            Ok(()) => edit(lent),
+            Err(denial) => Err(denial.into()),
+        })
+    }
+}
+
+fn invalid(error: &impl ToString) -> EditError {
+    EditError::Invalid(error.to_string())
+}
+
+/// Whether the envelope's recipients may be changed.
+fn whole_message(lent: &Lent) -> Result<(), EditError> {
+    match lent.lease.occasion {
+        Occasion::Message => Ok(()),
+        Occasion::Copy(_) => Err(EditError::Denied("this is the copy of one recipient".to_owned())),
+    }
+}
+
+/// `http` and `https` only: a link is followed by people.
+fn is_web_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+fn slice(octets: &[u8], offset: u64, length: u32) -> &[u8] {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(octets.len());
+    let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(octets.len());
+    octets.get(start..end).unwrap_or_default()
+}
+
+/// Returns all fields, doubles in their order.
+fn fields(draft: &content::Draft) -> Vec<Field> {
+    let mut values: HashMap<String, std::vec::IntoIter<String>> = HashMap::new();
+    let names = draft.header_names().into_iter();
+    names
+        .map(|name| {
+            let of_name = values.entry(name.to_ascii_lowercase()).or_insert_with(|| draft.header_all(&name).into_iter());
+            let value = of_name.next().unwrap_or_default();
+            Field { name, value }
+        })
+        .collect()
+}
+
+impl Host for State {}
+
+impl HostMessage for State {
+    fn id(&mut self, _: Handle) -> wasmtime::Result<String> {
+        Ok(self.lease()?.circumstances.id.to_string())
+    }
+
+    fn context(&mut self, _: Handle) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.lease()?.circumstances.context.clone())
+    }
+
+    fn now_ms(&mut self, _: Handle) -> wasmtime::Result<u64> {
+        Ok(self.lease()?.circumstances.received.as_millis())
+    }
+
+    fn size(&mut self, _: Handle) -> wasmtime::Result<u64> {
+        Ok(self.lease()?.letter.draft.size())
+    }
+
+    fn reverse_path(&mut self, _: Handle) -> wasmtime::Result<String> {
+        Ok(self.lease()?.letter.reverse_path.to_string())
+    }
+
+    fn set_reverse_path(&mut self, _: Handle, address: String) -> Answer<()> {
+        self.edit(0, |lent| {
+            lent.lease.letter.reverse_path = ReversePath::parse(&address).map_err(|error| invalid(&error))?;
+            Ok(())
+        })
+    }
+
+    fn recipient_count(&mut self, _: Handle) -> wasmtime::Result<u32> {
+        let lease = self.lease()?;
+        Ok(match lease.occasion {
+            Occasion::Message => u32::try_from(lease.letter.recipients().len()).unwrap_or(u32::MAX),
+            Occasion::Copy(_) => 1,
+        })
+    }
+
+    fn recipients(&mut self, _: Handle, offset: u32, limit: u32) -> wasmtime::Result<Vec<Recipient>> {
+        let lease = self.lease()?;
+        let [offset, limit] = [offset, limit].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        Ok(match &lease.occasion {
+            Occasion::Message => {
+                let all = lease.letter.recipients().iter();
+                all.skip(offset).take(limit).map(|r| Recipient { id: r.id, address: r.path.address.to_string() }).collect()
+            }
+            Occasion::Copy(facts) => {
+                let one = Recipient { id: facts.copy.recipient, address: facts.address.to_string() };
+                std::iter::once(one).skip(offset).take(limit).collect()
+            }
+        })
+    }
+
+    fn add_recipient(&mut self, _: Handle, address: String) -> Answer<u32> {
+        self.edit(0, |lent| {
+            whole_message(lent)?;
+            let address = EmailAddress::parse(&address).map_err(|error| invalid(&error))?;
+            let limit = lent.lease.circumstances.recipient_limit;
+            let letter = &mut lent.lease.letter;
+            if u32::try_from(letter.recipients().len()).is_ok_and(|count| count >= limit) {
+                return Err(EditError::Denied(format!("a message has at most {limit} recipients")));
+            }
+            Ok(letter.add_recipient(address))
+        })
+    }
+
+    fn remove_recipient(&mut self, _: Handle, id: u32) -> Answer<()> {
+        self.edit(0, |lent| {
+            whole_message(lent)?;
+            let found = lent.lease.letter.remove_recipient(id);
+            if found { Ok(()) } else { Err(EditError::Invalid(format!("there is no recipient {id}"))) }
+        })
+    }
+
+    fn variables(&mut self, _: Handle) -> wasmtime::Result<String> {
+        let lease = self.lease()?;
+        Ok(match &lease.occasion {
+            Occasion::Message if lease.circumstances.variables.is_empty() => "{}".to_owned(),
+            Occasion::Message => lease.circumstances.variables.clone(),
+            Occasion::Copy(facts) => serde_json::to_string(&facts.variables).unwrap_or_else(|_| "{}".to_owned()),
+        })
+    }
+
+    fn header(&mut self, _: Handle, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.lease()?.letter.draft.header(&name))
+    }
+
+    fn header_all(&mut self, _: Handle, name: String) -> wasmtime::Result<Vec<String>> {
+        Ok(self.lease()?.letter.draft.header_all(&name))
+    }
+
+    fn header_raw(&mut self, _: Handle, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.lease()?.letter.draft.header_raw(&name).map(|value| value.to_vec()))
+    }
+
+    fn header_names(&mut self, _: Handle) -> wasmtime::Result<Vec<String>> {
+        Ok(self.lease()?.letter.draft.header_names())
+    }
+
+    fn headers(&mut self, _: Handle) -> wasmtime::Result<Vec<Field>> {
+        Ok(fields(&self.lease()?.letter.draft))
+    }
+
+    fn add_header(&mut self, _: Handle, name: String, value: String, at: Position) -> Answer<()> {
+        self.edit(name.len() + value.len(), |lent| {
+            let position = match at {
+                Position::First => content::Position::First,
+                Position::Last => content::Position::Last,
+            };
+            lent.lease.letter.draft.add_header(&name, &value, position)?;
+            lent.header_changed(&name);
+            Ok(())
+        })
+    }
+
+    fn set_header(&mut self, _: Handle, name: String, value: String) -> Answer<()> {
+        self.edit(name.len() + value.len(), |lent| {
+            lent.lease.letter.draft.set_header(&name, &value)?;
+            lent.header_changed(&name);
+            Ok(())
+        })
+    }
+
+    fn remove_header(&mut self, _: Handle, name: String) -> Answer<u32> {
+        self.edit(0, |lent| {
+            let removed = lent.lease.letter.draft.remove_header(&name);
+            if removed > 0 {
+                lent.header_changed(&name);
+            }
+            Ok(removed)
+        })
+    }
+
+    fn text(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.lease()?.letter.draft.text())
+    }
+
+    fn set_text(&mut self, _: Handle, value: String) -> Answer<()> {
+        self.edit(value.len(), |lent| {
+            lent.lease.letter.draft.set_text(&value)?;
+            lent.part_changed(PartChange::Text);
+            Ok(())
+        })
+    }
+
+    fn html(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.lease()?.letter.draft.html())
+    }
+
+    fn set_html(&mut self, _: Handle, value: String) -> Answer<()> {
+        self.edit(value.len(), |lent| {
+            lent.lease.letter.draft.set_html(&value)?;
+            lent.part_changed(PartChange::Html);
+            Ok(())
+        })
+    }
+
+    fn parts(&mut self, _: Handle) -> wasmtime::Result<Vec<PartInfo>> {
+        Ok(self.lease()?.letter.draft.parts().into_iter().map(PartInfo::from).collect())
+    }
+
+    fn read_part(&mut self, _: Handle, id: u32, offset: u64, length: u32) -> Answer<Vec<u8>> {
+        let read = self.lease()?.letter.draft.read_part(id, offset, length);
+        Ok(read.map(|octets| octets.to_vec()).map_err(EditError::from))
+    }
+
+    fn write_part(&mut self, _: Handle, id: u32, content: Vec<u8>) -> Answer<()> {
+        self.edit(content.len(), |lent| {
+            lent.lease.letter.draft.write_part(id, content.into())?;
+            lent.part_changed(PartChange::Part(id));
+            Ok(())
+        })
+    }
+
+    fn add_part(&mut self, _: Handle, parent: Option<u32>, part: NewPart) -> Answer<u32> {
+        let names = part.content_type.len() + part.filename.as_ref().map_or(0, String::len) + part.content_id.as_ref().map_or(0, String::len);
+        self.edit(part.content.len() + names, |lent| {
+            let part = content::NewPart {
+                content_type: part.content_type,
+                filename: part.filename,
+                content_id: part.content_id,
+                inline: part.inline,
+                content: part.content.into(),
+            };
+            let id = lent.lease.letter.draft.add_part(parent, part)?;
+            lent.part_changed(PartChange::Part(id));
+            Ok(id)
+        })
+    }
+
+    fn remove_part(&mut self, _: Handle, id: u32) -> Answer<()> {
+        self.edit(0, |lent| {
+            lent.lease.letter.draft.remove_part(id)?;
+            lent.part_changed(PartChange::Part(id));
+            Ok(())
+        })
+    }
+
+    fn read_original(&mut self, _: Handle, offset: u64, length: u32) -> wasmtime::Result<Vec<u8>> {
+        Ok(slice(&self.lease()?.circumstances.original, offset, length).to_vec())
+    }
+
+    fn tags(&mut self, _: Handle) -> wasmtime::Result<Vec<String>> {
+        Ok(self.lease()?.letter.tags.iter().map(ToString::to_string).collect())
+    }
+
+    fn add_tag(&mut self, _: Handle, tag: String) -> Answer<()> {
+        self.edit(0, |lent| {
+            let tag = Tag::parse(&tag).map_err(|error| invalid(&error))?;
+            if lent.lease.letter.add_tag(tag) { Ok(()) } else { Err(EditError::Denied(format!("a message has at most {TAGS} tags"))) }
+        })
+    }
+
+    fn slot(&mut self, _: Handle, what: Slot) -> Answer<String> {
+        self.edit(0, |lent| {
+            let slot = slot::Slot::from(what);
+            if !Lent::slot_fits(&slot) {
+                return Err(EditError::Invalid("the text of a slot is too long".to_owned()));
+            }
+            if let slot::Slot::Link(slot::Link::Click { url, .. } | slot::Link::Open(Some(url))) = &slot
+                && !is_web_url(url)
+            {
+                return Err(EditError::Invalid("a link needs an absolute http or https URL".to_owned()));
+            }
+            let lease = &mut lent.lease;
+            if let (Occasion::Copy(facts), Some(links)) = (&lease.occasion, &lease.direct_slots) {
+                return Ok(facts.value(&slot, links));
+            }
+            lease.letter.token(slot).ok_or_else(|| EditError::Denied(format!("a message has at most {SLOTS} slots")))
+        })
+    }
+
+    fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {
+        // The letter goes back with the call, whether the plugin still held it or not.
+        Ok(())
+    }
+}

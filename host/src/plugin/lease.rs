@@ -1,0 +1,222 @@
+//! What is lent to a plugin for one call: the letter, what it may know about it, and what it may do to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::link::LinkSigner;
+use crate::mail::address::EmailAddress;
+use crate::mail::message_id::{CopyId, MessageId};
+use crate::mail::slot::Slot;
+use crate::plugin::letter::{Letter, SLOT_TEXT};
+
+/// Edits in one call, whatever they are: each costs the host a little.
+const EDITS: u32 = 100_000;
+/// Octets that an edit may cost beyond its value: names, folding, boundaries.
+const EDIT_OVERHEAD: u64 = 256;
+
+/// What is known about a message and never changes.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// Which message.
+    pub id: MessageId,
+    /// The message's own clock.
+    pub received: Timestamp,
+    /// `login`, `protocol`, `peer` and the like.
+    pub context: Vec<(String, String)>,
+    /// Data for all recipients, as one JSON object.
+    pub variables: String,
+    /// As it was received, or, for one recipient's copy, as it was queued.
+    pub original: Bytes,
+    /// Recipients that the message may have.
+    pub recipient_limit: u32,
+}
+
+/// For whom the plugin runs.
+#[derive(Clone, Debug)]
+pub enum Occasion {
+    /// For the message as a whole.
+    Message,
+    /// For one recipient.
+    Copy(Arc<CopyFacts>),
+}
+
+/// One recipient's copy.
+#[derive(Clone, Debug)]
+pub struct CopyFacts {
+    /// Which.
+    pub copy: CopyId,
+    /// Where it goes.
+    pub address: EmailAddress,
+    /// The message's data with the recipient's own laid over it.
+    pub variables: Map<String, Value>,
+}
+
+impl CopyFacts {
+    /// Returns what stands in the place of `slot` in this copy.
+    pub fn value(&self, slot: &Slot, links: &LinkSigner) -> String {
+        match slot {
+            Slot::Address => self.address.to_string(),
+            Slot::Variable(path) => self.variable(path),
+            Slot::Link(link) => links.url(self.copy, link),
+        }
+    }
+
+    fn variable(&self, path: &str) -> String {
+        let mut steps = path.split('.');
+        let mut found = steps.next().and_then(|name| self.variables.get(name));
+        for name in steps {
+            found = found.and_then(|value| value.get(name));
+        }
+        match found {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }
+    }
+}
+
+/// A message lent to one call.
+#[derive(Clone)]
+pub struct Lease {
+    /// The message itself.
+    pub letter: Letter,
+    /// What is known about it.
+    pub circumstances: Arc<Circumstances>,
+    /// For whom.
+    pub occasion: Occasion,
+    /// What the stage gives for a slot: a value where this is a signer and the occasion a copy, else a token.
+    pub direct_slots: Option<LinkSigner>,
+}
+
+/// A lease in the hands of a plugin, with what it did so far.
+pub(super) struct Lent {
+    pub(super) lease: Lease,
+    output_limit: u64,
+    /// At least the octets of the message; `None` until the first edit.
+    size_at_most: Option<u64>,
+    edits: u32,
+    headers: BTreeSet<String>,
+    parts: BTreeSet<PartChange>,
+}
+
+/// What of the body was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PartChange {
+    Text,
+    Html,
+    Part(u32),
+}
+
+/// Why an edit is not allowed.
+#[derive(Debug)]
+pub(super) enum Denial {
+    TooLarge(u64),
+    TooMany,
+}
+
+impl Lent {
+    pub(super) fn new(lease: Lease, output_limit: u64) -> Self {
+        Self {
+            lease,
+            output_limit,
+            size_at_most: None,
+            edits: 0,
+            headers: BTreeSet::new(),
+            parts: BTreeSet::new(),
+        }
+    }
+
+    /// Asks whether an edit that adds up to `octets` may be made.
+    pub(super) fn allow(&mut self, octets: usize) -> Result<(), Denial> {
+        self.edits += 1;
+        if self.edits > EDITS {
+            return Err(Denial::TooMany);
+        }
+        // Base64 makes three octets of two at most, line ends included.
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        let added = octets.saturating_add(octets / 2).saturating_add(EDIT_OVERHEAD);
+        let draft = &self.lease.letter.draft;
+        // The sum of all that was written is never less than the size, and costs nothing; the size itself is asked for only where it matters.
+        let mut size = self.size_at_most.unwrap_or_else(|| draft.size()).saturating_add(added);
+        if size > self.output_limit {
+            size = draft.size().saturating_add(added);
+        }
+        if size > self.output_limit {
+            return Err(Denial::TooLarge(self.output_limit));
+        }
+        self.size_at_most = Some(size);
+        Ok(())
+    }
+
+    pub(super) fn header_changed(&mut self, name: &str) {
+        if !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            self.headers.insert(name.to_owned());
+        }
+    }
+
+    pub(super) fn part_changed(&mut self, change: PartChange) {
+        self.parts.insert(change);
+    }
+
+    /// Whether the message is larger now than it may be.
+    pub(super) fn is_too_large(&self) -> bool {
+        let edited = !self.headers.is_empty() || !self.parts.is_empty();
+        edited && self.lease.letter.draft.size() > self.output_limit
+    }
+
+    /// Whether texts of a slot are short enough.
+    pub(super) fn slot_fits(slot: &Slot) -> bool {
+        use crate::mail::slot::Link;
+        match slot {
+            Slot::Address | Slot::Link(Link::Unsubscribe | Link::Open(None)) => true,
+            Slot::Variable(text) | Slot::Link(Link::Click { url: text, .. } | Link::Open(Some(text))) => text.len() <= SLOT_TEXT,
+        }
+    }
+
+    /// Ends the loan: the lease, the header fields touched, and how many parts of the body were.
+    pub(super) fn end(self) -> (Lease, Vec<String>, u32) {
+        let parts = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        (self.lease, self.headers.into_iter().collect(), parts)
+    }
+}
+
+/// Lays a recipient's data over those of the message. Texts that are no JSON objects count as empty ones.
+pub fn merged_variables(message: &str, recipient: &str) -> Map<String, Value> {
+    let mut merged: Map<String, Value> = serde_json::from_str(message).unwrap_or_default();
+    if !recipient.is_empty() {
+        merged.extend(serde_json::from_str::<Map<String, Value>>(recipient).unwrap_or_default());
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::mail::slot::Link;
+
+    #[test]
+    fn variables_are_found_inside_objects() {
+        let facts = CopyFacts {
+            copy: CopyId { message: MessageId::from_bytes([1; 16]), recipient: 0 },
+            address: EmailAddress::parse("a@example.com").unwrap(),
+            variables: merged_variables(r#"{"a":{"b":"deep"},"name":"all","n":1,"gone":null}"#, r#"{"name":"Ann"}"#),
+        };
+        let links = LinkSigner::new([0; 32], "https://t.example.com".to_owned());
+        let value = |path: &str| facts.value(&Slot::Variable(path.to_owned()), &links);
+        assert_eq!((value("a.b").as_str(), value("name").as_str(), value("n").as_str()), ("deep", "Ann", "1"));
+        assert_eq!((value("gone"), value("missing.x"), value("name.x"), value("")), Default::default());
+        assert_eq!(value("a"), r#"{"b":"deep"}"#);
+        assert_eq!(facts.value(&Slot::Address, &links), "a@example.com");
+    }
+
+    #[test]
+    fn long_slots_do_not_fit() {
+        assert!(Lent::slot_fits(&Slot::Variable("x".repeat(SLOT_TEXT))));
+        assert!(!Lent::slot_fits(&Slot::Link(Link::Open(Some("x".repeat(SLOT_TEXT + 1))))));
+    }
+}

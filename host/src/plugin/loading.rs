@@ -1,0 +1,190 @@
+//! From a configured source to a plugin that runs: read, compile, link, ask who it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use crate::config::{OnError, PluginLimits, PluginSource};
+use crate::config;
+use crate::plugin::binding::{Exports, OFFERED, PACKAGE, PluginExport, VERSION};
+use crate::plugin::engine::Engine;
+use crate::plugin::manifest::Manifest;
+use crate::plugin::sandbox::{Answer, Callee, Question};
+use crate::plugin::verdict::{Failure, printable};
+use crate::plugin::{Plugin, built_in};
+
+/// Octets of a component that are read.
+const COMPONENT_SIZE: u64 = 64 << 20;
+
+/// Why a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is too large to be a plugin.
+    #[error("{} has more than {COMPONENT_SIZE} octets", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// No plugin of this name is in this binary.
+    #[error("this binary has no plugin {0:?}")]
+    NotBuiltIn(Arc<str>),
+    /// A WebAssembly module that was not made a component.
+    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` makes one")]
+    Module,
+    /// Not WebAssembly, or broken.
+    #[error("it is no WebAssembly component: {0}")]
+    Invalid(String),
+    /// It wants something of the host that there is not.
+    #[error("it needs {0}, which this version does not offer")]
+    MissingImport(String),
+    /// It does not fit the contract.
+    #[error("it does not fit {PACKAGE}@{VERSION}: {0}")]
+    Contract(String),
+    /// It could not say who it is.
+    #[error("it cannot describe itself: {0}")]
+    Describe(#[source] Failure),
+    /// What it says about itself is wrong.
+    #[error("what it says about itself is wrong: {0}")]
+    Manifest(String),
+}
+
+/// All plugins of a configuration, by name.
+pub type Plugins = BTreeMap<Arc<str>, Arc<Plugin>>;
+
+/// Loads all plugins of a configuration, at the same time, and tidies the cache. All errors are returned.
+pub async fn load_all(
+    engine: &Arc<Engine>,
+    configured: &BTreeMap<Arc<str>, config::Plugin>,
+) -> Result<Plugins, Vec<(Arc<str>, LoadError)>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (name, plugin) in configured {
+        let (engine, name, plugin) = (Arc::clone(engine), Arc::clone(name), plugin.clone());
+        tasks.spawn(async move {
+            let loaded = load(&engine, &name, &plugin.source, plugin.limits, plugin.on_error).await;
+            (name, loaded)
+        });
+    }
+    let mut plugins = Plugins::new();
+    let mut errors = Vec::new();
+    while let Some(joined) = tasks.join_next().await {
+        match joined {
+            Ok((name, Ok(plugin))) => drop(plugins.insert(name, Arc::new(plugin))),
+            Ok((name, Err(error))) => errors.push((name, error)),
+            // Loading does not panic and is not cancelled; if it were, this is as broken as a component gets.
+            Err(error) => errors.push(("".into(), LoadError::Invalid(error.to_string()))),
+        }
+    }
+    if !errors.is_empty() {
+        errors.sort_by(|one, other| one.0.cmp(&other.0));
+        return Err(errors);
+    }
+    let digests: Vec<_> = plugins.values().map(|plugin| plugin.digest()).collect();
+    engine.tidy_cache(&digests);
+    Ok(plugins)
+}
+
+/// Loads one plugin. Compiling takes a while and happens on a thread where that may be.
+pub async fn load(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    source: &PluginSource,
+    limits: PluginLimits,
+    on_error: OnError,
+) -> Result<Plugin, LoadError> {
+    let (for_thread, source) = (Arc::clone(engine), source.clone());
+    let (digest, component) = tokio::task::spawn_blocking(move || compile(&for_thread, &source))
+        .await
+        .map_err(|error| LoadError::Invalid(error.to_string()))??;
+    check_imports(engine, &component)?;
+    let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
+    let exports = Exports::of(&instance);
+    let Some(plugin_export) = exports.plugin else {
+        return Err(LoadError::Contract(format!("it does not export {PACKAGE}/plugin")));
+    };
+    if exports.submit.is_none() && exports.recipient.is_none() {
+        return Err(LoadError::Contract(format!("it exports neither {PACKAGE}/submit nor {PACKAGE}/recipient")));
+    }
+    let callee = Callee { engine, instance: &instance, limits };
+    let manifest = describe(callee, &plugin_export).await?;
+    Ok(Plugin {
+        name: Arc::clone(name),
+        digest,
+        manifest,
+        limits,
+        on_error,
+        engine: Arc::clone(engine),
+        instance,
+        submit: exports.submit,
+        recipient: exports.recipient,
+    })
+}
+
+async fn describe(callee: Callee<'_>, export: &PluginExport) -> Result<Manifest, LoadError> {
+    let outcome = callee.call(Question::Describe(export), None, None).await;
+    match outcome.answer.map_err(LoadError::Describe)? {
+        Answer::Description(description) => Manifest::new(description).map_err(LoadError::Manifest),
+        Answer::Verdict(_) | Answer::Wanted(_) => Err(LoadError::Manifest("not a description".to_owned())),
+    }
+}
+
+fn compile(engine: &Engine, source: &PluginSource) -> Result<(String, Component), LoadError> {
+    match source {
+        PluginSource::BuiltIn(name) => {
+            let octets = built_in::component(name).ok_or_else(|| LoadError::NotBuiltIn(Arc::clone(name)))?;
+            compile_octets(engine, octets)
+        }
+        PluginSource::File(path) => {
+            let unreadable = |error| LoadError::Unreadable { path: path.clone(), error };
+            if std::fs::metadata(path).map_err(unreadable)?.len() > COMPONENT_SIZE {
+                return Err(LoadError::TooLarge { path: path.clone() });
+            }
+            compile_octets(engine, &std::fs::read(path).map_err(unreadable)?)
+        }
+    }
+}
+
+fn compile_octets(engine: &Engine, octets: &[u8]) -> Result<(String, Component), LoadError> {
+    // A core module has version 1 and layer 0 behind the magic number; a component has layer 1.
+    if octets.starts_with(b"\0asm\x01\0\0\0") {
+        return Err(LoadError::Module);
+    }
+    if !octets.starts_with(b"\0asm") {
+        return Err(LoadError::Invalid("it does not begin as WebAssembly does".to_owned()));
+    }
+    let mut digest = String::with_capacity(64);
+    for octet in Sha256::digest(octets) {
+        use std::fmt::Write;
+        // Writing to a String cannot fail.
+        let _ = write!(digest, "{octet:02x}");
+    }
+    let component = engine.component(&digest, octets).map_err(|error| LoadError::Invalid(cause(&error)))?;
+    Ok((digest, component))
+}
+
+/// Names the first import that we do not have: the linker's own words are for people who know the linker.
+fn check_imports(engine: &Engine, component: &Component) -> Result<(), LoadError> {
+    let component_type = component.component_type();
+    for (name, _) in component_type.imports(engine.wasm()) {
+        let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+        let ours = interface.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| OFFERED.contains(&rest));
+        if !ours || !version.starts_with("0.1.") {
+            return Err(LoadError::MissingImport(printable(name, 200)));
+        }
+    }
+    Ok(())
+}
+
+fn cause(error: &wasmtime::Error) -> String {
+    printable(&format!("{error:#}"), 1_000)
+}
