@@ -28,7 +28,7 @@ pub(super) struct Attempt {
 
 /// What an attempt is about, apart from what is on the wire.
 pub(super) struct Load {
-    entry: Arc<Entry>,
+    pub(super) entry: Arc<Entry>,
     /// As many as the transaction has forward-paths, in the same order.
     pub(super) copies: Vec<Leased>,
     /// When the lease ends.
@@ -180,7 +180,7 @@ impl Desk {
                 if *code >= 500 {
                     Verdict::Bounced { status, text, is_reply: false }
                 } else {
-                    Verdict::Deferred { status, text, is_reply: false }
+                    Verdict::Deferred { text, is_reply: false }
                 }
             }
             RenderError::Discarded { reason } => Verdict::Discarded { reason: reason.clone() },

@@ -55,7 +55,7 @@ pub(super) enum Verdict {
     /// It is kept in the place of being sent.
     Captured,
     /// Not now.
-    Deferred { status: EnhancedStatus, text: String, is_reply: bool },
+    Deferred { text: String, is_reply: bool },
     /// Not ever.
     Bounced { status: EnhancedStatus, text: String, is_reply: bool },
     /// The chain takes it off the way.
@@ -71,16 +71,18 @@ impl Verdict {
         if reply.is_positive() {
             return Self::Delivered { reply: text, dsn_passed_on };
         }
-        let class = if reply.is_permanent() { 5 } else { 4 };
-        let status = reply.enhanced().unwrap_or(EnhancedStatus::new(class, 0, 0));
-        if class == 5 { Self::Bounced { status, text, is_reply: true } } else { Self::Deferred { status, text, is_reply: true } }
+        if !reply.is_permanent() {
+            return Self::Deferred { text, is_reply: true };
+        }
+        let status = reply.enhanced().unwrap_or(EnhancedStatus::new(5, 0, 0));
+        Self::Bounced { status, text, is_reply: true }
     }
 
     /// What a failure of ours, or of the way, means.
     pub(super) fn of_failure(failure: &Failure) -> Self {
         let (status, text) = (failure.status, failure.text.clone());
         let is_reply = text.get(..3).is_some_and(|code| code.bytes().all(|octet| octet.is_ascii_digit()));
-        if failure.is_permanent() { Self::Bounced { status, text, is_reply } } else { Self::Deferred { status, text, is_reply } }
+        if failure.is_permanent() { Self::Bounced { status, text, is_reply } } else { Self::Deferred { text, is_reply } }
     }
 }
 
@@ -181,7 +183,7 @@ impl Judge<'_> {
     /// A deferral without a next attempt is a bounce.
     fn expired(self, entry: &Entry, leased: &Leased, verdict: Verdict) -> Verdict {
         match verdict {
-            Verdict::Deferred { text, is_reply, .. } if self.next_attempt(entry, leased).is_none() => {
+            Verdict::Deferred { text, is_reply } if self.next_attempt(entry, leased).is_none() => {
                 Verdict::Bounced { status: EnhancedStatus::new(5, 4, 7), text, is_reply }
             }
             Verdict::Delivered { .. }
