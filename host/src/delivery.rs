@@ -1,1 +1,162 @@
-//! Placeholder.
+//! Delivery: from a copy that is due in the spool to the next hop, and what follows from it.
+//!
+//! ```text
+//! dispatcher ─ due queues ─▶ destination ─▶ worker ─┬─ desk: lease, fetch, render, sign
+//!                            (one per queue)        ├─ route: MX or smart host, TLS ─▶ connection ─▶ smtp::client
+//!                                                   └─ outcome: settlement, events, DSN ─▶ writer ─▶ spool
+//! ```
+//!
+//! - A worker is a task with one connection. It keeps the connection and pulls the next copies as long as there are any, pipelined where the server
+//!   allows it. There is no task and no timer per message.
+//! - Work that waits in memory is bounded: one lease per destination, and a bounded queue of outcomes that the writer commits together. When the store is
+//!   behind, workers wait.
+//! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
+//!   the next hop's 250 and our commit sends it twice; nothing else does.
+//! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
+
+pub mod counters;
+pub mod dkim;
+pub mod dns;
+pub mod dsn;
+pub mod failure;
+pub mod mx;
+pub mod route;
+pub mod settings;
+pub mod tls;
+
+mod attempt;
+mod connection;
+mod dead_hosts;
+mod destination;
+mod hub;
+mod outcome;
+mod worker;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Entropy};
+use crate::spool::Spool;
+use crate::store::StoreError;
+use counters::DeliveryCounters;
+use hub::Hub;
+use settings::Settings;
+use writer::Writer;
+
+/// Queues that one look at the store brings, beside those that are worked on.
+const QUEUES: usize = 128;
+/// The longest time between two looks at the store.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The shortest time between two looks at the store: changes that come together are seen together.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// How long to leave a store alone that fails.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// Outcomes that wait for the store.
+const OUTCOMES: usize = 1024;
+
+/// Delivers what is due. Made once, then [run](Delivery::run).
+pub struct Delivery {
+    hub: Arc<Hub>,
+    writer: Writer,
+}
+
+/// Steers a running delivery. Cloning is cheap.
+#[derive(Clone)]
+pub struct DeliveryHandle {
+    hub: Arc<Hub>,
+}
+
+impl DeliveryHandle {
+    /// Returns what was done so far.
+    pub fn counters(&self) -> &Arc<DeliveryCounters> {
+        &self.hub.counters
+    }
+
+    /// Uses other settings from the next transaction on; connections stay as they are until they end.
+    pub fn reconfigure(&self, settings: Settings) {
+        *self.hub.settings.write() = Arc::new(settings);
+    }
+}
+
+impl Delivery {
+    /// Sets everything up; nothing happens before [`Delivery::run`].
+    pub fn new(spool: Spool, settings: Settings, clock: Clock, entropy: Entropy) -> Self {
+        let (sender, receiver) = mpsc::channel(OUTCOMES);
+        let hub = Hub::new(spool.clone(), Arc::new(settings), clock, entropy, sender);
+        Self { hub, writer: Writer::new(spool, receiver) }
+    }
+
+    /// Returns a handle to steer it.
+    pub fn handle(&self) -> DeliveryHandle {
+        DeliveryHandle { hub: self.hub.clone() }
+    }
+
+    /// Delivers until `shutdown`; then drains: takes nothing new, lets running transactions end for at most `drain_time`, gives back what was not begun,
+    /// and writes down all outcomes. What was cut off then is due again when its lease ends.
+    pub async fn run(self, shutdown: CancellationToken, drain_time: Duration) {
+        let Self { hub, writer } = self;
+        let done = CancellationToken::new();
+        let writing = tokio::spawn(writer.run(done.clone()));
+        dispatch(&hub, &shutdown).await;
+        hub.draining.cancel();
+        hub.workers.close();
+        if tokio::time::timeout(drain_time, hub.workers.wait()).await.is_err() {
+            tracing::warn!(connections = hub.counters.connections.load(Ordering::Relaxed), "transactions were cut off at the end of the drain");
+            hub.cut_off.cancel();
+            hub.workers.wait().await;
+        }
+        done.cancel();
+        if let Err(error) = writing.await {
+            tracing::error!("the writer of outcomes ended badly: {error}");
+        }
+    }
+}
+
+/// Looks for due queues and wakes their destinations, until `shutdown`.
+async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let pause = match look(hub).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                tracing::error!("cannot look for due mail: {error}");
+                STORE_PAUSE
+            }
+        };
+        let waiting = hub.pressure.load(Ordering::Relaxed);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = hub.spool.store().changed() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = hub.freed.notified(), if waiting => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(SHORTEST_PAUSE) => {}
+        }
+    }
+}
+
+/// One look at the store; returns when to look again at the latest.
+async fn look(hub: &Arc<Hub>) -> Result<Duration, StoreError> {
+    let store = hub.spool.store();
+    let queues = store.due_queues(hub.clock.now(), hub.destinations() + QUEUES).await?;
+    let mut left_out = false;
+    for queue in &queues {
+        left_out |= !hub.wake(queue);
+    }
+    hub.pressure.store(left_out, Ordering::Relaxed);
+    if left_out {
+        hub.give_way.notify_waiters();
+    }
+    let now = hub.clock.now();
+    let next = store.next_due(now).await?;
+    Ok(next.map_or(LONGEST_PAUSE, |due| due.since(now).min(LONGEST_PAUSE)))
+}

@@ -45,6 +45,8 @@ pub struct Batch {
     pub events: Vec<Bytes>,
     /// Changes of the key-value table.
     pub values: Vec<ValueChange>,
+    /// What was rendered for a copy that is kept in the place of being sent; kept as long as its message.
+    pub captures: Vec<(CopyId, Bytes)>,
 }
 
 /// A message and those who shall have it.
@@ -198,6 +200,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns a value that has not expired.
     fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
+
+    /// Returns what was captured for a copy.
+    fn capture(&self, copy: CopyId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
 
     /// Counts.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;

@@ -1,0 +1,316 @@
+//! One connection to one next hop: the socket around [`smtp::client`](crate::smtp::client).
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::mail::enhanced_status::EnhancedStatus;
+use crate::smtp::client::transaction::Conclusion;
+use crate::smtp::client::{Client, ClientError, Event, Options};
+
+use super::failure::{Failure, TEXT_LENGTH};
+
+/// Octets of replies that are read at once.
+const READ_SIZE: usize = 4096;
+/// Pieces that are written at once.
+const SLICES: usize = 32;
+/// How long a server may take to answer QUIT: it is a courtesy.
+const QUIT_TIME: Duration = Duration::from_secs(2);
+
+/// How to reach a host.
+#[derive(Clone)]
+pub(super) struct Target {
+    /// Where.
+    pub(super) address: SocketAddr,
+    /// The host's name, which its certificate is checked against, or its address as text.
+    pub(super) name: String,
+    /// How to speak.
+    pub(super) options: Options,
+    /// How to do TLS, where it is done.
+    pub(super) tls: Option<TlsConnector>,
+    /// How long connecting and the TLS handshake may take, each.
+    pub(super) connect_time: Duration,
+}
+
+impl Target {
+    /// Names the host in events: `mx.example.com [192.0.2.1]:25`.
+    pub(super) fn to_text(&self) -> String {
+        format!("{} [{}]:{}", self.name, self.address.ip(), self.address.port())
+    }
+}
+
+/// Why a connection is gone.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The TCP connection was not made.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The TLS handshake failed.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(String),
+    /// The server closed it.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server did not answer in time.
+    #[error("the server did not answer in time")]
+    TimedOut,
+    /// Reading or writing failed.
+    #[error("connection lost: {0}")]
+    Io(String),
+    /// What the server said.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+}
+
+impl Broken {
+    /// Returns what it means for mail that had no answer yet: it may work later.
+    pub(super) fn to_failure(&self, host: &str) -> Failure {
+        let (code, text) = match self {
+            Self::Client(error) => {
+                let said = error.reply().and_then(crate::smtp::client::reply::Reply::enhanced);
+                let detail = match error {
+                    ClientError::TlsMissing | ClientError::TlsRefused(_) | ClientError::TlsInjection => (7, 4),
+                    ClientError::AuthMissing | ClientError::AuthInClear | ClientError::AuthRefused(_) => (7, 8),
+                    ClientError::Garbage(_) | ClientError::Unexpected(_) => (5, 0),
+                    ClientError::Unavailable(_) | ClientError::Greeting(_) | ClientError::Hello(_) => {
+                        said.map_or((4, 2), |status| (status.subject, status.detail))
+                    }
+                };
+                (detail, error.reply().map_or_else(|| error.to_string(), |reply| reply.to_line(TEXT_LENGTH)))
+            }
+            Self::Connect(_) => ((4, 1), self.to_string()),
+            Self::Handshake(_) => ((7, 5), self.to_string()),
+            Self::Closed | Self::TimedOut | Self::Io(_) => ((4, 2), self.to_string()),
+        };
+        Failure { status: EnhancedStatus::new(4, code.0, code.1), host: host.to_owned(), text }
+    }
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Between the two.
+    Gone,
+}
+
+/// A session with a next hop.
+pub(super) struct Connection {
+    target: Target,
+    host: String,
+    stream: Stream,
+    client: Client,
+    buffer: Box<[u8]>,
+    /// Writing failed; what the server still has to say is read all the same.
+    write_failure: Option<String>,
+    /// Transactions that were started.
+    started: u32,
+    /// The server takes its time.
+    slow: bool,
+}
+
+impl Connection {
+    /// Connects, and goes on until transactions can be started.
+    pub(super) async fn open(target: Target) -> Result<Self, Broken> {
+        let stream = timeout(target.connect_time, TcpStream::connect(target.address)).await;
+        let stream = stream.map_err(|_| Broken::Connect("timed out".to_owned()))?.map_err(|error| Broken::Connect(error.to_string()))?;
+        // Every write is a whole group of commands: waiting for more only costs time.
+        stream.set_nodelay(true).map_err(|error| Broken::Connect(error.to_string()))?;
+        let mut connection = Self {
+            host: target.to_text(),
+            client: Client::new(target.options.clone()),
+            stream: Stream::Plain(stream),
+            buffer: vec![0; READ_SIZE].into_boxed_slice(),
+            write_failure: None,
+            started: 0,
+            slow: false,
+            target,
+        };
+        if connection.target.options.implicit_tls {
+            connection.handshake().await?;
+        }
+        loop {
+            match connection.client.event() {
+                Some(Event::StartTls) => {
+                    connection.handshake().await?;
+                    connection.client.secured();
+                }
+                Some(Event::Ready) => return Ok(connection),
+                Some(Event::Concluded(_)) => {}
+                None => connection.receive().await?,
+            }
+        }
+    }
+
+    async fn handshake(&mut self) -> Result<(), Broken> {
+        let failed = |reason: String| Broken::Handshake(reason);
+        let (Stream::Plain(stream), Some(connector)) = (std::mem::replace(&mut self.stream, Stream::Gone), &self.target.tls) else {
+            return Err(failed("TLS is not set up".to_owned()));
+        };
+        let name = match self.target.name.parse() {
+            Ok(address) => ServerName::IpAddress(std::net::IpAddr::into(address)),
+            Err(_) => ServerName::try_from(self.target.name.clone()).map_err(|error| failed(error.to_string()))?,
+        };
+        let stream = timeout(self.target.connect_time, connector.connect(name, stream)).await;
+        let stream = stream.map_err(|_| failed("timed out".to_owned()))?.map_err(|error| failed(error.to_string()))?;
+        self.stream = Stream::Tls(Box::new(stream));
+        Ok(())
+    }
+
+    /// Names the host.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Transactions that were started on it.
+    pub(super) fn started(&self) -> u32 {
+        self.started
+    }
+
+    /// Whether a transaction can be started.
+    pub(super) fn can_start(&self) -> bool {
+        self.client.can_start()
+    }
+
+    /// Whether it is worth to have the next transaction ready before the one that runs is over.
+    pub(super) fn takes_next(&self) -> bool {
+        self.client.chains() && !self.slow
+    }
+
+    /// Remembers that the server takes its time.
+    pub(super) fn set_slow(&mut self) {
+        self.slow = true;
+    }
+
+    /// Starts a transaction; see [`Client::start`].
+    pub(super) fn start(&mut self, transaction: crate::smtp::client::transaction::Transaction) {
+        self.started += 1;
+        self.client.start(transaction);
+    }
+
+    /// Returns a transaction that is over.
+    pub(super) fn conclusion(&mut self) -> Option<Conclusion> {
+        while let Some(event) = self.client.event() {
+            if let Event::Concluded(conclusion) = event {
+                return Some(*conclusion);
+            }
+        }
+        None
+    }
+
+    /// Returns what was running when the connection broke.
+    pub(super) fn abandon(&mut self) -> Vec<Conclusion> {
+        let mut conclusions: Vec<_> = std::iter::from_fn(|| self.conclusion()).collect();
+        conclusions.extend(self.client.abandon());
+        conclusions
+    }
+
+    /// Writes what the socket takes without waiting.
+    pub(super) async fn push(&mut self) {
+        poll_fn(|cx| {
+            let _ = self.poll_write(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Writes all that waits, and takes one portion of what the server says.
+    pub(super) async fn receive(&mut self) -> Result<(), Broken> {
+        loop {
+            let patience = self.client.reply_time().unwrap_or(self.target.options.command_time);
+            match timeout(patience, poll_fn(|cx| self.poll_exchange(cx))).await {
+                Err(_) => return Err(Broken::TimedOut),
+                Ok(Progress::Written) => {}
+                Ok(Progress::Read(Ok(0))) => return Err(self.write_failure.take().map_or(Broken::Closed, Broken::Io)),
+                Ok(Progress::Read(Err(error))) => {
+                    return Err(Broken::Io(self.write_failure.take().unwrap_or_else(|| error.to_string())));
+                }
+                Ok(Progress::Read(Ok(count))) => {
+                    return Ok(self.client.receive(self.buffer.get(..count).unwrap_or_default())?);
+                }
+            }
+        }
+    }
+
+    /// Completes when an idle connection is of no use any more: the server says something or closes it.
+    pub(super) async fn spoilt(&mut self) {
+        poll_fn(|cx| self.poll_read(cx).map(drop)).await;
+    }
+
+    /// Says good-bye.
+    pub(super) async fn quit(mut self) {
+        self.client.quit();
+        let _ = timeout(QUIT_TIME, self.receive()).await;
+        if let Stream::Tls(stream) = &mut self.stream {
+            let _ = timeout(QUIT_TIME, tokio::io::AsyncWriteExt::shutdown(stream)).await;
+        }
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        let written = self.poll_write(cx);
+        match self.poll_read(cx) {
+            Poll::Ready(result) => Poll::Ready(Progress::Read(result)),
+            // More is to be written and some of it was: the patience begins anew.
+            Poll::Pending if written && !self.client.output().is_empty() => Poll::Ready(Progress::Written),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        let result = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Stream::Gone => Poll::Ready(Ok(())),
+        };
+        result.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes as much as the socket takes; returns whether it took anything.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        while !self.client.output().is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.client.output().fill(&mut slices);
+            let slices = slices.get(..used).unwrap_or_default();
+            let written = match (&mut self.stream, slices) {
+                (Stream::Plain(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+                (Stream::Plain(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
+                (Stream::Tls(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
+                (Stream::Gone, _) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+            match written {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    progress = true;
+                    self.client.output().advance(count);
+                }
+                Poll::Ready(result) => {
+                    // The server may have said why it went away: that is read before the connection is given up.
+                    self.write_failure = Some(result.err().map_or_else(|| "nothing written".to_owned(), |error| error.to_string()));
+                    self.client.output().clear();
+                }
+                Poll::Pending => return progress,
+            }
+        }
+        if let Stream::Tls(stream) = &mut self.stream
+            && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx)
+        {
+            self.write_failure = Some(error.to_string());
+        }
+        progress
+    }
+}
+
+enum Progress {
+    Written,
+    Read(io::Result<usize>),
+}

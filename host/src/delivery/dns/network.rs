@@ -1,0 +1,103 @@
+//! DNS over the network: a stub resolver with a bounded cache that keeps answers as long as their time to live says.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
+
+use super::{Dns, DnsError, Mx};
+
+/// Answers that are kept.
+const CACHE_SIZE: u64 = 16_384;
+/// How long one question may take; it is asked [`ATTEMPTS`] times.
+const QUERY_TIME: Duration = Duration::from_secs(5);
+const ATTEMPTS: usize = 3;
+/// Answers that there is nothing are believed no longer than this, whatever they say: a domain that was set up just now shall get its mail.
+const LONGEST_NEGATIVE: Duration = Duration::from_secs(300);
+
+/// Asks name servers.
+#[derive(Clone)]
+pub struct NetworkDns {
+    resolver: TokioResolver,
+}
+
+impl NetworkDns {
+    /// Asks `servers`, or those of the system where none are given. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The system does not say which name servers to ask.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, NetError> {
+        let mut builder = if servers.is_empty() {
+            TokioResolver::builder_tokio()?
+        } else {
+            let servers = servers.iter().map(|server| {
+                let connection = |protocol: ProtocolConfig| {
+                    let mut connection = ConnectionConfig::new(protocol);
+                    connection.port = server.port();
+                    connection
+                };
+                NameServerConfig::new(server.ip(), true, vec![connection(ProtocolConfig::Udp), connection(ProtocolConfig::Tcp)])
+            });
+            let config = ResolverConfig::from_name_servers(servers.collect());
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        set_options(builder.options_mut());
+        Ok(Self { resolver: builder.build()? })
+    }
+}
+
+fn set_options(options: &mut ResolverOpts) {
+    options.cache_size = CACHE_SIZE;
+    options.timeout = QUERY_TIME;
+    options.attempts = ATTEMPTS;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.negative_max_ttl = Some(LONGEST_NEGATIVE);
+}
+
+/// A final dot: the search list of the system is for people, not for mail.
+fn absolute(name: &str) -> String {
+    format!("{name}.")
+}
+
+fn error(error: &NetError) -> DnsError {
+    if error.is_nx_domain() {
+        DnsError::NoSuchName
+    } else if error.is_no_records_found() {
+        DnsError::NoRecords
+    } else {
+        DnsError::Unavailable(error.to_string())
+    }
+}
+
+impl Dns for NetworkDns {
+    fn mx<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
+        async move {
+            let lookup = self.resolver.mx_lookup(absolute(name)).await.map_err(|failure| error(&failure))?;
+            let records = lookup.answers().iter().filter_map(|record| match &record.data {
+                RData::MX(mx) => {
+                    let host = mx.exchange.to_ascii();
+                    Some(Mx { preference: mx.preference, host: host.trim_end_matches('.').to_ascii_lowercase() })
+                }
+                _ => None,
+            });
+            let records: Vec<_> = records.collect();
+            if records.is_empty() { Err(DnsError::NoRecords) } else { Ok(records) }
+        }
+        .boxed()
+    }
+
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        async move {
+            let lookup = self.resolver.lookup_ip(absolute(name)).await.map_err(|failure| error(&failure))?;
+            let addresses: Vec<_> = lookup.iter().collect();
+            if addresses.is_empty() { Err(DnsError::NoRecords) } else { Ok(addresses) }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,188 @@
+//! Which hosts take mail for a domain, and in which order (RFC 5321 §5.1).
+
+use std::net::IpAddr;
+
+use super::dns::{Dns, DnsError, Mx};
+use super::failure::Failure;
+use crate::clock::Entropy;
+use crate::mail::domain::Domain;
+
+/// Hosts of one domain that are looked at.
+pub const HOSTS: usize = 10;
+/// Addresses of one host that are tried.
+pub const ADDRESSES: usize = 4;
+
+/// A host to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// By name; its addresses are looked up when its turn comes.
+    Name(String),
+    /// By address, without a name.
+    Address(IpAddr),
+}
+
+impl Host {
+    /// Returns the name or the address as text.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Address(address) => address.to_string(),
+        }
+    }
+}
+
+/// Where mail may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach<'a> {
+    /// Our own name: hosts of that name, and all that are not preferred to it, are left out.
+    pub own_name: &'a str,
+    /// Whether loopback and private addresses, and our own name, are fine.
+    pub allow_private: bool,
+}
+
+/// Returns the hosts that take mail for `domain`, best first; equals in random order.
+pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &Entropy) -> Result<Vec<Host>, Failure> {
+    if let Some(address) = domain.literal() {
+        return Ok(vec![Host::Address(address)]);
+    }
+    let name = domain.to_ascii();
+    let mut records = match dns.mx(&name).await {
+        Ok(records) => records,
+        // No MX: the domain is its own host (the "implicit MX").
+        Err(DnsError::NoRecords) => return Ok(vec![Host::Name(name)]),
+        Err(DnsError::NoSuchName) => return Err(Failure::permanent((1, 2), format!("the domain {name} does not exist"))),
+        Err(error @ DnsError::Unavailable(_)) => return Err(Failure::transient((4, 3), format!("{name}: {error}"))),
+    };
+    if records.iter().all(|record| record.host.is_empty()) {
+        return Err(Failure::permanent((1, 10), format!("the domain {name} takes no mail (null MX)")));
+    }
+    records.retain(|record| !record.host.is_empty());
+    sort(&mut records, entropy);
+    if !reach.allow_private
+        && let Some(own) = records.iter().find(|record| record.host == reach.own_name)
+    {
+        let preference = own.preference;
+        records.retain(|record| record.preference < preference);
+        if records.is_empty() {
+            return Err(Failure::permanent((4, 6), format!("mail for {name} would loop back to this host")));
+        }
+    }
+    records.truncate(HOSTS);
+    Ok(records.into_iter().map(|record| Host::Name(record.host)).collect())
+}
+
+/// Sorts by preference; equals in random order, so that load is spread (RFC 5321 §5.1).
+fn sort(records: &mut [Mx], entropy: &Entropy) {
+    records.sort_by_cached_key(|record| (record.preference, u64::from_be_bytes(entropy.array())));
+}
+
+/// Returns the addresses of `host` that mail may go to; at least one.
+pub async fn addresses(dns: &dyn Dns, host: &Host, reach: Reach<'_>) -> Result<Vec<IpAddr>, Failure> {
+    let mut addresses = match host {
+        Host::Address(address) => vec![*address],
+        Host::Name(name) => match dns.addresses(name).await {
+            Ok(addresses) => addresses,
+            Err(error @ (DnsError::NoSuchName | DnsError::NoRecords)) => {
+                let text = format!("the host {name} has no address: {error}");
+                return Err(Failure::permanent((4, 4), text));
+            }
+            Err(error @ DnsError::Unavailable(_)) => return Err(Failure::transient((4, 3), format!("{name}: {error}"))),
+        },
+    };
+    if !reach.allow_private {
+        addresses.retain(|address| is_public(*address));
+        if addresses.is_empty() {
+            let text = format!("the host {} has no public address", host.to_text());
+            return Err(Failure::permanent((4, 4), text));
+        }
+    }
+    addresses.truncate(ADDRESSES);
+    Ok(addresses)
+}
+
+/// Whether an address is one that mail from the internet's DNS may lead us to (RFC 6890).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return is_public(IpAddr::V4(v4));
+            }
+            !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local() || v6.is_unicast_link_local())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::delivery::dns::zone::Zone;
+
+    const STRICT: Reach<'_> = Reach { own_name: "mail.tubepost.example", allow_private: false };
+
+    async fn names(zone: &Zone, domain: &str, seed: u64) -> Result<Vec<String>, String> {
+        let domain = Domain::parse(domain).unwrap();
+        let hosts = hosts(zone, &domain, STRICT, &Entropy::seeded(seed)).await.map_err(|failure| failure.to_string())?;
+        Ok(hosts.iter().map(Host::to_text).collect())
+    }
+
+    #[tokio::test]
+    async fn preference_comes_first_and_equals_are_shuffled() {
+        let zone = Zone::default().mx("a.example", 20, "c").mx("a.example", 10, "x").mx("a.example", 10, "y");
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            seen.insert(names(&zone, "a.example", seed).await.unwrap());
+        }
+        let orders: Vec<String> = seen.into_iter().map(|names| names.join(" ")).collect();
+        assert_eq!(orders, ["x y c", "y x c"]);
+    }
+
+    #[tokio::test]
+    async fn each_answer_of_dns_has_its_meaning() {
+        let zone = Zone::default()
+            .address("plain.example", "192.0.2.1")
+            .mx("null.example", 0, "")
+            .broken("broken.example")
+            .mx("loop.example", 10, "mail.tubepost.example")
+            .mx("loop.example", 20, "other")
+            .mx("backup.example", 5, "first")
+            .mx("backup.example", 10, "mail.tubepost.example")
+            .mx("backup.example", 10, "beside");
+        assert_eq!(names(&zone, "plain.example", 0).await.unwrap(), ["plain.example"]);
+        assert_eq!(names(&zone, "[192.0.2.7]", 0).await.unwrap(), ["192.0.2.7"]);
+        assert_eq!(names(&zone, "backup.example", 0).await.unwrap(), ["first"]);
+        assert_eq!(names(&zone, "null.example", 0).await.unwrap_err(), "5.1.10 the domain null.example takes no mail (null MX)");
+        assert_eq!(names(&zone, "nowhere.example", 0).await.unwrap_err(), "5.1.2 the domain nowhere.example does not exist");
+        assert_eq!(names(&zone, "loop.example", 0).await.unwrap_err(), "5.4.6 mail for loop.example would loop back to this host");
+        assert_eq!(names(&zone, "broken.example", 0).await.unwrap_err(), "4.4.3 broken.example: DNS does not answer: SERVFAIL");
+    }
+
+    #[tokio::test]
+    async fn private_addresses_are_left_out() {
+        let zone = Zone::default().address("mixed", "127.0.0.1").address("mixed", "198.51.100.1").address("private", "10.0.0.1");
+        let mixed = Host::Name("mixed".into());
+        assert_eq!(addresses(&zone, &mixed, STRICT).await.unwrap(), ["198.51.100.1".parse::<IpAddr>().unwrap()]);
+        let private = Host::Name("private".into());
+        assert_eq!(addresses(&zone, &private, STRICT).await.unwrap_err().to_string(), "5.4.4 the host private has no public address");
+        assert_eq!(addresses(&zone, &private, Reach { allow_private: true, ..STRICT }).await.unwrap().len(), 1);
+        for text in ["::1", "::ffff:10.0.0.1", "fe80::1", "fd00::1", "100.64.0.1", "0.0.0.0", "255.255.255.255", "192.168.1.1", "169.254.1.1"] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+        for text in ["2001:4860:4860::8888", "8.8.8.8", "100.128.0.1", "172.32.0.1"] {
+            assert!(is_public(text.parse().unwrap()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What an attempt means for each copy: done, again, or over; with the events that tell it and the report that the sender gets.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::counters::DeliveryCounters;
+use super::dsn::{self, Action, Report, Reported};
+use super::failure::{Failure, TEXT_LENGTH};
+use super::route::queue_name;
+use super::settings::Settings;
+use crate::chain::Plan;
+use crate::clock::{Entropy, Timestamp};
+use crate::event::{Event, EventKind};
+use crate::mail::content::Composition;
+use crate::mail::enhanced_status::EnhancedStatus;
+use crate::mail::envelope::{BodyType, Notify, ReversePath};
+use crate::mail::message_id::MessageId;
+use crate::smtp::client::reply::Reply;
+use crate::spool::entry::{Copy, CopyState, Entry};
+use crate::spool::{Leased, NewEntry, Settlement};
+use crate::submission::{Protocol, Received};
+
+/// What is written down together.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) events: Vec<Event>,
+    pub(super) follow_up: Vec<NewEntry>,
+}
+
+impl Settled {
+    pub(super) fn is_empty(&self) -> bool {
+        self.settlements.is_empty() && self.events.is_empty() && self.follow_up.is_empty()
+    }
+
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.settlements.append(&mut other.settlements);
+        self.events.append(&mut other.events);
+        self.follow_up.append(&mut other.follow_up);
+    }
+}
+
+/// How an attempt ended for one copy.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    /// The next hop took it.
+    Delivered {
+        /// What it said.
+        reply: String,
+        /// It was told what DSNs are wanted.
+        dsn_passed_on: bool,
+    },
+    /// It is kept in the place of being sent.
+    Captured,
+    /// Not now.
+    Deferred { text: String, is_reply: bool },
+    /// Not ever.
+    Bounced { status: EnhancedStatus, text: String, is_reply: bool },
+    /// The chain takes it off the way.
+    Discarded { reason: String },
+    /// The chain holds it.
+    Held { reason: String },
+}
+
+impl Verdict {
+    /// What a server's last word means.
+    pub(super) fn of_reply(reply: &Reply, dsn_passed_on: bool) -> Self {
+        let text = reply.to_line(TEXT_LENGTH);
+        if reply.is_positive() {
+            return Self::Delivered { reply: text, dsn_passed_on };
+        }
+        if !reply.is_permanent() {
+            return Self::Deferred { text, is_reply: true };
+        }
+        let status = reply.enhanced().unwrap_or(EnhancedStatus::new(5, 0, 0));
+        Self::Bounced { status, text, is_reply: true }
+    }
+
+    /// What a failure of ours, or of the way, means.
+    pub(super) fn of_failure(failure: &Failure) -> Self {
+        let (status, text) = (failure.status, failure.text.clone());
+        let is_reply = text.get(..3).is_some_and(|code| code.bytes().all(|octet| octet.is_ascii_digit()));
+        if failure.is_permanent() { Self::Bounced { status, text, is_reply } } else { Self::Deferred { text, is_reply } }
+    }
+}
+
+/// Copies of one message that share an attempt.
+pub(super) struct Subject<'a> {
+    pub(super) entry: &'a Entry,
+    /// Where failures are reported: the reverse-path that was on the wire.
+    pub(super) reverse_path: &'a ReversePath,
+    /// What was sent, or would have been.
+    pub(super) content: &'a Bytes,
+    /// The next hop, where one was reached; else "".
+    pub(super) host: &'a str,
+}
+
+/// Turns verdicts into what is to be written down.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) counters: &'a DeliveryCounters,
+    pub(super) entropy: &'a Entropy,
+    pub(super) now: Timestamp,
+}
+
+impl Judge<'_> {
+    /// Judges copies of one message.
+    pub(super) fn settle(self, subject: &Subject<'_>, verdicts: impl IntoIterator<Item = (Leased, Verdict)>) -> Settled {
+        let mut settled = Settled::default();
+        let (mut failed, mut relayed) = (Vec::new(), Vec::new());
+        for (leased, verdict) in verdicts {
+            let attempt = leased.state.attempts;
+            let (settlement, kind) = match self.expired(subject.entry, &leased, verdict) {
+                Verdict::Delivered { reply, dsn_passed_on } => {
+                    DeliveryCounters::add(&self.counters.delivered, 1);
+                    if leased.recipient.notify.success && !dsn_passed_on {
+                        relayed.push(reported(&leased, Action::Relayed, EnhancedStatus::new(2, 0, 0), subject.host, &reply, true));
+                    }
+                    (Settlement::Done(leased.copy), EventKind::Delivered { host: subject.host.to_owned(), reply, attempt })
+                }
+                Verdict::Captured => {
+                    DeliveryCounters::add(&self.counters.captured, 1);
+                    let (host, reply) = ("capture".to_owned(), "kept, not sent".to_owned());
+                    (Settlement::Done(leased.copy), EventKind::Delivered { host, reply, attempt })
+                }
+                Verdict::Deferred { text, .. } => {
+                    DeliveryCounters::add(&self.counters.deferred, 1);
+                    // `expired` has left only those that have a next attempt.
+                    let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
+                    let state = CopyState { attempts: attempt + 1, last: Some(text.clone()), held: None };
+                    let again = Settlement::Again { copy: leased.copy, due, state };
+                    (again, EventKind::Deferred { host: subject.host.to_owned(), reply: text, attempt, next: due })
+                }
+                Verdict::Bounced { status, text, is_reply } => {
+                    DeliveryCounters::add(&self.counters.bounced, 1);
+                    if leased.recipient.notify.failure {
+                        failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
+                    }
+                    let (host, status) = (subject.host.to_owned(), status.to_string());
+                    (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt })
+                }
+                Verdict::Discarded { reason } => {
+                    DeliveryCounters::add(&self.counters.withheld, 1);
+                    (Settlement::Done(leased.copy), EventKind::Discarded { plugin: String::new(), reason })
+                }
+                Verdict::Held { reason } => {
+                    DeliveryCounters::add(&self.counters.withheld, 1);
+                    let state = CopyState { held: Some(reason.clone()), ..leased.state.clone() };
+                    let held = Settlement::Again { copy: leased.copy, due: Timestamp::NEVER, state };
+                    (held, EventKind::Held { by: String::new(), reason })
+                }
+            };
+            settled.settlements.push(settlement);
+            settled.events.push(self.event(subject.entry, &leased, kind));
+        }
+        for recipients in [failed, relayed] {
+            settled.follow_up.extend(self.report(subject, &recipients));
+        }
+        settled
+    }
+
+    /// Returns an event of one copy.
+    pub(super) fn event(self, entry: &Entry, leased: &Leased, kind: EventKind) -> Event {
+        Event {
+            at: self.now,
+            message: entry.id,
+            login: entry.login.clone(),
+            recipient: Some(leased.copy.recipient),
+            address: Some(leased.recipient.address.to_string()),
+            tags: entry.tags.clone(),
+            kind,
+        }
+    }
+
+    fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
+        let next = self.settings.backoff.next_attempt(entry.received.at, leased.state.attempts + 1, self.now)?;
+        entry.deliver_before.is_none_or(|end| next < end).then_some(next)
+    }
+
+    /// A deferral without a next attempt is a bounce.
+    fn expired(self, entry: &Entry, leased: &Leased, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Deferred { text, is_reply } if self.next_attempt(entry, leased).is_none() => {
+                Verdict::Bounced { status: EnhancedStatus::new(5, 4, 7), text, is_reply }
+            }
+            Verdict::Delivered { .. }
+            | Verdict::Captured
+            | Verdict::Deferred { .. }
+            | Verdict::Bounced { .. }
+            | Verdict::Discarded { .. }
+            | Verdict::Held { .. } => verdict,
+        }
+    }
+
+    /// Makes the report on `recipients`, unless there are none or nobody to report to.
+    fn report(self, subject: &Subject<'_>, recipients: &[Reported]) -> Option<NewEntry> {
+        let sender = subject.reverse_path.mailbox().filter(|_| !recipients.is_empty())?;
+        let entry = subject.entry;
+        let id = MessageId::new(self.now, self.entropy);
+        let content = dsn::compose(&Report {
+            id,
+            now: self.now,
+            hostname: &self.settings.name,
+            sender,
+            arrived: entry.received.at,
+            envid: entry.envid.as_deref(),
+            ret: entry.ret,
+            content: subject.content,
+            recipients,
+        });
+        // The route may have left the configuration since; then the report waits in a queue of its name.
+        let queue = match self.settings.kinds.get(&entry.route) {
+            Some(kind) => queue_name(&entry.route, kind, sender.domain()),
+            None => entry.route.clone(),
+        };
+        DeliveryCounters::add(&self.counters.reports, 1);
+        let report = self.report_entry(entry, id, &content, sender.is_ascii());
+        let accepted = Event {
+            at: self.now,
+            message: id,
+            login: report.login.clone(),
+            recipient: None,
+            address: None,
+            tags: Vec::new(),
+            kind: EventKind::Accepted {
+                protocol: "local".to_owned(),
+                peer: String::new(),
+                reverse_path: String::new(),
+                recipients: vec![sender.to_string()],
+                recipient_count: 1,
+                subject: report.subject.clone(),
+                size: u64::try_from(content.len()).unwrap_or(u64::MAX),
+                plugins: Vec::new(),
+            },
+        };
+        Some(NewEntry {
+            entry: report,
+            body: Composition::plain(content).encode(),
+            original: None,
+            copies: vec![(Copy { address: sender.clone(), notify: Notify::NEVER, original: None, variables: String::new() }, queue)],
+            held: None,
+            events: vec![accepted],
+        })
+    }
+
+    fn report_entry(self, entry: &Entry, id: MessageId, content: &Bytes, ascii: bool) -> Entry {
+        let received =
+            Received { at: self.now, peer: IpAddr::V4(Ipv4Addr::LOCALHOST), helo: None, protocol: Protocol::Local };
+        Entry {
+            id,
+            login: entry.login.clone(),
+            route: entry.route.clone(),
+            received,
+            reverse_path: ReversePath::Null,
+            ret: None,
+            envid: None,
+            body: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
+            smtputf8: !ascii,
+            subject: "Delivery report".to_owned(),
+            tags: Vec::new(),
+            recipient_count: 1,
+            deliver_before: None,
+            plan: Plan {
+                login: Arc::clone(&entry.login),
+                message: id,
+                received: self.now,
+                context: Vec::new(),
+                nonce: [0; 11],
+                slots: Vec::new(),
+                variables: String::new(),
+                steps: Vec::new(),
+            },
+        }
+    }
+}
+
+fn reported(leased: &Leased, action: Action, status: EnhancedStatus, host: &str, text: &str, is_reply: bool) -> Reported {
+    Reported {
+        address: leased.recipient.address.clone(),
+        original: leased.recipient.original.clone(),
+        action,
+        status,
+        host: host.to_owned(),
+        text: text.to_owned(),
+        is_reply,
+    }
+}

@@ -1,0 +1,165 @@
+//! What delivery takes from the configuration, checked and ready for use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::dkim::{DkimError, Signers};
+use super::dns::Dns;
+use super::dns::network::NetworkDns;
+use super::mx::Host;
+use super::route::{Route, TlsPolicy};
+use super::tls::{self, TlsError};
+use crate::chain::Plan;
+use crate::chain::rendering::{RenderError, Rendered, Renderer};
+use crate::config::{self, Config, OutgoingTls};
+use crate::mail::domain::Domain;
+use crate::smtp::client::Credentials;
+use crate::spool::backoff::Backoff;
+use crate::spool::entry::Copy;
+use crate::mail::message_id::CopyId;
+use bytes::Bytes;
+
+/// Why delivery cannot start with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// TLS of a route.
+    #[error("route {route:?}: {error}")]
+    Tls {
+        /// Which route.
+        route: Arc<str>,
+        /// Why.
+        #[source]
+        error: TlsError,
+    },
+    /// The system does not say which name servers to ask.
+    #[error("route {route:?}: no name servers: {reason}; name them with `nameservers`")]
+    Dns {
+        /// Which route.
+        route: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// A signing key.
+    #[error(transparent)]
+    Dkim(#[from] DkimError),
+}
+
+/// Renders copies: the chain's renderer, or one that a test stands for.
+pub(super) trait Render: Send + Sync + 'static {
+    /// See [`Renderer::render`].
+    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, id: CopyId, copy: &'a Copy) -> BoxFuture<'a, Result<Rendered, RenderError>>;
+}
+
+impl Render for Renderer {
+    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, id: CopyId, copy: &'a Copy) -> BoxFuture<'a, Result<Rendered, RenderError>> {
+        Renderer::render(self, plan, body, id, &copy.address, &copy.variables).boxed()
+    }
+}
+
+/// Everything that may change when the configuration is loaded again.
+pub struct Settings {
+    /// EHLO name, in A-labels.
+    pub(super) name: Arc<str>,
+    pub(super) limits: config::Delivery,
+    pub(super) backoff: Backoff,
+    pub(super) routes: BTreeMap<Arc<str>, Route>,
+    /// The same routes as they are written, for the names of queues.
+    pub(super) kinds: BTreeMap<Arc<str>, config::Route>,
+    pub(super) signers: Signers,
+    pub(super) renderer: Arc<dyn Render>,
+}
+
+impl Settings {
+    /// Reads keys, certificates and name servers that `config` speaks of. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn load(config: &Config, renderer: Renderer) -> Result<Self, Vec<SettingsError>> {
+        let mut errors = Vec::new();
+        let mut routes = BTreeMap::new();
+        for (name, kind) in &config.routes {
+            match load_route(name, kind) {
+                Ok(route) => drop(routes.insert(name.clone(), route)),
+                Err(error) => errors.push(error),
+            }
+        }
+        let signers = Signers::load(&config.dkim).map_err(|failures| errors.extend(failures.into_iter().map(SettingsError::from)));
+        match signers {
+            Ok(signers) if errors.is_empty() => {
+                let renderer = Arc::new(renderer);
+                Ok(Self::assemble(&config.server.hostname, config.delivery.clone(), routes, config.routes.clone(), signers, renderer))
+            }
+            _ => Err(errors),
+        }
+    }
+
+    pub(super) fn assemble(
+        hostname: &Domain,
+        limits: config::Delivery,
+        routes: BTreeMap<Arc<str>, Route>,
+        kinds: BTreeMap<Arc<str>, config::Route>,
+        signers: Signers,
+        renderer: Arc<dyn Render>,
+    ) -> Self {
+        let backoff = Backoff { first: limits.retry_first, longest: limits.retry_longest, give_up: limits.give_up };
+        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, signers, renderer }
+    }
+}
+
+fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsError> {
+    let policy = |tls: OutgoingTls, ca: Option<&std::path::Path>| -> Result<TlsPolicy, SettingsError> {
+        let policy = match tls {
+            OutgoingTls::Required => tls::verifying(ca).map(TlsPolicy::Required),
+            OutgoingTls::Opportunistic => tls::opportunistic().map(TlsPolicy::Opportunistic),
+            OutgoingTls::None => Ok(TlsPolicy::None),
+        };
+        policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
+    };
+    let dns = |servers: &[std::net::SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
+        let dns = NetworkDns::new(servers).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
+        Ok(Arc::new(dns))
+    };
+    Ok(match kind {
+        config::Route::Mx(route) => Route::Mx {
+            dns: dns(&route.nameservers)?,
+            port: route.port,
+            allow_private: route.allow_private,
+            tls: policy(route.tls, None)?,
+        },
+        config::Route::SmartHost(route) => {
+            let literal = route.host.trim_start_matches('[').trim_end_matches(']').trim_start_matches("IPv6:").parse().ok();
+            Route::SmartHost {
+                // An address needs no name servers, and a machine without them can still have a smart host.
+                dns: if literal.is_some() { Arc::new(NoDns) } else { dns(&[])? },
+                host: literal.map_or_else(|| Host::Name(route.host.clone()), Host::Address),
+                port: route.port,
+                // Implicit TLS cannot be "none": the octets on the wire are TLS.
+                tls: policy(
+                    if route.implicit_tls && route.tls == OutgoingTls::None { OutgoingTls::Opportunistic } else { route.tls },
+                    route.ca.as_deref(),
+                )?,
+                implicit_tls: route.implicit_tls,
+                credentials: route.credentials.as_ref().map(|(user, password)| Credentials {
+                    user: user.clone(),
+                    password: password.expose().to_owned(),
+                }),
+            }
+        }
+        config::Route::Capture => Route::Capture,
+    })
+}
+
+/// For routes that are addresses: nothing to ask.
+struct NoDns;
+
+impl Dns for NoDns {
+    fn mx<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<super::dns::Mx>, super::dns::DnsError>> {
+        futures_util::future::ready(Err(super::dns::DnsError::NoSuchName)).boxed()
+    }
+    fn addresses<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>, super::dns::DnsError>> {
+        futures_util::future::ready(Err(super::dns::DnsError::NoSuchName)).boxed()
+    }
+}

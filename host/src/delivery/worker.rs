@@ -1,0 +1,250 @@
+//! A worker: one connection to one destination, and the copies that go over it one transaction after the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::attempt::{Attempt, Desk, Load};
+use super::connection::{Broken, Connection};
+use super::counters::DeliveryCounters;
+use super::failure::Failure;
+use super::hub::{LEASE_MARGIN, Place};
+use super::outcome::{Settled, Verdict};
+use super::route::{Route, Surroundings, split_queue_name};
+use super::settings::Settings;
+use crate::smtp::client::transaction::Conclusion;
+
+/// A server that takes longer than this to answer content is not given the next message together with it: another connection is faster.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Works for one destination.
+pub(super) struct Worker {
+    place: Place,
+    settings: Arc<Settings>,
+    desk: Desk,
+    connection: Option<Connection>,
+    /// Rendered, and not begun.
+    ready: Option<Attempt>,
+    /// Begun on the connection, in order.
+    running: VecDeque<Load>,
+}
+
+impl Worker {
+    pub(super) fn new(place: Place) -> Self {
+        let settings = place.hub.settings();
+        let desk = Desk::new(place.hub.clone(), place.destination.clone());
+        Self { place, settings, desk, connection: None, ready: None, running: VecDeque::new() }
+    }
+
+    /// Works until there is nothing left to do.
+    pub(super) async fn run(mut self) {
+        let queue = self.place.destination.queue.clone();
+        let (route, domain) = split_queue_name(&queue);
+        loop {
+            if self.running.is_empty() && !self.prepare().await {
+                if self.idle().await {
+                    continue;
+                }
+                break;
+            }
+            let settings = self.settings.clone();
+            match settings.routes.get(route) {
+                Some(Route::Capture) => self.capture().await,
+                Some(route) => self.attempt(route, domain).await,
+                None => self.fail(&Failure::transient((3, 5), "the configuration has no such route")).await,
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            connection.quit().await;
+        }
+    }
+
+    /// Sees to it that something is ready to be sent; `false` where there is nothing.
+    async fn prepare(&mut self) -> bool {
+        let hub = &self.place.hub;
+        if hub.draining.is_cancelled() {
+            self.give_back().await;
+            return false;
+        }
+        self.settings = hub.settings();
+        // Where connections are short, a destination keeps one.
+        if hub.pressure.load(Ordering::Relaxed) && self.ready.is_none() && !self.desk.has_work() && self.place.destination.board.lock().workers > 1 {
+            return false;
+        }
+        if self.ready.is_none() {
+            self.ready = self.desk.next(&self.settings).await;
+        }
+        self.ready.is_some()
+    }
+
+    /// Gives back what was not begun.
+    async fn give_back(&mut self) {
+        let mut copies = self.desk.give_back();
+        copies.extend(self.ready.take().into_iter().flat_map(Attempt::into_copies).map(|leased| leased.copy));
+        copies.extend(self.place.destination.take_all());
+        self.place.hub.release(copies).await;
+    }
+
+    /// Waits for work; `false` when it is time to go.
+    async fn idle(&mut self) -> bool {
+        let hub = self.place.hub.clone();
+        let pressed = hub.pressure.load(Ordering::Relaxed);
+        let Some(connection) = self.connection.as_mut().filter(|_| !hub.draining.is_cancelled() && !pressed) else {
+            return !self.place.give_up();
+        };
+        let destination = self.place.destination.clone();
+        {
+            let mut board = destination.board.lock();
+            if !board.jobs.is_empty() || board.may_have_more {
+                return true;
+            }
+            board.idle += 1;
+        }
+        let mut spoilt = false;
+        let woken = tokio::select! {
+            () = destination.work.notified() => true,
+            () = tokio::time::sleep(self.settings.limits.idle_time) => false,
+            () = hub.give_way.notified() => false,
+            () = hub.draining.cancelled() => false,
+            () = connection.spoilt() => { spoilt = true; false }
+        };
+        destination.board.lock().idle -= 1;
+        if spoilt {
+            self.connection = None;
+        }
+        woken || !self.place.give_up()
+    }
+
+    /// Ends all that is ready with the same failure.
+    async fn fail(&mut self, failure: &Failure) {
+        self.place.connected();
+        if let Some(attempt) = self.ready.take() {
+            let verdict = Verdict::of_failure(failure);
+            let settled = self.desk.settle(&self.settings, attempt, &failure.host, |_| verdict.clone());
+            self.place.hub.settle(settled).await;
+        }
+    }
+
+    /// Keeps what is ready in the place of sending it.
+    async fn capture(&mut self) {
+        self.place.connected();
+        let Some(attempt) = self.ready.take() else { return };
+        let content: Bytes = attempt.transaction.content.clone();
+        let captures = attempt.load.copies.iter().map(|leased| (leased.copy, content.clone())).collect();
+        let settled = match self.place.hub.capture(captures).await {
+            Ok(()) => self.desk.settle(&self.settings, attempt, "", |_| Verdict::Captured),
+            Err(error) => {
+                let verdict = Verdict::of_failure(&Failure::transient((3, 1), format!("cannot keep it: {error}")));
+                self.desk.settle(&self.settings, attempt, "", |_| verdict.clone())
+            }
+        };
+        self.place.hub.settle(settled).await;
+    }
+
+    /// One round with the next hop: starts what can be started, then takes what it says.
+    async fn attempt(&mut self, route: &Route, domain: Option<&str>) {
+        let hub = self.place.hub.clone();
+        let worn = |connection: &Connection, settings: &Settings| connection.started() >= settings.limits.messages_per_connection.max(1);
+        if self.running.is_empty()
+            && let Some(connection) = self.connection.take_if(|connection| worn(connection, &self.settings))
+        {
+            connection.quit().await;
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let around = Surroundings {
+                    name: &self.settings.name,
+                    limits: &self.settings.limits,
+                    dead_hosts: &hub.dead_hosts,
+                    clock: &hub.clock,
+                    entropy: &hub.entropy,
+                };
+                match Box::pin(route.connect(domain, around)).await {
+                    Ok(connection) => {
+                        DeliveryCounters::add(&hub.counters.connected, 1);
+                        self.place.connected();
+                        none.insert(connection)
+                    }
+                    Err(failure) => {
+                        DeliveryCounters::add(&hub.counters.connect_failures, 1);
+                        self.fail(&failure).await;
+                        return;
+                    }
+                }
+            }
+        };
+        if connection.can_start()
+            && !worn(connection, &self.settings)
+            && let Some(attempt) = self.ready.take()
+        {
+            DeliveryCounters::add(&hub.counters.transactions, 1);
+            let (load, transaction) = attempt.split();
+            connection.start(transaction);
+            self.running.push_back(load);
+        }
+        connection.push().await;
+        // While the server works on this one, the next one is made ready.
+        if self.ready.is_none() && connection.takes_next() && !worn(connection, &self.settings) && !hub.draining.is_cancelled() {
+            self.ready = self.desk.next(&self.settings).await;
+        }
+        self.listen().await;
+    }
+
+    /// Takes what the server says, until something can be started or is over.
+    async fn listen(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let now = self.place.hub.clock.now();
+        let until = self.running.front().map_or(now, |load| load.until);
+        let started = self.place.hub.clock.monotonic();
+        let result = match tokio::time::timeout(until.since(now), connection.receive()).await {
+            Ok(result) => result,
+            Err(_) => Err(Broken::TimedOut),
+        };
+        if self.place.hub.clock.monotonic().saturating_sub(started) > PROMPT {
+            connection.set_slow();
+        }
+        let mut settled = Settled::default();
+        let host = connection.host().to_owned();
+        match result {
+            Ok(()) => {
+                while let Some(conclusion) = connection.conclusion() {
+                    if let Some(load) = self.running.pop_front() {
+                        settled.append(self.desk.conclude(&self.settings, load, conclusion, &host));
+                    }
+                }
+            }
+            Err(broken) => {
+                let conclusions = connection.abandon();
+                let reused = connection.started() > 1;
+                self.connection = None;
+                settled = self.end(conclusions, &broken, &host, reused);
+            }
+        }
+        self.place.hub.settle(settled).await;
+    }
+
+    /// The connection is gone: what was begun is deferred, what was not begun goes over the next one.
+    fn end(&mut self, conclusions: Vec<Conclusion>, broken: &Broken, host: &str, reused: bool) -> Settled {
+        let mut settled = Settled::default();
+        let failure = broken.to_failure(host);
+        for conclusion in conclusions {
+            let Some(load) = self.running.pop_front() else { break };
+            // An old connection may have been closed under our hands, and what was chained never had its turn; but only once for each attempt.
+            if !conclusion.begun && reused && !load.again && self.ready.is_none() {
+                self.ready = Some(Attempt::new(Load { again: true, ..load }, conclusion.transaction));
+            } else {
+                settled.append(self.desk.conclude_broken(&self.settings, load, conclusion, &failure));
+            }
+        }
+        settled
+    }
+}
+
+/// Whether there is time to begin an attempt whose lease ends at `until`.
+pub(super) fn is_in_time(until: crate::clock::Timestamp, now: crate::clock::Timestamp) -> bool {
+    now.plus(LEASE_MARGIN) < until
+}

@@ -1,0 +1,160 @@
+//! One message for some recipients of one server, and what became of it.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+
+use super::extension::{Extensions, Size};
+use super::reply::Reply;
+use crate::mail::address::EmailAddress;
+use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
+
+/// What is to be sent.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Argument of `MAIL FROM`.
+    pub reverse_path: ReversePath,
+    /// `RET`, where the next hop knows DSN.
+    pub ret: Option<Return>,
+    /// `ENVID`, where the next hop knows DSN.
+    pub envid: Option<String>,
+    /// The sender asked for SMTPUTF8: header fields may hold UTF-8.
+    pub smtputf8: bool,
+    /// Arguments of `RCPT TO`; at least one.
+    pub forward_paths: Vec<ForwardPath>,
+    /// The message, with CRLF line ends.
+    pub content: Bytes,
+}
+
+/// What became of a transaction, recipient by recipient.
+#[derive(Clone, Debug)]
+pub struct Conclusion {
+    /// The transaction as it was given.
+    pub transaction: Transaction,
+    /// The server's last word for each recipient, in order; `None` where the connection ended before it.
+    pub replies: Vec<Option<Reply>>,
+    /// Whether the server answered anything to it: if not, it was not begun.
+    pub begun: bool,
+    /// Whether the server was told the DSN parameters and so answers for success DSNs.
+    pub dsn_passed_on: bool,
+}
+
+impl Transaction {
+    /// Whether header, reverse-path or one recipient has what only SMTPUTF8 lets through, apart from domains, which have A-labels.
+    fn needs_smtputf8(&self) -> bool {
+        self.reverse_path.mailbox().is_some_and(|address| !address.is_ascii()) || (self.smtputf8 && !self.header().is_ascii())
+    }
+
+    fn header(&self) -> &[u8] {
+        let end = memchr::memmem::find(&self.content, b"\r\n\r\n").unwrap_or(self.content.len());
+        self.content.get(..end).unwrap_or_default()
+    }
+
+    /// Returns the reply that this recipient would get if the server knew what it is asked, or `None` if it can be asked.
+    pub(super) fn local_refusal(&self, recipient: &ForwardPath, extensions: &Extensions) -> Option<Reply> {
+        if let Some(Size::AtMost(limit)) = extensions.size
+            && u64::try_from(self.content.len()).unwrap_or(u64::MAX) > limit
+        {
+            return Some(Reply::local(552, &format!("5.3.4 The next hop takes at most {limit} octets")));
+        }
+        if !extensions.smtputf8 && (!recipient.address.is_ascii() || self.needs_smtputf8()) {
+            return Some(Reply::local(553, "5.6.7 The next hop does not take internationalised mail (SMTPUTF8)"));
+        }
+        None
+    }
+
+    /// `MAIL FROM` with the parameters that the server knows (RFC 5321 §4.1.1.2).
+    ///
+    /// Where the server has no 8BITMIME, content with the eighth bit set is sent as it is, as most do: re-encoding would break signatures,
+    /// and servers that lose the bit are long gone.
+    pub(super) fn mail_command(&self, extensions: &Extensions) -> String {
+        let smtputf8 = extensions.smtputf8
+            && (self.needs_smtputf8() || self.forward_paths.iter().any(|recipient| !recipient.address.is_ascii()));
+        let mut command = String::with_capacity(96);
+        command.push_str("MAIL FROM:<");
+        if let Some(address) = self.reverse_path.mailbox() {
+            push_address(&mut command, address);
+        }
+        command.push('>');
+        if extensions.size.is_some() {
+            let _ = write!(command, " SIZE={}", self.content.len());
+        }
+        if extensions.eight_bit_mime && !self.content.is_ascii() {
+            command.push_str(" BODY=8BITMIME");
+        }
+        if smtputf8 {
+            command.push_str(" SMTPUTF8");
+        }
+        if extensions.dsn {
+            match self.ret {
+                Some(Return::Full) => command.push_str(" RET=FULL"),
+                Some(Return::Headers) => command.push_str(" RET=HDRS"),
+                None => {}
+            }
+            if let Some(envid) = &self.envid {
+                command.push_str(" ENVID=");
+                push_xtext(&mut command, envid);
+            }
+        }
+        command.push_str("\r\n");
+        command
+    }
+}
+
+/// `RCPT TO` with the parameters that the server knows (RFC 5321 §4.1.1.3, RFC 3461 §4.1 and §4.2).
+pub(super) fn recipient_command(recipient: &ForwardPath, extensions: &Extensions) -> String {
+    let mut command = String::with_capacity(64);
+    command.push_str("RCPT TO:<");
+    push_address(&mut command, &recipient.address);
+    command.push('>');
+    if extensions.dsn {
+        if recipient.notify != Notify::default() {
+            command.push_str(" NOTIFY=");
+            push_notify(&mut command, recipient.notify);
+        }
+        if let Some(original) = &recipient.original {
+            command.push_str(" ORCPT=");
+            // The address type is an atom, the address behind it is xtext (RFC 3461 §4.2).
+            let (kind, address) = original.split_once(';').unwrap_or(("rfc822", original));
+            push_xtext(&mut command, kind);
+            command.push(';');
+            push_xtext(&mut command, address);
+        }
+    }
+    command.push_str("\r\n");
+    command
+}
+
+fn push_notify(command: &mut String, notify: Notify) {
+    let words = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
+    let mut wanted = words.iter().filter(|(wanted, _)| *wanted).map(|(_, word)| *word);
+    command.push_str(wanted.next().unwrap_or("NEVER"));
+    for word in wanted {
+        command.push(',');
+        command.push_str(word);
+    }
+}
+
+/// Domains go out in A-labels always: every server knows them, and to DNS they are the same name.
+fn push_address(command: &mut String, address: &EmailAddress) {
+    if address.domain().as_str().is_ascii() {
+        let _ = write!(command, "{address}");
+    } else {
+        command.push_str(&address.to_ascii_domain());
+    }
+}
+
+/// `xtext` (RFC 3461 §4): printable ASCII without `+` and `=`, the rest as `+` and two digits.
+fn push_xtext(command: &mut String, text: &str) {
+    for octet in text.bytes() {
+        match octet {
+            b'+' | b'=' => {
+                let _ = write!(command, "+{octet:02X}");
+            }
+            b'!'..=b'~' => command.push(char::from(octet)),
+            _ => {
+                let _ = write!(command, "+{octet:02X}");
+            }
+        }
+    }
+}
