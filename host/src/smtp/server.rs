@@ -1,6 +1,6 @@
 //! A submission session (RFC 6409) as a state machine.
 //!
-//! Whoever owns the socket pushes what he reads into [`Session::receive`], sends what [`Session::take_replies`] gives, and does what the
+//! Whoever owns the socket pushes what he reads into [`Session::receive`], sends what [`Session::replies`] gives, and does what the
 //! [`Action`] says. Questions (is this password right, may he send as this address, is this message on disk) are asked one at a time:
 //! until the answer is given back, nothing more of the input is looked at, and so replies always stand in the order of the commands,
 //! however many were pipelined (RFC 2920).
@@ -365,6 +365,11 @@ impl Session {
         self.drain_if_idle();
     }
 
+    /// Whether the end was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Ends the session, whatever it is at.
     pub fn shut_down(&mut self) {
         self.close(&answer::SHUTTING_DOWN);
@@ -385,14 +390,14 @@ impl Session {
         self.client.as_deref()
     }
 
-    /// Whether there are replies to send.
-    pub fn has_replies(&self) -> bool {
-        !self.replies.is_empty()
+    /// Returns replies that are to be sent.
+    pub fn replies(&self) -> &[u8] {
+        &self.replies
     }
 
-    /// Returns replies that are to be sent, and forgets them.
-    pub fn take_replies(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.replies)
+    /// Forgets the replies, as they were sent.
+    pub fn replies_sent(&mut self) {
+        self.replies.clear();
     }
 
     fn reply(&mut self, reply: &Reply) {
