@@ -1,0 +1,278 @@
+//! The SMTP listener: accepts connections, counts them, and gives each a task that drives a [`Session`].
+//!
+//! On shutdown it accepts no more, idle sessions hear 421 at once, open transactions may end; what is still there after the drain time
+//! hears 421 too.
+
+mod conversation;
+pub mod reception;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::clock::{Clock, Entropy};
+use crate::config::{self, ListenerTls};
+use crate::listener::connections::{Admission, Connections, NotAdmitted};
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Connection, Session, Settings, Tls};
+use conversation::{Conversation, End, Stop};
+use reception::Reception;
+
+/// How long the handshake of TLS may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
+/// How long to wait where accepting fails because the process has too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long sessions may take to say 421 once the drain time is over.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+
+/// What all SMTP listeners share.
+pub struct Service<R> {
+    reception: R,
+    policy: RwLock<Arc<Policy>>,
+    connections: Connections,
+    sessions: AtomicU64,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+/// What the configuration says, and may say otherwise after a reload.
+struct Policy {
+    settings: Arc<Settings>,
+    drain_time: Duration,
+}
+
+impl Policy {
+    fn new(server: &config::Server, smtp: &config::Smtp) -> Self {
+        let settings = Settings {
+            hostname: server.hostname.clone(),
+            message_octets: smtp.message_size.0,
+            line_octets: Settings::LINE_OCTETS,
+            recipients: smtp.recipients,
+            command_time: smtp.command_time,
+            session_time: smtp.session_time,
+            errors: smtp.errors,
+            auth_failures: smtp.auth_failures,
+            messages: smtp.messages_per_session,
+        };
+        Self { settings: Arc::new(settings), drain_time: server.drain_time }
+    }
+}
+
+impl<R: Reception> Service<R> {
+    /// Makes a service that hands what it is given to `reception`.
+    pub fn new(reception: R, server: &config::Server, smtp: &config::Smtp, clock: Clock, entropy: Entropy) -> Self {
+        Self {
+            reception,
+            policy: RwLock::new(Arc::new(Policy::new(server, smtp))),
+            connections: Connections::new(smtp.connections, smtp.connections_per_address),
+            sessions: AtomicU64::new(0),
+            clock,
+            entropy,
+        }
+    }
+
+    /// Takes over another configuration: sessions that are open keep the limits that they started with.
+    pub fn reload(&self, server: &config::Server, smtp: &config::Smtp) {
+        self.connections.set_limits(smtp.connections, smtp.connections_per_address);
+        *self.policy.write() = Arc::new(Policy::new(server, smtp));
+    }
+
+    /// Returns the connections that are open.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Returns whom sessions ask.
+    pub fn reception(&self) -> &R {
+        &self.reception
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
+    }
+}
+
+/// How a listener protects its connections.
+#[derive(Clone)]
+pub enum Protection {
+    /// `STARTTLS` is offered.
+    StartTls(TlsAcceptor),
+    /// TLS from the first octet.
+    Implicit(TlsAcceptor),
+    /// There is no TLS.
+    None,
+}
+
+impl Protection {
+    /// Returns what `mode` asks for; `None` if that is TLS and there is no `tls`.
+    pub fn new(mode: ListenerTls, tls: Option<Arc<rustls::ServerConfig>>) -> Option<Self> {
+        Some(match mode {
+            ListenerTls::StartTls => Self::StartTls(tls?.into()),
+            ListenerTls::Implicit => Self::Implicit(tls?.into()),
+            ListenerTls::None => Self::None,
+        })
+    }
+}
+
+/// A socket on which SMTP is spoken.
+pub struct SmtpListener<R> {
+    socket: TcpListener,
+    protection: Protection,
+    service: Arc<Service<R>>,
+}
+
+impl<R: Reception> SmtpListener<R> {
+    /// Takes a bound socket.
+    pub fn new(socket: TcpListener, protection: Protection, service: Arc<Service<R>>) -> Self {
+        Self { socket, protection, service }
+    }
+
+    /// Serves until `shutdown`, then drains; returns when no session is left.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { socket, protection, service } = self;
+        let end = CancellationToken::new();
+        let mut sessions = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(ended) = sessions.join_next() => log_panic(ended),
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let admission = match service.connections.admit(peer.ip()) {
+                            Ok(admission) => admission,
+                            Err(reason) => {
+                                turn_away(stream, &protection, reason);
+                                continue;
+                            }
+                        };
+                        let stop = Stop { drain: shutdown.child_token(), end: end.child_token() };
+                        let id = service.sessions.fetch_add(1, Ordering::Relaxed);
+                        let span = tracing::info_span!("session", id, peer = %peer.ip());
+                        sessions.spawn(serve(stream, peer, protection.clone(), Arc::clone(&service), stop, admission).instrument(span));
+                    }
+                    Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
+                    Err(error) => {
+                        tracing::warn!(%error, "connections cannot be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(socket);
+        let drain_time = service.policy().drain_time;
+        if tokio::time::timeout(drain_time, join_all(&mut sessions)).await.is_err() {
+            tracing::warn!(sessions = sessions.len(), "sessions are still open after the drain time and are closed");
+            end.cancel();
+            // What is left after this does not even read its 421; dropping the set ends it.
+            let _ = tokio::time::timeout(LAST_WORDS_TIME, join_all(&mut sessions)).await;
+        }
+    }
+}
+
+async fn serve<R: Reception>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    protection: Protection,
+    service: Arc<Service<R>>,
+    stop: Stop,
+    admission: Admission,
+) {
+    let peer = peer.ip().to_canonical();
+    let loopback = peer.is_loopback();
+    // Replies are written whole, and the client waits for each.
+    let _ = stream.set_nodelay(true);
+    let session = |tls| {
+        let settings = Arc::clone(&service.policy().settings);
+        let session = Session::new(settings, Connection { loopback, tls }, service.clock.monotonic());
+        Conversation::new(Arc::clone(&service), session, peer, stop)
+    };
+    match protection {
+        Protection::None => {
+            let mut stream = stream;
+            session(Tls::Unavailable).run(&mut stream).await;
+        }
+        Protection::Implicit(acceptor) => {
+            if let Some(mut stream) = handshake(&acceptor, stream).await {
+                session(Tls::Active).run(&mut stream).await;
+            }
+        }
+        Protection::StartTls(acceptor) => {
+            let mut stream = stream;
+            let mut conversation = session(Tls::Offered);
+            if conversation.run(&mut stream).await == End::StartTls
+                && let Some(mut stream) = handshake(&acceptor, stream).await
+            {
+                conversation.tls_started();
+                conversation.run(&mut stream).await;
+            }
+        }
+    }
+    drop(admission);
+}
+
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<Box<tokio_rustls::server::TlsStream<TcpStream>>> {
+    match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("the TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// Tells a client that there is no room for it, where that can be told without waiting.
+fn turn_away(stream: TcpStream, protection: &Protection, reason: NotAdmitted) {
+    let text = match reason {
+        NotAdmitted::Full => "too many connections, try again later",
+        NotAdmitted::AddressFull => "too many connections from your address",
+    };
+    match protection {
+        // It would not understand: it waits for a handshake.
+        Protection::Implicit(_) => {}
+        Protection::StartTls(_) | Protection::None => {
+            let mut reply = Vec::new();
+            Reply::new(421, 7, 0, text).write(&mut reply);
+            // The socket is new, its buffer empty: this does not block, and if it fails the client is gone.
+            if let Ok(mut stream) = stream.into_std() {
+                let _ = stream.write(&reply);
+            }
+        }
+    }
+}
+
+async fn join_all(sessions: &mut JoinSet<()>) {
+    while let Some(ended) = sessions.join_next().await {
+        log_panic(ended);
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a session ended by a fault of ours");
+    }
+}
+
+/// Whether accepting failed because of the one connection, and the next may be fine.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests;

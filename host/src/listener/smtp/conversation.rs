@@ -1,0 +1,277 @@
+//! One session on one socket: reads, writes, waits, asks.
+//!
+//! Per message this is one read for each batch of commands, one write for its replies. The read buffer grows while a client sends much.
+
+use std::io;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tracing::Instrument;
+
+use super::Service;
+use super::reception::Reception;
+use crate::config::Login;
+use crate::mail::envelope::ReversePath;
+use crate::mail::message_id::MessageId;
+use crate::mail::refusal::Refusal;
+use crate::smtp::server::{Action, Allowance, Credentials, LoginRefused, Message, SenderRefused, Session};
+use crate::submission::login::LoginError;
+use crate::submission::{Options, Protocol, Received, Submission};
+
+/// Octets that are read at once: at first, and at most, when reads come back full.
+const SMALLEST_READ_OCTETS: usize = 8 * 1024;
+const LARGEST_READ_OCTETS: usize = 64 * 1024;
+/// How long, and for how many octets, we listen to a client that goes on talking after we closed. Without that, the system would reset
+/// the connection, and the client might never see why.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_OCTETS: usize = 256 * 1024;
+
+/// How a session hears that it must end.
+pub(super) struct Stop {
+    /// Soon: behind the transaction that is open.
+    pub(super) drain: CancellationToken,
+    /// Now.
+    pub(super) end: CancellationToken,
+}
+
+/// How a conversation ended on this stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is over.
+    Closed,
+    /// It goes on behind a TLS handshake.
+    StartTls,
+}
+
+/// A session and what it needs to go on.
+pub(super) struct Conversation<R> {
+    service: Arc<Service<R>>,
+    session: Session,
+    peer: IpAddr,
+    login: Option<Arc<Login>>,
+    input: BytesMut,
+    read_octets: usize,
+    drain: CancellationToken,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Fires at some deadline of the session: not moved with each command, but looked at when it fires.
+    alarm: Pin<Box<Sleep>>,
+    /// How long a client may take to read what it is sent.
+    write_time: Duration,
+}
+
+impl<R: Reception> Conversation<R> {
+    pub(super) fn new(service: Arc<Service<R>>, session: Session, peer: IpAddr, stop: Stop) -> Self {
+        let Stop { drain, end } = stop;
+        let time = session.deadline().saturating_sub(service.clock.monotonic());
+        Self {
+            service,
+            session,
+            peer,
+            login: None,
+            input: BytesMut::new(),
+            read_octets: SMALLEST_READ_OCTETS,
+            drained: Box::pin(drain.clone().cancelled_owned()),
+            drain,
+            ended: Box::pin(end.cancelled_owned()),
+            alarm: Box::pin(tokio::time::sleep(time)),
+            write_time: time,
+        }
+    }
+
+    /// Goes on after the handshake of TLS.
+    pub(super) fn tls_started(&mut self) {
+        self.login = None;
+        self.input.clear();
+        self.session.tls_started();
+    }
+
+    /// Talks until the session is over, or goes on with TLS.
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
+        match self.talk(stream).await {
+            Ok(end) => end,
+            Err(error) => {
+                tracing::debug!(%error, "the connection broke");
+                End::Closed
+            }
+        }
+    }
+
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
+        loop {
+            let step = self.session.receive(&self.input, self.service.clock.monotonic());
+            self.input.advance(step.used);
+            match step.action {
+                Action::Read => {
+                    self.send(stream).await?;
+                    if !self.read(stream).await? {
+                        return Ok(End::Closed);
+                    }
+                }
+                Action::StartTls => {
+                    self.send(stream).await?;
+                    return Ok(End::StartTls);
+                }
+                Action::Authenticate(credentials) => self.authenticate(credentials).await,
+                Action::CheckSender(reverse_path) => self.check_sender(&reverse_path),
+                Action::Submit(message) => self.submit(*message).await,
+                Action::Close => {
+                    self.send(stream).await?;
+                    self.linger(stream).await;
+                    return Ok(End::Closed);
+                }
+            }
+        }
+    }
+
+    /// Sends the replies there are.
+    async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
+        if self.session.replies().is_empty() {
+            return Ok(());
+        }
+        let replies = self.session.replies();
+        let sent = tokio::time::timeout(self.write_time, async {
+            stream.write_all(replies).await?;
+            stream.flush().await
+        });
+        sent.await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.session.replies_sent();
+        Ok(())
+    }
+
+    /// Reads until there is more input, or the session is over; `false` if the client has left.
+    async fn read<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> io::Result<bool> {
+        self.input.reserve(self.read_octets);
+        let room = self.input.capacity() - self.input.len();
+        loop {
+            tokio::select! {
+                biased;
+                octets = stream.read_buf(&mut self.input) => {
+                    let octets = octets?;
+                    if octets == room {
+                        self.read_octets = (self.read_octets * 2).min(LARGEST_READ_OCTETS);
+                    }
+                    // A client that never pauses would keep the others in here from being looked at.
+                    self.session.time_out(self.service.clock.monotonic());
+                    if self.drain.is_cancelled() {
+                        self.session.drain();
+                    }
+                    return Ok(octets > 0);
+                }
+                () = &mut self.ended => self.session.shut_down(),
+                () = &mut self.drained, if !self.session.is_draining() => self.session.drain(),
+                () = &mut self.alarm => {
+                    let now = self.service.clock.monotonic();
+                    self.session.time_out(now);
+                    let left = self.session.deadline().saturating_sub(now);
+                    self.alarm.as_mut().reset(Instant::now() + left);
+                }
+            }
+            if self.session.is_closed() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Closes our side, and listens a while for the client to close its own.
+    async fn linger<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) {
+        let input = &mut self.input;
+        let closing = tokio::time::timeout(LINGER_TIME, async {
+            stream.shutdown().await?;
+            let mut left = LINGER_OCTETS;
+            while left > 0 {
+                input.clear();
+                input.reserve(SMALLEST_READ_OCTETS);
+                match stream.read_buf(input).await? {
+                    0 => break,
+                    octets => left = left.saturating_sub(octets),
+                }
+            }
+            io::Result::Ok(())
+        });
+        // Whatever comes of it, the connection is over.
+        let _ = closing.await;
+    }
+
+    async fn authenticate(&mut self, credentials: Credentials) {
+        let checking = self.service.reception.authenticate(&credentials.username, &credentials.password);
+        let answer = match AssertUnwindSafe(Box::pin(checking)).catch_unwind().await {
+            Ok(Ok(login)) => {
+                tracing::debug!(login = %login.name, "logged in");
+                let allowance = allowance(&login);
+                self.login = Some(login);
+                Ok(allowance)
+            }
+            Ok(Err(LoginError::Wrong)) => {
+                tracing::info!("a login failed: wrong user name or password");
+                Err(LoginRefused::Wrong)
+            }
+            Ok(Err(LoginError::Busy)) => Err(LoginRefused::Busy),
+            Err(_) => return self.fail("a login"),
+        };
+        self.session.login_checked(answer);
+    }
+
+    fn check_sender(&mut self, reverse_path: &ReversePath) {
+        // The configuration may have been read again since the login.
+        let login = self.login.as_ref().and_then(|login| self.service.reception.current(login));
+        let answer = match (&login, reverse_path) {
+            (None, _) => Err(SenderRefused::LoginRevoked),
+            (Some(login), ReversePath::Mailbox(address)) if !self.service.reception.may_send_as(login, address) => {
+                Err(SenderRefused::Refused(Refusal::SenderNotAllowed { address: address.to_string() }))
+            }
+            // DSNs and automatic answers come from the null reverse-path; From is looked at by the intake.
+            (Some(login), ReversePath::Mailbox(_) | ReversePath::Null) => Ok(allowance(login)),
+        };
+        self.login = login;
+        self.session.sender_checked(answer);
+    }
+
+    async fn submit(&mut self, message: Message) {
+        let Some(login) = self.login.clone() else { return self.fail("a submission") };
+        let now = self.service.clock.now();
+        let id = MessageId::new(now, &self.service.entropy);
+        let span = tracing::info_span!("transaction", message.id = %id, login = %login.name);
+        let submission = Submission {
+            id,
+            login,
+            received: Received {
+                at: now,
+                peer: self.peer,
+                helo: self.session.client().map(str::to_owned),
+                protocol: if self.session.is_encrypted() { Protocol::Esmtpsa } else { Protocol::Esmtpa },
+            },
+            envelope: message.envelope,
+            content: message.content.octets,
+            options: Options::default(),
+        };
+        let submitting = AssertUnwindSafe(Box::pin(self.service.reception.submit(submission))).catch_unwind().instrument(span);
+        let answer = tokio::select! {
+            biased;
+            answer = submitting => answer,
+            () = &mut self.ended => return self.session.shut_down(),
+        };
+        match answer {
+            Ok(answer) => self.session.submitted(answer.as_ref()),
+            Err(_) => self.fail("a submission"),
+        }
+    }
+
+    /// Something of ours broke: the session hears 421, the process lives.
+    fn fail(&mut self, what: &str) {
+        tracing::error!("{what} ended by a fault of ours; its session is closed");
+        self.session.fail();
+    }
+}
+
+fn allowance(login: &Login) -> Allowance {
+    Allowance { message_octets: login.limits.message_size.0, recipients: login.limits.recipients_per_message }
+}

@@ -1,0 +1,437 @@
+//! A submission session (RFC 6409) as a state machine.
+//!
+//! Whoever owns the socket pushes what he reads into [`Session::receive`], sends what [`Session::replies`] gives, and does what the
+//! [`Action`] says. Questions (is this password right, may he send as this address, is this message on disk) are asked one at a time:
+//! until the answer is given back, nothing more of the input is looked at, and so replies always stand in the order of the commands,
+//! however many were pipelined (RFC 2920).
+//!
+//! Invariants:
+//! - No mail without a login, no login without TLS, except from loopback.
+//! - What came in clear text before TLS started is forgotten when it has (RFC 3207 §4.2): pipelined input, name, login, transaction.
+//! - Memory is bounded: a line by [`LONGEST_LINE_OCTETS`], content and recipients by [`Settings`] and [`Allowance`].
+//! - 250 for a message comes from a [`Receipt`] alone.
+
+mod answer;
+mod authentication;
+mod conversation;
+mod transaction;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mail::domain::Domain;
+use crate::mail::envelope::{Envelope, ReversePath};
+use crate::mail::refusal::Refusal;
+use crate::smtp::command::LONGEST_LINE_OCTETS;
+use crate::smtp::data::{Content, Decoder};
+use crate::smtp::reply::Reply;
+use crate::spool::receipt::Receipt;
+use authentication::Exchange;
+use conversation::Line;
+use transaction::{Chunk, Transaction};
+
+/// What holds for all sessions.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How we call ourselves.
+    pub hostname: Domain,
+    /// Octets that a message may have.
+    pub message_octets: u64,
+    /// Octets that a line of a message may have, without CRLF.
+    pub line_octets: usize,
+    /// Recipients that a message may have.
+    pub recipients: u32,
+    /// How long a client may say nothing.
+    pub command_time: Duration,
+    /// How long a session may last.
+    pub session_time: Duration,
+    /// Errors after which a session is closed; a message that is taken forgives those before it.
+    pub errors: u32,
+    /// Wrong passwords after which a session is closed.
+    pub auth_failures: u32,
+    /// Messages that a session may have.
+    pub messages: u32,
+}
+
+impl Settings {
+    /// Octets that a line of a message may have where nobody says otherwise. RFC 5322 §2.1.1 has 998, but HTML in one line is common,
+    /// and refusing it would help nobody.
+    pub const LINE_OCTETS: usize = 64 * 1024;
+}
+
+/// What a session stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Whether the client is on this machine: then clear text is as good as TLS.
+    pub loopback: bool,
+    /// TLS.
+    pub tls: Tls,
+}
+
+/// TLS of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Spoken already.
+    Active,
+    /// `STARTTLS` is offered.
+    Offered,
+    /// There is none.
+    Unavailable,
+}
+
+/// What the session needs from outside.
+#[derive(Debug)]
+pub enum Action {
+    /// The input is used up, or holds no complete line: send the replies and read on.
+    Read,
+    /// Send the replies, then shake hands, then call [`Session::tls_started`]. Input that is left was discarded.
+    StartTls,
+    /// Check a login and call [`Session::login_checked`].
+    Authenticate(Credentials),
+    /// Check whether the login may send with this reverse-path, and call [`Session::sender_checked`].
+    CheckSender(ReversePath),
+    /// Take a message and call [`Session::submitted`].
+    Submit(Box<Message>),
+    /// Send the replies and close the connection.
+    Close,
+}
+
+/// What came of input.
+#[derive(Debug)]
+pub struct Step {
+    /// Octets of the input that were used; the rest is to be pushed again, before anything that is read later.
+    pub used: usize,
+    /// What to do now.
+    pub action: Action,
+}
+
+/// User name and secret of a login.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name.
+    pub username: String,
+    /// The secret.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// What a login is allowed in one message, as far as the protocol must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Octets; that of [`Settings`] if it is lower.
+    pub message_octets: u64,
+    /// Recipients; that of [`Settings`] if it is lower.
+    pub recipients: u32,
+}
+
+/// Why a login is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginRefused {
+    /// User name or password are wrong.
+    Wrong,
+    /// Not now.
+    Busy,
+}
+
+/// Why a reverse-path is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderRefused {
+    /// The login may not use it, or not now.
+    Refused(Refusal),
+    /// There is no such login any more: the session is closed.
+    LoginRevoked,
+}
+
+/// A message that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Envelope, with at least one recipient.
+    pub envelope: Envelope,
+    /// Content.
+    pub content: Content,
+}
+
+/// A session, from the greeting to the end.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    connection: Connection,
+    state: State,
+    replies: Vec<u8>,
+    /// When it started, and when the client last said something, or heard something it had to wait for.
+    started: Duration,
+    heard: Duration,
+    /// What the client called itself in EHLO or HELO.
+    client: Option<Box<str>>,
+    login: Option<Allowance>,
+    transaction: Option<Transaction>,
+    errors: u32,
+    auth_failures: u32,
+    messages: u32,
+    draining: bool,
+}
+
+/// What the next octets are, or what they wait for.
+#[derive(Debug)]
+enum State {
+    /// Command lines.
+    Commands,
+    /// The rest of a line that was too long.
+    OverlongLine,
+    /// Lines of an AUTH exchange.
+    Authenticating(Exchange),
+    /// Content, up to the dot.
+    Data(Box<Decoder>),
+    /// Content of a chunk.
+    Chunk(Chunk),
+    /// Nothing before the answer to this question.
+    Asking(Question),
+    /// Nothing any more.
+    Closed,
+}
+
+#[derive(Debug)]
+enum Question {
+    Tls,
+    Login,
+    Sender(Box<Transaction>),
+    Submission,
+}
+
+impl Session {
+    /// Starts a session; its greeting is the first reply. Times are those of one clock that does not run backwards.
+    pub fn new(settings: Arc<Settings>, connection: Connection, now: Duration) -> Self {
+        let greeting = Reply::bare(220, format!("{} ESMTP Tubepost", settings.hostname.to_ascii()).into());
+        let mut session = Self {
+            settings,
+            connection,
+            state: State::Commands,
+            replies: Vec::new(),
+            started: now,
+            heard: now,
+            client: None,
+            login: None,
+            transaction: None,
+            errors: 0,
+            auth_failures: 0,
+            messages: 0,
+            draining: false,
+        };
+        session.reply(&greeting);
+        session
+    }
+
+    /// Takes input: what was left of it the last time, then what was read since. To be called again, if only with what is left, after
+    /// each answer.
+    pub fn receive(&mut self, input: &[u8], now: Duration) -> Step {
+        self.heard = now;
+        let mut used = 0;
+        loop {
+            let rest = input.get(used..).unwrap_or_default();
+            let (taken, action) = match &mut self.state {
+                State::Closed => return Step { used: input.len(), action: Action::Close },
+                // Called without the answer that was asked for: nothing can be done before it is there.
+                State::Asking(_) => return Step { used, action: Action::Read },
+                State::Chunk(chunk) if chunk.is_complete() => (0, self.end_of_chunk()),
+                _ if rest.is_empty() => return Step { used, action: Action::Read },
+                State::Data(decoder) => {
+                    let taken = decoder.push(rest);
+                    let action = if decoder.is_complete() { self.end_of_data() } else { None };
+                    (taken, action)
+                }
+                State::Chunk(chunk) => (chunk.push(rest, self.transaction.as_mut()), None),
+                State::Commands | State::OverlongLine | State::Authenticating(_) => match Line::split(rest) {
+                    Line::Incomplete if rest.len() < LONGEST_LINE_OCTETS => return Step { used, action: Action::Read },
+                    // Its last octet may be the CR of its end.
+                    Line::Incomplete => {
+                        self.state = State::OverlongLine;
+                        (rest.len() - 1, None)
+                    }
+                    Line::Bare => {
+                        self.close(&answer::BARE_LINE_END);
+                        (rest.len(), None)
+                    }
+                    Line::Complete(line) => (line.len() + "\r\n".len(), self.line(line)),
+                },
+            };
+            used += taken;
+            if let Some(action) = action {
+                let used = if matches!(action, Action::StartTls) { input.len() } else { used };
+                return Step { used, action };
+            }
+        }
+    }
+
+    /// Answers [`Action::StartTls`]: the handshake is done.
+    pub fn tls_started(&mut self) {
+        if matches!(self.state, State::Asking(Question::Tls)) {
+            self.connection.tls = Tls::Active;
+            self.client = None;
+            self.login = None;
+            self.transaction = None;
+            self.state = State::Commands;
+            self.drain_if_idle();
+        }
+    }
+
+    /// Answers [`Action::Authenticate`].
+    pub fn login_checked(&mut self, answer: Result<Allowance, LoginRefused>) {
+        if !matches!(self.state, State::Asking(Question::Login)) {
+            return;
+        }
+        self.state = State::Commands;
+        match answer {
+            Ok(allowance) => {
+                self.login = Some(allowance);
+                self.reply(&answer::AUTHENTICATED);
+            }
+            Err(LoginRefused::Busy) => self.reply(&answer::AUTHENTICATION_BUSY),
+            Err(LoginRefused::Wrong) => {
+                self.reply(&answer::AUTHENTICATION_FAILED);
+                self.auth_failures += 1;
+                if self.auth_failures >= self.settings.auth_failures {
+                    self.close(&answer::TOO_MANY_AUTH_FAILURES);
+                }
+            }
+        }
+        self.drain_if_idle();
+    }
+
+    /// Answers [`Action::CheckSender`]: with what the login is allowed now.
+    pub fn sender_checked(&mut self, answer: Result<Allowance, SenderRefused>) {
+        let transaction = match std::mem::replace(&mut self.state, State::Commands) {
+            State::Asking(Question::Sender(transaction)) => transaction,
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        match answer {
+            Ok(allowance) => {
+                self.login = Some(allowance);
+                self.open(*transaction);
+            }
+            Err(SenderRefused::Refused(refusal)) => self.error(&Reply::from(&refusal)),
+            Err(SenderRefused::LoginRevoked) => self.close(&answer::LOGIN_REVOKED),
+        }
+        self.drain_if_idle();
+    }
+
+    /// Answers [`Action::Submit`].
+    pub fn submitted(&mut self, answer: Result<&Receipt, &Refusal>) {
+        if !matches!(self.state, State::Asking(Question::Submission)) {
+            return;
+        }
+        self.state = State::Commands;
+        match answer {
+            Ok(receipt) => {
+                self.errors = 0;
+                self.reply(&Reply::queued(receipt));
+            }
+            Err(refusal) if refusal.is_temporary() => self.reply(&Reply::from(refusal)),
+            Err(refusal) => self.error(&Reply::from(refusal)),
+        }
+        self.drain_if_idle();
+    }
+
+    /// Ends the session because the answer to a question cannot be given: something broke on our side.
+    pub fn fail(&mut self) {
+        self.close(&answer::INTERNAL_ERROR);
+    }
+
+    /// Returns when [`Session::time_out`] is due.
+    pub fn deadline(&self) -> Duration {
+        self.heard.saturating_add(self.settings.command_time).min(self.started.saturating_add(self.settings.session_time))
+    }
+
+    /// Ends the session if its deadline has passed.
+    pub fn time_out(&mut self, now: Duration) {
+        if now >= self.started.saturating_add(self.settings.session_time) {
+            self.close(&answer::SESSION_TOO_LONG);
+        } else if now >= self.deadline() {
+            self.close(&answer::IDLE_TOO_LONG);
+        }
+    }
+
+    /// Asks for the end of the session: at once if no transaction is open, else behind its end.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        self.drain_if_idle();
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Ends the session, whatever it is at.
+    pub fn shut_down(&mut self) {
+        self.close(&answer::SHUTTING_DOWN);
+    }
+
+    /// Whether nothing is left to do but to send the replies.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_encrypted(&self) -> bool {
+        self.connection.tls == Tls::Active
+    }
+
+    /// Returns what the client called itself.
+    pub fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    /// Returns replies that are to be sent.
+    pub fn replies(&self) -> &[u8] {
+        &self.replies
+    }
+
+    /// Forgets the replies, as they were sent.
+    pub fn replies_sent(&mut self) {
+        self.replies.clear();
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        reply.write(&mut self.replies);
+    }
+
+    /// Replies to a command that is wrong; too many of them end the session.
+    fn error(&mut self, reply: &Reply) {
+        self.reply(reply);
+        self.errors += 1;
+        if self.errors >= self.settings.errors {
+            self.close(&answer::TOO_MANY_ERRORS);
+        }
+    }
+
+    /// Replies and closes; once closed, nothing more is said.
+    fn close(&mut self, reply: &Reply) {
+        if !self.is_closed() {
+            self.reply(reply);
+            self.state = State::Closed;
+            self.transaction = None;
+        }
+    }
+
+    fn drain_if_idle(&mut self) {
+        let idle = match self.state {
+            State::Commands | State::OverlongLine | State::Authenticating(_) => self.transaction.is_none(),
+            State::Data(_) | State::Chunk(_) | State::Asking(_) | State::Closed => false,
+        };
+        if self.draining && idle {
+            self.close(&answer::SHUTTING_DOWN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

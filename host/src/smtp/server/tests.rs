@@ -1,0 +1,123 @@
+//! Dialogues: text files that are played through a session, each several times, cut into pieces of different sizes.
+//!
+//! ```text
+//! # comment
+//! ! plain from afar            what the connection stands on: loopback | plain from afar | starttls | tls
+//! ! limits recipients=2        another limit than the default
+//! S: 220 mail.example.com …    the next line that the server says
+//! C: EHLO client.example       what the client says; lines that follow each other are sent at once, CRLF is added
+//! R: a\nb\r\n                  the same, as it stands, without CRLF; \r \n \0 \\ \xNN; {n*x} is n times x
+//! +5m                          time passes (s, m, h)
+//! ! handshake                  the server wants to shake hands; it does
+//! ! answer storage full        what the next submission is answered with
+//! ! drain, ! shut down         the server is asked to end
+//! ! closed                     the connection is closed by the server
+//! M: from <a@b> to <c@d>       the message that was last taken: its envelope
+//! M| Subject: x                … and its content, line by line
+//! ```
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod player;
+
+use player::play;
+use proptest::prelude::*;
+
+use super::*;
+
+macro_rules! dialogues {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            play(include_str!(concat!("dialogues/", stringify!($name), ".txt")));
+        })*
+    };
+}
+
+dialogues![
+    rfc_5321_appendix_d,
+    authentication_plain,
+    authentication_login,
+    authentication_refused,
+    starttls,
+    starttls_injection,
+    without_tls,
+    pipelining,
+    sequence,
+    syntax,
+    parameters,
+    recipients,
+    size,
+    content,
+    smuggling,
+    bare_line_ends_in_commands,
+    chunking,
+    chunking_refused,
+    overlong_lines,
+    errors,
+    refusals,
+    sessions_end,
+    time_out_idle,
+    time_out_session,
+    drain_idle,
+    drain_transaction,
+    messages_per_session,
+];
+
+fn session(connection: Connection) -> Session {
+    Session::new(Arc::new(player::settings()), connection, Duration::ZERO)
+}
+
+/// Drives a session with whatever input, as the sockets do.
+fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
+    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let (mut unused, mut messages) = (Vec::new(), Vec::new());
+    let mut rest = input;
+    let mut pieces = pieces.iter().copied().chain(std::iter::repeat(usize::MAX));
+    loop {
+        let step = session.receive(&unused, Duration::ZERO);
+        unused.drain(..step.used);
+        match step.action {
+            Action::Read if rest.is_empty() => break,
+            Action::Read => {
+                let (piece, more) = rest.split_at(pieces.next().unwrap().clamp(1, rest.len()));
+                unused.extend_from_slice(piece);
+                rest = more;
+            }
+            Action::StartTls => {
+                // What follows would be the handshake.
+                break;
+            }
+            Action::Authenticate(_) => session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3 })),
+            Action::CheckSender(_) => session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3 })),
+            Action::Submit(message) => {
+                messages.push(*message);
+                session.submitted(Err(&Refusal::Overloaded));
+            }
+            Action::Close => break,
+        }
+    }
+    (session.replies().to_vec(), messages)
+}
+
+proptest! {
+    #[test]
+    fn a_session_survives_anything(input in prop::collection::vec(any::<u8>(), 0..200)) {
+        drive(&input, &[]);
+    }
+
+    #[test]
+    fn pieces_make_no_difference(
+        lines in prop::collection::vec(prop::sample::select(vec![
+            "EHLO a\r\n", "AUTH PLAIN AGEAYg==\r\n", "AUTH LOGIN\r\n", "YQ==\r\n", "*\r\n", "MAIL FROM:<a@example.com>\r\n", "MAIL FROM:<>\r\n",
+            "RCPT TO:<b@example.com>\r\n", "DATA\r\n", "a\r\n", "..b\r\n", ".\r\n", "BDAT 3\r\n", "BDAT 4 LAST\r\n", "BDAT 0 LAST\r\n", "RSET\r\n",
+            "a\n", "\r", "QUIT\r\n", "\r\n.\n", "STARTTLS\r\n", "BDAT x\r\n",
+        ]), 0..30),
+        pieces in prop::collection::vec(1_usize..20, 0..60),
+    ) {
+        let input = format!("EHLO a\r\nAUTH PLAIN AGEAYg==\r\n{}", lines.concat());
+        let (replies, messages) = drive(input.as_bytes(), &pieces);
+        let (expected_replies, expected_messages) = drive(input.as_bytes(), &[]);
+        prop_assert_eq!(String::from_utf8(replies).unwrap(), String::from_utf8(expected_replies).unwrap());
+        prop_assert_eq!(messages, expected_messages);
+    }
+}

@@ -1,0 +1,304 @@
+//! Plays a dialogue.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::mail::message_id::MessageId;
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        hostname: Domain::parse("mail.example.com").unwrap(),
+        message_octets: 1_000,
+        line_octets: 200,
+        recipients: 10,
+        command_time: Duration::from_mins(5),
+        session_time: Duration::from_hours(1),
+        errors: 20,
+        auth_failures: 3,
+        messages: 100,
+    }
+}
+
+/// Plays a dialogue with everything the client says in one piece, and in smaller ones.
+pub(super) fn play(dialogue: &str) {
+    for piece in [usize::MAX, 1, 2, 7] {
+        Player::new(piece).play(dialogue);
+    }
+}
+
+struct Player {
+    session: Option<Session>,
+    settings: Settings,
+    connection: Connection,
+    /// Octets that are pushed at once.
+    piece: usize,
+    now: Duration,
+    input: Vec<u8>,
+    /// Lines that the server has said and the dialogue has not mentioned.
+    heard: VecDeque<String>,
+    answer: Option<Refusal>,
+    revoked: bool,
+    message: Option<Message>,
+    content: VecDeque<String>,
+    messages: u8,
+    handshake: bool,
+    closed: bool,
+}
+
+impl Player {
+    fn new(piece: usize) -> Self {
+        Self {
+            session: None,
+            settings: settings(),
+            connection: Connection { loopback: true, tls: Tls::Unavailable },
+            piece,
+            now: Duration::from_secs(1_000),
+            input: Vec::new(),
+            heard: VecDeque::new(),
+            answer: None,
+            revoked: false,
+            message: None,
+            content: VecDeque::new(),
+            messages: 0,
+            handshake: false,
+            closed: false,
+        }
+    }
+
+    fn play(mut self, dialogue: &str) {
+        for (number, line) in dialogue.lines().enumerate() {
+            let place = format!("line {} in pieces of {}: {line}", number + 1, self.piece);
+            match line.split_at_checked(2).unwrap_or((line, "")) {
+                ("C:", text) => self.input.extend_from_slice(format!("{}\r\n", text.strip_prefix(' ').unwrap_or(text)).as_bytes()),
+                ("R:", text) => self.input.extend_from_slice(&unescape(text.strip_prefix(' ').unwrap_or(text))),
+                ("S:", text) => {
+                    self.push(&place);
+                    let said = self.heard.pop_front();
+                    assert_eq!(said.as_deref(), Some(text.strip_prefix(' ').unwrap_or(text)), "{place}");
+                }
+                ("M:", text) => {
+                    self.push(&place);
+                    let message = self.message.take().unwrap_or_else(|| panic!("{place}: no message was taken"));
+                    assert_eq!(describe(&message.envelope), text.trim(), "{place}");
+                    assert_eq!(message.content.eight_bit, message.content.octets.iter().any(|octet| *octet > 127), "{place}");
+                    let content = String::from_utf8(message.content.octets.to_vec()).unwrap();
+                    self.content = content.split_terminator("\r\n").map(str::to_owned).collect();
+                    assert!(content.is_empty() || content.ends_with("\r\n"), "{place}");
+                }
+                ("M|", text) => assert_eq!(self.content.pop_front().as_deref(), Some(text.strip_prefix(' ').unwrap_or(text)), "{place}"),
+                ("! ", direction) => self.direct(direction, &place),
+                ("", _) => {}
+                _ if line.starts_with('#') => {}
+                _ if line.starts_with('+') => {
+                    self.push(&place);
+                    let (number, unit) = line[1..].split_at(line.len() - 2);
+                    let seconds = match unit {
+                        "s" => 1,
+                        "m" => 60,
+                        _ => 3_600,
+                    };
+                    self.now += Duration::from_secs(seconds * number.parse::<u64>().unwrap());
+                    let now = self.now;
+                    self.session(|session| session.time_out(now));
+                    self.push(&place);
+                }
+                _ => panic!("{place}: what is this?"),
+            }
+        }
+        let end = format!("the end in pieces of {}", self.piece);
+        self.push(&end);
+        assert!(self.heard.is_empty(), "{end}: the server said more: {:?}", self.heard);
+        assert!(self.content.is_empty(), "{end}: the content is longer: {:?}", self.content);
+        assert!(self.message.is_none(), "{end}: a message was taken: {:?}", self.message);
+    }
+
+    fn direct(&mut self, direction: &str, place: &str) {
+        let (word, rest) = direction.split_once(' ').unwrap_or((direction, ""));
+        match (word, rest) {
+            ("loopback", "") => self.connection = Connection { loopback: true, tls: Tls::Unavailable },
+            ("plain", "from afar") => self.connection = Connection { loopback: false, tls: Tls::Unavailable },
+            ("starttls", "") => self.connection = Connection { loopback: false, tls: Tls::Offered },
+            ("tls", "") => self.connection = Connection { loopback: false, tls: Tls::Active },
+            ("limits", limits) => {
+                for limit in limits.split(' ') {
+                    let (name, value) = limit.split_once('=').unwrap();
+                    let value: u32 = value.parse().unwrap();
+                    match name {
+                        "recipients" => self.settings.recipients = value,
+                        "messages" => self.settings.messages = value,
+                        "errors" => self.settings.errors = value,
+                        "size" => self.settings.message_octets = value.into(),
+                        _ => panic!("{place}: which limit?"),
+                    }
+                }
+            }
+            ("handshake", "") => {
+                self.push(place);
+                assert!(std::mem::take(&mut self.handshake), "{place}: nobody asked for it");
+                self.session(Session::tls_started);
+            }
+            ("answer", "storage full") => self.answer = Some(Refusal::StorageFull),
+            ("answer", "invalid content") => self.answer = Some(Refusal::InvalidContent("the message has no From".to_owned())),
+            ("revoke", "") => self.revoked = true,
+            ("drain", "") => {
+                self.push(place);
+                self.session(Session::drain);
+                self.push(place);
+            }
+            ("shut", "down") => {
+                self.push(place);
+                self.session(Session::shut_down);
+                self.push(place);
+            }
+            ("fail", "") => {
+                self.push(place);
+                self.session(Session::fail);
+            }
+            ("closed", "") => {
+                self.push(place);
+                assert!(self.heard.is_empty(), "{place}: the server said more: {:?}", self.heard);
+                assert!(self.closed, "{place}: it is open");
+            }
+            ("open", "") => {
+                self.push(place);
+                assert!(!self.closed, "{place}: it is closed");
+            }
+            _ => panic!("{place}: what is this?"),
+        }
+    }
+
+    fn session<T>(&mut self, act: impl FnOnce(&mut Session) -> T) -> T {
+        let session = self
+            .session
+            .get_or_insert_with(|| Session::new(Arc::new(self.settings.clone()), self.connection, self.now));
+        act(session)
+    }
+
+    /// Gives the session what the client has said.
+    fn push(&mut self, place: &str) {
+        let said = std::mem::take(&mut self.input);
+        if !said.is_empty() {
+            assert!(self.heard.is_empty(), "{place}: the server said more: {:?}", self.heard);
+        }
+        let mut unused = Vec::new();
+        let mut pieces = said.chunks(self.piece.min(said.len().max(1)));
+        loop {
+            let now = self.now;
+            let step = self.session(|session| session.receive(&unused, now));
+            unused.drain(..step.used);
+            match step.action {
+                Action::Read | Action::Close | Action::StartTls => {
+                    self.closed |= matches!(step.action, Action::Close);
+                    self.handshake |= matches!(step.action, Action::StartTls);
+                    if self.handshake {
+                        // What the client says in the clear now would be taken for its handshake.
+                        break;
+                    }
+                    match pieces.next() {
+                        Some(piece) => unused.extend_from_slice(piece),
+                        None => break,
+                    }
+                }
+                Action::Authenticate(credentials) => self.authenticate(&credentials),
+                Action::CheckSender(sender) => self.check_sender(&sender),
+                Action::Submit(message) => self.submit(*message),
+            }
+        }
+        let said = self.session(|session| {
+            let said = String::from_utf8(session.replies().to_vec()).unwrap();
+            session.replies_sent();
+            said
+        });
+        self.heard.extend(said.split_terminator("\r\n").map(str::to_owned));
+    }
+
+    /// `newsletter` has the password `secret` and may send less than others; `busy` comes at the wrong time; a token is both.
+    fn authenticate(&mut self, credentials: &Credentials) {
+        let answer = match (credentials.username.as_str(), credentials.password.as_str()) {
+            ("newsletter", "secret") => Ok(ALLOWANCE),
+            ("token", "token") => Ok(ALLOWANCE),
+            ("busy", _) => Err(LoginRefused::Busy),
+            _ => Err(LoginRefused::Wrong),
+        };
+        self.session(|session| session.login_checked(answer));
+    }
+
+    fn check_sender(&mut self, sender: &ReversePath) {
+        let answer = match sender {
+            _ if self.revoked => Err(SenderRefused::LoginRevoked),
+            ReversePath::Mailbox(address) if address.domain().as_str() == "forbidden.example" => {
+                Err(SenderRefused::Refused(Refusal::SenderNotAllowed { address: address.to_string() }))
+            }
+            ReversePath::Mailbox(_) | ReversePath::Null => Ok(ALLOWANCE),
+        };
+        self.session(|session| session.sender_checked(answer));
+    }
+
+    fn submit(&mut self, message: Message) {
+        let answer = match self.answer.take() {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.messages += 1;
+                self.message = Some(message);
+                let mut id = [0; 16];
+                id[15] = self.messages;
+                Ok(Receipt::unfounded(MessageId::from_bytes(id)))
+            }
+        };
+        self.session(|session| session.submitted(answer.as_ref()));
+    }
+}
+
+const ALLOWANCE: Allowance = Allowance { message_octets: 500, recipients: 5 };
+
+fn describe(envelope: &Envelope) -> String {
+    use crate::mail::envelope::{BodyType, Notify, Return};
+    let mut text = format!("from <{}> to", envelope.reverse_path);
+    for path in &envelope.forward_paths {
+        text += &format!(" <{}>", path.address);
+        if path.notify != Notify::default() {
+            text += &format!(" notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
+        }
+        if let Some(original) = &path.original {
+            text += &format!(" orcpt {original}");
+        }
+    }
+    if envelope.body == BodyType::EightBitMime {
+        text += " 8bitmime";
+    }
+    if envelope.smtputf8 {
+        text += " smtputf8";
+    }
+    match envelope.ret {
+        Some(Return::Full) => text += " ret full",
+        Some(Return::Headers) => text += " ret headers",
+        None => {}
+    }
+    if let Some(envid) = &envelope.envid {
+        text += &format!(" envid {envid}");
+    }
+    text
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next().unwrap() {
+                'r' => octets.push(b'\r'),
+                'n' => octets.push(b'\n'),
+                '0' => octets.push(0),
+                'x' => octets.push(u8::from_str_radix(&chars.by_ref().take(2).collect::<String>(), 16).unwrap()),
+                other => octets.extend(other.to_string().bytes()),
+            },
+            '{' => {
+                let repeated: String = chars.by_ref().take_while(|c| *c != '}').collect();
+                let (times, what) = repeated.split_once('*').unwrap();
+                octets.extend(what.repeat(times.parse().unwrap()).bytes());
+            }
+            other => octets.extend(other.to_string().bytes()),
+        }
+    }
+    octets
+}

@@ -1,0 +1,201 @@
+//! A mail transaction: what MAIL opens, RCPT fills, and DATA or BDAT ends (RFC 5321 §3.3).
+
+use super::{Action, Message, Question, Session, State, answer};
+use crate::mail::address::EmailAddress;
+use crate::mail::envelope::{BodyType, Envelope, ForwardPath};
+use crate::smtp::command::{self, Bdat, Mail, Rcpt, SyntaxError};
+use crate::smtp::data::{ContentFault, ContentLimits, Decoder};
+use crate::smtp::reply::Reply;
+
+/// A transaction that is open, or about to be.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    envelope: Envelope,
+    announced: Option<u64>,
+    /// What the chunks so far have brought; from the first one on, only chunks may follow.
+    chunks: Option<Decoder>,
+}
+
+/// A chunk of `BDAT` that is being read.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    left: u64,
+    bdat: Bdat,
+    /// The answer, where the chunk has to be read but must not be there.
+    refused: Option<Reply>,
+}
+
+impl Chunk {
+    /// Takes octets of the chunk; returns how many.
+    pub(super) fn push(&mut self, input: &[u8], transaction: Option<&mut Transaction>) -> usize {
+        let taken = input.get(..usize::try_from(self.left).unwrap_or(usize::MAX)).unwrap_or(input);
+        if self.refused.is_none()
+            && let Some(chunks) = transaction.and_then(|transaction| transaction.chunks.as_mut())
+        {
+            chunks.push(taken);
+        }
+        self.left -= taken.len() as u64;
+        taken.len()
+    }
+
+    /// Whether all of it was read.
+    pub(super) fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Session {
+    /// The lower of what the server and the login allow.
+    fn content_limits(&self) -> ContentLimits {
+        let allowed = self.login.map_or(u64::MAX, |login| login.message_octets);
+        ContentLimits { size_octets: self.settings.message_octets.min(allowed), line_octets: self.settings.line_octets }
+    }
+
+    /// Octets that a message may have, as far as is known yet.
+    pub(super) fn message_octets(&self) -> u64 {
+        self.content_limits().size_octets
+    }
+
+    /// Recipients that a message may have, as far as is known yet.
+    pub(super) fn recipients(&self) -> u32 {
+        self.settings.recipients.min(self.login.map_or(u32::MAX, |login| login.recipients))
+    }
+
+    pub(super) fn mail(&mut self, mail: Mail) -> Option<Action> {
+        if self.client.is_none() {
+            self.error(&answer::EHLO_FIRST);
+        } else if self.login.is_none() {
+            let needed = self.missing_for_mail();
+            self.error(&needed);
+        } else if self.transaction.is_some() {
+            self.error(&answer::TRANSACTION_OPEN);
+        } else if self.messages >= self.settings.messages {
+            self.close(&answer::TOO_MANY_MESSAGES);
+        } else {
+            let Mail { reverse_path, size, body, smtputf8, ret, envid } = mail;
+            let envelope = Envelope { reverse_path: reverse_path.clone(), forward_paths: Vec::new(), ret, envid, body, smtputf8 };
+            let transaction = Transaction { envelope, announced: size, chunks: None };
+            self.state = State::Asking(Question::Sender(Box::new(transaction)));
+            return Some(Action::CheckSender(reverse_path));
+        }
+        None
+    }
+
+    /// Opens a transaction whose sender is good.
+    pub(super) fn open(&mut self, transaction: Transaction) {
+        let limit_octets = self.message_octets();
+        if transaction.announced.is_some_and(|size| size > limit_octets) {
+            self.error(&Reply::from(ContentFault::TooLarge { limit_octets }));
+            return;
+        }
+        self.transaction = Some(transaction);
+        self.reply(&answer::SENDER_OK);
+    }
+
+    pub(super) fn rcpt(&mut self, rcpt: Rcpt) {
+        let limit = self.recipients();
+        let Some(transaction) = &mut self.transaction else { return self.error(&answer::MAIL_FIRST) };
+        if transaction.chunks.is_some() {
+            return self.error(&answer::CHUNKS_OPEN);
+        }
+        let path = match rcpt {
+            Rcpt::Mailbox(path) => path,
+            Rcpt::Postmaster => match EmailAddress::parse(&format!("postmaster@{}", self.settings.hostname)) {
+                Ok(address) => ForwardPath::new(address),
+                Err(_) => return self.error(&Reply::from(SyntaxError::ForwardPath)),
+            },
+        };
+        if !transaction.envelope.smtputf8 && !command::is_ascii(&path.address) {
+            return self.error(&Reply::from(SyntaxError::NeedsSmtpUtf8));
+        }
+        if transaction.envelope.forward_paths.len() as u64 >= u64::from(limit) {
+            // No error of the client's: RFC 5321 §4.5.3.1.10 has it send the rest in another transaction.
+            return self.reply(&answer::TOO_MANY_RECIPIENTS);
+        }
+        transaction.envelope.forward_paths.push(path);
+        self.reply(&answer::RECIPIENT_OK);
+    }
+
+    /// Why content cannot come now.
+    fn content_refused(&self) -> Option<Reply> {
+        match &self.transaction {
+            None => Some(answer::MAIL_FIRST),
+            Some(transaction) if transaction.envelope.forward_paths.is_empty() => Some(answer::NO_RECIPIENTS),
+            Some(_) => None,
+        }
+    }
+
+    pub(super) fn data(&mut self) {
+        if let Some(refused) = self.content_refused() {
+            return self.error(&refused);
+        }
+        let limits = self.content_limits();
+        match &self.transaction {
+            Some(transaction) if transaction.chunks.is_none() => {
+                self.state = State::Data(Box::new(Decoder::dots(limits, transaction.announced)));
+                self.reply(&answer::START_CONTENT);
+            }
+            _ => self.error(&answer::CHUNKS_OPEN),
+        }
+    }
+
+    pub(super) fn bdat(&mut self, bdat: Bdat) {
+        // A chunk follows its command without waiting for an answer, so it is read even where it must not be (RFC 3030 §2).
+        let refused = self.content_refused();
+        let limits = self.content_limits();
+        if refused.is_none()
+            && let Some(transaction) = &mut self.transaction
+        {
+            let announced = transaction.announced.or(bdat.last.then_some(bdat.size_octets));
+            transaction.chunks.get_or_insert_with(|| Decoder::counted(limits, announced));
+        }
+        self.state = State::Chunk(Chunk { left: bdat.size_octets, bdat, refused });
+    }
+
+    pub(super) fn end_of_chunk(&mut self) -> Option<Action> {
+        let State::Chunk(Chunk { bdat, refused, .. }) = std::mem::replace(&mut self.state, State::Commands) else { return None };
+        if let Some(refused) = refused {
+            self.error(&refused);
+        } else if bdat.last {
+            let decoder = self.transaction.as_mut().and_then(|transaction| transaction.chunks.take());
+            return decoder.and_then(|decoder| self.submit(decoder));
+        } else if let Some(fault) = self.transaction.as_ref().and_then(|transaction| transaction.chunks.as_ref()?.fault()) {
+            // Said with each chunk; what follows the last one ends the transaction.
+            self.error(&Reply::from(fault));
+        } else {
+            self.reply(&Reply::told(250, 0, 0, format!("{} octets received", bdat.size_octets)));
+        }
+        None
+    }
+
+    pub(super) fn end_of_data(&mut self) -> Option<Action> {
+        match std::mem::replace(&mut self.state, State::Commands) {
+            State::Data(decoder) => self.submit(*decoder),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Ends the transaction: with a message, or with what is wrong with its content.
+    fn submit(&mut self, decoder: Decoder) -> Option<Action> {
+        let mut envelope = self.transaction.take()?.envelope;
+        self.messages += 1;
+        match decoder.finish() {
+            Ok(content) => {
+                if content.eight_bit {
+                    // Said or not: what delivers it must know.
+                    envelope.body = BodyType::EightBitMime;
+                }
+                self.state = State::Asking(Question::Submission);
+                Some(Action::Submit(Box::new(Message { envelope, content })))
+            }
+            Err(fault) => {
+                self.error(&Reply::from(fault));
+                self.drain_if_idle();
+                None
+            }
+        }
+    }
+}
