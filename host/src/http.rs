@@ -85,7 +85,7 @@ pub struct Services {
     pub dashboard: dashboard::Access,
     /// Finds messages for the dashboard.
     pub index: Arc<dyn MessageIndex>,
-    /// Writes metrics in the text format of OpenMetrics.
+    /// Writes metrics in the text format of `OpenMetrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says why the server is not ready, if it is not.
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,

@@ -202,7 +202,8 @@ fn push_tail(text: &mut String, url: &str) {
     for c in path.chars() {
         let c = if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' };
         let doubled = c == '-' && tail.ends_with('-');
-        if !doubled && !(tail.is_empty() && !c.is_ascii_alphanumeric()) {
+        let misplaced = tail.is_empty() && !c.is_ascii_alphanumeric();
+        if !doubled && !misplaced {
             tail.push(c);
         }
         if tail.len() == LONGEST_TAIL {

@@ -72,12 +72,12 @@ pub fn parse(fields: &Fields) -> Result<Order, Problem> {
     if to.is_empty() && matches!(text("to"), Ok(None)) {
         say("to", MISSING);
     }
-    let mut line = |name: &str| match fields.line(&[name]) {
-        Ok(text) => text.filter(|text| !text.is_empty()),
-        Err(_) => {
+    let mut line = |name: &str| {
+        let text = fields.line(&[name]).unwrap_or_else(|_| {
             say(name, INVALID);
             None
-        }
+        });
+        text.filter(|text| !text.is_empty())
     };
     let subject = line("subject");
     let mut headers = Vec::new();

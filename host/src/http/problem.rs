@@ -92,10 +92,7 @@ pub enum Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::InvalidField { field, reason } => Self::Flaws(vec![Flaw { field, reason }]),
-            other => Self::Refused(other),
-        }
+        if let Refusal::InvalidField { field, reason } = refusal { Self::from(Flaw { field, reason }) } else { Self::Refused(refusal) }
     }
 }
 
@@ -121,6 +118,9 @@ impl Problem {
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if dialect == Dialect::V1 && matches!(self, Self::MissingCredentials | Self::WrongCredentials) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Self::MethodNotAllowed(allowed) = self {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -148,7 +148,7 @@ impl Problem {
     /// When the same call may work.
     fn retry_after(&self) -> Option<Duration> {
         /// For what has no time of its own.
-        const SOON: Duration = Duration::from_secs(60);
+        const SOON: Duration = Duration::from_mins(1);
         match self {
             Self::Refused(Refusal::RateLimited { retry_after }) => Some(*retry_after),
             Self::Refused(refusal) if refusal.is_temporary() => Some(SOON),
@@ -303,13 +303,16 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
     match refusal {
         Refusal::SenderNotAllowed { .. } if dialect == Dialect::TurboSmtp => StatusCode::BAD_REQUEST,
         Refusal::SenderNotAllowed { .. } => StatusCode::FORBIDDEN,
-        Refusal::TooManyRecipients { .. } | Refusal::InvalidContent(_) | Refusal::InvalidField { .. } => StatusCode::BAD_REQUEST,
         Refusal::MessageTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if refusal.is_temporary() => StatusCode::SERVICE_UNAVAILABLE,
         // The seeds' clients know 400 alone for a message that nobody wants.
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if dialect == Dialect::V1 => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::Plugin { .. } | Refusal::PluginFailed { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Plugin { .. }
+        | Refusal::PluginFailed { .. }
+        | Refusal::TooManyRecipients { .. }
+        | Refusal::InvalidContent(_)
+        | Refusal::InvalidField { .. } => StatusCode::BAD_REQUEST,
         Refusal::StorageFailed => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::StorageFull | Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
     }

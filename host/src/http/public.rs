@@ -129,7 +129,7 @@ async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<()
         Err(StoreError::Damaged(_)) => None,
         Err(error @ (StoreError::Full | StoreError::Poisoned(_))) => return Err(error),
     };
-    let (login, tags) = entry.map(|entry| (entry.login, entry.tags)).unwrap_or_else(|| ("".into(), Vec::new()));
+    let (login, tags) = entry.map_or_else(|| ("".into(), Vec::new()), |entry| (entry.login, entry.tags));
     let recipient = Some(copy.recipient);
     let event = Event { at: services.clock.now(), message: copy.message, login, recipient, address: None, tags, kind };
     services.recorder.record(vec![event]).await

@@ -139,8 +139,8 @@ fn answer_json(answer: Result<(Value, Vec<String>), Problem>, dialect: Dialect) 
 fn ignored_names(names: &[String]) -> Option<HeaderValue> {
     let printable =
         |name: &&String| !name.is_empty() && name.len() <= 64 && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b',');
-    let named: Vec<&str> = names.iter().filter(printable).take(MOST_IGNORED).map(String::as_str).collect();
-    (!named.is_empty()).then(|| HeaderValue::from_str(&named.join(", ")).ok()).flatten()
+    let told: Vec<&str> = names.iter().filter(printable).take(MOST_IGNORED).map(String::as_str).collect();
+    (!told.is_empty()).then(|| HeaderValue::from_str(&told.join(", ")).ok()).flatten()
 }
 
 fn only_post(parts: &Parts) -> Result<(), Problem> {

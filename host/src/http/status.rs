@@ -26,7 +26,8 @@ pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
 
 /// Metrics, for this machine, trusted proxies and peers on their own account, and whoever is logged in on the dashboard. Others see nothing.
 pub(super) async fn metrics(State(services): State<Arc<Services>>, Extension(origin): Extension<Origin>, headers: HeaderMap) -> Response {
-    if !origin.internal && !(origin.protected && dashboard::is_open_for(&services, &headers)) {
+    let may_look = origin.internal || (origin.protected && dashboard::is_open_for(&services, &headers));
+    if !may_look {
         return Problem::NotFound.response(Dialect::Plain);
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -45,13 +45,11 @@ pub fn credentials(fields: &Fields) -> Option<(String, String)> {
 pub fn parse(fields: &Fields) -> Result<Order, Vec<Flaw>> {
     let mut flaws = Vec::new();
     let mut say = |field: &str, text: String| flaws.push(Flaw::new(field, text));
-    let from = match fields.get(&["from"]).map(|(_, value)| parse_value(value)).unwrap_or_default().as_slice() {
-        [Ok(from)] => Some(from.clone()),
-        _ => {
-            say("from", "missing or not valid sender email (from)".into());
-            None
-        }
-    };
+    let mut senders = fields.get(&["from"]).map(|(_, value)| parse_value(value)).unwrap_or_default();
+    let from = senders.pop().and_then(Result::ok).filter(|_| senders.is_empty());
+    if from.is_none() {
+        say("from", "missing or not valid sender email (from)".into());
+    }
     let mut list = |name: &str, what: &str| {
         let mut good = Vec::new();
         for mailbox in fields.get(&[name]).map(|(_, value)| parse_value(value)).unwrap_or_default() {

@@ -109,7 +109,7 @@ proptest! {
         let path = path(&url);
         let end = path[3..].find(['/', '.']).map_or(path.len(), |end| end + 3);
         let place = 3 + place.index(end - 3);
-        prop_assume!(&path[place..=place] != other);
+        prop_assume!(path[place..=place] != other);
         let forged = format!("{}{other}{}", &path[..place], &path[place + 1..]);
         prop_assert_eq!(signer().verify(&forged), None);
     }

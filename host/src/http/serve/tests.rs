@@ -52,14 +52,14 @@ async fn talk(address: SocketAddr, request: &str) -> String {
 
 #[tokio::test]
 async fn requests_know_their_connection() {
-    let (address, _, _) = start(limits(Duration::from_secs(60))).await;
+    let (address, _, _) = start(limits(Duration::from_mins(1))).await;
     let answer = talk(address, "GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("127.0.0.1 false"), "{answer}");
 }
 
 #[tokio::test]
 async fn large_bodies_are_refused_when_they_are_announced() {
-    let (address, _, _) = start(limits(Duration::from_secs(60))).await;
+    let (address, _, _) = start(limits(Duration::from_mins(1))).await;
     let answer = talk(address, "POST /v1/body HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1001\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let head = "POST /v1/body HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked";
@@ -76,7 +76,7 @@ async fn requests_end_in_time() {
 
 #[tokio::test]
 async fn draining_ends_idle_connections() {
-    let (address, server, draining) = start(limits(Duration::from_secs(60))).await;
+    let (address, server, draining) = start(limits(Duration::from_mins(1))).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = [0; 12];

@@ -11,7 +11,7 @@ use crate::http::problem::{Dialect, Problem};
 use crate::mail::domain::Domain;
 use crate::mail::message_id::MessageId;
 
-fn call(changes: Value) -> Fields {
+fn call(changes: &Value) -> Fields {
     let mut call = json!({ "from": "user@example.com", "to": "a@x.example", "subject": "s", "content": "t" });
     call.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     Fields::from_object(call.as_object().unwrap().clone())
@@ -28,14 +28,15 @@ fn octets(order: Order) -> String {
     String::from_utf8(order.content.into_octets(stamp).to_vec()).unwrap()
 }
 
-fn errors(changes: Value) -> Vec<String> {
+fn errors(changes: &Value) -> Vec<String> {
     parse(&call(changes)).unwrap_err().into_iter().map(|flaw| flaw.reason).collect()
 }
 
 #[test]
 fn everybody_gets_it_and_bcc_is_not_shown() {
-    let order = parse(&call(json!({ "to": "a@x.example, \"B, C\" <b@x.example>", "cc": "c@x.example", "bcc": "d@x.example,a@x.example" })))
-        .unwrap();
+    let order =
+        parse(&call(&json!({ "to": "a@x.example, \"B, C\" <b@x.example>", "cc": "c@x.example", "bcc": "d@x.example,a@x.example" })))
+            .unwrap();
     let paths: Vec<_> = order.envelope.forward_paths.iter().map(|path| path.address.to_string()).collect();
     assert_eq!(paths, ["a@x.example", "b@x.example", "c@x.example", "d@x.example"]);
     assert_eq!(order.envelope.reverse_path.to_string(), "user@example.com");
@@ -46,44 +47,44 @@ fn everybody_gets_it_and_bcc_is_not_shown() {
 #[test]
 fn errors_are_the_documented_texts() {
     assert_eq!(
-        errors(json!({ "to": "broken@@@Address.@@, a@x", "bcc": "broken2@@@Address2.@@222" })),
+        errors(&json!({ "to": "broken@@@Address.@@, a@x", "bcc": "broken2@@@Address2.@@222" })),
         ["'broken@@@Address.@@' recipient email not valid", "'broken2@@@Address2.@@222' bcc email not valid"]
     );
-    assert_eq!(errors(json!({ "from": null, "to": null })), ["missing or not valid sender email (from)", "missing recipients (to)"]);
-    assert_eq!(errors(json!({ "from": "a@x, b@x" })), ["missing or not valid sender email (from)"]);
-    assert_eq!(errors(json!({ "mime_raw": "nonsense" })), ["Invalid Mime"]);
-    assert_eq!(errors(json!({ "subject": "x".repeat(701) })), ["subject longer than 700 characters"]);
-    assert!(errors(json!({ "subject": "a\r\nBcc: b@x" }))[0].starts_with("subject not valid"));
-    assert!(errors(json!({ "attachments": [{ "content": "*" }] }))[0].starts_with("attachments not valid"));
-    let problem = Problem::Flaws(parse(&call(json!({ "to": "x" }))).unwrap_err());
+    assert_eq!(errors(&json!({ "from": null, "to": null })), ["missing or not valid sender email (from)", "missing recipients (to)"]);
+    assert_eq!(errors(&json!({ "from": "a@x, b@x" })), ["missing or not valid sender email (from)"]);
+    assert_eq!(errors(&json!({ "mime_raw": "nonsense" })), ["Invalid Mime"]);
+    assert_eq!(errors(&json!({ "subject": "x".repeat(701) })), ["subject longer than 700 characters"]);
+    assert!(errors(&json!({ "subject": "a\r\nBcc: b@x" }))[0].starts_with("subject not valid"));
+    assert!(errors(&json!({ "attachments": [{ "content": "*" }] }))[0].starts_with("attachments not valid"));
+    let problem = Problem::Flaws(parse(&call(&json!({ "to": "x" }))).unwrap_err());
     assert_eq!(problem.status(Dialect::TurboSmtp), 400);
 }
 
 #[test]
 fn a_subject_of_700_characters_arrives() {
     let subject = "ü".repeat(700);
-    let text = octets(parse(&call(json!({ "subject": subject }))).unwrap());
+    let text = octets(parse(&call(&json!({ "subject": subject }))).unwrap());
     assert_eq!(MessageParser::new().parse(&text).unwrap().subject(), Some(subject.as_str()));
 }
 
 #[test]
 fn custom_headers_come_as_object_or_text() {
     for headers in [json!({ "X-key1": "value1", "Reply-To": "R <r@x>" }), json!("{\"X-key1\":\"value1\",\"reply-to\":\"R <r@x>\"}")] {
-        let text = octets(parse(&call(json!({ "custom_headers": headers }))).unwrap());
+        let text = octets(parse(&call(&json!({ "custom_headers": headers }))).unwrap());
         assert_eq!((text.matches("X-key1: value1\r\n").count(), text.matches("Reply-To: ").count()), (1, 1), "{text}");
     }
     for headers in [json!("x"), json!([1]), json!({ "Subject": "s" }), json!({ "x": "a\nb" }), json!({ "reply-to": "nobody" })] {
-        assert!(errors(json!({ "custom_headers": headers }))[0].starts_with("custom_headers"), "{headers}");
+        assert!(errors(&json!({ "custom_headers": headers }))[0].starts_with("custom_headers"), "{headers}");
     }
 }
 
 #[test]
 fn mime_replaces_content() {
     for name in ["mime_raw", "mime"] {
-        let text = octets(parse(&call(json!({ name: "From: o@x\nSubject: own\n\nbody" }))).unwrap());
+        let text = octets(parse(&call(&json!({ name: "From: o@x\nSubject: own\n\nbody" }))).unwrap());
         assert_eq!(text, "From: o@x\r\nSubject: own\r\n\r\nbody", "{name}");
     }
-    let text = octets(parse(&call(json!({ "mime_raw": "\nbody" }))).unwrap());
+    let text = octets(parse(&call(&json!({ "mime_raw": "\nbody" }))).unwrap());
     assert!(text.contains("Subject: s\r\n") && text.ends_with("\r\n\r\nbody"), "{text}");
 }
 
@@ -91,7 +92,7 @@ fn mime_replaces_content() {
 fn files_are_attached_and_inline_ids_get_the_domain() {
     let id = |html: &str| {
         let file = json!([{ "content": "data:image/png;base64,iVA=", "name": "l.png", "type": "image/png", "content_id": "logo" }]);
-        let text = octets(parse(&call(json!({ "html_content": html, "attachments": file }))).unwrap());
+        let text = octets(parse(&call(&json!({ "html_content": html, "attachments": file }))).unwrap());
         let parsed = MessageParser::new().parse(&text).unwrap();
         parsed.attachment(0).unwrap().content_id().unwrap().to_owned()
     };

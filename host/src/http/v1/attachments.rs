@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn read_value(value: Value) -> Result<Vec<String>, String> {
+    fn read_value(value: &Value) -> Result<Vec<String>, String> {
         let object = json!({ "attachments": value });
         let files =
             read(&Fields::from_object(object.as_object().unwrap().clone())).map_err(|flaw| format!("{}: {}", flaw.field, flaw.reason))?;
@@ -101,8 +101,8 @@ mod tests {
             { "data": "aGk=", "name": "logo.png", "cid": "<logo>" },
             { "data": "" },
         ]);
-        assert_eq!(read_value(value).unwrap(), ["ü.pdf application/pdf  2", "logo.png image/png logo 2", " application/octet-stream  0"]);
-        assert_eq!(read_value(json!("[{\"data\":\"aGk=\"}]")).unwrap().len(), 1);
+        assert_eq!(read_value(&value).unwrap(), ["ü.pdf application/pdf  2", "logo.png image/png logo 2", " application/octet-stream  0"]);
+        assert_eq!(read_value(&json!("[{\"data\":\"aGk=\"}]")).unwrap().len(), 1);
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             (json!(["x"]), "attachments[0]: an object is expected"),
             (json!("x"), "attachments: an array of objects is expected"),
         ] {
-            assert_eq!(read_value(value).unwrap_err(), expected);
+            assert_eq!(read_value(&value).unwrap_err(), expected);
         }
     }
 }

@@ -50,7 +50,7 @@ impl Recipients {
             }
             Value::Array(elements) => elements.iter().try_for_each(|element| match element {
                 Value::Array(_) => Err(Flaw::new(field, "an array in an array is no recipient")),
-                other => self.take(field, other),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => self.take(field, element),
             }),
             Value::Object(object) => object.iter().try_for_each(|(address, data)| self.take_with_data(field, address, data)),
             Value::Null | Value::Bool(_) | Value::Number(_) => Err(Flaw::new(field, "an address is expected")),

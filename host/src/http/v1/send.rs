@@ -170,19 +170,16 @@ fn envelope(fields: &Fields, recipients: Vec<EmailAddress>, content: &Content) -
         }
     };
     let track_bounces = fields.switch(&switches::TRACK_BOUNCES)?.unwrap_or(true);
-    let mut envelope = match given {
-        Some(address) => {
-            let mut envelope = Envelope::new(ReversePath::Mailbox(address));
-            envelope.forward_paths = recipients.into_iter().map(ForwardPath::new).collect();
-            envelope
-        }
-        None => {
-            let sender = match content {
-                Content::Raw(octets) => raw_mime::sender(octets),
-                Content::Letter(letter) => letter.from.as_ref().map(|from| from.address.clone()),
-            };
-            silent_envelope(sender.filter(|_| track_bounces), recipients)
-        }
+    let mut envelope = if let Some(address) = given {
+        let mut envelope = Envelope::new(ReversePath::Mailbox(address));
+        envelope.forward_paths = recipients.into_iter().map(ForwardPath::new).collect();
+        envelope
+    } else {
+        let sender = match content {
+            Content::Raw(octets) => raw_mime::sender(octets),
+            Content::Letter(letter) => letter.from.as_ref().map(|from| from.address.clone()),
+        };
+        silent_envelope(sender.filter(|_| track_bounces), recipients)
     };
     if let Some(dsn) = fields.object(&["dsn"])? {
         notification::apply_dsn(&dsn, &mut envelope)?;
