@@ -1,1 +1,138 @@
-//! Placeholder.
+//! Everything over HTTP: REST, public links, health and metrics, the dashboard.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`origin`] | where a request comes from, trusted proxies looked through |
+//! | [`problem`] | refusals and mistakes as each dialect says them |
+//! | [`body`], [`fields`], [`address_list`], [`attachment`], [`raw_mime`] | from octets to fields to values |
+//! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
+//! | [`compose`] | fields → MIME |
+//! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`public`] | clicks, openings, unsubscribing |
+//! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
+//! | [`dashboard`] | for people |
+//! | [`serve`] | sockets, TLS, limits, draining |
+//!
+//! Credentials and mail in the clear are refused (400) except from loopback and through a trusted proxy that says `https`; public links and
+//! health answer on plain HTTP too. Query strings are logged nowhere: tokens stand in them.
+
+pub mod address_list;
+pub mod attachment;
+pub mod body;
+pub mod compose;
+pub mod dashboard;
+pub mod fields;
+pub mod mailpace;
+pub mod order;
+pub mod origin;
+pub mod problem;
+pub mod public;
+pub mod raw_mime;
+pub mod rest;
+pub mod serve;
+pub mod status;
+pub mod turbosmtp;
+pub mod v1;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, Entropy};
+use crate::config::{Chain, Http, IpNetwork};
+use crate::event::recorder::Recorder;
+use crate::event::search::MessageIndex;
+use crate::intake::Intake;
+use crate::link::LinkSigner;
+use crate::mail::domain::Domain;
+use crate::spool::Spool;
+use crate::submission::login::Logins;
+use origin::{Connection, Origin};
+use problem::{Dialect, Problem};
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct Services {
+    /// Takes submissions.
+    pub intake: Intake,
+    /// Knows who may submit.
+    pub logins: Logins,
+    /// Knows messages.
+    pub spool: Spool,
+    /// Takes events of public links.
+    pub recorder: Recorder,
+    /// Knows its own links.
+    pub links: LinkSigner,
+    /// Tells the time.
+    pub clock: Clock,
+    /// For ids, boundaries, sessions.
+    pub entropy: Entropy,
+    /// Domain of Message-IDs.
+    pub hostname: Domain,
+    /// Whose forwarding headers count.
+    pub trusted_proxies: Arc<[IpNetwork]>,
+    /// Plugins by chain.
+    pub chains: Arc<BTreeMap<Arc<str>, Chain>>,
+    /// Limits.
+    pub limits: Http,
+    /// Who may look at the dashboard.
+    pub dashboard: dashboard::Access,
+    /// Finds messages for the dashboard.
+    pub index: Arc<dyn MessageIndex>,
+    /// Writes metrics in the text format of `OpenMetrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Says why the server is not ready, if it is not.
+    pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Events that are still being written after their response; whoever stops the server waits for it.
+    pub background: TaskTracker,
+}
+
+/// Builds the router. Requests need a [`Connection`] in their extensions.
+pub fn router(services: Services) -> Router {
+    let services = Arc::new(services);
+    let rest = Router::new()
+        .route("/v1/send", any(rest::v1_send))
+        .route("/api/mail/send", any(rest::turbosmtp_send))
+        .route("/api/v1/send", any(rest::mailpace_send))
+        .fallback(not_found)
+        .merge(dashboard::router(&services))
+        .layer(middleware::from_fn(refuse_unprotected));
+    Router::new()
+        .route("/t/{*link}", get(public::follow))
+        .route("/u/{*link}", get(public::ask).post(public::unsubscribe))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .merge(rest)
+        .layer(middleware::from_fn_with_state(services.clone(), find_origin))
+        .with_state(services)
+}
+
+/// Puts the [`Origin`] of a request into its extensions.
+async fn find_origin(State(services): State<Arc<Services>>, mut request: Request, next: Next) -> Response {
+    let Some(connection) = request.extensions().get::<Connection>().copied() else {
+        // Without the server in front of it nothing is known of the client: nothing is trusted.
+        return Problem::Unprotected.response(Dialect::of(request.uri().path()));
+    };
+    let origin = Origin::of(connection, request.headers(), &services.trusted_proxies);
+    request.extensions_mut().insert(origin);
+    next.run(request).await
+}
+
+/// Refuses what others could have read on the way, before anybody looks at the credentials in it.
+async fn refuse_unprotected(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Origin>().is_some_and(|origin| origin.protected) {
+        return next.run(request).await;
+    }
+    Problem::Unprotected.response(Dialect::of(request.uri().path()))
+}
+
+async fn not_found(request: Request) -> Response {
+    Problem::NotFound.response(Dialect::of(request.uri().path())).into_response()
+}

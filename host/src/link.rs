@@ -1,12 +1,48 @@
 //! Links on the operator's public address, signed: nobody can make one up or change one, and the same link is always the same text.
+//!
+//! | path | is |
+//! |---|---|
+//! | `/t/<token>/<tail>` | a click, or an opening that leads to an image; the tail shows readers where it goes and means nothing to us |
+//! | `/t/<token>.gif` | an opening without an image of the message's own |
+//! | `/u/<token>` | unsubscribing |
+//!
+//! A token is base64url without padding (RFC 4648 §5) of a payload and the first 16 octets of its HMAC-SHA256 (RFC 2104 §5 allows the cut):
+//!
+//! ```text
+//! octet    0: version in the high half (0), kind in the low half (1 click, 2 pixel, 3 image, 4 unsubscribe)
+//! octets 1–16: message id
+//! then: place of the recipient, LEB128
+//! click: position, LEB128; URL to the end        image: URL to the end        others: nothing
+//! ```
+//!
+//! The octets of one link are one payload: verification accepts no second spelling, so that a changed character is always a stranger's link.
 
-use crate::mail::message_id::CopyId;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::slot::Link;
+
+/// Octets of the HMAC that are kept.
+const TAG_LENGTH: usize = 16;
+/// Characters of a path that are looked at: no link of ours is longer.
+const LONGEST_PATH: usize = 16 * 1024;
+/// Characters of the decoration behind a token.
+const LONGEST_TAIL: usize = 40;
+
+const KIND_CLICK: u8 = 1;
+const KIND_PIXEL: u8 = 2;
+const KIND_IMAGE: u8 = 3;
+const KIND_UNSUBSCRIBE: u8 = 4;
 
 /// Signs links and tells its own from others.
 #[derive(Clone)]
 pub struct LinkSigner {
-    key: [u8; 32],
+    /// Has taken in the key already: one block less to hash for each link.
+    keyed: Hmac<Sha256>,
     base: String,
 }
 
@@ -21,19 +57,165 @@ pub struct SignedLink {
 
 impl LinkSigner {
     /// Makes a signer for links below `base` (`https://t.example.com`, no slash at the end).
+    ///
+    /// # Panics
+    /// Never: HMAC takes keys of any length (RFC 2104 §2).
     pub fn new(key: [u8; 32], base: String) -> Self {
-        Self { key, base }
+        Self { keyed: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"), base }
     }
 
     /// Returns the absolute URL of `link` in `copy`.
     pub fn url(&self, copy: CopyId, link: &Link) -> String {
-        let _ = (&self.key, &self.base, copy, link);
-        todo!()
+        let (folder, target) = match link {
+            Link::Click { url, .. } => ("/t/", Some(url.as_str())),
+            Link::Open(target) => ("/t/", target.as_deref()),
+            Link::Unsubscribe => ("/u/", None),
+        };
+        let mut octets = payload(copy, link);
+        let tag = self.tag(&octets);
+        octets.extend_from_slice(&tag);
+        let mut text = String::with_capacity(self.base.len() + folder.len() + octets.len() * 4 / 3 + LONGEST_TAIL + 4);
+        text.push_str(&self.base);
+        text.push_str(folder);
+        URL_SAFE_NO_PAD.encode_string(&octets, &mut text);
+        match target {
+            Some(target) => push_tail(&mut text, target),
+            None if matches!(link, Link::Open(None)) => text.push_str(".gif"),
+            None => {}
+        }
+        text
     }
 
     /// Reads the path of a request (`/t/…`, `/u/…`); `None` is for everything that we did not sign.
+    ///
+    /// What comes back leads to http or https, or nowhere.
     pub fn verify(&self, path: &str) -> Option<SignedLink> {
-        let _ = path;
-        todo!()
+        if path.len() > LONGEST_PATH {
+            return None;
+        }
+        let (unsubscribe, rest) = match (path.strip_prefix("/t/"), path.strip_prefix("/u/")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => return None,
+        };
+        let token = rest.split(['/', '.']).next()?;
+        let octets = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (payload, tag) = octets.split_at_checked(octets.len().checked_sub(TAG_LENGTH)?)?;
+        if !bool::from(self.tag(payload).ct_eq(tag)) {
+            return None;
+        }
+        let signed = read(payload)?;
+        match &signed.link {
+            Link::Unsubscribe => unsubscribe.then_some(signed),
+            Link::Open(None) => (!unsubscribe).then_some(signed),
+            Link::Click { url, .. } | Link::Open(Some(url)) => (!unsubscribe && is_web(url)).then_some(signed),
+        }
+    }
+
+    fn tag(&self, payload: &[u8]) -> [u8; TAG_LENGTH] {
+        let mut mac = self.keyed.clone();
+        mac.update(payload);
+        let full = mac.finalize().into_bytes();
+        let mut tag = [0; TAG_LENGTH];
+        for (kept, octet) in tag.iter_mut().zip(full) {
+            *kept = octet;
+        }
+        tag
     }
 }
+
+/// Whether `url` is http or https, without characters that have no place in a URL.
+pub fn is_web(url: &str) -> bool {
+    let scheme = |name: &str| url.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    (scheme("https://") || scheme("http://")) && !url.chars().any(char::is_control)
+}
+
+fn payload(copy: CopyId, link: &Link) -> Vec<u8> {
+    let (kind, position, url) = match link {
+        Link::Click { url, position } => (KIND_CLICK, Some(*position), url.as_str()),
+        Link::Open(None) => (KIND_PIXEL, None, ""),
+        Link::Open(Some(url)) => (KIND_IMAGE, None, url.as_str()),
+        Link::Unsubscribe => (KIND_UNSUBSCRIBE, None, ""),
+    };
+    let mut octets = Vec::with_capacity(1 + 16 + 5 + 5 + url.len() + TAG_LENGTH);
+    octets.push(kind);
+    octets.extend_from_slice(&copy.message.to_bytes());
+    push_number(&mut octets, copy.recipient);
+    if let Some(position) = position {
+        push_number(&mut octets, position);
+    }
+    octets.extend_from_slice(url.as_bytes());
+    octets
+}
+
+fn read(payload: &[u8]) -> Option<SignedLink> {
+    let (kind, rest) = payload.split_first()?;
+    let (id, rest) = rest.split_first_chunk::<16>()?;
+    let (recipient, rest) = read_number(rest)?;
+    let copy = CopyId { message: MessageId::from_bytes(*id), recipient };
+    let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).ok();
+    let link = match *kind {
+        KIND_CLICK => {
+            let (position, url) = read_number(rest)?;
+            Link::Click { url: text(url)?, position }
+        }
+        KIND_PIXEL if rest.is_empty() => Link::Open(None),
+        KIND_IMAGE => Link::Open(Some(text(rest)?)),
+        KIND_UNSUBSCRIBE if rest.is_empty() => Link::Unsubscribe,
+        _ => return None,
+    };
+    Some(SignedLink { copy, link })
+}
+
+fn push_number(octets: &mut Vec<u8>, mut number: u32) {
+    loop {
+        let low = number.to_le_bytes()[0] & 0x7f;
+        number >>= 7;
+        if number == 0 {
+            octets.push(low);
+            return;
+        }
+        octets.push(low | 0x80);
+    }
+}
+
+fn read_number(octets: &[u8]) -> Option<(u32, &[u8])> {
+    let mut number = 0_u32;
+    let mut rest = octets;
+    for shift in [0, 7, 14, 21, 28] {
+        let (octet, behind) = rest.split_first()?;
+        rest = behind;
+        number |= u32::from(octet & 0x7f).checked_shl(shift)?;
+        if octet & 0x80 == 0 {
+            return Some((number, rest));
+        }
+    }
+    None
+}
+
+/// Appends what readers recognise of the path of `url`: one segment, so that no client takes it for a way up (`..`).
+fn push_tail(text: &mut String, url: &str) {
+    let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = behind_scheme.split_once('/').map_or("", |(_, path)| path);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let mut tail = String::new();
+    for c in path.chars() {
+        let c = if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' };
+        let doubled = c == '-' && tail.ends_with('-');
+        let misplaced = tail.is_empty() && !c.is_ascii_alphanumeric();
+        if !doubled && !misplaced {
+            tail.push(c);
+        }
+        if tail.len() == LONGEST_TAIL {
+            break;
+        }
+    }
+    let tail = tail.trim_end_matches(['-', '.']);
+    if !tail.is_empty() {
+        text.push('/');
+        text.push_str(tail);
+    }
+}
+
+#[cfg(test)]
+mod tests;

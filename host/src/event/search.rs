@@ -1,1 +1,274 @@
-//! A tantivy index of messages, built from the event log off the hot path; it can be thrown away and is built again.
+//! Finding messages: what has become of each, by id and by words. Read from the event log off the hot path; it can be thrown away and is
+//! built again.
+
+pub mod recent;
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind, PluginRun};
+use crate::mail::message_id::MessageId;
+use crate::mail::tag::Tag;
+use crate::store::StoreError;
+
+/// Knows messages by the events that tell of them.
+pub trait MessageIndex: Send + Sync + 'static {
+    /// Returns messages that fit `query`, the newest first, from place `offset` on.
+    ///
+    /// A query is words that all must occur, without case, in subject, addresses, tags, login, id or state. `name:word` looks in one field:
+    /// `subject`, `from`, `to`, `tag`, `login`, `state`, `id`. The empty query is every message.
+    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<Page, StoreError>>;
+
+    /// Returns one message.
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Summary>, StoreError>>;
+
+    /// Returns what happened to one message, in order.
+    fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
+}
+
+/// A part of what a search found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The newest first.
+    pub messages: Vec<Summary>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+/// What is known of one message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Which.
+    pub message: MessageId,
+    /// When it arrived, or was refused.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub login: String,
+    /// Over which protocol it came.
+    pub protocol: String,
+    /// From where.
+    pub peer: String,
+    /// The envelope's sender, "" for the null reverse-path.
+    pub reverse_path: String,
+    /// The first 100 forward-paths, in order.
+    pub recipients: Vec<String>,
+    /// How many there are.
+    pub recipient_count: u32,
+    /// Decoded Subject.
+    pub subject: String,
+    /// Octets as received.
+    pub size: u64,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+    /// What the plugins did when it came in.
+    pub plugins: Vec<PluginRun>,
+    /// What has become of each copy of which anything is known, by place.
+    pub copies: BTreeMap<u32, CopySummary>,
+    /// What has become of all of it.
+    pub state: State,
+    /// Why, where the message itself was refused, held or discarded.
+    pub reason: String,
+    /// Clicks, in all copies.
+    pub clicks: u32,
+    /// Openings, in all copies.
+    pub opens: u32,
+}
+
+/// What is known of one recipient's copy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CopySummary {
+    /// Its recipient, where an event names him.
+    pub address: Option<String>,
+    /// What has become of it.
+    pub state: State,
+    /// Attempts that have an outcome.
+    pub attempts: u32,
+    /// When the last thing happened.
+    pub at: Timestamp,
+    /// What the next hop said last.
+    pub reply: String,
+    /// When it is tried again.
+    pub next: Option<Timestamp>,
+}
+
+/// Where a message, or a copy, stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits for its first attempt.
+    Queued,
+    /// Waits for another attempt.
+    Deferred,
+    /// Waits for an operator.
+    Held,
+    /// The next hop has it; for a message: it has all of it.
+    Delivered,
+    /// Will not be delivered; for a message: some of it will not be.
+    Bounced,
+    /// Taken out of the queue by an operator.
+    Cancelled,
+    /// Refused at the door.
+    Rejected,
+    /// Taken and thrown away by a plugin.
+    Discarded,
+}
+
+impl State {
+    /// Returns the word for it, in lower case.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Delivered => "delivered",
+            Self::Bounced => "bounced",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+            Self::Discarded => "discarded",
+        }
+    }
+
+    /// Whether nothing more will happen by itself.
+    const fn is_final(self) -> bool {
+        match self {
+            Self::Queued | Self::Deferred | Self::Held => false,
+            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded => true,
+        }
+    }
+}
+
+impl Summary {
+    /// A message of which `event` is the first that is known.
+    pub fn new(event: &Event) -> Self {
+        Self {
+            message: event.message,
+            at: event.message.received(),
+            login: event.login.to_string(),
+            protocol: String::new(),
+            peer: String::new(),
+            reverse_path: String::new(),
+            recipients: Vec::new(),
+            recipient_count: 0,
+            subject: String::new(),
+            size: 0,
+            tags: event.tags.clone(),
+            plugins: Vec::new(),
+            copies: BTreeMap::new(),
+            state: State::Queued,
+            reason: String::new(),
+            clicks: 0,
+            opens: 0,
+        }
+    }
+
+    /// Takes in the next event of this message.
+    pub fn apply(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::Accepted { protocol, peer, reverse_path, recipients, recipient_count, subject, size, plugins } => {
+                self.at = event.at;
+                self.protocol.clone_from(protocol);
+                self.peer.clone_from(peer);
+                self.reverse_path.clone_from(reverse_path);
+                self.recipients.clone_from(recipients);
+                self.recipient_count = *recipient_count;
+                self.subject.clone_from(subject);
+                self.size = *size;
+                self.plugins.clone_from(plugins);
+                self.tags.clone_from(&event.tags);
+            }
+            EventKind::Rejected { reason, plugins, .. } => {
+                self.at = event.at;
+                self.state = State::Rejected;
+                self.reason.clone_from(reason);
+                self.plugins.clone_from(plugins);
+            }
+            EventKind::Discarded { plugin, reason } => {
+                self.state = State::Discarded;
+                self.reason = format!("{plugin}: {reason}");
+            }
+            EventKind::Held { by, reason } => {
+                self.state = State::Held;
+                self.reason = format!("{by}: {reason}");
+            }
+            EventKind::Delivered { host, reply, attempt } => self.settle(event, State::Delivered, *attempt, host, reply, None),
+            EventKind::Deferred { host, reply, attempt, next } => {
+                self.settle(event, State::Deferred, *attempt, host, reply, Some(*next));
+            }
+            EventKind::Bounced { host, reply, attempt, .. } => self.settle(event, State::Bounced, *attempt, host, reply, None),
+            EventKind::Cancelled => self.settle(event, State::Cancelled, 0, "", "cancelled by an operator", None),
+            EventKind::Clicked { .. } => self.clicks = self.clicks.saturating_add(1),
+            EventKind::Opened { .. } => self.opens = self.opens.saturating_add(1),
+            EventKind::PluginFailed { .. } | EventKind::Unsubscribed { .. } => {}
+        }
+    }
+
+    /// Returns the address of a copy.
+    pub fn address(&self, recipient: u32) -> Option<&str> {
+        let known = self.copies.get(&recipient).and_then(|copy| copy.address.as_deref());
+        let listed = || self.recipients.get(usize::try_from(recipient).ok()?).map(String::as_str);
+        known.or_else(listed)
+    }
+
+    fn settle(&mut self, event: &Event, state: State, attempt: u32, host: &str, reply: &str, next: Option<Timestamp>) {
+        let reply = if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
+        if let Some(recipient) = event.recipient {
+            let attempts = if state == State::Cancelled { 0 } else { attempt.saturating_add(1) };
+            let copy = CopySummary { address: event.address.clone(), state, attempts, at: event.at, reply, next };
+            self.copies.insert(recipient, copy);
+        }
+        self.state = self.overall();
+    }
+
+    fn overall(&self) -> State {
+        let any = |state: State| self.copies.values().any(|copy| copy.state == state);
+        let settled = self.copies.values().filter(|copy| copy.state.is_final()).count();
+        if any(State::Deferred) {
+            State::Deferred
+        } else if u32::try_from(settled).unwrap_or(u32::MAX) < self.recipient_count {
+            if self.state == State::Held { State::Held } else { State::Queued }
+        } else if any(State::Bounced) {
+            State::Bounced
+        } else if any(State::Delivered) {
+            State::Delivered
+        } else {
+            State::Cancelled
+        }
+    }
+
+    /// Whether this message fits a query; see [`MessageIndex::search`].
+    pub fn fits(&self, query: &str) -> bool {
+        query.split_whitespace().all(|word| {
+            let word = word.to_lowercase();
+            match word.split_once(':').map(|(field, value)| (field, value.trim_matches('"'))) {
+                Some(("subject", value)) => has(&self.subject, value),
+                Some(("from", value)) => has(&self.reverse_path, value),
+                Some(("to", value)) => self.has_recipient(value),
+                Some(("tag", value)) => self.tags.iter().any(|tag| has(tag.as_str(), value)),
+                Some(("login", value)) => self.login.to_lowercase() == value,
+                Some(("state", value)) => self.state.word() == value,
+                Some(("id", value)) => has(&self.message.to_string(), value),
+                Some(_) | None => {
+                    has(&self.subject, &word)
+                        || has(&self.reverse_path, &word)
+                        || self.has_recipient(&word)
+                        || self.tags.iter().any(|tag| has(tag.as_str(), &word))
+                        || has(&self.login, &word)
+                        || has(&self.message.to_string(), &word)
+                        || self.state.word() == word
+                }
+            }
+        })
+    }
+
+    fn has_recipient(&self, word: &str) -> bool {
+        let named = self.copies.values().filter_map(|copy| copy.address.as_ref());
+        self.recipients.iter().chain(named).any(|address| has(address, word))
+    }
+}
+
+fn has(text: &str, lower: &str) -> bool {
+    text.to_lowercase().contains(lower)
+}

@@ -1,0 +1,180 @@
+//! Bodies of requests: read up to a limit, then taken apart by their type.
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use super::fields::{Fields, File};
+use super::problem::Problem;
+
+/// Fields of a form, or parts of a multipart body, that are read.
+const MOST_FIELDS: usize = 10_000;
+
+/// Reads all of a body; more than `limit` octets are a problem as soon as the client announces or sends them.
+pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(Problem::BodyTooLarge { limit });
+    }
+    let mut stream = body.into_data_stream();
+    let mut first = Bytes::new();
+    let mut octets = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| Problem::BodyUnreadable("the request ended too early".into()))?;
+        let length = first.len().saturating_add(octets.len()).saturating_add(chunk.len());
+        if u64::try_from(length).unwrap_or(u64::MAX) > limit {
+            return Err(Problem::BodyTooLarge { limit });
+        }
+        // A body that came in one piece is not copied.
+        if first.is_empty() && octets.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if octets.is_empty() {
+            octets.reserve(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).max(length));
+            octets.extend_from_slice(&std::mem::take(&mut first));
+        }
+        octets.extend_from_slice(&chunk);
+    }
+    Ok(if octets.is_empty() { first } else { octets.freeze() })
+}
+
+/// Takes a body apart.
+///
+/// Without a content type, and with curl's default one, a body that opens with `{` is JSON.
+pub async fn fields(headers: &HeaderMap, body: Bytes) -> Result<Fields, Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let looks_like_json = body.iter().find(|octet| !octet.is_ascii_whitespace()) == Some(&b'{');
+    match essence.as_str() {
+        "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" if looks_like_json => json(&body),
+        "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" => urlencoded(&body),
+        "multipart/form-data" => multipart(content_type, body).await,
+        "application/json" | "text/json" => json(&body),
+        other if other.starts_with("application/") && other.ends_with("+json") => json(&body),
+        _ => Err(Problem::MediaType),
+    }
+}
+
+/// Takes a JSON object apart; anything else is a problem that names the place.
+pub fn json(body: &[u8]) -> Result<Fields, Problem> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(Fields::from_object(object)),
+        Ok(_) => Err(Problem::BodyUnreadable("the body is no JSON object".into())),
+        Err(error) => Err(Problem::BodyUnreadable(format!("the body is no JSON: {error}"))),
+    }
+}
+
+/// Takes a urlencoded form apart.
+pub fn urlencoded(body: &[u8]) -> Result<Fields, Problem> {
+    let mut fields = Fields::default();
+    for (count, (name, value)) in form_urlencoded::parse(body).enumerate() {
+        if count >= MOST_FIELDS {
+            return Err(too_many());
+        }
+        fields.add_text(&name, value.into_owned());
+    }
+    Ok(fields)
+}
+
+async fn multipart(content_type: &str, body: Bytes) -> Result<Fields, Problem> {
+    let unreadable = || Problem::BodyUnreadable("the body is no multipart/form-data".into());
+    let mut request = Request::builder().header(header::CONTENT_TYPE, content_type).body(Body::from(body)).map_err(|_| unreadable())?;
+    // It was limited when it was read.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|_| unreadable())?;
+    let mut fields = Fields::default();
+    let mut count = 0;
+    while let Some(part) = parts.next_field().await.map_err(|_| unreadable())? {
+        count += 1;
+        if count > MOST_FIELDS {
+            return Err(too_many());
+        }
+        let name = part.name().unwrap_or_default().to_owned();
+        let file_name = part.file_name().map(str::to_owned);
+        let content_type = part.content_type().map(str::to_owned);
+        let content = part.bytes().await.map_err(|_| unreadable())?;
+        if let Some(file_name) = file_name {
+            fields.files.push(File { field: name, name: file_name, content_type, content });
+        } else {
+            let text = String::from_utf8(content.into()).map_err(|_| Problem::BodyUnreadable(format!("{name}: not UTF-8")))?;
+            fields.add_text(&name, text);
+        }
+    }
+    Ok(fields)
+}
+
+fn too_many() -> Problem {
+    Problem::BodyUnreadable(format!("the body has more than {MOST_FIELDS} fields"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn typed(content_type: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        headers
+    }
+
+    async fn subject(content_type: &str, body: &str) -> Result<Option<String>, Problem> {
+        let fields = fields(&typed(content_type), Bytes::from(body.to_owned())).await?;
+        Ok(fields.text(&["subject"]).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_same_fields_in_all_forms() {
+        let multipart = "--b\r\nContent-Disposition: form-data; name=\"subject\"\r\n\r\nGrüße & mehr\r\n--b--\r\n";
+        for (content_type, body) in [
+            ("application/json; charset=utf-8", "{\"subject\":\"Grüße & mehr\"}"),
+            ("application/x-www-form-urlencoded", "{\"subject\":\"Grüße & mehr\"}"),
+            ("application/x-www-form-urlencoded", "subject=Gr%C3%BC%C3%9Fe+%26+mehr"),
+            ("application/x-www-form-encoded", "subject=Gr%C3%BC%C3%9Fe%20%26%20mehr"),
+            ("multipart/form-data; boundary=b", multipart),
+        ] {
+            assert_eq!(subject(content_type, body).await, Ok(Some("Grüße & mehr".into())), "{content_type} {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_keep_their_octets() {
+        let body = b"--b\r\nContent-Disposition: form-data; name=\"attachments\"; filename=\"a.bin\"\r\nContent-Type: image/png\r\n\r\n\xff\0\r\n\r\n--b--\r\n";
+        let fields = fields(&typed("multipart/form-data; boundary=b"), Bytes::from_static(body)).await.unwrap();
+        let file = File {
+            field: "attachments".into(),
+            name: "a.bin".into(),
+            content_type: Some("image/png".into()),
+            content: Bytes::from_static(b"\xff\0\r\n"),
+        };
+        assert_eq!(fields.files, [file]);
+    }
+
+    #[tokio::test]
+    async fn broken_bodies_name_the_place() {
+        let error = subject("application/json", "{\n  \"a\": 1\n  \"b\": 2\n}").await.unwrap_err();
+        assert_eq!(error, Problem::BodyUnreadable("the body is no JSON: expected `,` or `}` at line 3 column 3".into()));
+        assert!(matches!(subject("application/json", "[1]").await, Err(Problem::BodyUnreadable(_))));
+        assert!(matches!(subject("multipart/form-data; boundary=b", "--b\r\nnonsense").await, Err(Problem::BodyUnreadable(_))));
+        assert!(matches!(subject("multipart/form-data", "").await, Err(Problem::BodyUnreadable(_))));
+        assert_eq!(subject("text/plain", "x").await, Err(Problem::MediaType));
+        assert!(fields(&HeaderMap::new(), Bytes::from_static(b"{}")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn bodies_have_a_limit() {
+        let chunks = |n: usize| {
+            let chunk = |_| Ok::<_, std::io::Error>(Bytes::from_static(b"12345"));
+            Body::from_stream(futures_util::stream::iter((0..n).map(chunk)))
+        };
+        assert_eq!(read(&HeaderMap::new(), chunks(2), 10).await.unwrap(), "1234512345");
+        assert_eq!(read(&HeaderMap::new(), chunks(3), 10).await, Err(Problem::BodyTooLarge { limit: 10 }));
+        let mut announced = HeaderMap::new();
+        announced.insert(header::CONTENT_LENGTH, "11".parse().unwrap());
+        assert_eq!(read(&announced, Body::empty(), 10).await, Err(Problem::BodyTooLarge { limit: 10 }));
+    }
+}

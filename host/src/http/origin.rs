@@ -1,0 +1,131 @@
+//! Where a request comes from: which client, and whether anybody on the way could have read it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+
+use crate::config::IpNetwork;
+use crate::submission::Protocol;
+
+/// The connection that a request came on; the server puts it into each request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Other end of the socket.
+    pub peer: SocketAddr,
+    /// TLS ends here.
+    pub tls: bool,
+}
+
+/// Where a request comes from, trusted proxies looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Address of the client.
+    pub ip: IpAddr,
+    /// Nobody but the client, and proxies that the operator trusts, has read the request: TLS here, TLS at such a proxy, or loopback.
+    pub protected: bool,
+    /// The client spoke TLS, here or with a trusted proxy.
+    pub https: bool,
+    /// The socket's other end is this machine or a trusted proxy, and the client itself is not hidden behind it.
+    pub internal: bool,
+}
+
+impl Origin {
+    /// Reads `X-Forwarded-Proto` and `X-Forwarded-For`, but only of peers that are in `trusted`.
+    pub fn of(connection: Connection, headers: &HeaderMap, trusted: &[IpNetwork]) -> Self {
+        let peer = connection.peer.ip().to_canonical();
+        let is_trusted = |ip: IpAddr| trusted.iter().any(|network| contains(network, ip));
+        let local = peer.is_loopback();
+        if !is_trusted(peer) {
+            return Self { ip: peer, protected: connection.tls || local, https: connection.tls, internal: local };
+        }
+        let forwarded_for: Vec<&str> = list(headers, "x-forwarded-for").collect();
+        // The last entry was written by the peer; those before it count as long as trusted proxies wrote them.
+        let mut ip = peer;
+        for entry in forwarded_for.iter().rev() {
+            let Some(address) = address(entry) else { break };
+            ip = address;
+            if !is_trusted(address) {
+                break;
+            }
+        }
+        let mut protocols = list(headers, "x-forwarded-proto").peekable();
+        let said = protocols.peek().is_some();
+        let https = if said { protocols.all(|protocol| protocol.eq_ignore_ascii_case("https")) } else { connection.tls };
+        let protected = https || (local && !said);
+        Self { ip, protected, https, internal: forwarded_for.is_empty() }
+    }
+
+    /// Returns the protocol of a submission over this request.
+    pub fn protocol(&self) -> Protocol {
+        if self.https { Protocol::Https } else { Protocol::Http }
+    }
+}
+
+fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// An address with or without a port, IPv6 in brackets or not.
+fn address(entry: &str) -> Option<IpAddr> {
+    let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
+    bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip())).map(|ip: IpAddr| ip.to_canonical())
+}
+
+fn contains(network: &IpNetwork, ip: IpAddr) -> bool {
+    fn same(a: u128, b: u128, width: u32, prefix: u8) -> bool {
+        let rest = width.saturating_sub(u32::from(prefix));
+        a.checked_shr(rest).unwrap_or(0) == b.checked_shr(rest).unwrap_or(0)
+    }
+    match (network.address.to_canonical(), ip.to_canonical()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => same(u128::from(u32::from(a)), u128::from(u32::from(b)), 32, network.prefix),
+        (IpAddr::V6(a), IpAddr::V6(b)) => same(u128::from(a), u128::from(b), 128, network.prefix),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn origin(peer: &str, tls: bool, headers: &[(&'static str, &str)]) -> (String, bool, bool, bool) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let trusted = [
+            IpNetwork { address: "10.0.0.0".parse().unwrap(), prefix: 8 },
+            IpNetwork { address: "::1".parse().unwrap(), prefix: 128 },
+            IpNetwork { address: "2001:db8::".parse().unwrap(), prefix: 32 },
+        ];
+        let origin = Origin::of(Connection { peer: SocketAddr::new(peer.parse().unwrap(), 4711), tls }, &map, &trusted);
+        (origin.ip.to_string(), origin.protected, origin.https, origin.internal)
+    }
+
+    #[test]
+    fn strangers_are_not_believed() {
+        let headers = [("x-forwarded-for", "192.0.2.9"), ("x-forwarded-proto", "https")];
+        assert_eq!(origin("203.0.113.5", false, &headers), ("203.0.113.5".into(), false, false, false));
+        assert_eq!(origin("203.0.113.5", true, &headers), ("203.0.113.5".into(), true, true, false));
+        assert_eq!(origin("::ffff:127.0.0.1", false, &[]), ("127.0.0.1".into(), true, false, true));
+    }
+
+    #[test]
+    fn trusted_proxies_are() {
+        let both = |ip, proto| [("x-forwarded-for", ip), ("x-forwarded-proto", proto)];
+        assert_eq!(origin("10.1.1.1", false, &both("192.0.2.9", "https")), ("192.0.2.9".into(), true, true, false));
+        assert_eq!(origin("10.1.1.1", false, &both("192.0.2.9", "http")), ("192.0.2.9".into(), false, false, false));
+        assert_eq!(origin("10.1.1.1", true, &both("192.0.2.9", "http")), ("192.0.2.9".into(), false, false, false));
+        assert_eq!(origin("::1", false, &both("[2001:db8:1::7]:99", "https, http")), ("2001:db8:1::7".into(), false, false, false));
+        assert_eq!(origin("10.1.1.1", false, &[]), ("10.1.1.1".into(), false, false, true));
+        assert_eq!(origin("::1", false, &[]), ("::1".into(), true, false, true));
+    }
+
+    #[test]
+    fn a_client_cannot_put_words_into_the_mouth_of_a_proxy() {
+        let headers = [("x-forwarded-for", "127.0.0.1, 192.0.2.9, 10.3.3.3"), ("x-forwarded-proto", "https")];
+        assert_eq!(origin("10.1.1.1", false, &headers).0, "192.0.2.9");
+        assert_eq!(origin("10.1.1.1", false, &[("x-forwarded-for", "junk, 10.2.2.2")]).0, "10.2.2.2");
+    }
+}

@@ -1,0 +1,221 @@
+//! The sending calls of all dialects: who is it, what does he want, submit, answer.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use tracing::debug;
+
+use super::compose::Stamp;
+use super::order::{Order, Stations};
+use super::origin::Origin;
+use super::problem::{Dialect, Problem};
+use super::{Services, body, mailpace, turbosmtp, v1};
+use crate::mail::message_id::{CopyId, MessageId};
+use crate::mail::refusal::Refusal;
+use crate::spool::receipt::Receipt;
+use crate::submission::login::{Login, LoginError};
+use crate::submission::{Received, Submission};
+
+/// Names the fields of a call that mean nothing here.
+const IGNORED: &str = "x-ignored-fields";
+/// How many are named.
+const MOST_IGNORED: usize = 20;
+
+/// `POST /v1/send`.
+pub(super) async fn v1_send(State(services): State<Arc<Services>>, Extension(origin): Extension<Origin>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let answer = async {
+        only_post(&parts)?;
+        let token = query(&parts, "access_token").or_else(|| bearer(&parts.headers)).ok_or(Problem::MissingCredentials)?;
+        let login = services.logins.by_token(&token).map_err(credentials_problem)?;
+        let octets = body::read(&parts.headers, body, services.limits.body_size.0).await?;
+        let fields = body::fields(&parts.headers, octets).await?;
+        let stations = Stations::of(&login, &services.chains);
+        let order = v1::send::parse(&fields, &stations, services.clock.now())?;
+        let ignored = order.ignored.clone();
+        let receipt = submit(&services, login, &origin, order).await?;
+        Ok((copies(&receipt), ignored))
+    };
+    answer_json(answer.await, Dialect::V1)
+}
+
+/// `POST /api/mail/send`.
+pub(super) async fn turbosmtp_send(
+    State(services): State<Arc<Services>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let answer = async {
+        only_post(&parts)?;
+        let octets = body::read(&parts.headers, body, services.limits.body_size.0).await?;
+        let fields = body::fields(&parts.headers, octets).await?;
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let credentials = header("authuser")
+            .zip(header("authpass"))
+            .or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")))
+            .or_else(|| turbosmtp::credentials(&fields));
+        let (user, password) = credentials.ok_or(Problem::MissingCredentials)?;
+        let login = services.logins.by_password(&user, &password).await.map_err(credentials_problem)?;
+        let order = turbosmtp::parse(&fields).map_err(Problem::Flaws)?;
+        let ignored = order.ignored.clone();
+        submit(&services, login, &origin, order).await?;
+        Ok((json!({ "message": "OK" }), ignored))
+    };
+    answer_json(answer.await, Dialect::TurboSmtp)
+}
+
+/// `POST /api/v1/send`.
+pub(super) async fn mailpace_send(
+    State(services): State<Arc<Services>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let answer = async {
+        only_post(&parts)?;
+        only_json(&parts.headers)?;
+        let token = ["mailpace-server-token", "ohmysmtp-server-token"].iter().find_map(|name| parts.headers.get(*name));
+        let token = token.and_then(|value| value.to_str().ok()).filter(|token| !token.is_empty()).ok_or(Problem::MissingCredentials)?;
+        let login = services.logins.by_token(token).map_err(credentials_problem)?;
+        let octets = body::read(&parts.headers, body, services.limits.body_size.0).await?;
+        let order = mailpace::parse(&body::json(&octets)?)?;
+        let ignored = order.ignored.clone();
+        let receipt = submit(&services, login, &origin, order).await?;
+        Ok((json!({ "id": receipt.message().to_number(), "status": "pending" }), ignored))
+    };
+    answer_json(answer.await, Dialect::MailPace)
+}
+
+async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: Order) -> Result<Receipt, Problem> {
+    let now = services.clock.now();
+    let id = MessageId::new(now, &services.entropy);
+    let stamp = Stamp { id, now, hostname: &services.hostname, entropy: &services.entropy };
+    let submission = Submission {
+        id,
+        login,
+        received: Received { at: now, peer: origin.ip, helo: None, protocol: origin.protocol() },
+        envelope: order.envelope,
+        content: order.content.into_octets(stamp),
+        options: order.options,
+    };
+    services.intake.submit(submission).await.map_err(Problem::from)
+}
+
+/// `{"<id>":"<recipient>"}`, in the order of the recipients.
+fn copies(receipt: &Receipt) -> Value {
+    let pairs = (0..).zip(receipt.recipients()).map(|(recipient, address)| {
+        let copy = CopyId { message: receipt.message(), recipient };
+        (copy.to_string(), Value::from(address.to_string()))
+    });
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn answer_json(answer: Result<(Value, Vec<String>), Problem>, dialect: Dialect) -> Response {
+    match answer {
+        Ok((value, ignored)) => {
+            let mut response = Response::new(Body::from(value.to_string()));
+            *response.status_mut() = StatusCode::OK;
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            if let Some(names) = ignored_names(&ignored) {
+                headers.insert(IGNORED, names);
+            }
+            response
+        }
+        Err(problem) => {
+            debug!(?dialect, status = problem.status(dialect).as_u16(), "call refused");
+            problem.response(dialect)
+        }
+    }
+}
+
+fn ignored_names(names: &[String]) -> Option<HeaderValue> {
+    let printable =
+        |name: &&String| !name.is_empty() && name.len() <= 64 && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b',');
+    let told: Vec<&str> = names.iter().filter(printable).take(MOST_IGNORED).map(String::as_str).collect();
+    (!told.is_empty()).then(|| HeaderValue::from_str(&told.join(", ")).ok()).flatten()
+}
+
+fn only_post(parts: &Parts) -> Result<(), Problem> {
+    if parts.method == Method::POST { Ok(()) } else { Err(Problem::MethodNotAllowed("POST")) }
+}
+
+/// MailPace wants JSON in and out, and says 406 to everything else.
+fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let essence = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let sends_json = text(header::CONTENT_TYPE).is_some_and(|value| essence(value) == "application/json");
+    let takes_json = text(header::ACCEPT)
+        .is_none_or(|value| value.split(',').any(|entry| ["application/json", "application/*", "*/*"].contains(&essence(entry).as_str())));
+    if sends_json && takes_json { Ok(()) } else { Err(Problem::MediaType) }
+}
+
+fn query(parts: &Parts, name: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    pairs.into_iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+}
+
+/// `Authorization: Bearer TOKEN` (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+fn credentials_problem(error: LoginError) -> Problem {
+    match error {
+        LoginError::Wrong => Problem::WrongCredentials,
+        LoginError::Busy => Problem::Refused(Refusal::Overloaded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn mailpace_speaks_json_alone() {
+        let json = ("content-type", "application/json; charset=utf-8");
+        for (pairs, fine) in [
+            (vec![json], true),
+            (vec![json, ("accept", "application/json")], true),
+            (vec![json, ("accept", "text/html, */*;q=0.1")], true),
+            (vec![json, ("accept", "text/html")], false),
+            (vec![("content-type", "text/plain")], false),
+            (vec![], false),
+        ] {
+            assert_eq!(only_json(&headers(&pairs)).is_ok(), fine, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_found() {
+        assert_eq!(bearer(&headers(&[("authorization", "bearer  abc ")])).as_deref(), Some("abc"));
+        for value in ["Basic abc", "Bearer", "Bearer ", "abc"] {
+            assert_eq!(bearer(&headers(&[("authorization", value)])), None, "{value}");
+        }
+        let (parts, ()) = Request::get("/v1/send?x=1&access_token=a%2Bb").body(()).unwrap().into_parts();
+        assert_eq!(query(&parts, "access_token").as_deref(), Some("a+b"));
+        assert_eq!(query(&parts, "access"), None);
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_told() {
+        let names = ["a".to_owned(), "b\r\nc".to_owned(), String::new(), "d".to_owned()];
+        assert_eq!(ignored_names(&names).unwrap(), "a, d");
+        assert_eq!(ignored_names(&[]), None);
+    }
+}
