@@ -13,7 +13,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { output: 10 * 1024 * 1024, loops: 100_000, work: 100_000_000 }
+        Self { output: 10 * 1024 * 1024, loops: 100_000, work: 20_000_000 }
     }
 }
 
@@ -71,9 +71,15 @@ impl Budget {
 
     /// Makes a text of this many octets; asked before it is made.
     pub(crate) fn text(&mut self, octets: usize) -> Result<(), Error> {
+        self.fits(octets)?;
+        self.work(octets)
+    }
+
+    /// Whether a text may have so many octets.
+    pub(crate) fn fits(&self, octets: usize) -> Result<(), Error> {
         if octets > self.limits.output {
             return Err(Error::Limit(format!("the text has more than {} octets", self.limits.output)));
         }
-        self.work(octets)
+        Ok(())
     }
 }

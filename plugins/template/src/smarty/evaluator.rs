@@ -117,8 +117,10 @@ pub(super) fn render(nodes: &[Node<'_>], escape: bool, scope: &mut Scope, output
 }
 
 fn append(text: &str, scope: &mut Scope, output: &mut String) -> Result<(), Error> {
-    scope.budget.work(1)?;
-    scope.budget.text(output.len() + text.len()).and_then(|()| Ok(output.push_str(text)))
+    scope.budget.work(1 + text.len())?;
+    scope.budget.fits(output.len() + text.len())?;
+    output.push_str(text);
+    Ok(())
 }
 
 /// Whether an output says itself how it is escaped.

@@ -94,17 +94,18 @@ struct Parser<'t> {
 impl<'t> Parser<'t> {
     /// Reads nodes up to a tag that ends them.
     fn nodes(&mut self, block: Block) -> Result<(Vec<Node<'t>>, Stop), Error> {
-        let line = self.lexer.line_at(self.lexer.position());
+        let start = self.lexer.position();
         let mut nodes = Vec::new();
         loop {
             match self.lexer.piece()? {
                 Piece::Text(text) => nodes.push(Node::Text(text)),
                 Piece::Nothing => {
-                    return match block {
-                        Block::Template => Ok((nodes, Stop::Nothing)),
-                        Block::If => Err(Error::Syntax { line, reason: "{if} without {/if}".to_owned() }),
-                        Block::Foreach => Err(Error::Syntax { line, reason: "{foreach} without {/foreach}".to_owned() }),
+                    let reason = match block {
+                        Block::Template => return Ok((nodes, Stop::Nothing)),
+                        Block::If => "{if} without {/if}",
+                        Block::Foreach => "{foreach} without {/foreach}",
                     };
+                    return Err(Error::Syntax { line: self.lexer.line_at(start), reason: reason.to_owned() });
                 }
                 Piece::Tag => match self.tag()? {
                     Tag::Node(node) => nodes.push(node),

@@ -163,10 +163,7 @@ pub(super) fn regex_replace(value: Value, arguments: Arguments<'_>, scope: &mut 
         result.push_str(text.get(done..hit.start()).unwrap_or_default());
         captures.expand(&replacement, &mut result);
         done = hit.end();
-        scope.budget.text(result.len().min(text.len()).max(1))?;
-        if result.len() > text.len() {
-            scope.budget.text(result.len())?;
-        }
+        scope.budget.fits(result.len())?;
     }
     result.push_str(text.get(done..).unwrap_or_default());
     Ok(result.into())
