@@ -1,6 +1,6 @@
 //! The way from an exported function to the plugin's: options are parsed, errors become failures.
 
-use crate::{Failure, Message, Plugin, __private, plugin::parse_config};
+use crate::{__private, Failure, Message, Plugin, plugin::parse_config};
 
 /// Serves the export `submit.process`.
 pub fn submit<P: Plugin>(
@@ -12,7 +12,10 @@ pub fn submit<P: Plugin>(
 }
 
 /// Serves the export `recipient.wanted`.
-pub fn wanted<P: Plugin>(message: __private::WireMessage, config: &str) -> Result<bool, __private::WireFailure> {
+pub fn wanted<P: Plugin>(
+    message: __private::WireMessage,
+    config: &str,
+) -> Result<bool, __private::WireFailure> {
     let run = |message: Message| P::wanted(&message, &parse_config(config)?);
     lease(message).and_then(run).map_err(Failure::into)
 }
@@ -27,7 +30,10 @@ pub fn recipient<P: Plugin>(
 }
 
 #[cfg(target_arch = "wasm32")]
-#[allow(clippy::unnecessary_wraps, reason = "elsewhere there is no host to lease from")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere there is no host to lease from"
+)]
 fn lease(message: __private::WireMessage) -> Result<Message, Failure> {
     Ok(Message::new(message))
 }

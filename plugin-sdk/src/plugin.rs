@@ -54,7 +54,8 @@ pub trait Plugin {
 pub(crate) fn parse_config<C: DeserializeOwned>(json: &str) -> Result<C, Failure> {
     // `()` is spelled null in JSON, and an absent object has no options either.
     let json = if json.trim().is_empty() { "{}" } else { json };
-    serde_json::from_str(json).or_else(|error| serde_json::from_str("null").map_err(|_| Failure::config(error)))
+    serde_json::from_str(json)
+        .or_else(|error| serde_json::from_str("null").map_err(|_| Failure::config(error)))
 }
 
 /// Makes a component of a [`Plugin`]: `register!(Greet: submit);`, `register!(Greet: recipient);` or

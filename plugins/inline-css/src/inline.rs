@@ -4,7 +4,7 @@
 //! written. So each start tag gets a mark, the marked page is inlined, and the marks tell which element got which style. In
 //! the page itself only `style` attributes are written, and, if asked for, the rules of `<style>` taken out that are inlined.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, fmt::Write as _, ops::Range};
 
 use css_inline::{CSSInliner, InlineError, InlineOptions};
 
@@ -31,15 +31,18 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
         remove_inlined_selectors: remove_inlined,
         ..InlineOptions::default()
     });
-    let inlined = inliner.inline(&mark(page, &tags))?;
-    let found = found(&inlined);
+    let after = inliner.inline(&mark(page, &tags))?;
+    let found = found(&after);
     let mut edits = Vec::new();
     for (index, tag) in tags.iter().enumerate() {
-        let Some(found) = found.get(&index) else { continue };
+        let Some(found) = found.get(&index) else {
+            continue;
+        };
         if let Some(style) = found.style {
             edits.extend(style_edit(page, tag, style));
         }
-        if let (true, Some(before), Some(after)) = (remove_inlined && is_sheet(&tag), &tag.text, found.text)
+        if let (true, Some(before), Some(after)) =
+            (remove_inlined && is_sheet(&tag), &tag.text, found.text)
             && slice(page, before).trim() != after.trim()
         {
             edits.push((before.clone(), after.to_owned()));
@@ -50,8 +53,12 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
 
 /// Whether a style element is meant for every reader; one for print is not inlined.
 fn for_every_medium(page: &str, tag: &StartTag) -> bool {
-    let medium = tag.attribute(page, "media").map_or("", |attribute| slice(page, &attribute.value).trim());
-    EVERY_MEDIUM.iter().any(|known| known.eq_ignore_ascii_case(medium))
+    let medium = tag
+        .attribute(page, "media")
+        .map_or("", |attribute| slice(page, &attribute.value).trim());
+    EVERY_MEDIUM
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(medium))
 }
 
 /// The page with the number of each start tag in an attribute.
@@ -60,7 +67,8 @@ fn mark(page: &str, tags: &[StartTag]) -> String {
     let mut done = 0;
     for (index, tag) in tags.iter().enumerate() {
         marked.push_str(slice(page, &(done..tag.name.end)));
-        marked.push_str(&format!(" {MARK}=\"{index}\" "));
+        // Writing to a string cannot fail.
+        let _ = write!(marked, " {MARK}=\"{index}\" ");
         if tag.is(page, "style") && !for_every_medium(page, tag) {
             marked.push_str(IGNORE);
         }
@@ -82,8 +90,15 @@ struct Found<'p> {
 fn found(inlined: &str) -> HashMap<usize, Found<'_>> {
     let mut all = HashMap::new();
     for tag in start_tags(inlined) {
-        let Some(index) = tag.attribute(inlined, MARK).and_then(|mark| slice(inlined, &mark.value).parse().ok()) else { continue };
-        let style = tag.attribute(inlined, "style").map(|style| slice(inlined, &style.value));
+        let Some(index) = tag
+            .attribute(inlined, MARK)
+            .and_then(|mark| slice(inlined, &mark.value).parse().ok())
+        else {
+            continue;
+        };
+        let style = tag
+            .attribute(inlined, "style")
+            .map(|style| slice(inlined, &style.value));
         let text = tag.text.as_ref().map(|text| slice(inlined, text));
         // A parser repeats elements that are not closed where they should be; the first stands where the tag did.
         all.entry(index).or_insert(Found { style, text });
@@ -102,16 +117,30 @@ fn style_edit(page: &str, tag: &StartTag, style: &str) -> Option<(Range<usize>, 
 
 /// The value as it is compared: css-inline writes references its own way.
 fn unescape(value: &str) -> String {
-    let references = [("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&nbsp;", "\u{a0}"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    let references = [
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&apos;", "'"),
+        ("&nbsp;", "\u{a0}"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
     if !value.contains('&') {
         return value.to_owned();
     }
-    references.iter().fold(value.to_owned(), |value, (reference, text)| value.replace(reference, text))
+    references
+        .iter()
+        .fold(value.to_owned(), |value, (reference, text)| {
+            value.replace(reference, text)
+        })
 }
 
 /// The page with edits that are in order and do not overlap.
 fn apply(page: &str, edits: &[(Range<usize>, String)]) -> String {
-    let mut result = String::with_capacity(page.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
+    let mut result =
+        String::with_capacity(page.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
     let mut done = 0;
     for (range, text) in edits {
         result.push_str(slice(page, &(done..range.start)));

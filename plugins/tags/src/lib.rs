@@ -12,7 +12,13 @@ mod tag;
 use tag::{InvalidTag, parse_list};
 
 /// The fields that carry tags, in the order that their tags are added.
-const FIELDS: [&str; 5] = ["X-OMS-Tags", "X-OhMySMTP-Tags", "X-MailPace-Tags", "X-SMTPeter-Tags", "X-Tubepost-Tags"];
+const FIELDS: [&str; 5] = [
+    "X-OMS-Tags",
+    "X-OhMySMTP-Tags",
+    "X-MailPace-Tags",
+    "X-SMTPeter-Tags",
+    "X-Tubepost-Tags",
+];
 
 /// The plugin.
 #[derive(Debug)]
@@ -44,13 +50,25 @@ impl Plugin for Tags {
 
     fn describe(description: Description) -> Description {
         description
-            .option("add", Schema::strings().default(Vec::<String>::new()).describe("Tags that every message gets"))
-            .option("limit", Schema::integer().minimum(0).default(100).describe("The most tags a message may bring; more are left out"))
+            .option(
+                "add",
+                Schema::strings()
+                    .default(Vec::<String>::new())
+                    .describe("Tags that every message gets"),
+            )
+            .option(
+                "limit",
+                Schema::integer()
+                    .minimum(0)
+                    .default(100)
+                    .describe("The most tags a message may bring; more are left out"),
+            )
     }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         for tag in &options.add {
-            let tag = tag::parse(tag).map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
+            let tag = tag::parse(tag)
+                .map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
             message.add_tag(tag)?;
         }
         let mut room = options.limit.0;
@@ -65,7 +83,12 @@ impl Plugin for Tags {
 }
 
 /// Adds the tags of one field, at most `room`, and returns the room that is left.
-fn add_list(message: &mut Message, field: &str, value: &str, mut room: usize) -> Result<usize, Failure> {
+fn add_list(
+    message: &mut Message,
+    field: &str,
+    value: &str,
+    mut room: usize,
+) -> Result<usize, Failure> {
     let mut over = 0_usize;
     for tag in parse_list(value) {
         match tag {
@@ -88,7 +111,11 @@ register!(Tags: submit);
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests fail by panicking"
+    )]
 
     use tubepost_plugin_sdk::testing::{Draft, config, take_log};
 
@@ -104,7 +131,12 @@ mod tests {
     #[test]
     fn every_dialect_is_read_and_stripped() {
         for field in FIELDS {
-            let message = run(Draft::new().header("Subject", "s").header(&field.to_uppercase(), "a b, c"), "{}");
+            let message = run(
+                Draft::new()
+                    .header("Subject", "s")
+                    .header(&field.to_uppercase(), "a b, c"),
+                "{}",
+            );
             assert_eq!(message.tags(), ["a b", "c"]);
             assert_eq!(message.header_names(), ["Subject"]);
         }
@@ -112,21 +144,33 @@ mod tests {
 
     #[test]
     fn fields_are_united_without_doubles() {
-        let draft = Draft::new().header("X-MailPace-Tags", "one, two").header("X-OMS-Tags", "two").header("x-oms-tags", "three");
-        assert_eq!(run(draft, r#"{"add":["fixed"]}"#).tags(), ["fixed", "two", "three", "one"]);
+        let draft = Draft::new()
+            .header("X-MailPace-Tags", "one, two")
+            .header("X-OMS-Tags", "two")
+            .header("x-oms-tags", "three");
+        assert_eq!(
+            run(draft, r#"{"add":["fixed"]}"#).tags(),
+            ["fixed", "two", "three", "one"]
+        );
     }
 
     #[test]
     fn what_is_no_tag_is_left_out_with_a_line() {
         take_log();
-        let message = run(Draft::new().header("X-OMS-Tags", "good, a;b, , also good,"), "{}");
+        let message = run(
+            Draft::new().header("X-OMS-Tags", "good, a;b, , also good,"),
+            "{}",
+        );
         assert_eq!(message.tags(), ["good", "also good"]);
         assert_eq!(take_log().len(), 1);
     }
 
     #[test]
     fn the_limit_holds_for_the_message_alone() {
-        let message = run(Draft::new().header("X-OMS-Tags", "a, b, c"), r#"{"add":["x"],"limit":2}"#);
+        let message = run(
+            Draft::new().header("X-OMS-Tags", "a, b, c"),
+            r#"{"add":["x"],"limit":2}"#,
+        );
         assert_eq!(message.tags(), ["x", "a", "b"]);
     }
 
@@ -134,6 +178,9 @@ mod tests {
     fn a_bad_fixed_tag_is_the_operators_fault() {
         let mut message = Draft::new().message();
         let options = config::<Tags>(r#"{"add":["a;b"]}"#).unwrap();
-        assert!(matches!(Tags::submit(&mut message, &options), Err(Failure::Config(_))));
+        assert!(matches!(
+            Tags::submit(&mut message, &options),
+            Err(Failure::Config(_))
+        ));
     }
 }

@@ -1,8 +1,11 @@
-//! The other language: Jinja, by MiniJinja.
+//! The other language: Jinja, by `minijinja`.
 
 use std::io;
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,
+    value::Serde,
+};
 
 use crate::limits::{Error, Limits};
 
@@ -26,13 +29,31 @@ pub fn render(
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_recursion_limit(DEEPEST);
     environment.set_fuel(Some(limits.work));
-    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(|error| describe(&error, limits))?;
+    let syntax = SyntaxConfig::builder()
+        .keep_trailing_newline(true)
+        .build()
+        .map_err(|error| describe(&error, limits))?;
     environment.set_syntax(syntax);
-    environment.set_auto_escape_callback(move |_| if html { AutoEscape::Html } else { AutoEscape::None });
-    environment.add_template(NAME, source).map_err(|error| describe(&error, limits))?;
-    let template = environment.get_template(NAME).map_err(|error| describe(&error, limits))?;
-    let mut output = Bounded { octets: Vec::with_capacity(source.len()), limit: limits.output };
-    template.render_captured_to(Value::from(Serde(variables)), &mut output).map_err(|error| describe(&error, limits))?;
+    environment.set_auto_escape_callback(move |_| {
+        if html {
+            AutoEscape::Html
+        } else {
+            AutoEscape::None
+        }
+    });
+    environment
+        .add_template(NAME, source)
+        .map_err(|error| describe(&error, limits))?;
+    let template = environment
+        .get_template(NAME)
+        .map_err(|error| describe(&error, limits))?;
+    let mut output = Bounded {
+        octets: Vec::with_capacity(source.len()),
+        limit: limits.output,
+    };
+    template
+        .render_captured_to(Value::from(Serde(variables)), &mut output)
+        .map_err(|error| describe(&error, limits))?;
     String::from_utf8(output.octets).map_err(|_| Error::Limit("the text is not UTF-8".to_owned()))
 }
 
@@ -42,13 +63,19 @@ pub fn has_tags(text: &str) -> bool {
 }
 
 fn describe(error: &minijinja::Error, limits: Limits) -> Error {
-    match error.kind() {
-        ErrorKind::OutOfFuel => Error::Limit("the template takes too much work".to_owned()),
-        ErrorKind::WriteFailure => Error::Limit(format!("the text has more than {} octets", limits.output)),
-        kind => {
-            let reason = error.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
-            Error::Syntax { line: error.line().unwrap_or(1), reason }
-        }
+    let kind = error.kind();
+    if kind == ErrorKind::OutOfFuel {
+        return Error::Limit("the template takes too much work".to_owned());
+    }
+    if kind == ErrorKind::WriteFailure {
+        return Error::Limit(format!("the text has more than {} octets", limits.output));
+    }
+    let reason = error
+        .detail()
+        .map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
+    Error::Syntax {
+        line: error.line().unwrap_or(1),
+        reason,
     }
 }
 

@@ -29,7 +29,10 @@ pub struct Data {
 impl Data {
     /// Takes the variables of one recipient, and the time in seconds since 1970.
     pub fn new(variables: &serde_json::Map<String, serde_json::Value>, now: i64) -> Self {
-        let variables = variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::from_json(value)))
+            .collect();
         Self { variables, now }
     }
 }
@@ -48,7 +51,9 @@ pub fn render(source: &str, html: bool, data: &Data, limits: Limits) -> Result<S
 
 /// Whether a text has anything that [`render`] would look at.
 pub fn has_tags(text: &str) -> bool {
-    text.contains("[ldelim]") || text.contains("[rdelim]") || braces(text).any(|rest| lexer::opens_tag(rest, false))
+    text.contains("[ldelim]")
+        || text.contains("[rdelim]")
+        || braces(text).any(|rest| lexer::opens_tag(rest, false))
 }
 
 /// Whether a text is a template beyond doubt: it holds a variable or a tag, not just a brace.
@@ -58,7 +63,8 @@ pub fn has_certain_tags(text: &str) -> bool {
 
 /// What follows each `{`, that included.
 fn braces(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices('{').filter_map(|(index, _)| text.get(index..))
+    text.match_indices('{')
+        .filter_map(|(index, _)| text.get(index..))
 }
 
 #[cfg(test)]

@@ -50,7 +50,20 @@ mod tests {
 
     #[test]
     fn other_kinds_are_left_alone() {
-        for value in ["", "#top", "mailto:a@x", "tel:+31", "/path", "//x/y", "javascript:x", "SLOT0", "https:", "https://", "http:x", "cid:a"] {
+        for value in [
+            "",
+            "#top",
+            "mailto:a@x",
+            "tel:+31",
+            "/path",
+            "//x/y",
+            "javascript:x",
+            "SLOT0",
+            "https:",
+            "https://",
+            "http:x",
+            "cid:a",
+        ] {
             check(value, None);
         }
     }

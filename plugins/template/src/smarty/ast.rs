@@ -12,21 +12,41 @@ pub(crate) enum Node<'t> {
     /// `{$name = EXPRESSION}` and `{assign EXPRESSION to $name}`.
     Assign { name: String, value: Expression },
     /// `{if}`: the first branch whose test holds, or what stands behind `{else}`.
-    If { branches: Vec<(Expression, Vec<Node<'t>>)>, otherwise: Vec<Node<'t>> },
+    If {
+        branches: Vec<(Expression, Vec<Node<'t>>)>,
+        otherwise: Vec<Node<'t>>,
+    },
     /// `{foreach}`: once per element, or, where there is none, what stands behind `{foreachelse}`.
-    Foreach { list: Expression, key: Option<String>, value: String, body: Vec<Node<'t>>, otherwise: Vec<Node<'t>> },
+    Foreach {
+        list: Expression,
+        key: Option<String>,
+        value: String,
+        body: Vec<Node<'t>>,
+        otherwise: Vec<Node<'t>>,
+    },
 }
 
 /// Something that has a value.
 #[derive(Debug)]
 pub(crate) enum Expression {
     Literal(Value),
-    Variable { name: String, path: Vec<Access> },
+    Variable {
+        name: String,
+        path: Vec<Access>,
+    },
     Not(Box<Expression>),
     Negative(Box<Expression>),
-    Binary { operator: Operator, left: Box<Expression>, right: Box<Expression> },
+    Binary {
+        operator: Operator,
+        left: Box<Expression>,
+        right: Box<Expression>,
+    },
     /// `value|modifier:argument`. An unknown modifier is `None` and does nothing.
-    Modified { value: Box<Expression>, modifier: Option<Modifier>, arguments: Vec<Expression> },
+    Modified {
+        value: Box<Expression>,
+        modifier: Option<Modifier>,
+        arguments: Vec<Expression>,
+    },
     /// `hash(text, 'algorithm')`, the one function there is.
     Hash(Vec<Expression>),
 }

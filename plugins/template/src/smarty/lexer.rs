@@ -1,13 +1,26 @@
 //! Cuts a template into text and tags, and a tag into tokens.
 
-
 use super::ast::Operator;
 use crate::limits::Error;
 
 /// Words that start a tag.
 pub(super) const KEYWORDS: [&str; 16] = [
-    "if", "elseif", "else", "endif", "foreach", "foreachelse", "endforeach", "assign", "literal", "ldelim", "rdelim", "escape", "mode",
-    "hash", "true", "false",
+    "if",
+    "elseif",
+    "else",
+    "endif",
+    "foreach",
+    "foreachelse",
+    "endforeach",
+    "assign",
+    "literal",
+    "ldelim",
+    "rdelim",
+    "escape",
+    "mode",
+    "hash",
+    "true",
+    "false",
 ];
 
 /// What a tag consists of.
@@ -64,7 +77,12 @@ pub(super) struct Lexer<'t> {
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(source: &'t str, html: bool) -> Self {
-        Self { source, position: 0, html, raw_until: None }
+        Self {
+            source,
+            position: 0,
+            html,
+            raw_until: None,
+        }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -73,11 +91,19 @@ impl<'t> Lexer<'t> {
 
     /// The line of a place, from 1.
     pub(super) fn line_at(&self, position: usize) -> usize {
-        self.source.bytes().take(position).filter(|octet| *octet == b'\n').count() + 1
+        self.source
+            .bytes()
+            .take(position)
+            .filter(|octet| *octet == b'\n')
+            .count()
+            + 1
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Syntax { line: self.line_at(self.position), reason: reason.into() }
+        Error::Syntax {
+            line: self.line_at(self.position),
+            reason: reason.into(),
+        }
     }
 
     fn rest(&self) -> &'t str {
@@ -123,20 +149,23 @@ impl<'t> Lexer<'t> {
         }
         self.position = self.source.len();
         let text = self.source.get(start..).unwrap_or_default();
-        Ok(if text.is_empty() { Piece::Nothing } else { Piece::Text(text) })
+        Ok(if text.is_empty() {
+            Piece::Nothing
+        } else {
+            Piece::Text(text)
+        })
     }
 
     fn enter_or_leave_raw(&mut self, rest: &str) {
-        let starts_with = |name: &str| rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let starts_with = |name: &str| {
+            rest.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
         match self.raw_until {
-            Some(end) => {
-                if starts_with(end) {
-                    self.raw_until = None;
-                }
-            }
+            Some(end) if starts_with(end) => self.raw_until = None,
             None if starts_with("<style") => self.raw_until = Some("</style"),
             None if starts_with("<script") => self.raw_until = Some("</script"),
-            None => {}
+            Some(_) | None => {}
         }
     }
 
@@ -148,7 +177,9 @@ impl<'t> Lexer<'t> {
             let start = from + brace;
             let inside = rest.get(start + 2..).unwrap_or_default();
             if let Some(end) = inside.find('}')
-                && inside.get(..end).is_some_and(|word| word.trim().eq_ignore_ascii_case("literal"))
+                && inside
+                    .get(..end)
+                    .is_some_and(|word| word.trim().eq_ignore_ascii_case("literal"))
             {
                 self.position += start + 2 + end + 1;
                 return Ok(rest.get(..start).unwrap_or_default());
@@ -180,7 +211,9 @@ impl<'t> Lexer<'t> {
             return Ok(self.number());
         }
         if first.is_alphabetic() || first == '_' {
-            let length = rest.find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or(rest.len());
+            let length = rest
+                .find(|character: char| !character.is_alphanumeric() && character != '_')
+                .unwrap_or(rest.len());
             return Ok(Token::Word(self.take(length)));
         }
         for (spelling, token) in SYMBOLS {
@@ -252,8 +285,15 @@ impl<'t> Lexer<'t> {
         let rest = self.rest();
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         let whole = digits(rest);
-        let fraction = rest.get(whole..).and_then(|rest| rest.strip_prefix('.')).map_or(0, digits);
-        let spelling = self.take(if fraction > 0 { whole + 1 + fraction } else { whole });
+        let fraction = rest
+            .get(whole..)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .map_or(0, digits);
+        let spelling = self.take(if fraction > 0 {
+            whole + 1 + fraction
+        } else {
+            whole
+        });
         match spelling.parse() {
             Ok(number) => Token::Integer(number),
             Err(_) => Token::Decimal(spelling.parse().unwrap_or(0.0)),
@@ -317,8 +357,15 @@ fn name_length(text: &str) -> usize {
     let mut length = 0;
     let mut characters = text.char_indices().peekable();
     while let Some((index, character)) = characters.next() {
-        let dash = character == '-' && characters.peek().is_some_and(|(_, next)| next.is_alphanumeric() || *next == '_' || *next == '-');
-        let belongs = if index == 0 { character.is_alphabetic() || character == '_' } else { character.is_alphanumeric() || character == '_' || dash };
+        let dash = character == '-'
+            && characters
+                .peek()
+                .is_some_and(|(_, next)| next.is_alphanumeric() || *next == '_' || *next == '-');
+        let belongs = if index == 0 {
+            character.is_alphabetic() || character == '_'
+        } else {
+            character.is_alphanumeric() || character == '_' || dash
+        };
         if !belongs {
             break;
         }
@@ -342,8 +389,12 @@ fn bracket_word(rest: &str) -> Option<(&'static str, usize)> {
 /// Whether a brace is the template's. Behind it there is neither a blank nor the end; in style and script elements there is a
 /// variable, an end tag or a known word.
 pub(super) fn opens_tag(rest: &str, raw: bool) -> bool {
-    let Some(inside) = rest.strip_prefix('{') else { return false };
-    let Some(first) = inside.chars().next() else { return false };
+    let Some(inside) = rest.strip_prefix('{') else {
+        return false;
+    };
+    let Some(first) = inside.chars().next() else {
+        return false;
+    };
     if first.is_whitespace() || first == '}' {
         return false;
     }
@@ -352,11 +403,20 @@ pub(super) fn opens_tag(rest: &str, raw: bool) -> bool {
 
 /// Whether what stands behind a brace can hardly be anything but a tag: a variable, an end tag or a known word.
 pub(super) fn certain_tag(inside: &str) -> bool {
-    let (closing, word) = inside.strip_prefix('/').map_or((false, inside), |word| (true, word));
+    let (closing, word) = inside
+        .strip_prefix('/')
+        .map_or((false, inside), |word| (true, word));
     let length = word.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (name, after) = word.split_at(length);
-    let known = KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name));
-    let ends = after.chars().next().is_some_and(|next| next.is_whitespace() || matches!(next, '}' | '(' | '=' | '|' | '&' | '!' | '$'));
-    let variable = !closing && inside.strip_prefix('$').is_some_and(|name| name_length(name) > 0);
+    let known = KEYWORDS
+        .iter()
+        .any(|keyword| keyword.eq_ignore_ascii_case(name));
+    let ends = after.chars().next().is_some_and(|next| {
+        next.is_whitespace() || matches!(next, '}' | '(' | '=' | '|' | '&' | '!' | '$')
+    });
+    let variable = !closing
+        && inside
+            .strip_prefix('$')
+            .is_some_and(|name| name_length(name) > 0);
     variable || (known && ends)
 }

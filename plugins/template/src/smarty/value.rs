@@ -28,7 +28,10 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    #[allow(clippy::cast_precision_loss, reason = "arithmetic with decimals is inexact")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "arithmetic with decimals is inexact"
+    )]
     pub(crate) fn decimal(self) -> f64 {
         match self {
             Self::Integer(number) => number as f64,
@@ -78,11 +81,16 @@ impl Value {
                 None => number.as_f64().map_or(Self::Missing, Self::Decimal),
             },
             serde_json::Value::String(text) => text.as_str().into(),
-            serde_json::Value::Array(items) => {
-                Self::List(Rc::new(items.iter().map(|item| Self::from_json_at(item, depth + 1)).collect()))
-            }
+            serde_json::Value::Array(items) => Self::List(Rc::new(
+                items
+                    .iter()
+                    .map(|item| Self::from_json_at(item, depth + 1))
+                    .collect(),
+            )),
             serde_json::Value::Object(members) => {
-                let member = |(name, value): (&String, &serde_json::Value)| (name.clone(), Self::from_json_at(value, depth + 1));
+                let member = |(name, value): (&String, &serde_json::Value)| {
+                    (name.clone(), Self::from_json_at(value, depth + 1))
+                };
                 Self::Object(Rc::new(members.iter().map(member).collect()))
             }
         }
@@ -97,9 +105,11 @@ impl Value {
             Self::Decimal(number) => (*number).into(),
             Self::Text(text) => text.as_ref().into(),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
-            Self::Object(members) => {
-                members.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<serde_json::Map<_, _>>().into()
-            }
+            Self::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.clone(), value.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
         }
     }
 
@@ -155,7 +165,10 @@ impl Value {
     }
 
     /// The value as a whole number; what is too large is cut.
-    #[allow(clippy::cast_possible_truncation, reason = "`as` cuts at the ends of the range")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "`as` cuts at the ends of the range"
+    )]
     pub(crate) fn integer(&self) -> i64 {
         match self.number() {
             Number::Integer(number) => number,
@@ -184,9 +197,13 @@ impl Value {
             (_, Self::Missing) => self.is_empty() || !self.truth(),
             (Self::Text(one), Self::Text(two)) => one == two,
             (Self::Integer(one), Self::Integer(two)) => one == two,
-            (Self::List(_) | Self::Object(_), _) | (_, Self::List(_) | Self::Object(_)) => self == other,
+            (Self::List(_) | Self::Object(_), _) | (_, Self::List(_) | Self::Object(_)) => {
+                self == other
+            }
             _ => match (self.exact_number(), other.exact_number()) {
-                (Some(one), Some(two)) => one.decimal().partial_cmp(&two.decimal()) == Some(Ordering::Equal),
+                (Some(one), Some(two)) => {
+                    one.decimal().partial_cmp(&two.decimal()) == Some(Ordering::Equal)
+                }
                 _ => self.text() == other.text(),
             },
         }
@@ -195,12 +212,16 @@ impl Value {
     /// Which of two values is less: numbers by size, texts by their characters, text and number by the number in the text.
     pub(crate) fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) => match (self.exact_number(), other.exact_number()) {
+            (Self::Text(one), Self::Text(two)) => match (self.exact_number(), other.exact_number())
+            {
                 (Some(one), Some(two)) => one.decimal().partial_cmp(&two.decimal()),
                 _ => Some(one.cmp(two)),
             },
             (Self::Integer(one), Self::Integer(two)) => Some(one.cmp(two)),
-            _ => self.number().decimal().partial_cmp(&other.number().decimal()),
+            _ => self
+                .number()
+                .decimal()
+                .partial_cmp(&other.number().decimal()),
         }
     }
 
@@ -208,8 +229,14 @@ impl Value {
     pub(crate) fn member(&self, name: &str) -> Self {
         match self {
             Self::Object(members) => member_of(members, name).cloned().unwrap_or(Self::Missing),
-            Self::List(_) => name.parse().map_or(Self::Missing, |index| self.element(index)),
-            Self::Missing | Self::Boolean(_) | Self::Integer(_) | Self::Decimal(_) | Self::Text(_) => Self::Missing,
+            Self::List(_) => name
+                .parse()
+                .map_or(Self::Missing, |index| self.element(index)),
+            Self::Missing
+            | Self::Boolean(_)
+            | Self::Integer(_)
+            | Self::Decimal(_)
+            | Self::Text(_) => Self::Missing,
         }
     }
 
@@ -227,11 +254,17 @@ impl Value {
     }
 
     fn element(&self, index: i64) -> Self {
-        let Ok(index) = usize::try_from(index) else { return Self::Missing };
+        let Ok(index) = usize::try_from(index) else {
+            return Self::Missing;
+        };
         let element = match self {
             Self::List(items) => items.get(index),
             Self::Object(members) => members.get_index(index).map(|(_, value)| value),
-            Self::Missing | Self::Boolean(_) | Self::Integer(_) | Self::Decimal(_) | Self::Text(_) => None,
+            Self::Missing
+            | Self::Boolean(_)
+            | Self::Integer(_)
+            | Self::Decimal(_)
+            | Self::Text(_) => None,
         };
         element.cloned().unwrap_or(Self::Missing)
     }
@@ -255,7 +288,10 @@ fn leading_number(text: &str) -> (Number, &str) {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let sign = text.len() - unsigned.len();
     let whole = digits(unsigned);
-    let fraction = unsigned.get(whole..).and_then(|rest| rest.strip_prefix('.')).map_or(0, digits);
+    let fraction = unsigned
+        .get(whole..)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .map_or(0, digits);
     let end = sign + whole + if fraction > 0 { fraction + 1 } else { 0 };
     let (number, rest) = text.split_at_checked(end).unwrap_or((text, ""));
     if fraction == 0
@@ -276,7 +312,16 @@ mod tests {
     #[test]
     fn text_counts_as_the_number_it_starts_with() {
         let number = |text: &str| Value::from(text).number().decimal().to_string();
-        for (text, expected) in [("10", "10"), ("10 text", "10"), ("text", "0"), ("-1.5x", "-1.5"), ("1.", "1"), (".5", "0.5"), ("", "0"), ("-", "-0")] {
+        for (text, expected) in [
+            ("10", "10"),
+            ("10 text", "10"),
+            ("text", "0"),
+            ("-1.5x", "-1.5"),
+            ("1.", "1"),
+            (".5", "0.5"),
+            ("", "0"),
+            ("-", "-0"),
+        ] {
             let expected = if expected == "-0" { "0" } else { expected };
             assert_eq!(number(text), expected, "{text:?}");
         }
