@@ -1,0 +1,131 @@
+//! The trait that a plugin is, and the macro that makes a component of it.
+
+use serde::de::DeserializeOwned;
+
+use crate::{Description, Failure, Message, Verdict};
+
+/// A plugin: what it does with a message, stage by stage.
+///
+/// Implement the functions of the stages that are named in [`register!`](crate::register), and leave the others alone.
+/// There is no `self`: the host makes a fresh instance for each message, and what it keeps in memory is gone afterwards.
+pub trait Plugin {
+    /// The options, parsed from the configuration; `()` takes none.
+    ///
+    /// Give each field a default (`#[serde(default)]` on the struct): an operator names only what differs.
+    type Config: DeserializeOwned;
+
+    /// Completes the description that was made from the crate's name, version and description.
+    fn describe(description: Description) -> Description {
+        description
+    }
+
+    /// Looks at a message once, after the client has handed it over and before it hears 250.
+    ///
+    /// # Errors
+    /// [`Failure`] where the work could not be done; the operator's `on_error` decides what happens then.
+    fn submit(message: &mut Message, config: &Self::Config) -> Result<Verdict, Failure> {
+        let _ = (message, config);
+        Ok(Verdict::Next)
+    }
+
+    /// Says once per message whether [`recipient`](Self::recipient) has anything to do. Cheap: most messages are not for it.
+    ///
+    /// # Errors
+    /// [`Failure`] where the work could not be done; the operator's `on_error` decides what happens then.
+    fn wanted(message: &Message, config: &Self::Config) -> Result<bool, Failure> {
+        let _ = (message, config);
+        Ok(true)
+    }
+
+    /// Looks at a message once per recipient. Must be deterministic: a second attempt has to send the same octets.
+    ///
+    /// # Errors
+    /// [`Failure`] where the work could not be done; the operator's `on_error` decides what happens then.
+    fn recipient(message: &mut Message, config: &Self::Config) -> Result<Verdict, Failure> {
+        let _ = (message, config);
+        Ok(Verdict::Next)
+    }
+}
+
+/// Parses a plugin's options from the JSON object that the host hands over.
+///
+/// # Errors
+/// [`Failure::Config`] with the place and the reason.
+pub(crate) fn parse_config<C: DeserializeOwned>(json: &str) -> Result<C, Failure> {
+    // `()` is spelled null in JSON, and an absent object has no options either.
+    let json = if json.trim().is_empty() { "{}" } else { json };
+    serde_json::from_str(json)
+        .or_else(|error| serde_json::from_str("null").map_err(|_| Failure::config(error)))
+}
+
+/// Makes a component of a [`Plugin`]: `register!(Greet: submit);`, `register!(Greet: recipient);` or
+/// `register!(Greet: submit, recipient);`.
+///
+/// Name, version and summary come from the `name`, `version` and `description` of the crate's `Cargo.toml`; "tubepost-plugin-" at
+/// the beginning of the name is left out. On other targets than wasm32 it only checks that the trait is implemented.
+#[macro_export]
+macro_rules! register {
+    ($plugin:ty: $($stage:ident),+ $(,)?) => {
+        const _: () = {
+            #[allow(dead_code, reason = "only wasm32 exports it")]
+            struct Exported;
+
+            impl $crate::__private::PluginGuest for Exported {
+                fn describe() -> $crate::__private::WireDescription {
+                    let description = $crate::Description::new(
+                        env!("CARGO_PKG_NAME"),
+                        env!("CARGO_PKG_VERSION"),
+                        env!("CARGO_PKG_DESCRIPTION"),
+                    );
+                    <$plugin as $crate::Plugin>::describe(description).into()
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::__private::export_plugin!(Exported with_types_in $crate::__private::bindings::plugin);
+
+            $($crate::__register_stage!($stage, $plugin);)+
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register_stage {
+    (submit, $plugin:ty) => {
+        impl $crate::__private::SubmitGuest for Exported {
+            fn process(
+                message: $crate::__private::WireMessage,
+                config: ::std::string::String,
+            ) -> ::std::result::Result<$crate::__private::WireVerdict, $crate::__private::WireFailure> {
+                $crate::__private::submit::<$plugin>(message, &config)
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::__private::export_submit!(Exported with_types_in $crate::__private::bindings::submit);
+    };
+    (recipient, $plugin:ty) => {
+        impl $crate::__private::RecipientGuest for Exported {
+            fn wanted(
+                message: $crate::__private::WireMessage,
+                config: ::std::string::String,
+            ) -> ::std::result::Result<bool, $crate::__private::WireFailure> {
+                $crate::__private::wanted::<$plugin>(message, &config)
+            }
+
+            fn process(
+                message: $crate::__private::WireMessage,
+                config: ::std::string::String,
+            ) -> ::std::result::Result<$crate::__private::WireVerdict, $crate::__private::WireFailure> {
+                $crate::__private::recipient::<$plugin>(message, &config)
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::__private::export_recipient!(Exported with_types_in $crate::__private::bindings::recipient);
+    };
+    ($other:ident, $plugin:ty) => {
+        compile_error!(concat!("no stage `", stringify!($other), "`: there are `submit` and `recipient`"));
+    };
+}

@@ -1,0 +1,155 @@
+//! Inlining without a new serialisation: what css-inline finds out is carried back to the page as it came.
+//!
+//! css-inline parses a page and writes it anew, which moves what stands between table rows, adds elements, and drops how things were
+//! written. So each start tag gets a mark, the marked page is inlined, and the marks tell which element got which style. In
+//! the page itself only `style` attributes are written, and, if asked for, the rules of `<style>` taken out that are inlined.
+
+use std::{collections::HashMap, fmt::Write as _, ops::Range};
+
+use css_inline::{CSSInliner, InlineError, InlineOptions};
+
+use crate::markup::{StartTag, slice, start_tags};
+
+/// The mark; a name that no style sheet selects.
+const MARK: &str = "data-tubepost-inline-css-mark";
+/// What tells css-inline to leave a style element alone.
+const IGNORE: &str = "data-css-inline=\"ignore\" ";
+/// Media that every mail is read on.
+const EVERY_MEDIUM: [&str; 3] = ["", "all", "screen"];
+
+/// The page with styles inlined, or nothing where there is nothing to inline.
+pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>, InlineError> {
+    let tags: Vec<StartTag> = start_tags(page).collect();
+    let is_sheet = |tag: &&StartTag| tag.is(page, "style") && for_every_medium(page, tag);
+    if !tags.iter().any(|tag| is_sheet(&tag)) {
+        return Ok(None);
+    }
+    let inliner = CSSInliner::new(InlineOptions {
+        keep_style_tags: true,
+        keep_link_tags: true,
+        load_remote_stylesheets: false,
+        remove_inlined_selectors: remove_inlined,
+        ..InlineOptions::default()
+    });
+    let after = inliner.inline(&mark(page, &tags))?;
+    let found = found(&after);
+    let mut edits = Vec::new();
+    for (index, tag) in tags.iter().enumerate() {
+        let Some(found) = found.get(&index) else {
+            continue;
+        };
+        if let Some(style) = found.style {
+            edits.extend(style_edit(page, tag, style));
+        }
+        if let (true, Some(before), Some(after)) =
+            (remove_inlined && is_sheet(&tag), &tag.text, found.text)
+            && slice(page, before).trim() != after.trim()
+        {
+            edits.push((before.clone(), after.to_owned()));
+        }
+    }
+    Ok((!edits.is_empty()).then(|| apply(page, &edits)))
+}
+
+/// Whether a style element is meant for every reader; one for print is not inlined.
+fn for_every_medium(page: &str, tag: &StartTag) -> bool {
+    let medium = tag
+        .attribute(page, "media")
+        .map_or("", |attribute| slice(page, &attribute.value).trim());
+    EVERY_MEDIUM
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(medium))
+}
+
+/// The page with the number of each start tag in an attribute.
+fn mark(page: &str, tags: &[StartTag]) -> String {
+    let mut marked = String::with_capacity(page.len() + tags.len() * (MARK.len() + 10));
+    let mut done = 0;
+    for (index, tag) in tags.iter().enumerate() {
+        marked.push_str(slice(page, &(done..tag.name.end)));
+        // Writing to a string cannot fail.
+        let _ = write!(marked, " {MARK}=\"{index}\" ");
+        if tag.is(page, "style") && !for_every_medium(page, tag) {
+            marked.push_str(IGNORE);
+        }
+        done = tag.name.end;
+    }
+    marked.push_str(slice(page, &(done..page.len())));
+    marked
+}
+
+/// What became of a tag.
+struct Found<'p> {
+    /// The value of its style attribute, escaped for double quotes.
+    style: Option<&'p str>,
+    /// The text of a style element.
+    text: Option<&'p str>,
+}
+
+/// What became of the marked tags, by number.
+fn found(inlined: &str) -> HashMap<usize, Found<'_>> {
+    let mut all = HashMap::new();
+    for tag in start_tags(inlined) {
+        let Some(index) = tag
+            .attribute(inlined, MARK)
+            .and_then(|mark| slice(inlined, &mark.value).parse().ok())
+        else {
+            continue;
+        };
+        let style = tag
+            .attribute(inlined, "style")
+            .map(|style| slice(inlined, &style.value));
+        let text = tag.text.as_ref().map(|text| slice(inlined, text));
+        // A parser repeats elements that are not closed where they should be; the first stands where the tag did.
+        all.entry(index).or_insert(Found { style, text });
+    }
+    all
+}
+
+/// What to write where for a tag to have this style; nothing where it has it already.
+fn style_edit(page: &str, tag: &StartTag, style: &str) -> Option<(Range<usize>, String)> {
+    match tag.attribute(page, "style") {
+        Some(attribute) if unescape(slice(page, &attribute.value)) == unescape(style) => None,
+        Some(attribute) => Some((attribute.whole.clone(), format!("style=\"{style}\""))),
+        None => Some((tag.name.end..tag.name.end, format!(" style=\"{style}\""))),
+    }
+}
+
+/// The value as it is compared: css-inline writes references its own way.
+fn unescape(value: &str) -> String {
+    let references = [
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&apos;", "'"),
+        ("&nbsp;", "\u{a0}"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    if !value.contains('&') {
+        return value.to_owned();
+    }
+    references
+        .iter()
+        .fold(value.to_owned(), |value, (reference, text)| {
+            value.replace(reference, text)
+        })
+}
+
+/// The page with edits that are in order and do not overlap.
+fn apply(page: &str, edits: &[(Range<usize>, String)]) -> String {
+    let mut result =
+        String::with_capacity(page.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
+    let mut done = 0;
+    for (range, text) in edits {
+        result.push_str(slice(page, &(done..range.start)));
+        result.push_str(text);
+        done = range.end;
+    }
+    result.push_str(slice(page, &(done..page.len())));
+    result
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Writes `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
+//!
+//! The first of these that a message has decides:
+//! 1. its field `X-List-Unsubscribe`: becomes `List-Unsubscribe`, bare URIs get their angle brackets, the field is taken out;
+//! 2. its own `List-Unsubscribe`: stays as it is, unless `replace` is set;
+//! 3. the options `email` and `url`, which REST's `unsubscribe` object sets for one message;
+//! 4. `generate`: a signed link of each recipient, with one-click unsubscription.
+
+use serde::Deserialize;
+use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, log, register};
+
+mod uri;
+
+use uri::{Uri, parse_list};
+
+const FIELD: &str = "List-Unsubscribe";
+const POST_FIELD: &str = "List-Unsubscribe-Post";
+const SOURCE_FIELD: &str = "X-List-Unsubscribe";
+/// The one value that RFC 8058 §2 knows.
+const POST_VALUE: &str = "List-Unsubscribe=One-Click";
+
+/// The plugin.
+#[derive(Debug)]
+pub struct ListUnsubscribe;
+
+/// The options of the plugin. `email`, `url` and `oneclick` are named as in REST's `unsubscribe` object.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Address, or mailto URI, that unsubscribes who writes to it; "" for none.
+    pub email: String,
+    /// Page that unsubscribes its visitor, the same for all recipients; "" for none.
+    pub url: String,
+    /// Says that a POST to the https URI unsubscribes at once (RFC 8058).
+    pub oneclick: bool,
+    /// Gives each recipient a signed link of their own where nothing else names a way.
+    pub generate: bool,
+    /// Replaces a `List-Unsubscribe` that the message has already.
+    pub replace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            email: String::new(),
+            url: String::new(),
+            oneclick: false,
+            generate: true,
+            replace: false,
+        }
+    }
+}
+
+impl Plugin for ListUnsubscribe {
+    type Config = Options;
+
+    fn describe(description: Description) -> Description {
+        description
+            .option(
+                "email",
+                Schema::string()
+                    .default("")
+                    .describe("Address or mailto URI that unsubscribes who writes to it"),
+            )
+            .option(
+                "url",
+                Schema::string()
+                    .default("")
+                    .describe("Page that unsubscribes its visitor"),
+            )
+            .option(
+                "oneclick",
+                Schema::boolean()
+                    .default(false)
+                    .describe("A POST to the https URI unsubscribes at once (RFC 8058)"),
+            )
+            .option(
+                "generate",
+                Schema::boolean()
+                    .default(true)
+                    .describe("Signed link of each recipient where nothing else names a way"),
+            )
+            .option(
+                "replace",
+                Schema::boolean()
+                    .default(false)
+                    .describe("Replace a List-Unsubscribe that is there already"),
+            )
+    }
+
+    fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
+        let mut uris = take_source_field(message)?;
+        if uris.is_empty() {
+            if message.header(FIELD).is_some() && !options.replace {
+                return Ok(Verdict::Next);
+            }
+            uris = configured(options)?;
+        }
+        let mut one_click = options.oneclick;
+        let mut value = join(&uris);
+        let has_https = uris.iter().any(Uri::is_https);
+        // One-click needs an https URI; where a message asks for it and names none, ours is what it asks for.
+        if options.generate && (uris.is_empty() || (one_click && !has_https)) {
+            let link = message.unsubscribe_link()?;
+            let separator = if value.is_empty() { "" } else { ", " };
+            value = format!("{value}{separator}<{link}>");
+            one_click = true;
+        } else if uris.is_empty() {
+            return Ok(Verdict::Next);
+        } else if one_click && !has_https {
+            log::warn!("{POST_FIELD} is left out: there is no https URI to post to");
+            one_click = false;
+        }
+        message.set_header(FIELD, &value)?;
+        if one_click {
+            message.set_header(POST_FIELD, POST_VALUE)?;
+        }
+        Ok(Verdict::Next)
+    }
+}
+
+/// Takes `X-List-Unsubscribe` out of the message and returns its URIs.
+fn take_source_field(message: &mut Message) -> Result<Vec<Uri>, Failure> {
+    let values = message.header_all(SOURCE_FIELD);
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut uris: Vec<Uri> = Vec::new();
+    for uri in values.iter().flat_map(|value| parse_list(value)) {
+        match uri {
+            Ok(uri) if uris.contains(&uri) => {}
+            Ok(uri) => uris.push(uri),
+            Err(reason) => log::warn!("a URI in {SOURCE_FIELD} is left out: {reason}"),
+        }
+    }
+    message.remove_header(SOURCE_FIELD)?;
+    Ok(uris)
+}
+
+/// The URIs of the options.
+fn configured(options: &Options) -> Result<Vec<Uri>, Failure> {
+    let mut uris = Vec::new();
+    if !options.email.trim().is_empty() {
+        uris.push(
+            Uri::mailto(&options.email)
+                .map_err(|reason| Failure::config(format!("email: {reason}")))?,
+        );
+    }
+    if !options.url.trim().is_empty() {
+        uris.push(
+            Uri::web(&options.url).map_err(|reason| Failure::config(format!("url: {reason}")))?,
+        );
+    }
+    Ok(uris)
+}
+
+fn join(uris: &[Uri]) -> String {
+    uris.iter()
+        .map(|uri| format!("<{}>", uri.as_str()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+register!(ListUnsubscribe: submit);
+
+#[cfg(test)]
+mod tests;

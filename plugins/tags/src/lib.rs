@@ -1,0 +1,186 @@
+//! Collects the tags of a message: from the header fields of the known services, and from the configuration.
+//!
+//! All of `X-OMS-Tags`, `X-OhMySMTP-Tags`, `X-MailPace-Tags`, `X-SMTPeter-Tags` and `X-Tubepost-Tags` are read, as comma lists
+//! whose elements may hold blanks, and all are taken out. What is no valid tag is left out with a line for the operator: a
+//! newsletter shall not bounce because of a label.
+
+use serde::Deserialize;
+use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, log, register};
+
+mod tag;
+
+use tag::{InvalidTag, parse_list};
+
+/// The fields that carry tags, in the order that their tags are added.
+const FIELDS: [&str; 5] = [
+    "X-OMS-Tags",
+    "X-OhMySMTP-Tags",
+    "X-MailPace-Tags",
+    "X-SMTPeter-Tags",
+    "X-Tubepost-Tags",
+];
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Tags;
+
+/// The options of the plugin.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Tags that every message gets.
+    pub add: Vec<String>,
+    /// The most tags that one message may have by its header; further ones are left out.
+    pub limit: Limit,
+}
+
+/// How many tags a message may bring.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Limit(pub usize);
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Plugin for Tags {
+    type Config = Options;
+
+    fn describe(description: Description) -> Description {
+        description
+            .option(
+                "add",
+                Schema::strings()
+                    .default(Vec::<String>::new())
+                    .describe("Tags that every message gets"),
+            )
+            .option(
+                "limit",
+                Schema::integer()
+                    .minimum(0)
+                    .default(100)
+                    .describe("The most tags a message may bring; more are left out"),
+            )
+    }
+
+    fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
+        for tag in &options.add {
+            let tag = tag::parse(tag)
+                .map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
+            message.add_tag(tag)?;
+        }
+        let mut room = options.limit.0;
+        for field in FIELDS {
+            for value in message.header_all(field) {
+                room = add_list(message, field, &value, room)?;
+            }
+            message.remove_header(field)?;
+        }
+        Ok(Verdict::Next)
+    }
+}
+
+/// Adds the tags of one field, at most `room`, and returns the room that is left.
+fn add_list(
+    message: &mut Message,
+    field: &str,
+    value: &str,
+    mut room: usize,
+) -> Result<usize, Failure> {
+    let mut over = 0_usize;
+    for tag in parse_list(value) {
+        match tag {
+            Ok(_) if room == 0 => over += 1,
+            Ok(tag) => {
+                message.add_tag(tag)?;
+                room -= 1;
+            }
+            Err(InvalidTag::Empty) => {}
+            Err(reason) => log::warn!("a tag in {field} is left out: {reason}"),
+        }
+    }
+    if over > 0 {
+        log::warn!("{over} tags in {field} are left out: the limit is reached");
+    }
+    Ok(room)
+}
+
+register!(Tags: submit);
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests fail by panicking"
+    )]
+
+    use tubepost_plugin_sdk::testing::{Draft, config, take_log};
+
+    use super::*;
+
+    fn run(draft: Draft, options: &str) -> Message {
+        let mut message = draft.message();
+        let options = config::<Tags>(options).unwrap();
+        assert_eq!(Tags::submit(&mut message, &options), Ok(Verdict::Next));
+        message
+    }
+
+    #[test]
+    fn every_dialect_is_read_and_stripped() {
+        for field in FIELDS {
+            let message = run(
+                Draft::new()
+                    .header("Subject", "s")
+                    .header(&field.to_uppercase(), "a b, c"),
+                "{}",
+            );
+            assert_eq!(message.tags(), ["a b", "c"]);
+            assert_eq!(message.header_names(), ["Subject"]);
+        }
+    }
+
+    #[test]
+    fn fields_are_united_without_doubles() {
+        let draft = Draft::new()
+            .header("X-MailPace-Tags", "one, two")
+            .header("X-OMS-Tags", "two")
+            .header("x-oms-tags", "three");
+        assert_eq!(
+            run(draft, r#"{"add":["fixed"]}"#).tags(),
+            ["fixed", "two", "three", "one"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_tag_is_left_out_with_a_line() {
+        take_log();
+        let message = run(
+            Draft::new().header("X-OMS-Tags", "good, a;b, , also good,"),
+            "{}",
+        );
+        assert_eq!(message.tags(), ["good", "also good"]);
+        assert_eq!(take_log().len(), 1);
+    }
+
+    #[test]
+    fn the_limit_holds_for_the_message_alone() {
+        let message = run(
+            Draft::new().header("X-OMS-Tags", "a, b, c"),
+            r#"{"add":["x"],"limit":2}"#,
+        );
+        assert_eq!(message.tags(), ["x", "a", "b"]);
+    }
+
+    #[test]
+    fn a_bad_fixed_tag_is_the_operators_fault() {
+        let mut message = Draft::new().message();
+        let options = config::<Tags>(r#"{"add":["a;b"]}"#).unwrap();
+        assert!(matches!(
+            Tags::submit(&mut message, &options),
+            Err(Failure::Config(_))
+        ));
+    }
+}

@@ -1,0 +1,263 @@
+//! Fills a message with the data of each recipient.
+//!
+//! Subject, From, To, Reply-To and every other header field, the text and the HTML are templates, in one of two languages:
+//! [Smarty](smarty), the default, and [Jinja](jinja). Each recipient's own data lies over the message's; `recipient` and `envelope`,
+//! the two addresses, are there without being given. A template that is not well formed is refused with the part and the line.
+//!
+//! A message takes part where it was given data and has anything to fill, or where its text is a template beyond doubt: a
+//! mail without data that happens to hold a brace goes on untouched. `{$webversion}` is empty: there is no web version yet.
+
+use serde::Deserialize;
+use tubepost_plugin_sdk::{
+    Description, Failure, Message, Plugin, Position, Schema, Verdict, register,
+};
+
+pub mod jinja;
+pub mod limits;
+pub mod smarty;
+
+use limits::{Error, Limits};
+
+/// Fields that tell how the message came here; what looks like a template in them is none.
+const TRACE_FIELDS: [&str; 5] = [
+    "Received",
+    "Return-Path",
+    "DKIM-Signature",
+    "ARC-Seal",
+    "ARC-Message-Signature",
+];
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Template;
+
+/// The language of a template.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The personalization language, see [`smarty`].
+    #[default]
+    Smarty,
+    /// Jinja by `minijinja`, see [`jinja`].
+    Jinja,
+}
+
+/// The options of the plugin.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// The language that templates are written in.
+    pub engine: Engine,
+    /// The most octets of one part, filled in.
+    pub max_output: Option<usize>,
+    /// The most turns of all loops of one part.
+    pub max_loops: Option<u64>,
+}
+
+impl Options {
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            output: self.max_output.unwrap_or(usual.output),
+            loops: self.max_loops.unwrap_or(usual.loops),
+            ..usual
+        }
+    }
+}
+
+impl Engine {
+    /// Whether a text has anything to fill. Without data it has to be a template beyond doubt.
+    fn concerns(self, text: &str, has_data: bool) -> bool {
+        match self {
+            Self::Smarty if has_data => smarty::has_tags(text),
+            Self::Smarty => smarty::has_certain_tags(text),
+            Self::Jinja => jinja::has_tags(text),
+        }
+    }
+}
+
+impl Plugin for Template {
+    type Config = Options;
+
+    fn describe(description: Description) -> Description {
+        description
+            .option(
+                "engine",
+                Schema::one_of(&["smarty", "jinja"])
+                    .default("smarty")
+                    .describe("Language of the templates"),
+            )
+            .option(
+                "max_output",
+                Schema::integer()
+                    .minimum(1)
+                    .default(10_485_760)
+                    .describe("The most octets of a filled part"),
+            )
+            .option(
+                "max_loops",
+                Schema::integer()
+                    .minimum(1)
+                    .default(100_000)
+                    .describe("The most turns of all loops of a part"),
+            )
+    }
+
+    fn wanted(message: &Message, options: &Options) -> Result<bool, Failure> {
+        let has_data = !message
+            .variables::<serde_json::Map<String, serde_json::Value>>()?
+            .is_empty();
+        let concerns = |text: &str| options.engine.concerns(text, has_data);
+        Ok(message.html().is_some_and(|html| concerns(&html))
+            || message.text().is_some_and(|text| concerns(&text))
+            || message
+                .headers()
+                .iter()
+                .any(|(name, value)| !is_trace(name) && concerns(value)))
+    }
+
+    fn recipient(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
+        let filler = Filler::new(message, options)?;
+        match filler.fill(message) {
+            Ok(()) => Ok(Verdict::Next),
+            Err(Refusal::Template { part, error }) => Ok(Verdict::reject_content(format!(
+                "the template of the {part} is not valid: {error}"
+            ))),
+            Err(Refusal::Failure(failure)) => Err(failure),
+        }
+    }
+}
+
+fn is_trace(name: &str) -> bool {
+    TRACE_FIELDS
+        .iter()
+        .any(|field| field.eq_ignore_ascii_case(name))
+}
+
+/// Why a message is not filled.
+enum Refusal {
+    Template { part: String, error: Error },
+    Failure(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+/// What templates are filled with.
+struct Filler {
+    engine: Engine,
+    limits: Limits,
+    variables: serde_json::Map<String, serde_json::Value>,
+    /// The same for [`smarty`].
+    data: smarty::Data,
+}
+
+impl Filler {
+    fn new(message: &Message, options: &Options) -> Result<Self, Failure> {
+        let mut variables: serde_json::Map<String, serde_json::Value> = message.variables()?;
+        let recipient = message
+            .recipients(0, 1)
+            .into_iter()
+            .next()
+            .map_or_else(String::new, |recipient| recipient.address);
+        variables
+            .entry("recipient")
+            .or_insert_with(|| recipient.into());
+        variables
+            .entry("envelope")
+            .or_insert_with(|| message.reverse_path().into());
+        let now = i64::try_from(message.now_ms() / 1000).unwrap_or(i64::MAX);
+        Ok(Self {
+            engine: options.engine,
+            limits: options.limits(),
+            data: smarty::Data::new(&variables, now),
+            variables,
+        })
+    }
+
+    /// The filled text, or nothing where there is nothing to fill.
+    fn render(&self, part: &str, source: &str, html: bool) -> Result<Option<String>, Refusal> {
+        if !self.engine.concerns(source, true) {
+            return Ok(None);
+        }
+        let rendered = match self.engine {
+            Engine::Smarty => smarty::render(source, html, &self.data, self.limits),
+            Engine::Jinja => jinja::render(source, html, &self.variables, self.limits),
+        };
+        rendered.map(Some).map_err(|error| Refusal::Template {
+            part: part.to_owned(),
+            error,
+        })
+    }
+
+    fn fill(&self, message: &mut Message) -> Result<(), Refusal> {
+        self.fill_header(message)?;
+        if let Some(text) = message.text()
+            && let Some(filled) = self.render("text", &text, false)?
+        {
+            message.set_text(&filled)?;
+        }
+        if let Some(html) = message.html()
+            && let Some(filled) = self.render("HTML", &html, true)?
+        {
+            message.set_html(&filled)?;
+        }
+        Ok(())
+    }
+
+    fn fill_header(&self, message: &mut Message) -> Result<(), Refusal> {
+        let fields = message.headers();
+        let mut done: Vec<&str> = Vec::new();
+        for (name, value) in &fields {
+            let seen = done.iter().any(|known| known.eq_ignore_ascii_case(name));
+            if seen || is_trace(name) || !self.engine.concerns(value, true) {
+                continue;
+            }
+            done.push(name);
+            let values: Vec<&str> = fields
+                .iter()
+                .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.as_str())
+                .collect();
+            let mut filled = Vec::with_capacity(values.len());
+            for value in values {
+                filled.push(one_line(
+                    &self
+                        .render(name, value, false)?
+                        .unwrap_or_else(|| value.to_owned()),
+                ));
+            }
+            // The first stands where the first stood; fields of the same name follow in their order.
+            let mut filled = filled.iter();
+            if let Some(first) = filled.next() {
+                message.set_header(name, first)?;
+            }
+            for value in filled {
+                message.add_header(name, value, Position::Last)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What data brings along must not end a header field, let alone begin another.
+fn one_line(value: &str) -> String {
+    value
+        .chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+register!(Template: recipient);
+
+#[cfg(test)]
+mod tests;

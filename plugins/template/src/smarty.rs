@@ -1,0 +1,71 @@
+//! The personalization language: a dialect of Smarty.
+//!
+//! `{$name}`, `{$a.b[1]["c"]}`, `{$x + 1}`, `{$name|upper|default:"you"}`; `{if}`, `{elseif}`, `{else}`, `{/if}`; `{foreach $x in $list}`,
+//! `{foreach $list as $k => $v}`, `{foreachelse}`, `{/foreach}`; `{$x = 1}`, `{assign 1 to $x}`; `{ldelim}`, `{rdelim}`, `[ldelim]`,
+//! `[rdelim]`, `{literal}`; `{hash($x, 'sha256')}`; `{* comments *}`. White space around tags stays. What is missing is empty.
+//!
+//! A `{` before a blank, a line end or `}` is text. In style and script elements it is text unless a variable, an end tag or a
+//! known word follows. Nothing is escaped unless the template says `{escape}` or `{mode=html}`, or an output says `|escape`.
+
+mod ast;
+mod evaluator;
+mod lexer;
+mod modifiers;
+mod parser;
+mod value;
+
+use indexmap::IndexMap;
+
+use crate::limits::{Error, Limits};
+use value::Value;
+
+/// The data of a template.
+#[derive(Debug, Clone)]
+pub struct Data {
+    variables: IndexMap<String, Value>,
+    now: i64,
+}
+
+impl Data {
+    /// Takes the variables of one recipient, and the time in seconds since 1970.
+    pub fn new(variables: &serde_json::Map<String, serde_json::Value>, now: i64) -> Self {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::from_json(value)))
+            .collect();
+        Self { variables, now }
+    }
+}
+
+/// Renders a template; in one that is HTML, braces of style and script elements are text.
+///
+/// # Errors
+/// [`Error::Syntax`] where the template is not well formed, [`Error::Limit`] where it wants more than it may have.
+pub fn render(source: &str, html: bool, data: &Data, limits: Limits) -> Result<String, Error> {
+    let parsed = parser::parse(source, html)?;
+    let mut scope = evaluator::Scope::new(data.variables.clone(), data.now, limits);
+    let mut output = String::with_capacity(source.len());
+    evaluator::render(&parsed.nodes, parsed.escape, &mut scope, &mut output)?;
+    Ok(output)
+}
+
+/// Whether a text has anything that [`render`] would look at.
+pub fn has_tags(text: &str) -> bool {
+    text.contains("[ldelim]")
+        || text.contains("[rdelim]")
+        || braces(text).any(|rest| lexer::opens_tag(rest, false))
+}
+
+/// Whether a text is a template beyond doubt: it holds a variable or a tag, not just a brace.
+pub fn has_certain_tags(text: &str) -> bool {
+    braces(text).any(|rest| rest.get(1..).is_some_and(lexer::certain_tag))
+}
+
+/// What follows each `{`, that included.
+fn braces(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('{')
+        .filter_map(|(index, _)| text.get(index..))
+}
+
+#[cfg(test)]
+mod tests;
