@@ -1,1 +1,218 @@
-//! Placeholder.
+//! The one place that wires: builds everything from a configuration, binds, connects, reloads, drains.
+//!
+//! Whatever goes wrong before the sockets are open ends the start with an error. Everything that is started is waited for when it ends, in the
+//! order of the way of mail: nothing new comes in, what is under way is finished or given back, then the store is closed.
+
+mod keys;
+pub mod pipeline;
+mod reload;
+mod sockets;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use parking_lot::RwLock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::archive::{Archive, follower};
+use crate::chain::ChainRegistry;
+use crate::chain::rendering::Renderer;
+use crate::clock::{Clock, Entropy};
+use crate::config::Config;
+use crate::control;
+use crate::delivery::{Delivery, DeliveryHandle};
+use crate::event::index::MessageIndex;
+use crate::event::recorder::Recorder;
+use crate::http::Services;
+use crate::intake::{Intake, IntakeParts, IntakeSettings};
+use crate::link::LinkSigner;
+use crate::plugin::engine::Engine;
+use crate::spool::Spool;
+use crate::store::Store;
+use crate::store::embedded::Embedded;
+use crate::submission::login::Logins;
+use crate::submission::permission::Rates;
+use crate::telemetry::metric::Metrics;
+use sockets::Sockets;
+
+/// How often gauges are read from the store.
+const GAUGES: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct App {
+    parts: Arc<Parts>,
+    sockets: Sockets,
+    tasks: TaskTracker,
+    /// Ends what brings mail in, and the commands.
+    ingress: CancellationToken,
+    /// Ends delivery, and the readers of the log.
+    egress: CancellationToken,
+}
+
+/// What a reload changes, and what must outlive it.
+struct Parts {
+    config: RwLock<Arc<Config>>,
+    /// Where the configuration is read from again; none where it was made in memory.
+    path: Option<PathBuf>,
+    clock: Clock,
+    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
+    chains: ChainRegistry,
+    renderer: Renderer,
+    logins: Logins,
+    intake: Intake,
+    delivery: DeliveryHandle,
+    archive: Archive,
+    services: Services,
+}
+
+impl App {
+    /// Starts a server; its sockets are open when this returns. `open_dashboard` lets everybody on loopback look at the dashboard.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting: the data folder is in use, a plugin is broken, an address is taken.
+    pub async fn start(config: Config, path: Option<PathBuf>, clock: Clock, entropy: Entropy, open_dashboard: bool) -> Result<Self> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let data = config.server.data.clone();
+        keys::make_folder(&data)?;
+        let bound = sockets::bind(&config).await?;
+        let certificate = sockets::certificate(&config)?;
+        let store: Arc<dyn Store> = Arc::new(
+            Embedded::open(&data, &config.store, clock.clone(), entropy.clone()).with_context(|| format!("the spool in {}", data.display()))?,
+        );
+        let engine = pipeline::engine(&config, &clock)?;
+        let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
+        let metrics = Metrics::new();
+        let recorder = Recorder::new(store.clone());
+        let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
+        let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
+        let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone());
+        let spool = Spool::new(store.clone(), clock.clone());
+        let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
+        let intake = Intake::new(IntakeParts {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            spool: spool.clone(),
+            recorder: recorder.clone(),
+            chains: chains.clone(),
+            renderer: renderer.clone(),
+            rates: Arc::new(Rates::new(clock.clone())),
+            settings: IntakeSettings::new(&config),
+        });
+        let delivery = Delivery::new(spool.clone(), pipeline::delivery(&config, renderer.clone())?, clock.clone(), entropy.clone());
+        let index = MessageIndex::open(&data.join("index"))?;
+        let archive = Archive::new(spool.clone(), index.clone(), intake.clone(), logins.clone(), clock.clone(), entropy.clone());
+        let services = sockets::services(
+            &config,
+            sockets::Doors { archive: archive.clone(), logins: logins.clone(), recorder, links, metrics: metrics.clone(), delivery: delivery.handle() },
+            &clock,
+            &entropy,
+            open_dashboard,
+        );
+        let parts = Arc::new(Parts {
+            config: RwLock::new(Arc::new(config)),
+            path,
+            clock: clock.clone(),
+            store,
+            engine,
+            chains,
+            renderer,
+            logins,
+            intake,
+            delivery: delivery.handle(),
+            archive: archive.clone(),
+            services,
+        });
+        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let drain_time = parts.config.read().server.drain_time;
+        tasks.spawn(delivery.run(egress.clone(), drain_time));
+        tasks.spawn(follower::run(spool, index, clock.clone(), egress.clone()));
+        tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
+        tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
+        let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
+        Ok(Self { parts, sockets, tasks, ingress, egress })
+    }
+
+    /// Returns where each listener is bound: kind, address, and how it is protected.
+    pub fn listeners(&self) -> &[sockets::Listening] {
+        self.sockets.listening()
+    }
+
+    /// Returns where the first listener of a kind (`smtp`, `http`) is bound.
+    pub fn bound(&self, kind: &str) -> Option<SocketAddr> {
+        self.sockets.listening().iter().find(|listening| listening.kind == kind).map(|listening| listening.address)
+    }
+
+    /// Returns what was sent and what became of it.
+    pub fn archive(&self) -> &Archive {
+        &self.parts.archive
+    }
+
+    /// Goes on until SIGTERM or SIGINT, then ends in good order. SIGHUP reloads.
+    ///
+    /// # Errors
+    /// If signals cannot be waited for, or the store cannot be closed.
+    pub async fn run_until_signalled(self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => self.reload().await,
+            }
+        }
+        self.stop().await
+    }
+
+    /// Reads the configuration again and switches to it; where anything is wrong with it, everything stays as it is.
+    async fn reload(&self) {
+        match reload::reload(&self.parts, &self.sockets).await {
+            Ok(changed) => info!("reloaded: {changed}"),
+            Err(failure) => error!("not reloaded, everything stays as it was: {failure:#}"),
+        }
+    }
+
+    /// Ends in good order: no new mail, sessions and transactions under way may finish for `drain_time`, then the store is closed.
+    ///
+    /// # Errors
+    /// If the store cannot be closed.
+    pub async fn stop(self) -> Result<()> {
+        info!("draining");
+        let Self { parts, sockets, tasks, ingress, egress } = self;
+        let drain_time = parts.config.read().server.drain_time;
+        ingress.cancel();
+        if tokio::time::timeout(drain_time, sockets.drained()).await.is_err() {
+            tracing::warn!("sessions were cut off at the end of the drain");
+        }
+        egress.cancel();
+        tasks.close();
+        tasks.wait().await;
+        parts.services.background.close();
+        parts.services.background.wait().await;
+        parts.store.close().await.context("the store")?;
+        info!("ended");
+        Ok(())
+    }
+}
+
+async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {
+    loop {
+        if let Ok(usage) = store.usage().await {
+            metrics.set_queue(usage.rows);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(GAUGES) => {}
+        }
+    }
+}

@@ -3,19 +3,27 @@
 //! [`follower`] keeps the search index up with the log; [`Archive`] answers the dashboard and the commands.
 
 pub mod follower;
+pub mod order;
+pub mod trace;
 pub mod view;
 
 use std::sync::Arc;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, MessageIndex};
 use crate::event::summary::Summary;
 use crate::event::{Event, EventKind};
 use crate::intake::Intake;
+use crate::intake::dry_run::Content;
+use crate::mail::content::Composition;
+use crate::mail::envelope::{Envelope, ForwardPath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
+use crate::submission::Submission;
+use crate::submission::login::Logins;
+use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
 /// Copies that one command changes at most.
@@ -38,7 +46,9 @@ pub struct Archive {
     spool: Spool,
     index: MessageIndex,
     intake: Intake,
+    logins: Logins,
     clock: Clock,
+    entropy: Entropy,
 }
 
 /// Which copies a command means.
@@ -54,8 +64,8 @@ pub enum Selection {
 
 impl Archive {
     /// An archive of what is in `spool`, found through `index`; `intake` runs chains again to show what plugins did.
-    pub fn new(spool: Spool, index: MessageIndex, intake: Intake, clock: Clock) -> Self {
-        Self { spool, index, intake, clock }
+    pub fn new(spool: Spool, index: MessageIndex, intake: Intake, logins: Logins, clock: Clock, entropy: Entropy) -> Self {
+        Self { spool, index, intake, logins, clock, entropy }
     }
 
     /// Returns the intake, which shows what plugins do to a message.
@@ -140,6 +150,25 @@ impl Archive {
         }
         events.dedup_by_key(|(position, _)| *position);
         Ok(events)
+    }
+
+    /// Runs the chain of a message again on what came in, and shows what each plugin does; `None` if the message or its login is gone.
+    pub async fn trace(&self, id: MessageId) -> Result<Option<TraceView>, ArchiveError> {
+        let Some((entry, body, original)) = self.spool.message(id).await? else { return Ok(None) };
+        let Some(login) = self.logins.by_name(&entry.login) else { return Ok(None) };
+        let final_content = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
+        let Some(content) = original.or_else(final_content) else { return Ok(None) };
+        let recipients = match self.index.message(id)? {
+            Some(summary) => summary.recipients,
+            None => self.message(id).await?.and_then(|view| view.summary).map(|summary| summary.recipients).unwrap_or_default(),
+        };
+        let mut envelope = Envelope::new(entry.reverse_path.clone());
+        envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
+        let options = serde_json::from_str(&entry.options).unwrap_or_default();
+        let submission = Submission { id, login, received: entry.received, envelope, content, options };
+        let run = self.intake.dry_run(submission, Content::Stored).await;
+        let compared = tokio::task::spawn_blocking(move || TraceView::new(&run)).await;
+        Ok(Some(compared.map_err(|error| StoreError::Damaged(error.to_string().into()))?))
     }
 
     /// Makes copies due now, held ones too; returns how many.

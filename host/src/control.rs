@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::archive::order::Order;
 use crate::archive::{Archive, ArchiveError, Selection};
 use crate::mail::message_id::CopyId;
 
@@ -61,6 +62,19 @@ pub enum Question {
     Message {
         /// Its id.
         id: String,
+    },
+    /// Submits a message; its content follows the question.
+    Submit {
+        /// Name of the login whose message it is.
+        login: String,
+        /// Reverse-path; "" is the null one.
+        from: String,
+        /// Forward-paths.
+        to: Vec<String>,
+        /// Octets of the content.
+        size: u64,
+        /// Shows what would become of it, and keeps nothing.
+        dry_run: bool,
     },
     /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
     Trace {
@@ -122,8 +136,20 @@ pub async fn serve(listener: UnixListener, archive: Archive, shutdown: Cancellat
 async fn converse(stream: UnixStream, archive: &Archive) -> io::Result<()> {
     let (input, mut output) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(input.take(MOST_QUESTION)).read_line(&mut line).await?;
+    let mut input = BufReader::new(input);
+    (&mut input).take(MOST_QUESTION).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
+        Ok(Question::Submit { login, from, to, size, dry_run }) => {
+            let limit = archive.largest_message(&login);
+            if size > limit {
+                Answer::Failed(format!("the message is larger than {limit} octets"))
+            } else {
+                let mut content = Vec::new();
+                input.take(size).read_to_end(&mut content).await?;
+                let order = Order { login, from, to, content: content.into() };
+                submit(archive, order, dry_run).await.map_or_else(Answer::Failed, Answer::Found)
+            }
+        }
         Ok(question) => answer(question, archive).await.map_or_else(Answer::Failed, Answer::Found),
         Err(error) => Answer::Failed(format!("this server does not understand the command: {error}")),
     };
@@ -162,11 +188,20 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
             let found = archive.message(copy_id(&id)?.message).await.map_err(failed)?;
             json_of(&found.ok_or_else(|| format!("no message {id}"))?)
         }
+        Question::Submit { .. } => Err("a message comes with its content".to_owned()),
         Question::Trace { id } => {
             let found = archive.trace(copy_id(&id)?.message).await.map_err(failed)?;
             json_of(&found.ok_or_else(|| format!("message {id} is not kept any more"))?)
         }
     }
+}
+
+async fn submit(archive: &Archive, order: Order, dry_run: bool) -> Result<Value, String> {
+    if dry_run {
+        return json_of(&archive.dry_run(order).await?);
+    }
+    let receipt = archive.submit(order).await?;
+    Ok(json!({ "message": receipt.message().to_string() }))
 }
 
 fn json_of(value: &impl Serialize) -> Result<Value, String> {
@@ -187,11 +222,11 @@ fn selections(ids: &[String]) -> Result<Vec<Selection>, String> {
     ids.iter().map(selection).collect()
 }
 
-/// Asks the server that works in `data`.
+/// Asks the server that works in `data`; `content` goes with a message to submit.
 ///
 /// # Errors
 /// If no server is running there, or it says why it has no answer.
-pub async fn ask(data: &Path, question: &Question) -> anyhow::Result<Value> {
+pub async fn ask(data: &Path, question: &Question, content: &[u8]) -> anyhow::Result<Value> {
     use anyhow::Context as _;
     let path = socket_path(data);
     let mut stream =
@@ -199,6 +234,7 @@ pub async fn ask(data: &Path, question: &Question) -> anyhow::Result<Value> {
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
+    stream.write_all(content).await?;
     let mut octets = Vec::new();
     stream.read_to_end(&mut octets).await?;
     match serde_json::from_slice(&octets).context("the server gave no answer")? {

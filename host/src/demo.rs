@@ -57,7 +57,7 @@ impl Demo {
         let path = folder.0.join("tubepost.toml");
         std::fs::write(&path, configuration(http, &hash_password(&password, &entropy), &hash_token(&token)))?;
         let config = crate::config::load(&path, &|_| None).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-        let app = App::start(config, clock, entropy, true).await?;
+        let app = App::start(config, Some(path), clock, entropy, true).await?;
         Ok(Self { app, folder, password, token })
     }
 

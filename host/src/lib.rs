@@ -62,4 +62,6 @@ pub mod app;
 
 pub mod bench;
 
+pub mod demo;
+
 pub mod cli;

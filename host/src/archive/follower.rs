@@ -92,11 +92,12 @@ async fn step(spool: &Spool, index: &MessageIndex, writer: &mut Option<MessageIn
     Ok(true)
 }
 
-/// The words of a message that is still kept: its text part, or its HTML.
+/// The words of a message that is still kept: its text part, or its HTML without the tags.
 async fn text(spool: &Spool, id: MessageId) -> Option<String> {
-    let (_, body, _) = spool.message(id).await.ok()??;
-    let mut draft = Draft::new(Composition::decode(body)?.octets());
-    let mut text = draft.text().or_else(|| draft.html())?;
+    let (entry, body, _) = spool.message(id).await.ok()??;
+    let content = Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new());
+    let mut draft = Draft::new(content);
+    let mut text = draft.text().or_else(|| draft.html().map(|html| mail_parser::decoders::html::html_to_text(&html)))?;
     text.truncate(text.floor_char_boundary(MOST_TEXT));
     Some(text)
 }

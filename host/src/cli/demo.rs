@@ -20,7 +20,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: Options) -> Result<ExitCode> {
-    super::serve::start_log(&options.log, false)?;
+    super::serve::start_log(Some(&options.log), false)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(show(options))
 }
 

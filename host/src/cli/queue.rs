@@ -86,7 +86,7 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
 /// Asks the running server.
 pub(super) fn put(config: &ConfigFile, question: Question) -> Result<Value> {
     let config = config.load()?;
-    block_on(async move { ask(&config.server.data, &question).await })
+    block_on(async move { ask(&config.server.data, &question, &[]).await })
 }
 
 fn count(what: &str, answer: &Value) {

@@ -263,6 +263,7 @@ impl Judge<'_> {
             tags: Vec::new(),
             recipient_count: 1,
             deliver_before: None,
+            options: String::new(),
             plan: Plan {
                 login: Arc::clone(&entry.login),
                 message: id,
@@ -271,6 +272,8 @@ impl Judge<'_> {
                 nonce: [0; 11],
                 slots: Vec::new(),
                 variables: String::new(),
+                reverse_path: ReversePath::Null,
+                tags: Vec::new(),
                 steps: Vec::new(),
             },
         }

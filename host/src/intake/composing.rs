@@ -293,6 +293,7 @@ impl Parts {
             tags: press.tags,
             recipient_count,
             deliver_before: options.deliver_before,
+            options: if press.changed { options_text(options) } else { String::new() },
             plan: press.plan,
         };
         NewEntry {
@@ -386,4 +387,9 @@ fn context(submission: &Submission) -> Vec<(String, String)> {
         context.push(("helo".to_owned(), helo.clone()));
     }
     context
+}
+
+/// The options as JSON; "" where nothing was asked for.
+fn options_text(options: &Options) -> String {
+    if *options == Options::default() { String::new() } else { serde_json::to_string(options).unwrap_or_default() }
 }

@@ -41,6 +41,8 @@ pub struct Entry {
     pub recipient_count: u32,
     /// Not delivered after this time.
     pub deliver_before: Option<Timestamp>,
+    /// What the sender asked for ([`crate::submission::Options`] as JSON), to show later what plugins made of it; "" where nothing was asked for.
+    pub options: String,
     /// What is done for each recipient.
     pub plan: Plan,
 }

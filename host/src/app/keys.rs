@@ -1,0 +1,55 @@
+//! Keys that the server makes for itself, below the data folder.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::clock::Entropy;
+
+/// Makes the data folder, for its user alone, where it is not there yet.
+pub(super) fn make_folder(folder: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// Reads the key of signed links, or makes it at the first start. Links in mail that was sent stay good as long as this file stays.
+pub(super) fn link_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    let folder = data.join("keys");
+    make_folder(&folder)?;
+    let path = folder.join("links");
+    match fs::read(&path) {
+        Ok(octets) => octets.try_into().ok().with_context(|| format!("{} is not a key of 32 octets; remove it to have a new one made", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key: [u8; 32] = entropy.array();
+            write_new(&path, &key).with_context(|| format!("{} cannot be written", path.display()))?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+}
+
+/// Writes beside and renames, so that a crash leaves either no key or all of it.
+fn write_new(path: &Path, key: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(key)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn the_key_stays_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = link_key(folder.path(), &Entropy::seeded(1)).unwrap();
+        assert_eq!(link_key(folder.path(), &Entropy::seeded(2)).unwrap(), made);
+        fs::write(folder.path().join("keys/links"), b"short").unwrap();
+        assert!(link_key(folder.path(), &Entropy::seeded(2)).is_err());
+    }
+}

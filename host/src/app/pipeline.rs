@@ -1,0 +1,94 @@
+//! What a configuration becomes, apart from sockets: checked as a whole, so that a reload switches to all of it or to none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+
+use crate::chain::{ChainRegistry, Chains};
+use crate::config::Config;
+use crate::delivery::settings::Settings;
+use crate::chain::rendering::Renderer;
+use crate::listener::tls::Certificate;
+use crate::plugin::engine::{Engine, EngineOptions};
+use crate::plugin::loading::{self, LoadError};
+use crate::clock::Clock;
+
+/// Makes the engine that compiles and runs plugins.
+pub(crate) fn engine(config: &Config, clock: &Clock) -> Result<Arc<Engine>> {
+    let cache = config.plugin_runtime.cache.then(|| config.server.data.join("plugins"));
+    Ok(Arc::new(Engine::new(EngineOptions { instances: config.plugin_runtime.instances, cache, clock: clock.clone() })?))
+}
+
+/// Loads the plugins and builds the chains of a configuration.
+///
+/// # Errors
+/// Everything that is wrong, a line each.
+pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chains> {
+    let plugins = loading::load_all(engine, &config.plugins).await.map_err(|errors| anyhow!(lines(errors.iter().map(plugin_error))))?;
+    Chains::build(&config.chains, plugins).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+}
+
+fn plugin_error((name, error): &(Arc<str>, LoadError)) -> String {
+    let mut text = format!("plugin {name:?}: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Reads what delivery needs of files: keys, certificates, name servers.
+///
+/// # Errors
+/// Everything that is wrong, a line each.
+pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> {
+    Settings::load(config, renderer).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+}
+
+/// Finds everything that is wrong with a configuration that reads well: plugins, chains, keys, certificates. Starts nothing.
+///
+/// # Errors
+/// Everything that is wrong, a line each.
+pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
+    let mut wrong = Vec::new();
+    let engine = engine(config, clock)?;
+    let built = match chains(config, &engine).await {
+        Ok(chains) => Some(chains),
+        Err(error) => {
+            wrong.push(error.to_string());
+            None
+        }
+    };
+    if let Some(tls) = &config.tls
+        && let Err(error) = Certificate::load(tls)
+    {
+        wrong.push(format!("{:#}", anyhow::Error::new(error)));
+    }
+    if let Err(errors) = Settings::load(config, Renderer::detached(ChainRegistry::default())) {
+        wrong.extend(errors.iter().map(ToString::to_string));
+    }
+    match built {
+        Some(chains) if wrong.is_empty() => {
+            let used: BTreeSet<&Arc<str>> = config.chains.values().flat_map(|chain| chain.steps.iter().map(|step| &step.plugin)).collect();
+            let plugins = chains.plugins().values().filter(|plugin| used.contains(plugin.name()));
+            Ok(Checked {
+                plugins: plugins.map(|plugin| (plugin.name().to_string(), plugin.manifest().version.clone(), plugin.digest().to_owned())).collect(),
+            })
+        }
+        _ => Err(anyhow!(wrong.join("\n"))),
+    }
+}
+
+/// What a configuration that is good has in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Plugins that chains use: name, version, digest.
+    pub plugins: Vec<(String, String, String)>,
+}
+
+fn lines(errors: impl Iterator<Item = String>) -> String {
+    errors.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,173 @@
+//! Sockets: bound before anything is started, served when everything is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Parts;
+use crate::archive::Archive;
+use crate::clock::{Clock, Entropy};
+use crate::config::{Config, Listener, ListenerKind, ListenerTls};
+use crate::delivery::DeliveryHandle;
+use crate::event::recorder::Recorder;
+use crate::http::serve::{Server, Transport};
+use crate::http::{self, Services, dashboard};
+use crate::link::LinkSigner;
+use crate::listener::smtp::reception::FrontDesk;
+use crate::listener::smtp::{Protection, Service, SmtpListener};
+use crate::listener::tls::Certificate;
+use crate::submission::login::Logins;
+use crate::telemetry::metric::Metrics;
+
+/// ALPN names of HTTP over TLS.
+const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A listener that is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// `smtp` or `http`.
+    pub kind: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+    /// `starttls`, `implicit` or `none`.
+    pub tls: &'static str,
+}
+
+/// All listeners at work.
+pub(super) struct Sockets {
+    listening: Vec<Listening>,
+    tasks: TaskTracker,
+    http: Server,
+    router: watch::Sender<Router>,
+    pub(super) smtp: Arc<Service<FrontDesk>>,
+    pub(super) certificate: Option<Certificate>,
+}
+
+/// What the HTTP side works with, beside the configuration.
+pub(super) struct Doors {
+    pub(super) archive: Archive,
+    pub(super) logins: Logins,
+    pub(super) recorder: Recorder,
+    pub(super) links: LinkSigner,
+    pub(super) metrics: Metrics,
+    pub(super) delivery: DeliveryHandle,
+}
+
+/// Binds all listeners, so that an address that is taken ends the start before anything else happens.
+pub(super) async fn bind(config: &Config) -> Result<Vec<(Listener, TcpListener)>> {
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        let socket = TcpListener::bind(listener.address).await.with_context(|| format!("{} cannot be bound", listener.address))?;
+        bound.push((listener.clone(), socket));
+    }
+    Ok(bound)
+}
+
+/// Loads the certificate, where there is one.
+pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
+    config.tls.as_ref().map(|tls| Certificate::load(tls).context("[tls]")).transpose()
+}
+
+/// Puts together what the HTTP side works with.
+pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Services {
+    let (metrics, counters) = (doors.metrics, doors.delivery.counters().clone());
+    Services {
+        intake: doors.archive.intake().clone(),
+        logins: doors.logins,
+        spool: doors.archive.spool().clone(),
+        recorder: doors.recorder,
+        links: doors.links,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        hostname: config.server.hostname.clone(),
+        trusted_proxies: config.server.trusted_proxies.clone().into(),
+        chains: Arc::new(config.chains.clone()),
+        limits: config.http.clone(),
+        dashboard: dashboard::Access::new(&config.dashboard, open_dashboard, clock.clone(), entropy.clone()),
+        archive: doors.archive,
+        metrics: Arc::new(move || format!("{}{}", counters.encode(), metrics.encode())),
+        ready: Arc::new(|| Ok(())),
+        background: TaskTracker::new(),
+    }
+}
+
+/// Serves what is bound.
+pub(super) fn serve(
+    bound: Vec<(Listener, TcpListener)>,
+    certificate: Option<Certificate>,
+    parts: &Parts,
+    entropy: &Entropy,
+    shutdown: &CancellationToken,
+) -> Result<Sockets> {
+    let config = parts.config.read().clone();
+    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone());
+    let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone()));
+    let (router, routers) = watch::channel(http::router(parts.services.clone()));
+    let server = Server::new(routers, &config.http, shutdown.clone());
+    let smtp_tls = certificate.as_ref().map(|certificate| certificate.server_config(&[])).transpose()?;
+    let http_tls = certificate.as_ref().map(|certificate| certificate.server_config(&HTTP_PROTOCOLS)).transpose()?;
+    let tasks = TaskTracker::new();
+    let mut listening = Vec::with_capacity(bound.len());
+    for (listener, socket) in bound {
+        let address = socket.local_addr()?;
+        let (kind, tls) = (kind_word(listener.kind), tls_word(listener.tls));
+        match listener.kind {
+            ListenerKind::Smtp => {
+                let protection = Protection::new(listener.tls, smtp_tls.clone()).with_context(|| format!("{address}: TLS needs [tls]"))?;
+                tasks.spawn(SmtpListener::new(socket, protection, smtp.clone()).run(shutdown.clone()));
+            }
+            ListenerKind::Http => {
+                let transport = match listener.tls {
+                    ListenerTls::None => Transport::Plain,
+                    ListenerTls::Implicit | ListenerTls::StartTls => {
+                        let config = http_tls.clone().with_context(|| format!("{address}: TLS needs [tls]"))?;
+                        Transport::Tls(watch::channel(config).1)
+                    }
+                };
+                let server = server.clone();
+                tasks.spawn(async move { server.accept(socket, transport).await });
+            }
+        }
+        tracing::info!("listening on {kind} {address} ({tls})");
+        listening.push(Listening { kind, address, tls });
+    }
+    Ok(Sockets { listening, tasks, http: server, router, smtp, certificate })
+}
+
+impl Sockets {
+    pub(super) fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Serves HTTP with other services from the next request on.
+    pub(super) fn replace_services(&self, services: Services) {
+        self.router.send_replace(http::router(services));
+    }
+
+    /// Completes when no session and no request is left, once the server drains.
+    pub(super) async fn drained(&self) {
+        self.tasks.close();
+        tokio::join!(self.tasks.wait(), self.http.drained());
+    }
+}
+
+fn kind_word(kind: ListenerKind) -> &'static str {
+    match kind {
+        ListenerKind::Smtp => "smtp",
+        ListenerKind::Http => "http",
+    }
+}
+
+fn tls_word(tls: ListenerTls) -> &'static str {
+    match tls {
+        ListenerTls::StartTls => "starttls",
+        ListenerTls::Implicit => "implicit",
+        ListenerTls::None => "none",
+    }
+}
