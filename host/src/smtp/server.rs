@@ -257,7 +257,12 @@ impl Session {
                         self.close(&answer::BARE_LINE_END);
                         (rest.len(), None)
                     }
-                    Line::Complete(line) => (line.len() + "\r\n".len(), self.line(line)),
+                    Line::Complete(line) => {
+                        if line.len() + "\r\n".len() > LONGEST_LINE_OCTETS {
+                            self.state = State::OverlongLine;
+                        }
+                        (line.len() + "\r\n".len(), self.line(line))
+                    }
                 },
             };
             used += taken;

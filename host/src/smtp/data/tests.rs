@@ -8,7 +8,7 @@ const LIMITS: ContentLimits = ContentLimits { size_octets: 100_000, line_octets:
 /// What `DATA` makes of `wire`, cut into pieces: how many octets it took, and the content where its end was reached.
 fn decode(wire: &[u8], pieces: impl Iterator<Item = usize>) -> (usize, Option<Result<Content, ContentFault>>) {
     let mut decoder = Decoder::dots(LIMITS, None);
-    let mut used = 0;
+    let mut used = 0_usize;
     for piece in pieces.map(|piece| piece.max(1)).chain(std::iter::repeat(usize::MAX)) {
         let end = used.saturating_add(piece).min(wire.len());
         used += decoder.push(&wire[used..end]);
@@ -60,8 +60,23 @@ fn dots_are_taken_out() {
 fn only_one_thing_ends_content() {
     // What servers have taken for the end of a message, or clients have failed to mask, in the smuggling attacks of December 2023 and since.
     for end in [
-        "\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\r\n.\r\r\n", "\r\r\n.\n", "\r\r\n.\r\r\n", "\n\n.\r\n", "\r\n\n.\r\n",
-        "\n\r.\r\n", "\r\n.\n\r\n", "\r\n\r.\r\n", "\n.\r\r\n", "\r.\n", "\r\n.\r.\r\n",
+        "\n.\n",
+        "\n.\r\n",
+        "\r\n.\n",
+        "\r.\r",
+        "\r.\r\n",
+        "\r\n.\r",
+        "\r\n.\r\r\n",
+        "\r\r\n.\n",
+        "\r\r\n.\r\r\n",
+        "\n\n.\r\n",
+        "\r\n\n.\r\n",
+        "\n\r.\r\n",
+        "\r\n.\n\r\n",
+        "\r\n\r.\r\n",
+        "\n.\r\r\n",
+        "\r.\n",
+        "\r\n.\r.\r\n",
     ] {
         let wire = format!("a{end}MAIL FROM:<x@example.com>\r\n.\r\n");
         check_fault(wire.as_bytes(), ContentFault::BareLineEnd);

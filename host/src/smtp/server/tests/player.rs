@@ -34,6 +34,8 @@ struct Player {
     piece: usize,
     now: Duration,
     input: Vec<u8>,
+    /// What was pushed and not used.
+    unused: Vec<u8>,
     /// Lines that the server has said and the dialogue has not mentioned.
     heard: VecDeque<String>,
     answer: Option<Refusal>,
@@ -54,6 +56,7 @@ impl Player {
             piece,
             now: Duration::from_secs(1_000),
             input: Vec::new(),
+            unused: Vec::new(),
             heard: VecDeque::new(),
             answer: None,
             revoked: false,
@@ -168,9 +171,7 @@ impl Player {
     }
 
     fn session<T>(&mut self, act: impl FnOnce(&mut Session) -> T) -> T {
-        let session = self
-            .session
-            .get_or_insert_with(|| Session::new(Arc::new(self.settings.clone()), self.connection, self.now));
+        let session = self.session.get_or_insert_with(|| Session::new(Arc::new(self.settings.clone()), self.connection, self.now));
         act(session)
     }
 
@@ -180,7 +181,7 @@ impl Player {
         if !said.is_empty() {
             assert!(self.heard.is_empty(), "{place}: the server said more: {:?}", self.heard);
         }
-        let mut unused = Vec::new();
+        let mut unused = std::mem::take(&mut self.unused);
         let mut pieces = said.chunks(self.piece.min(said.len().max(1)));
         loop {
             let now = self.now;
@@ -204,6 +205,7 @@ impl Player {
                 Action::Submit(message) => self.submit(*message),
             }
         }
+        self.unused = unused;
         let said = self.session(|session| {
             let said = String::from_utf8(session.replies().to_vec()).unwrap();
             session.replies_sent();
@@ -295,7 +297,7 @@ fn unescape(text: &str) -> Vec<u8> {
             '{' => {
                 let repeated: String = chars.by_ref().take_while(|c| *c != '}').collect();
                 let (times, what) = repeated.split_once('*').unwrap();
-                octets.extend(what.repeat(times.parse().unwrap()).bytes());
+                octets.extend(unescape(what).repeat(times.parse().unwrap()));
             }
             other => octets.extend(other.to_string().bytes()),
         }
