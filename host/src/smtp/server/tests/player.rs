@@ -1,6 +1,7 @@
 //! Plays a dialogue.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 
 use super::*;
 use crate::mail::message_id::MessageId;
@@ -217,8 +218,7 @@ impl Player {
     /// `newsletter` has the password `secret` and may send less than others; `busy` comes at the wrong time; a token is both.
     fn authenticate(&mut self, credentials: &Credentials) {
         let answer = match (credentials.username.as_str(), credentials.password.as_str()) {
-            ("newsletter", "secret") => Ok(ALLOWANCE),
-            ("token", "token") => Ok(ALLOWANCE),
+            ("newsletter", "secret") | ("token", "token") => Ok(ALLOWANCE),
             ("busy", _) => Err(LoginRefused::Busy),
             _ => Err(LoginRefused::Wrong),
         };
@@ -237,15 +237,14 @@ impl Player {
     }
 
     fn submit(&mut self, message: Message) {
-        let answer = match self.answer.take() {
-            Some(refusal) => Err(refusal),
-            None => {
-                self.messages += 1;
-                self.message = Some(message);
-                let mut id = [0; 16];
-                id[15] = self.messages;
-                Ok(Receipt::unfounded(MessageId::from_bytes(id)))
-            }
+        let answer = if let Some(refusal) = self.answer.take() {
+            Err(refusal)
+        } else {
+            self.messages += 1;
+            self.message = Some(message);
+            let mut id = [0; 16];
+            id[15] = self.messages;
+            Ok(Receipt::unfounded(MessageId::from_bytes(id)))
         };
         self.session(|session| session.submitted(answer.as_ref()));
     }
@@ -257,12 +256,12 @@ fn describe(envelope: &Envelope) -> String {
     use crate::mail::envelope::{BodyType, Notify, Return};
     let mut text = format!("from <{}> to", envelope.reverse_path);
     for path in &envelope.forward_paths {
-        text += &format!(" <{}>", path.address);
+        let _ = write!(text, " <{}>", path.address);
         if path.notify != Notify::default() {
-            text += &format!(" notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
+            let _ = write!(text, " notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
         }
         if let Some(original) = &path.original {
-            text += &format!(" orcpt {original}");
+            let _ = write!(text, " orcpt {original}");
         }
     }
     if envelope.body == BodyType::EightBitMime {
@@ -277,7 +276,7 @@ fn describe(envelope: &Envelope) -> String {
         None => {}
     }
     if let Some(envid) = &envelope.envid {
-        text += &format!(" envid {envid}");
+        let _ = write!(text, " envid {envid}");
     }
     text
 }
