@@ -271,7 +271,10 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 /// Whether accepting failed because of the one connection, and the next may be fine.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
-    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]

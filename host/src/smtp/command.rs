@@ -283,11 +283,8 @@ fn mail(arguments: &str) -> Result<(Mail, Option<Quirk>), SyntaxError> {
     let form = "MAIL FROM:<address> [parameters]";
     let (path, quirk) = path::introduced(arguments, "FROM:").ok_or(SyntaxError::Arguments { form })?;
     let (path, parameters) = path::enclosed(path).ok_or(SyntaxError::ReversePath)?;
-    let reverse_path = if path.is_empty() {
-        ReversePath::Null
-    } else {
-        ReversePath::Mailbox(mailbox(path).ok_or(SyntaxError::ReversePath)?)
-    };
+    let reverse_path =
+        if path.is_empty() { ReversePath::Null } else { ReversePath::Mailbox(mailbox(path).ok_or(SyntaxError::ReversePath)?) };
     let parameters = Parameters::parse(parameters).ok_or(SyntaxError::Arguments { form })?;
     let mail = parameters.into_mail(reverse_path)?;
     if !mail.smtputf8 && mail.reverse_path.mailbox().is_some_and(|address| !is_ascii(address)) {

@@ -42,7 +42,7 @@ pub struct Settings {
     pub line_octets: usize,
     /// Recipients that a message may have.
     pub recipients: u32,
-    /// How long a client may say nothing.
+    /// How long a client may say nothing, and how long it may take to log in.
     pub command_time: Duration,
     /// How long a session may last.
     pub session_time: Duration,
@@ -200,7 +200,7 @@ enum State {
 enum Question {
     Tls,
     Login,
-    Sender(Box<Transaction>),
+    Sender,
     Submission,
 }
 
@@ -257,7 +257,12 @@ impl Session {
                         self.close(&answer::BARE_LINE_END);
                         (rest.len(), None)
                     }
-                    Line::Complete(line) => (line.len() + "\r\n".len(), self.line(line)),
+                    Line::Complete(line) => {
+                        if line.len() + "\r\n".len() > LONGEST_LINE_OCTETS {
+                            self.state = State::OverlongLine;
+                        }
+                        (line.len() + "\r\n".len(), self.line(line))
+                    }
                 },
             };
             used += taken;
@@ -305,19 +310,19 @@ impl Session {
 
     /// Answers [`Action::CheckSender`]: with what the login is allowed now.
     pub fn sender_checked(&mut self, answer: Result<Allowance, SenderRefused>) {
-        let transaction = match std::mem::replace(&mut self.state, State::Commands) {
-            State::Asking(Question::Sender(transaction)) => transaction,
-            other => {
-                self.state = other;
-                return;
-            }
-        };
+        if !matches!(self.state, State::Asking(Question::Sender)) {
+            return;
+        }
+        self.state = State::Commands;
         match answer {
             Ok(allowance) => {
                 self.login = Some(allowance);
-                self.open(*transaction);
+                self.sender_allowed();
             }
-            Err(SenderRefused::Refused(refusal)) => self.error(&Reply::from(&refusal)),
+            Err(SenderRefused::Refused(refusal)) => {
+                self.transaction = None;
+                self.error(&Reply::from(&refusal));
+            }
             Err(SenderRefused::LoginRevoked) => self.close(&answer::LOGIN_REVOKED),
         }
         self.drain_if_idle();
@@ -347,15 +352,23 @@ impl Session {
 
     /// Returns when [`Session::time_out`] is due.
     pub fn deadline(&self) -> Duration {
-        self.heard.saturating_add(self.settings.command_time).min(self.started.saturating_add(self.settings.session_time))
+        self.heard.saturating_add(self.settings.command_time).min(self.latest_end())
+    }
+
+    /// When the session must be over. Who is not logged in has the time of one command for everything that comes before: connections
+    /// are not to be held by strangers.
+    fn latest_end(&self) -> Duration {
+        let longest = if self.login.is_some() { self.settings.session_time } else { self.settings.command_time };
+        self.started.saturating_add(longest.min(self.settings.session_time))
     }
 
     /// Ends the session if its deadline has passed.
     pub fn time_out(&mut self, now: Duration) {
-        if now >= self.started.saturating_add(self.settings.session_time) {
-            self.close(&answer::SESSION_TOO_LONG);
-        } else if now >= self.deadline() {
+        if now >= self.heard.saturating_add(self.settings.command_time) {
             self.close(&answer::IDLE_TOO_LONG);
+        } else if now >= self.latest_end() {
+            let reply = if self.login.is_some() { answer::SESSION_TOO_LONG } else { answer::LOGIN_TOO_LATE };
+            self.close(&reply);
         }
     }
 

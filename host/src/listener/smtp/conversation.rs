@@ -96,13 +96,18 @@ impl<R: Reception> Conversation<R> {
 
     /// Talks until the session is over, or goes on with TLS.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
-        match self.talk(stream).await {
-            Ok(end) => end,
-            Err(error) => {
-                tracing::debug!(%error, "the connection broke");
-                End::Closed
-            }
-        }
+        let ended = if let Ok(ended) = AssertUnwindSafe(self.talk(stream)).catch_unwind().await {
+            ended
+        } else {
+            // What it was is said where it happened; whoever waits for us should come again, and the process lives.
+            tracing::error!("a session is closed because of a fault of ours");
+            self.session.fail();
+            self.hang_up(stream).await
+        };
+        ended.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the connection broke");
+            End::Closed
+        })
     }
 
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
@@ -123,11 +128,7 @@ impl<R: Reception> Conversation<R> {
                 Action::Authenticate(credentials) => self.authenticate(credentials).await,
                 Action::CheckSender(reverse_path) => self.check_sender(&reverse_path),
                 Action::Submit(message) => self.submit(*message).await,
-                Action::Close => {
-                    self.send(stream).await?;
-                    self.linger(stream).await;
-                    return Ok(End::Closed);
-                }
+                Action::Close => return self.hang_up(stream).await,
             }
         }
     }
@@ -181,8 +182,9 @@ impl<R: Reception> Conversation<R> {
         }
     }
 
-    /// Closes our side, and listens a while for the client to close its own.
-    async fn linger<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) {
+    /// Sends the last replies, closes our side, and listens a while for the client to close its own.
+    async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
+        self.send(stream).await?;
         let input = &mut self.input;
         let closing = tokio::time::timeout(LINGER_TIME, async {
             stream.shutdown().await?;
@@ -199,23 +201,23 @@ impl<R: Reception> Conversation<R> {
         });
         // Whatever comes of it, the connection is over.
         let _ = closing.await;
+        Ok(End::Closed)
     }
 
     async fn authenticate(&mut self, credentials: Credentials) {
         let checking = self.service.reception.authenticate(&credentials.username, &credentials.password);
-        let answer = match AssertUnwindSafe(Box::pin(checking)).catch_unwind().await {
-            Ok(Ok(login)) => {
+        let answer = match Box::pin(checking).await {
+            Ok(login) => {
                 tracing::debug!(login = %login.name, "logged in");
                 let allowance = allowance(&login);
                 self.login = Some(login);
                 Ok(allowance)
             }
-            Ok(Err(LoginError::Wrong)) => {
+            Err(LoginError::Wrong) => {
                 tracing::info!("a login failed: wrong user name or password");
                 Err(LoginRefused::Wrong)
             }
-            Ok(Err(LoginError::Busy)) => Err(LoginRefused::Busy),
-            Err(_) => return self.fail("a login"),
+            Err(LoginError::Busy) => Err(LoginRefused::Busy),
         };
         self.session.login_checked(answer);
     }
@@ -236,7 +238,7 @@ impl<R: Reception> Conversation<R> {
     }
 
     async fn submit(&mut self, message: Message) {
-        let Some(login) = self.login.clone() else { return self.fail("a submission") };
+        let Some(login) = self.login.clone() else { return self.session.fail() };
         let now = self.service.clock.now();
         let id = MessageId::new(now, &self.service.entropy);
         let span = tracing::info_span!("transaction", message.id = %id, login = %login.name);
@@ -253,22 +255,13 @@ impl<R: Reception> Conversation<R> {
             content: message.content.octets,
             options: Options::default(),
         };
-        let submitting = AssertUnwindSafe(Box::pin(self.service.reception.submit(submission))).catch_unwind().instrument(span);
-        let answer = tokio::select! {
+        // In a box, because it is large and most sessions are idle.
+        let submitting = Box::pin(self.service.reception.submit(submission)).instrument(span);
+        tokio::select! {
             biased;
-            answer = submitting => answer,
-            () = &mut self.ended => return self.session.shut_down(),
-        };
-        match answer {
-            Ok(answer) => self.session.submitted(answer.as_ref()),
-            Err(_) => self.fail("a submission"),
+            answer = submitting => self.session.submitted(answer.as_ref()),
+            () = &mut self.ended => self.session.shut_down(),
         }
-    }
-
-    /// Something of ours broke: the session hears 421, the process lives.
-    fn fail(&mut self, what: &str) {
-        tracing::error!("{what} ended by a fault of ours; its session is closed");
-        self.session.fail();
     }
 }
 

@@ -1,0 +1,334 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+use std::net::Ipv4Addr;
+
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::config::unit::ByteSize;
+use crate::config::{Bounces, Login, LoginLimits};
+use crate::listener::tls::Certificate;
+use crate::mail::address::EmailAddress;
+use crate::mail::domain::Domain;
+use crate::mail::refusal::Refusal;
+use crate::spool::receipt::Receipt;
+use crate::submission::login::LoginError;
+use crate::submission::{Protocol, Submission};
+
+/// `AUTH PLAIN` of `newsletter` with the password `secret`.
+const AUTH: &str = "AUTH PLAIN AG5ld3NsZXR0ZXIAc2VjcmV0";
+
+/// Keeps what it is given; subjects make it misbehave.
+struct Tray {
+    login: Arc<Login>,
+    taken: Mutex<Vec<Submission>>,
+}
+
+impl Reception for Arc<Tray> {
+    async fn authenticate(&self, username: &str, password: &str) -> Result<Arc<Login>, LoginError> {
+        if (username, password) == ("newsletter", "secret") { Ok(Arc::clone(&self.login)) } else { Err(LoginError::Wrong) }
+    }
+
+    fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
+        Some(Arc::clone(login))
+    }
+
+    fn may_send_as(&self, _: &Login, address: &EmailAddress) -> bool {
+        address.domain().as_str() == "example.com"
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        assert!(!submission.content.starts_with(b"Subject: panic"), "the subject asks for it");
+        if submission.content.starts_with(b"Subject: hang") {
+            std::future::pending::<()>().await;
+        }
+        let receipt = Receipt::unfounded(submission.id);
+        self.taken.lock().push(submission);
+        Ok(receipt)
+    }
+}
+
+/// A listener on loopback, and its end.
+struct Server {
+    address: SocketAddr,
+    tray: Arc<Tray>,
+    service: Arc<Service<Arc<Tray>>>,
+    root: rustls::pki_types::CertificateDer<'static>,
+    shutdown: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(mode: ListenerTls, change: impl FnOnce(&mut config::Server, &mut config::Smtp)) -> Self {
+        let mut server = config::Server {
+            hostname: Domain::parse("mail.example.com").unwrap(),
+            data: "/nonexistent".into(),
+            public_url: url::Url::parse("https://t.example.com").unwrap(),
+            drain_time: Duration::from_secs(30),
+            trusted_proxies: Vec::new(),
+        };
+        let mut smtp = config::Smtp {
+            message_size: ByteSize(10_000_000),
+            recipients: 10,
+            connections: 10,
+            connections_per_address: 10,
+            command_time: Duration::from_mins(5),
+            session_time: Duration::from_hours(1),
+            errors: 20,
+            auth_failures: 3,
+            messages_per_session: 100,
+        };
+        change(&mut server, &mut smtp);
+        let login = Login {
+            name: "newsletter".into(),
+            username: Some("newsletter".to_owned()),
+            password: None,
+            token: None,
+            senders: Vec::new(),
+            chain: None,
+            route: "direct".into(),
+            limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
+            bounces: Bounces::default(),
+        };
+        let tray = Arc::new(Tray { login: Arc::new(login), taken: Mutex::default() });
+        let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
+        let clock = if smtp.command_time < Duration::from_mins(1) { Clock::system() } else { clock };
+        let service = Arc::new(Service::new(Arc::clone(&tray), &server, &smtp, clock, Entropy::seeded(1)));
+
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(vec!["mail.example.com".to_owned()]).unwrap();
+        let files = config::Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        std::fs::write(&files.certificate, pair.cert.pem()).unwrap();
+        std::fs::write(&files.key, pair.signing_key.serialize_pem()).unwrap();
+        let tls = Certificate::load(&files).unwrap().server_config(&[]).unwrap();
+
+        let socket = crate::listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let listener = SmtpListener::new(socket, Protection::new(mode, Some(tls)).unwrap(), Arc::clone(&service));
+        let running = tokio::spawn(listener.run(shutdown.clone()));
+        Self { address, tray, service, root: pair.cert.der().clone(), shutdown, running }
+    }
+
+    async fn connect(&self) -> Client<TcpStream> {
+        Client(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
+    }
+
+    async fn shake_hands(&self, stream: TcpStream) -> Client<tokio_rustls::client::TlsStream<TcpStream>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.root.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+        let name = ServerName::try_from("mail.example.com").unwrap();
+        Client(BufReader::new(connector.connect(name, stream).await.unwrap()))
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+        assert_eq!(self.service.connections().open(), 0);
+    }
+}
+
+struct Client<S>(BufReader<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn say(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
+        self.0.get_mut().flush().await.unwrap();
+    }
+
+    /// Returns the next reply, its lines joined.
+    async fn hear(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let start = reply.len();
+            let octets = self.0.read_line(&mut reply).await.unwrap();
+            if octets == 0 || reply.as_bytes().get(start + 3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+
+    async fn expect(&mut self, start: &str) {
+        let reply = self.hear().await;
+        assert!(reply.starts_with(start), "{reply:?} does not start with {start:?}");
+    }
+
+    async fn ask(&mut self, line: &str, start: &str) {
+        self.say(&format!("{line}\r\n")).await;
+        self.expect(start).await;
+    }
+
+    async fn log_in(&mut self) {
+        self.ask("EHLO client.example", "250-mail.example.com").await;
+        self.ask(AUTH, "235 ").await;
+    }
+
+    async fn expect_close(&mut self) {
+        assert_eq!(self.hear().await, "");
+    }
+}
+
+#[tokio::test]
+async fn mail_comes_in_behind_starttls() {
+    let server = Server::start(ListenerTls::StartTls, |_, _| {});
+    let mut client = server.connect().await;
+    client.expect("220 mail.example.com ").await;
+    client.ask("EHLO client.example", "250-mail.example.com").await;
+    client.ask("STARTTLS", "220 ").await;
+    let mut client = server.shake_hands(client.0.into_inner()).await;
+    client.log_in().await;
+    client.ask("MAIL FROM:<a@elsewhere.example>", "550 5.7.1 ").await;
+    client.say("MAIL FROM:<a@example.com> BODY=8BITMIME\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+    for code in ["250 ", "250 ", "354 "] {
+        client.expect(code).await;
+    }
+    client.ask("Subject: x\r\n\r\ny\r\n.", "250 2.0.0 queued as ").await;
+    client.ask("QUIT", "221 ").await;
+    client.expect_close().await;
+    {
+        let taken = server.tray.taken.lock();
+        let submission = &taken[0];
+        assert_eq!(submission.content, "Subject: x\r\n\r\ny\r\n");
+        assert_eq!(submission.received.protocol, Protocol::Esmtpsa);
+        assert_eq!(submission.received.helo.as_deref(), Some("client.example"));
+        assert_eq!(submission.received.peer, Ipv4Addr::LOCALHOST);
+        assert_eq!(submission.received.at, Timestamp::from_millis(1_700_000_000_000));
+        assert_eq!(submission.id.received(), submission.received.at);
+        assert_eq!(&*submission.login.name, "newsletter");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn mail_comes_in_under_implicit_tls() {
+    let server = Server::start(ListenerTls::Implicit, |_, _| {});
+    let mut client = server.shake_hands(TcpStream::connect(server.address).await.unwrap()).await;
+    client.expect("220 mail.example.com ").await;
+    client.log_in().await;
+    // Larger than all buffers, in chunks and in one.
+    let content = format!("{}\r\n", "0123456789abcde".repeat(100)).repeat(1_500);
+    client.say("MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n").await;
+    client.say(&format!("BDAT {}\r\n{content}", content.len())).await;
+    client.ask(&format!("BDAT {} LAST\r\n{content}NOOP", content.len()), "250 ").await;
+    for text in ["250 ", "250 2.0.0 2253000 octets", "250 2.0.0 queued as ", "250 2.0.0 ok"] {
+        client.expect(text).await;
+    }
+    assert_eq!(server.tray.taken.lock()[0].content, content.repeat(2));
+    drop(client);
+    // In the clear there is no dialogue.
+    let mut client = server.connect().await;
+    client.say("EHLO client.example\r\n").await;
+    let reply = client.0.fill_buf().await.unwrap_or_default();
+    assert!(!reply.starts_with(b"220"));
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn loopback_needs_no_tls() {
+    let server = Server::start(ListenerTls::None, |_, _| {});
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.log_in().await;
+    client.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+    for code in ["250 ", "250 ", "354 "] {
+        client.expect(code).await;
+    }
+    client.ask(".", "250 ").await;
+    assert_eq!(server.tray.taken.lock()[0].received.protocol, Protocol::Esmtpa);
+    // The client leaves without a word.
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_connections_are_turned_away() {
+    let server = Server::start(ListenerTls::StartTls, |_, smtp| smtp.connections = 1);
+    let mut first = server.connect().await;
+    first.expect("220 ").await;
+    let mut second = server.connect().await;
+    second.expect("421 4.7.0 too many connections").await;
+    second.expect_close().await;
+    first.ask("QUIT", "221 ").await;
+    first.expect_close().await;
+    drop(first);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn silence_is_ended() {
+    let server = Server::start(ListenerTls::None, |_, smtp| smtp.command_time = Duration::from_millis(20));
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.expect("421 4.4.2 ").await;
+    client.expect_close().await;
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn draining_lets_transactions_end() {
+    let server = Server::start(ListenerTls::None, |_, _| {});
+    let mut idle = server.connect().await;
+    idle.expect("220 ").await;
+    let mut busy = server.connect().await;
+    busy.expect("220 ").await;
+    busy.log_in().await;
+    busy.ask("MAIL FROM:<a@example.com>", "250 ").await;
+    server.shutdown.cancel();
+    idle.expect("421 4.3.2 ").await;
+    idle.expect_close().await;
+    drop(idle);
+    busy.ask("RCPT TO:<b@example.net>", "250 ").await;
+    busy.ask("DATA", "354 ").await;
+    busy.ask(".", "250 2.0.0 queued as ").await;
+    busy.expect("421 4.3.2 ").await;
+    busy.expect_close().await;
+    drop(busy);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn draining_ends() {
+    let server = Server::start(ListenerTls::None, |server, _| server.drain_time = Duration::ZERO);
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.log_in().await;
+    client.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+    for code in ["250 ", "250 ", "354 "] {
+        client.expect(code).await;
+    }
+    client.say("Subject: hang\r\n.\r\n").await;
+    server.shutdown.cancel();
+    client.expect("421 4.3.2 ").await;
+    client.expect_close().await;
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_costs_one_session() {
+    let server = Server::start(ListenerTls::None, |_, _| {});
+    let mut other = server.connect().await;
+    other.expect("220 ").await;
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.log_in().await;
+    client.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+    for code in ["250 ", "250 ", "354 "] {
+        client.expect(code).await;
+    }
+    client.ask("Subject: panic\r\n.", "421 4.3.0 ").await;
+    client.expect_close().await;
+    drop(client);
+    other.ask("NOOP", "250 ").await;
+    drop(other);
+    server.stop().await;
+}

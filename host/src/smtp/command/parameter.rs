@@ -86,7 +86,8 @@ impl Seen {
 
 fn is_well_formed((keyword, value): Parameter<'_>) -> bool {
     let valid_keyword = keyword.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-') && !keyword.starts_with('-');
-    let valid_value = value.is_none_or(|value| !value.is_empty() && value.bytes().all(|octet| octet > b' ' && octet != b'=' && octet != 0x7f));
+    let valid_value =
+        value.is_none_or(|value| !value.is_empty() && value.bytes().all(|octet| octet > b' ' && octet != b'=' && octet != 0x7f));
     !keyword.is_empty() && valid_keyword && valid_value
 }
 

@@ -16,17 +16,13 @@ fn error(line: &str) -> SyntaxError {
 }
 
 fn mail_of(line: &str) -> Mail {
-    match command(line) {
-        Command::Mail(mail) => mail,
-        other => panic!("{line:?}: {other:?}"),
-    }
+    let Command::Mail(mail) = command(line) else { panic!("{line:?} is no MAIL") };
+    mail
 }
 
 fn recipient(line: &str) -> ForwardPath {
-    match command(line) {
-        Command::Rcpt(Rcpt::Mailbox(path)) => path,
-        other => panic!("{line:?}: {other:?}"),
-    }
+    let Command::Rcpt(Rcpt::Mailbox(path)) = command(line) else { panic!("{line:?} is no RCPT") };
+    path
 }
 
 #[test]

@@ -8,7 +8,7 @@ const LIMITS: ContentLimits = ContentLimits { size_octets: 100_000, line_octets:
 /// What `DATA` makes of `wire`, cut into pieces: how many octets it took, and the content where its end was reached.
 fn decode(wire: &[u8], pieces: impl Iterator<Item = usize>) -> (usize, Option<Result<Content, ContentFault>>) {
     let mut decoder = Decoder::dots(LIMITS, None);
-    let mut used = 0;
+    let mut used = 0_usize;
     for piece in pieces.map(|piece| piece.max(1)).chain(std::iter::repeat(usize::MAX)) {
         let end = used.saturating_add(piece).min(wire.len());
         used += decoder.push(&wire[used..end]);
@@ -60,8 +60,23 @@ fn dots_are_taken_out() {
 fn only_one_thing_ends_content() {
     // What servers have taken for the end of a message, or clients have failed to mask, in the smuggling attacks of December 2023 and since.
     for end in [
-        "\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\r\n.\r\r\n", "\r\r\n.\n", "\r\r\n.\r\r\n", "\n\n.\r\n", "\r\n\n.\r\n",
-        "\n\r.\r\n", "\r\n.\n\r\n", "\r\n\r.\r\n", "\n.\r\r\n", "\r.\n", "\r\n.\r.\r\n",
+        "\n.\n",
+        "\n.\r\n",
+        "\r\n.\n",
+        "\r.\r",
+        "\r.\r\n",
+        "\r\n.\r",
+        "\r\n.\r\r\n",
+        "\r\r\n.\n",
+        "\r\r\n.\r\r\n",
+        "\n\n.\r\n",
+        "\r\n\n.\r\n",
+        "\n\r.\r\n",
+        "\r\n.\n\r\n",
+        "\r\n\r.\r\n",
+        "\n.\r\r\n",
+        "\r.\n",
+        "\r\n.\r.\r\n",
     ] {
         let wire = format!("a{end}MAIL FROM:<x@example.com>\r\n.\r\n");
         check_fault(wire.as_bytes(), ContentFault::BareLineEnd);
@@ -119,7 +134,7 @@ fn chunks_are_counted_and_checked() {
 proptest! {
     #[test]
     fn decoding_is_the_inverse_of_stuffing(lines in prop::collection::vec("[.a-c é]{0,6}", 0..12), pieces in prop::collection::vec(1_usize..9, 0..40)) {
-        let content: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let content = lines.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect::<String>();
         let wire = stuff(content.as_bytes());
         let (used, decoded) = decode(&wire, pieces.into_iter());
         prop_assert_eq!(used, wire.len());

@@ -46,6 +46,7 @@ pub(super) const TOO_MANY_AUTH_FAILURES: Reply = Reply::new(421, 7, 0, "too many
 pub(super) const TOO_MANY_MESSAGES: Reply = Reply::new(421, 7, 0, "too many messages in one session, connect again");
 pub(super) const LOGIN_REVOKED: Reply = Reply::new(421, 7, 0, "this login is no longer valid");
 pub(super) const IDLE_TOO_LONG: Reply = Reply::new(421, 4, 2, "nothing was heard for too long");
+pub(super) const LOGIN_TOO_LATE: Reply = Reply::new(421, 4, 2, "nobody has logged in for too long");
 pub(super) const SESSION_TOO_LONG: Reply = Reply::new(421, 4, 2, "the session lasts too long, connect again");
 pub(super) const SHUTTING_DOWN: Reply = Reply::new(421, 3, 2, "shutting down, try again later");
 pub(super) const INTERNAL_ERROR: Reply = Reply::new(421, 3, 0, "internal error, try again later");

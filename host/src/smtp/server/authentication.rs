@@ -68,7 +68,9 @@ impl Exchange {
                 let mut parts = response.split('\0');
                 match (parts.next(), parts.next(), parts.next(), parts.next()) {
                     // Nobody acts for somebody else here: an authorization identity can only repeat the user name.
-                    (Some(authorization), Some(username), Some(password), None) if authorization.is_empty() || authorization == username => {
+                    (Some(authorization), Some(username), Some(password), None)
+                        if authorization.is_empty() || authorization == username =>
+                    {
                         Turn::Check(Credentials { username: username.to_owned(), password: password.to_owned() })
                     }
                     (Some(_), Some(_), Some(_), None) => Turn::Over(answer::AUTHENTICATION_FAILED),

@@ -58,6 +58,7 @@ dialogues![
     sessions_end,
     time_out_idle,
     time_out_session,
+    time_out_login,
     drain_idle,
     drain_transaction,
     messages_per_session,

@@ -7,7 +7,7 @@ use crate::smtp::command::{self, Bdat, Mail, Rcpt, SyntaxError};
 use crate::smtp::data::{ContentFault, ContentLimits, Decoder};
 use crate::smtp::reply::Reply;
 
-/// A transaction that is open, or about to be.
+/// A transaction that is open, or will be once its sender is known to be good.
 #[derive(Debug)]
 pub(super) struct Transaction {
     envelope: Envelope,
@@ -74,22 +74,22 @@ impl Session {
         } else {
             let Mail { reverse_path, size, body, smtputf8, ret, envid } = mail;
             let envelope = Envelope { reverse_path: reverse_path.clone(), forward_paths: Vec::new(), ret, envid, body, smtputf8 };
-            let transaction = Transaction { envelope, announced: size, chunks: None };
-            self.state = State::Asking(Question::Sender(Box::new(transaction)));
+            self.transaction = Some(Transaction { envelope, announced: size, chunks: None });
+            self.state = State::Asking(Question::Sender);
             return Some(Action::CheckSender(reverse_path));
         }
         None
     }
 
-    /// Opens a transaction whose sender is good.
-    pub(super) fn open(&mut self, transaction: Transaction) {
+    /// The sender of the transaction is good; is the size that it announces?
+    pub(super) fn sender_allowed(&mut self) {
         let limit_octets = self.message_octets();
-        if transaction.announced.is_some_and(|size| size > limit_octets) {
+        if self.transaction.as_ref().and_then(|transaction| transaction.announced).is_some_and(|size| size > limit_octets) {
+            self.transaction = None;
             self.error(&Reply::from(ContentFault::TooLarge { limit_octets }));
-            return;
+        } else {
+            self.reply(&answer::SENDER_OK);
         }
-        self.transaction = Some(transaction);
-        self.reply(&answer::SENDER_OK);
     }
 
     pub(super) fn rcpt(&mut self, rcpt: Rcpt) {
@@ -169,13 +169,8 @@ impl Session {
     }
 
     pub(super) fn end_of_data(&mut self) -> Option<Action> {
-        match std::mem::replace(&mut self.state, State::Commands) {
-            State::Data(decoder) => self.submit(*decoder),
-            other => {
-                self.state = other;
-                None
-            }
-        }
+        let State::Data(decoder) = std::mem::replace(&mut self.state, State::Commands) else { return None };
+        self.submit(*decoder)
     }
 
     /// Ends the transaction: with a message, or with what is wrong with its content.

@@ -1,6 +1,7 @@
 //! Plays a dialogue.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 
 use super::*;
 use crate::mail::message_id::MessageId;
@@ -34,6 +35,8 @@ struct Player {
     piece: usize,
     now: Duration,
     input: Vec<u8>,
+    /// What was pushed and not used.
+    unused: Vec<u8>,
     /// Lines that the server has said and the dialogue has not mentioned.
     heard: VecDeque<String>,
     answer: Option<Refusal>,
@@ -54,6 +57,7 @@ impl Player {
             piece,
             now: Duration::from_secs(1_000),
             input: Vec::new(),
+            unused: Vec::new(),
             heard: VecDeque::new(),
             answer: None,
             revoked: false,
@@ -168,9 +172,7 @@ impl Player {
     }
 
     fn session<T>(&mut self, act: impl FnOnce(&mut Session) -> T) -> T {
-        let session = self
-            .session
-            .get_or_insert_with(|| Session::new(Arc::new(self.settings.clone()), self.connection, self.now));
+        let session = self.session.get_or_insert_with(|| Session::new(Arc::new(self.settings.clone()), self.connection, self.now));
         act(session)
     }
 
@@ -180,7 +182,7 @@ impl Player {
         if !said.is_empty() {
             assert!(self.heard.is_empty(), "{place}: the server said more: {:?}", self.heard);
         }
-        let mut unused = Vec::new();
+        let mut unused = std::mem::take(&mut self.unused);
         let mut pieces = said.chunks(self.piece.min(said.len().max(1)));
         loop {
             let now = self.now;
@@ -204,6 +206,7 @@ impl Player {
                 Action::Submit(message) => self.submit(*message),
             }
         }
+        self.unused = unused;
         let said = self.session(|session| {
             let said = String::from_utf8(session.replies().to_vec()).unwrap();
             session.replies_sent();
@@ -215,8 +218,7 @@ impl Player {
     /// `newsletter` has the password `secret` and may send less than others; `busy` comes at the wrong time; a token is both.
     fn authenticate(&mut self, credentials: &Credentials) {
         let answer = match (credentials.username.as_str(), credentials.password.as_str()) {
-            ("newsletter", "secret") => Ok(ALLOWANCE),
-            ("token", "token") => Ok(ALLOWANCE),
+            ("newsletter", "secret") | ("token", "token") => Ok(ALLOWANCE),
             ("busy", _) => Err(LoginRefused::Busy),
             _ => Err(LoginRefused::Wrong),
         };
@@ -235,15 +237,14 @@ impl Player {
     }
 
     fn submit(&mut self, message: Message) {
-        let answer = match self.answer.take() {
-            Some(refusal) => Err(refusal),
-            None => {
-                self.messages += 1;
-                self.message = Some(message);
-                let mut id = [0; 16];
-                id[15] = self.messages;
-                Ok(Receipt::unfounded(MessageId::from_bytes(id)))
-            }
+        let answer = if let Some(refusal) = self.answer.take() {
+            Err(refusal)
+        } else {
+            self.messages += 1;
+            self.message = Some(message);
+            let mut id = [0; 16];
+            id[15] = self.messages;
+            Ok(Receipt::unfounded(MessageId::from_bytes(id)))
         };
         self.session(|session| session.submitted(answer.as_ref()));
     }
@@ -255,12 +256,12 @@ fn describe(envelope: &Envelope) -> String {
     use crate::mail::envelope::{BodyType, Notify, Return};
     let mut text = format!("from <{}> to", envelope.reverse_path);
     for path in &envelope.forward_paths {
-        text += &format!(" <{}>", path.address);
+        let _ = write!(text, " <{}>", path.address);
         if path.notify != Notify::default() {
-            text += &format!(" notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
+            let _ = write!(text, " notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
         }
         if let Some(original) = &path.original {
-            text += &format!(" orcpt {original}");
+            let _ = write!(text, " orcpt {original}");
         }
     }
     if envelope.body == BodyType::EightBitMime {
@@ -275,7 +276,7 @@ fn describe(envelope: &Envelope) -> String {
         None => {}
     }
     if let Some(envid) = &envelope.envid {
-        text += &format!(" envid {envid}");
+        let _ = write!(text, " envid {envid}");
     }
     text
 }
@@ -295,7 +296,7 @@ fn unescape(text: &str) -> Vec<u8> {
             '{' => {
                 let repeated: String = chars.by_ref().take_while(|c| *c != '}').collect();
                 let (times, what) = repeated.split_once('*').unwrap();
-                octets.extend(what.repeat(times.parse().unwrap()).bytes());
+                octets.extend(unescape(what).repeat(times.parse().unwrap()));
             }
             other => octets.extend(other.to_string().bytes()),
         }
