@@ -83,6 +83,8 @@ pub struct Services {
     pub limits: Http,
     /// Who may look at the dashboard.
     pub dashboard: dashboard::Access,
+    /// Runs plugins for the dashboard.
+    pub workshop: dashboard::Workshop,
     /// Finds messages for the dashboard.
     pub index: Arc<dyn MessageIndex>,
     /// Writes metrics in the text format of `OpenMetrics`.

@@ -56,11 +56,14 @@ pub struct SignedLink {
 }
 
 impl LinkSigner {
-    /// Makes a signer for links below `base` (`https://t.example.com`, no slash at the end).
+    /// Makes a signer for links below `base` (`https://t.example.com`; a slash at the end is dropped).
     ///
     /// # Panics
     /// Never: HMAC takes keys of any length (RFC 2104 §2).
-    pub fn new(key: [u8; 32], base: String) -> Self {
+    pub fn new(key: [u8; 32], mut base: String) -> Self {
+        while base.ends_with('/') {
+            base.pop();
+        }
         Self { keyed: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"), base }
     }
 

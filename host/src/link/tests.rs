@@ -7,7 +7,7 @@ use super::*;
 const BASE: &str = "https://t.example.com";
 
 fn signer() -> LinkSigner {
-    LinkSigner::new([7; 32], BASE.to_owned())
+    LinkSigner::new([7; 32], format!("{BASE}/"))
 }
 
 fn copy(recipient: u32) -> CopyId {
