@@ -83,10 +83,10 @@ fn parts_are_listed() {
     assert_eq!(
         parts,
         [
-            "0 None multipart/mixed None None None true 29",
-            "1 Some(0) multipart/alternative None None None true 25",
+            "0 None multipart/mixed None None None true 28",
+            "1 Some(0) multipart/alternative None None None true 24",
             "2 Some(1) text/plain None None None true 10",
-            "3 Some(1) text/html Some(\"iso-8859-1\") None None true 15",
+            "3 Some(1) text/html Some(\"iso-8859-1\") None None true 14",
             "4 Some(0) application/octet-stream None Some(\"é.bin\") Some(\"cid@x\") false 4",
         ]
     );
@@ -105,7 +105,7 @@ fn an_edit_changes_its_own_lines_only() {
     for (edit, lines) in [
         ((|draft| draft.set_header("Subject", "Grüße  from  here").unwrap()) as fn(&mut Draft), ""),
         (|draft| draft.set_header("To", "d@x").unwrap(), "-To : c@x.example\n+To: d@x"),
-        (|draft| draft.add_header("X-First", "é", Position::First).unwrap(), "+X-First: =?utf-8?Q?=C3=A9?="),
+        (|draft| draft.add_header("X-First", "é", Position::First).unwrap(), "+X-First: =?utf-8?B?w6k=?="),
         (|draft| draft.add_header("X-Last", "1", Position::Last).unwrap(), "+X-Last: 1"),
         (|draft| assert_eq!(draft.remove_header("RECEIVED"), 1), "-Received: from a by b;\n-\tMon, 1 Jan 2024 00:00:00 +0000"),
         (|draft| assert_eq!(draft.remove_header("X-None"), 0), ""),
@@ -120,7 +120,7 @@ fn an_edit_changes_its_own_lines_only() {
             "-Content-Type: text/html; charset=ISO-8859-1; x=y\n+Content-Type: text/html; charset=utf-8; x=y\n-<p>Gr=FC=DFe=\n-</p>\n+<p>=C3=A9</p>",
         ),
         (|draft| draft.write_part(4, Bytes::from_static(b"\0\x01")).unwrap(), "-AAEC\n-/w==\n+AAE="),
-        (|draft| draft.remove_part(2).unwrap(), "---inner \t\n-\n-Hello text"),
+        (|draft| draft.remove_part(2).unwrap(), "---inner \t\n-Hello text"),
     ] {
         assert_eq!(changed(edit), lines);
     }
@@ -163,7 +163,8 @@ fn slots_are_filled() {
     let filled = kept.fill(&NONCE, &slots, &mut value);
     let parsed = MessageParser::default().parse(&filled[..]).unwrap();
     assert_eq!(parsed.subject(), Some("For Jörg \"<J>\", Köln Bcc: x@y"));
-    let to = parsed.to().unwrap().first().unwrap();
+    let to = parsed.to().unwrap();
+    let to = to.first().unwrap();
     assert_eq!((to.name(), to.address()), (Some("Jörg \"<J>\", Köln  Bcc: x@y"), Some("c@x.example")));
     assert!(parsed.bcc().is_none());
     let link = value(&slots[2]);
