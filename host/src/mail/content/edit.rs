@@ -257,7 +257,7 @@ fn with_charset(raw: &str, content_type: &str, charset: &str) -> String {
 }
 
 /// Returns the header of a new part with the empty line behind it, and what it says.
-fn part_header(part: &NewPart) -> Result<(Bytes, Entity), EditError> {
+pub(super) fn part_header(part: &NewPart) -> Result<(Bytes, Entity), EditError> {
     let content_type = part.content_type.trim();
     let parsed = Parameterized::parse(content_type.as_bytes());
     let is_type = content_type.len() <= MAX_CONTENT_TYPE
@@ -278,7 +278,7 @@ fn part_header(part: &NewPart) -> Result<(Bytes, Entity), EditError> {
     if let Some(name) = &part.filename
         && parsed.parameter("name").is_none()
     {
-        parameters::write_parameter("name", name, &mut header);
+        parameters::write_fallback("name", name, &mut header);
     }
     header.push_str("\r\nContent-Disposition: ");
     header.push_str(if part.inline { "inline" } else { "attachment" });

@@ -468,7 +468,7 @@ mod tests {
             ("G: a@x", "-|a@x"),
             ("\"quoted local\"@x", "-|\"quoted local\"@x"),
             ("john . doe @ x", "-|john.doe@x"),
-            ("a@[IPv6:::1], <@route:b@x>", "-|a@[IPv6:::1] -|b@x"),
+            ("a@[IPv6:::1], <@route:b@x>", "-|a@[ipv6:::1] -|b@x"),
             ("jörg@bücher.example", "-|jörg@bücher.example"),
             ("John Doe a@x", "Syntax"),
             ("\"open <a@x>", "Syntax"),

@@ -217,21 +217,17 @@ impl Reader<'_> {
     }
 }
 
-/// Writes `; name=value`: as a token or in quotes where it is ASCII, else by RFC 2231, with a fallback in ASCII before it for old readers.
+/// Octets of a value on one line, so that the line stays below 78.
+const SECTION: usize = 54;
+
+/// Writes `; name=value`: as a token or in quotes where it is short and ASCII, else by RFC 2231.
 ///
 /// Each parameter goes on a line of its own, and long ones on several. Control characters are left out.
 pub(crate) fn write_parameter(name: &str, value: &str, field: &mut String) {
-    /// Octets of a value on one line, so that the line stays below 78.
-    const SECTION: usize = 54;
-
-    let value: String = value.chars().filter(|character| !character.is_control()).collect();
+    let value = without_controls(value);
     if value.is_ascii() && value.len() <= SECTION {
         write_quoted(name, &value, field);
         return;
-    }
-    if !value.is_ascii() {
-        let fallback: String = value.chars().map(|character| if character.is_ascii() { character } else { '_' }).collect();
-        write_quoted(name, fallback.get(..SECTION.min(fallback.len())).unwrap_or_default(), field);
     }
     let mut sections = vec![String::from("utf-8''")];
     for octet in value.bytes() {
@@ -254,6 +250,21 @@ pub(crate) fn write_parameter(name: &str, value: &str, field: &mut String) {
             let _ = write!(field, ";\r\n {name}*{number}*={section}");
         }
     }
+}
+
+/// Writes `; name=value` for readers that know nothing of RFC 2231: encoded words in quotes, which no standard allows and every reader takes.
+pub(crate) fn write_fallback(name: &str, value: &str, field: &mut String) {
+    let value = without_controls(value);
+    if value.is_ascii() && value.len() <= SECTION {
+        write_quoted(name, &value, field);
+    } else {
+        // Writing to a string cannot fail.
+        let _ = write!(field, ";\r\n {name}=\"{}\"", encoded_word::encode(&value, SECTION).join("\r\n "));
+    }
+}
+
+fn without_controls(value: &str) -> String {
+    value.chars().filter(|character| !character.is_control()).collect()
 }
 
 fn write_quoted(name: &str, value: &str, field: &mut String) {
@@ -301,6 +312,13 @@ mod tests {
             prop_assert!(field.is_ascii() && field.split("\r\n").all(|line| line.len() <= 78), "{field}");
             let parsed = Parameterized::parse(field.as_bytes());
             let read = parsed.parameter("filename").unwrap_or_default();
+            prop_assert!(read == value || value.is_ascii() && value.contains("=?"), "{field}");
+
+            let mut field = String::from("a/b");
+            write_fallback("name", &value, &mut field);
+            prop_assert!(field.is_ascii() && field.split("\r\n").all(|line| line.len() <= 84), "{field}");
+            let parsed = Parameterized::parse(field.as_bytes());
+            let read = parsed.parameter("name").unwrap_or_default();
             prop_assert!(read == value || value.is_ascii() && value.contains("=?"), "{field}");
         }
 
