@@ -94,7 +94,7 @@ impl App {
         let recorder = Recorder::new(store.clone());
         let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
         let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
-        let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone());
+        let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
         let intake = Intake::new(IntakeParts {

@@ -1,7 +1,9 @@
 //! Sockets: bound before anything is started, served when everything is.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -15,6 +17,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::delivery::DeliveryHandle;
+use crate::delivery::counters::DeliveryCounters;
 use crate::event::recorder::Recorder;
 use crate::http::serve::{Server, Transport};
 use crate::http::{self, Services, dashboard};
@@ -91,7 +94,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, open_dashboard, clock.clone(), entropy.clone()),
         archive: doors.archive,
-        metrics: Arc::new(move || format!("{}{}", counters.encode(), metrics.encode())),
+        metrics: Arc::new(move || format!("{}{}", exposition(&counters), metrics.encode())),
         ready: Arc::new(|| Ok(())),
         background: TaskTracker::new(),
     }
@@ -170,4 +173,28 @@ fn tls_word(tls: ListenerTls) -> &'static str {
         ListenerTls::Implicit => "implicit",
         ListenerTls::None => "none",
     }
+}
+
+/// Counts of delivery in the text format that Prometheus reads.
+fn exposition(counters: &DeliveryCounters) -> String {
+    let rows = [
+        ("delivered_total", "counter", "Copies that next hops took", &counters.delivered),
+        ("deferred_total", "counter", "Attempts after which a copy waits", &counters.deferred),
+        ("bounced_total", "counter", "Copies that will not arrive", &counters.bounced),
+        ("captured_total", "counter", "Copies kept by capture routes", &counters.captured),
+        ("withheld_total", "counter", "Copies that the chain took off the way", &counters.withheld),
+        ("reports_total", "counter", "Delivery reports made", &counters.reports),
+        ("outgoing_connections_total", "counter", "Connections made", &counters.connected),
+        ("outgoing_connection_failures_total", "counter", "Destinations none of whose hosts answered", &counters.connect_failures),
+        ("transactions_total", "counter", "Transactions begun", &counters.transactions),
+        ("outgoing_connections", "gauge", "Connections in use or idle", &counters.connections),
+        ("destinations", "gauge", "Destinations that are worked on", &counters.destinations),
+    ];
+    let mut text = String::new();
+    for (name, kind, help, value) in rows {
+        let family = name.trim_end_matches("_total");
+        let value = value.load(Ordering::Relaxed);
+        let _ = write!(text, "# HELP tubepost_{family} {help}\n# TYPE tubepost_{family} {kind}\ntubepost_{name} {value}\n");
+    }
+    text
 }

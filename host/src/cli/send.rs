@@ -12,7 +12,7 @@ use crate::archive::trace::{StepView, TraceView};
 use crate::control::{Question, ask};
 use crate::http::raw_mime::with_crlf;
 use crate::mail::content::Draft;
-use crate::mail::header;
+use crate::mail::header::mailbox::Mailbox;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -50,8 +50,8 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
         None => anyhow::bail!("the configuration has no login"),
     };
     let addresses = |name: &str| -> Vec<String> {
-        let values = draft.header_all(name);
-        values.iter().flat_map(|value| header::addresses(value)).map(|address| address.to_string()).collect()
+        let values = draft.header_raw(name);
+        values.iter().flat_map(|raw| Mailbox::parse_raw(raw)).map(|mailbox| mailbox.address.to_string()).collect()
     };
     let from = options.from.or_else(|| addresses("From").into_iter().next()).unwrap_or_default();
     let to = if options.to.is_empty() { [addresses("To"), addresses("Cc")].concat() } else { options.to };
