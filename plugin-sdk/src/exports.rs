@@ -35,6 +35,8 @@ pub fn recipient<P: Plugin>(
     reason = "elsewhere there is no host to lease from"
 )]
 fn lease(message: __private::WireMessage) -> Result<Message, Failure> {
+    // A trap says where, but not why; the panic's own words go to the operator.
+    std::panic::set_hook(Box::new(|panic| crate::log::error!("{panic}")));
     Ok(Message::new(message))
 }
 

@@ -52,10 +52,15 @@ pub trait Plugin {
 /// # Errors
 /// [`Failure::Config`] with the place and the reason.
 pub(crate) fn parse_config<C: DeserializeOwned>(json: &str) -> Result<C, Failure> {
-    // `()` is spelled null in JSON, and an absent object has no options either.
-    let json = if json.trim().is_empty() { "{}" } else { json };
-    serde_json::from_str(json)
-        .or_else(|error| serde_json::from_str("null").map_err(|_| Failure::config(error)))
+    // `()`, which takes no options, is spelled null in JSON.
+    let json = if size_of::<C>() == 0 && serde_json::from_str::<C>("null").is_ok() {
+        "null"
+    } else if json.trim().is_empty() {
+        "{}"
+    } else {
+        json
+    };
+    serde_json::from_str(json).map_err(Failure::config)
 }
 
 /// Makes a component of a [`Plugin`]: `register!(Greet: submit);`, `register!(Greet: recipient);` or

@@ -161,3 +161,6 @@ pub fn slots(message: &Message) -> Vec<String> {
         .map(words)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,14 +4,14 @@
 //! written. So each start tag gets a mark, the marked page is inlined, and the marks tell which element got which style. In
 //! the page itself only `style` attributes are written, and, if asked for, the rules of `<style>` taken out that are inlined.
 
-use std::{collections::HashMap, fmt::Write as _, ops::Range};
+use std::{fmt::Write as _, ops::Range};
 
 use css_inline::{CSSInliner, InlineError, InlineOptions};
 
 use crate::markup::{StartTag, slice, start_tags};
 
 /// The mark; a name that no style sheet selects.
-const MARK: &str = "data-tubepost-inline-css-mark";
+const MARK: &str = "tubepost-mark";
 /// What tells css-inline to leave a style element alone.
 const IGNORE: &str = "data-css-inline=\"ignore\" ";
 /// Media that every mail is read on.
@@ -32,10 +32,10 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
         ..InlineOptions::default()
     });
     let after = inliner.inline(&mark(page, &tags))?;
-    let found = found(&after);
+    let found = found(&after, tags.len());
     let mut edits = Vec::new();
-    for (index, tag) in tags.iter().enumerate() {
-        let Some(found) = found.get(&index) else {
+    for (tag, found) in tags.iter().zip(&found) {
+        let Some(found) = found else {
             continue;
         };
         if let Some(style) = found.style {
@@ -87,21 +87,21 @@ struct Found<'p> {
 }
 
 /// What became of the marked tags, by number.
-fn found(inlined: &str) -> HashMap<usize, Found<'_>> {
-    let mut all = HashMap::new();
-    for tag in start_tags(inlined) {
-        let Some(index) = tag
-            .attribute(inlined, MARK)
-            .and_then(|mark| slice(inlined, &mark.value).parse().ok())
-        else {
-            continue;
-        };
-        let style = tag
-            .attribute(inlined, "style")
-            .map(|style| slice(inlined, &style.value));
-        let text = tag.text.as_ref().map(|text| slice(inlined, text));
+fn found(after: &str, count: usize) -> Vec<Option<Found<'_>>> {
+    let mut all: Vec<Option<Found<'_>>> = (0..count).map(|_| None).collect();
+    for tag in start_tags(after) {
+        let number = tag
+            .attribute(after, MARK)
+            .and_then(|mark| slice(after, &mark.value).parse::<usize>().ok());
         // A parser repeats elements that are not closed where they should be; the first stands where the tag did.
-        all.entry(index).or_insert(Found { style, text });
+        if let Some(place @ None) = number.and_then(|number| all.get_mut(number)) {
+            *place = Some(Found {
+                style: tag
+                    .attribute(after, "style")
+                    .map(|style| slice(after, &style.value)),
+                text: tag.text.as_ref().map(|text| slice(after, text)),
+            });
+        }
     }
     all
 }

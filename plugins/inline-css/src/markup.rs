@@ -72,27 +72,25 @@ impl<'p> Scanner<'p> {
         });
     }
 
-    fn skip_while(&mut self, belongs: impl Fn(char) -> bool) -> Range<usize> {
+    /// Goes on while octets belong. What does not belong is ASCII, so no character is cut.
+    fn skip_while(&mut self, belongs: impl Fn(u8) -> bool) -> Range<usize> {
         let start = self.position;
-        self.position = self
-            .rest()
-            .find(|character| !belongs(character))
-            .map_or(self.page.len(), |length| start + length);
+        let end = self.rest().bytes().position(|octet| !belongs(octet));
+        self.position = end.map_or(self.page.len(), |length| start + length);
         start..self.position
     }
 
     fn skip_blanks(&mut self) {
-        self.skip_while(|character| character.is_ascii_whitespace());
+        self.skip_while(|octet| octet.is_ascii_whitespace());
     }
 
     /// Reads a tag whose `<` stands at `start`, and its name behind that; nothing where the page ends inside it.
     fn tag(&mut self, start: usize) -> Option<StartTag> {
-        let name = self.skip_while(|character| {
-            !character.is_ascii_whitespace() && !matches!(character, '/' | '>')
-        });
+        let name =
+            self.skip_while(|octet| !octet.is_ascii_whitespace() && !matches!(octet, b'/' | b'>'));
         let mut attributes = Vec::new();
         loop {
-            self.skip_while(|character| character.is_ascii_whitespace() || character == '/');
+            self.skip_while(|octet| octet.is_ascii_whitespace() || octet == b'/');
             match self.rest().bytes().next()? {
                 b'>' => {
                     self.position += 1;
@@ -112,8 +110,8 @@ impl<'p> Scanner<'p> {
         let start = self.position;
         // A name may begin with `=`, which is an error that browsers forgive.
         self.position += self.rest().chars().next()?.len_utf8();
-        let rest = self.skip_while(|character| {
-            !character.is_ascii_whitespace() && !matches!(character, '/' | '>' | '=')
+        let rest = self.skip_while(|octet| {
+            !octet.is_ascii_whitespace() && !matches!(octet, b'/' | b'>' | b'=')
         });
         let name = start..rest.end;
         let behind_name = self.position;
@@ -131,14 +129,12 @@ impl<'p> Scanner<'p> {
         let first = self.rest().chars().next()?;
         let value = match first {
             '"' | '\'' => {
-                self.position += 1;
-                let value = self.skip_while(|character| character != first);
-                // The closing quote.
-                self.rest().chars().next()?;
-                self.position += 1;
-                value
+                let start = self.position + 1;
+                let length = self.page.get(start..)?.find(first)?;
+                self.position = start + length + 1;
+                start..start + length
             }
-            _ => self.skip_while(|character| !character.is_ascii_whitespace() && character != '>'),
+            _ => self.skip_while(|octet| !octet.is_ascii_whitespace() && octet != b'>'),
         };
         Some(Attribute {
             name,

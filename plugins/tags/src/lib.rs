@@ -66,45 +66,53 @@ impl Plugin for Tags {
     }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
+        let mut tags = Collected::of(message);
         for tag in &options.add {
             let tag = tag::parse(tag)
                 .map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
-            message.add_tag(tag)?;
+            tags.add(tag, message)?;
         }
-        let mut room = options.limit.0;
+        let most = tags.count().saturating_add(options.limit.0);
+        let mut over = 0_usize;
         for field in FIELDS {
             for value in message.header_all(field) {
-                room = add_list(message, field, &value, room)?;
+                for tag in parse_list(&value) {
+                    match tag {
+                        Ok(tag) if tags.count() < most => tags.add(tag, message)?,
+                        Ok(_) => over += 1,
+                        Err(InvalidTag::Empty) => {}
+                        Err(reason) => log::warn!("a tag in {field} is left out: {reason}"),
+                    }
+                }
             }
             message.remove_header(field)?;
+        }
+        if over > 0 {
+            log::warn!("{over} tags are left out: the limit is {}", options.limit.0);
         }
         Ok(Verdict::Next)
     }
 }
 
-/// Adds the tags of one field, at most `room`, and returns the room that is left.
-fn add_list(
-    message: &mut Message,
-    field: &str,
-    value: &str,
-    mut room: usize,
-) -> Result<usize, Failure> {
-    let mut over = 0_usize;
-    for tag in parse_list(value) {
-        match tag {
-            Ok(_) if room == 0 => over += 1,
-            Ok(tag) => {
-                message.add_tag(tag)?;
-                room -= 1;
-            }
-            Err(InvalidTag::Empty) => {}
-            Err(reason) => log::warn!("a tag in {field} is left out: {reason}"),
+/// The tags of a message, each once.
+struct Collected(Vec<String>);
+
+impl Collected {
+    fn of(message: &Message) -> Self {
+        Self(message.tags())
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn add(&mut self, tag: &str, message: &mut Message) -> Result<(), Failure> {
+        if !self.0.iter().any(|known| known == tag) {
+            message.add_tag(tag)?;
+            self.0.push(tag.to_owned());
         }
+        Ok(())
     }
-    if over > 0 {
-        log::warn!("{over} tags in {field} are left out: the limit is reached");
-    }
-    Ok(room)
 }
 
 register!(Tags: submit);

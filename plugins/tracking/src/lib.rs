@@ -118,7 +118,9 @@ fn rewrite(
             if options.prevent_scam && scam::names_target(&link.text, &link.url) {
                 continue;
             }
-            if let Some(signed) = accepted(&link.url, links.click(&link.url, position))? {
+            if let Some(signed) = accepted(&link.url, links.click(&link.url, position))?
+                && !url::is_signed_like(&link.url, &signed)
+            {
                 edits.replace(link.value.clone(), signed);
             }
         }

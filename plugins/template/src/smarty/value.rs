@@ -120,7 +120,7 @@ impl Value {
             Self::Boolean(true) => Cow::Borrowed("true"),
             Self::Boolean(false) => Cow::Borrowed("false"),
             Self::Integer(number) => Cow::Owned(number.to_string()),
-            Self::Decimal(number) => Cow::Owned(number.to_string()),
+            Self::Decimal(number) => Cow::Owned(decimal_text(*number)),
             Self::Text(text) => Cow::Borrowed(text),
         }
     }
@@ -279,6 +279,18 @@ pub(crate) fn member_of<'a, V>(members: &'a IndexMap<String, V>, name: &str) -> 
         let exchanged = |from: &str, to: &str| members.get(&name.replace(from, to));
         exchanged("-", "_").or_else(|| exchanged("_", "-"))
     })
+}
+
+/// A decimal as people write it: of the digits that a double has, the last say more about binary fractions than about
+/// the number, and 0.1 + 0.2 is 0.3.
+fn decimal_text(number: f64) -> String {
+    let rounded = format!("{number:.14e}").parse().unwrap_or(number);
+    // There is no negative zero outside of computers.
+    if rounded == 0.0 {
+        "0".to_owned()
+    } else {
+        rounded.to_string()
+    }
 }
 
 /// The number that a text starts with, or 0, and what follows it.
