@@ -192,6 +192,7 @@ async fn mail_comes_in_behind_starttls() {
     client.ask("Subject: x\r\n\r\ny\r\n.", "250 2.0.0 queued as ").await;
     client.ask("QUIT", "221 ").await;
     client.expect_close().await;
+    drop(client);
     {
         let taken = server.tray.taken.lock();
         let submission = &taken[0];
