@@ -1,3 +1,4 @@
+//! Sessions over loopback, with a reception that keeps what it is given.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 use std::net::Ipv4Addr;
 
