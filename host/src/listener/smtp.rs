@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -191,6 +192,7 @@ async fn serve<R: Reception>(
     let loopback = peer.is_loopback();
     // Replies are written whole, and the client waits for each.
     let _ = stream.set_nodelay(true);
+    let drain = stop.drain.clone();
     let session = |tls| {
         let settings = Arc::clone(&service.policy().settings);
         let session = Session::new(settings, Connection { loopback, tls }, service.clock.monotonic());
@@ -202,7 +204,7 @@ async fn serve<R: Reception>(
             session(Tls::Unavailable).run(&mut stream).await;
         }
         Protection::Implicit(acceptor) => {
-            if let Some(mut stream) = handshake(&acceptor, stream).await {
+            if let Some(mut stream) = handshake(&acceptor, stream, &drain).await {
                 session(Tls::Active).run(&mut stream).await;
             }
         }
@@ -210,7 +212,7 @@ async fn serve<R: Reception>(
             let mut stream = stream;
             let mut conversation = session(Tls::Offered);
             if conversation.run(&mut stream).await == End::StartTls
-                && let Some(mut stream) = handshake(&acceptor, stream).await
+                && let Some(mut stream) = handshake(&acceptor, stream, &drain).await
             {
                 conversation.tls_started();
                 conversation.run(&mut stream).await;
@@ -220,8 +222,10 @@ async fn serve<R: Reception>(
     drop(admission);
 }
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<Box<tokio_rustls::server::TlsStream<TcpStream>>> {
-    match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+/// Shakes hands; `None` where nothing comes of it, or we shut down: a session that has not begun leaves nothing unfinished.
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, drain: &CancellationToken) -> Option<Box<TlsStream<TcpStream>>> {
+    let shaking = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream));
+    match drain.run_until_cancelled(shaking).await? {
         Ok(Ok(stream)) => Some(Box::new(stream)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "the TLS handshake failed");

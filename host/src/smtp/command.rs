@@ -101,8 +101,8 @@ pub enum Quirk {
     SpaceAfterColon,
     /// Blanks at the end of a line, which RFC 5321 §4.1.1 itself asks servers to tolerate.
     TrailingSpace,
-    /// A name in EHLO that is no domain and no address literal: hosts without a proper name say `my laptop's` best guess. It goes into
-    /// the trace field and means nothing else, and RFC 5321 §4.1.4 forbids to refuse mail because of it.
+    /// A name in EHLO that is no domain and no address literal, as hosts without a proper name make one up (`my_host!`, `::1`). It goes
+    /// into the trace field and means nothing else, and RFC 5321 §4.1.4 forbids to refuse mail because of it.
     ClientName,
 }
 

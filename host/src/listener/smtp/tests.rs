@@ -1,3 +1,4 @@
+//! Sessions over loopback, with a reception that keeps what it is given.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 use std::net::Ipv4Addr;
 
@@ -192,6 +193,7 @@ async fn mail_comes_in_behind_starttls() {
     client.ask("Subject: x\r\n\r\ny\r\n.", "250 2.0.0 queued as ").await;
     client.ask("QUIT", "221 ").await;
     client.expect_close().await;
+    drop(client);
     {
         let taken = server.tray.taken.lock();
         let submission = &taken[0];

@@ -1,3 +1,4 @@
+//! Certificates that are loaded, replaced and refused.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 use std::path::Path;
 

@@ -1,3 +1,4 @@
+//! Command lines: good ones, bad ones, quirks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 use proptest::prelude::*;
 

@@ -1,3 +1,4 @@
+//! Content: dots, line ends, limits, pieces.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 use proptest::prelude::*;
 

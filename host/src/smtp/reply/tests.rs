@@ -1,3 +1,4 @@
+//! Replies on the wire, and the tables as golden files.
 use std::time::Duration;
 
 use super::*;

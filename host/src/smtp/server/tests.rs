@@ -9,9 +9,10 @@
 //! R: a\nb\r\n                  the same, as it stands, without CRLF; \r \n \0 \\ \xNN; {n*x} is n times x
 //! +5m                          time passes (s, m, h)
 //! ! handshake                  the server wants to shake hands; it does
-//! ! answer storage full        what the next submission is answered with
-//! ! drain, ! shut down         the server is asked to end
-//! ! closed                     the connection is closed by the server
+//! ! answer storage full        what the next submission is answered with; also: invalid content
+//! ! revoke                     the login is removed
+//! ! drain, ! shut down, ! fail the server is asked to end, or has to
+//! ! closed, ! open             the connection is closed by the server, or not
 //! M: from <a@b> to <c@d>       the message that was last taken: its envelope
 //! M| Subject: x                … and its content, line by line
 //! ```
@@ -61,6 +62,7 @@ dialogues![
     time_out_login,
     drain_idle,
     drain_transaction,
+    shut_down,
     messages_per_session,
 ];
 
