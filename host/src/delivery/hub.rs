@@ -215,6 +215,12 @@ impl Hub {
         }
     }
 
+    /// Gives back all that was leased and that no worker has taken yet.
+    pub(super) async fn give_back_all(&self) {
+        let destinations: Vec<_> = self.registry.lock().destinations.values().cloned().collect();
+        self.release(destinations.iter().flat_map(|destination| destination.take_all()).collect()).await;
+    }
+
     /// Keeps what a capture route would have sent.
     pub(super) async fn capture(&self, captures: Vec<(CopyId, Bytes)>) -> Result<(), StoreError> {
         self.spool.store().commit(Batch { captures, ..Batch::default() }).await
