@@ -60,13 +60,7 @@ struct Registry {
 }
 
 impl Hub {
-    pub(super) fn new(
-        spool: Spool,
-        settings: Arc<Settings>,
-        clock: Clock,
-        entropy: Entropy,
-        settled: mpsc::Sender<Settled>,
-    ) -> Arc<Self> {
+    pub(super) fn new(spool: Spool, settings: Arc<Settings>, clock: Clock, entropy: Entropy, settled: mpsc::Sender<Settled>) -> Arc<Self> {
         Arc::new(Self {
             spool,
             clock,

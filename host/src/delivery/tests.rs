@@ -82,10 +82,10 @@ fn limits() -> config::Delivery {
         idle_time: Duration::from_secs(5),
         connect_time: Duration::from_secs(5),
         command_time: Duration::from_secs(10),
-        retry_first: Duration::from_secs(60),
-        retry_longest: Duration::from_secs(3600),
-        give_up: Duration::from_secs(24 * 3600),
-        lease: Duration::from_secs(900),
+        retry_first: Duration::from_mins(1),
+        retry_longest: Duration::from_hours(1),
+        give_up: Duration::from_hours(24),
+        lease: Duration::from_mins(15),
     }
 }
 
@@ -192,14 +192,13 @@ impl Running {
                 let _ = tokio::time::timeout(Duration::from_millis(20), committed).await;
             }
         };
-        match tokio::time::timeout(DEADLINE, search).await {
-            Ok(found) => found,
-            Err(_) => panic!("{what} did not come; events: {:#?}", self.events()),
-        }
+        let found = tokio::time::timeout(DEADLINE, search).await;
+        found.unwrap_or_else(|_| panic!("{what} did not come; events: {:#?}", self.events()))
     }
 
     /// Events as short lines: what, whom, what was said.
     fn events(&self) -> Vec<String> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "delivery writes no others")]
         let line = |event: crate::event::Event| {
             let whom = event.address.clone().unwrap_or_default();
             match event.kind {
@@ -300,7 +299,7 @@ async fn each_recipient_has_his_own_fate() {
     assert_eq!(events[4], "bounced sender@a.example 0 5.1.2 the domain a.example does not exist");
     let rows = running.store.all_rows();
     assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].0.due, running.clock.now().plus(Duration::from_secs(60)));
+    assert_eq!(rows[0].0.due, running.clock.now().plus(Duration::from_mins(1)));
     running.clock.advance(Duration::from_secs(61));
     running.store.commit(crate::store::Batch::default()).await.unwrap();
     let events = running.wait_for_events(6).await;
@@ -314,7 +313,7 @@ async fn what_is_too_old_bounces() {
     let peer = Peer::start(&["PIPELINING"], None, script(|line| line.starts_with("RCPT").then_some("451 later"))).await;
     let running = Setup::to(&peer).start();
     let mut old = mail("direct", &["x@b.example"]);
-    old.entry.received.at = running.clock.now().minus(Duration::from_secs(25 * 3600));
+    old.entry.received.at = running.clock.now().minus(Duration::from_hours(25));
     running.accept(old).await;
     let events = running.wait_for_events(1).await;
     assert_eq!(events[0], "bounced x@b.example 0 5.4.7 451 later");
@@ -322,7 +321,11 @@ async fn what_is_too_old_bounces() {
     late.entry.reverse_path = ReversePath::Null;
     late.entry.deliver_before = Some(running.clock.now());
     running.accept(late).await;
-    running.wait("the bounce", |running| running.events().iter().find(|event| event.starts_with("bounced y@b.example 0 5.4.7 the time")).cloned()).await;
+    running
+        .wait("the bounce", |running| {
+            running.events().iter().find(|event| event.starts_with("bounced y@b.example 0 5.4.7 the time")).cloned()
+        })
+        .await;
     running.stop().await;
 }
 

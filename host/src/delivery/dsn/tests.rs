@@ -36,12 +36,12 @@ fn composed(ret: Option<Return>, content: &'static str, recipients: &[Reported])
 fn a_failure_names_recipient_host_and_reason() {
     let long = "550 5.1.1 The email account that you tried to reach does not exist. Please try double-checking the recipient's address";
     let failed = reported("x@example.org", Action::Failed, (5, 1, 1), long);
-    let local = Reported { host: String::new(), is_reply: false, original: Some("rfc822;old@example.net".into()), ..reported(
-        "j\u{f6}rg@b\u{fc}cher.example",
-        Action::Failed,
-        (5, 1, 2),
-        "the domain xn--bcher-kva.example does not exist",
-    ) };
+    let local = Reported {
+        host: String::new(),
+        is_reply: false,
+        original: Some("rfc822;old@example.net".into()),
+        ..reported("j\u{f6}rg@b\u{fc}cher.example", Action::Failed, (5, 1, 2), "the domain xn--bcher-kva.example does not exist")
+    };
     let text = composed(None, "From: sender@example.com\r\nSubject: Hello\r\n\r\nThe body\r\n", &[failed, local]);
     insta::assert_snapshot!("failure", text);
 }
@@ -63,7 +63,8 @@ fn a_success_comes_without_the_body() {
 #[test]
 fn a_parser_of_mail_finds_the_parts() {
     let failed = reported("x@example.org", Action::Failed, (5, 0, 0), "550 \u{1b}\u{fc} no");
-    let text = composed(Some(Return::Full), "From: sender@example.com\r\nSubject: Hello\r\n\r\nThe body\r\n", &[failed]).replace('\n', "\r\n");
+    let text =
+        composed(Some(Return::Full), "From: sender@example.com\r\nSubject: Hello\r\n\r\nThe body\r\n", &[failed]).replace('\n', "\r\n");
     let message = mail_parser::MessageParser::default().parse(text.as_bytes()).unwrap();
     assert_eq!(message.parts.len(), 4);
     assert!(text.is_ascii());

@@ -63,6 +63,7 @@ struct Session {
 
 impl Session {
     async fn serve(self, stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
         let mut stream = BufReader::new(stream);
         if self.converse(&mut stream, true).await == Some(true)
             && let Some(acceptor) = &self.tls
@@ -89,8 +90,8 @@ impl Session {
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             match verb.as_str() {
                 "EHLO" if scripted.is_none() => {
-                    let lines: String = self.extensions.iter().map(|line| format!("250-{line}\r\n")).collect();
-                    self.answer(stream, &format!("250-peer\r\n{lines}250 HELP")).await?;
+                    let lines: Vec<&str> = [&["250-peer"], self.extensions, &["250 HELP"]].concat();
+                    self.answer(stream, &lines.join("\r\n250-").replace("250-250", "250")).await?;
                 }
                 "STARTTLS" if scripted.is_none() => {
                     self.answer(stream, "220 go").await?;
