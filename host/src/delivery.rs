@@ -108,8 +108,12 @@ impl Delivery {
         dispatch(&hub, &shutdown).await;
         hub.draining.cancel();
         hub.workers.close();
+        hub.give_back_all().await;
         if tokio::time::timeout(drain_time, hub.workers.wait()).await.is_err() {
-            tracing::warn!(connections = hub.counters.connections.load(Ordering::Relaxed), "transactions were cut off at the end of the drain");
+            tracing::warn!(
+                connections = hub.counters.connections.load(Ordering::Relaxed),
+                "transactions were cut off at the end of the drain"
+            );
             hub.cut_off.cancel();
             hub.workers.wait().await;
         }

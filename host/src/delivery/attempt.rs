@@ -177,11 +177,7 @@ impl Desk {
             RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text } => {
                 let text = format!("{code} {enhanced} {text}");
                 let status = *enhanced;
-                if *code >= 500 {
-                    Verdict::Bounced { status, text, is_reply: false }
-                } else {
-                    Verdict::Deferred { text, is_reply: false }
-                }
+                if *code >= 500 { Verdict::Bounced { status, text, is_reply: false } } else { Verdict::Deferred { text, is_reply: false } }
             }
             RenderError::Discarded { reason } => Verdict::Discarded { reason: reason.clone() },
             RenderError::Held { reason } => Verdict::Held { reason: reason.clone() },

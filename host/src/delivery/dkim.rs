@@ -218,9 +218,8 @@ fn fields(header: &[u8]) -> impl Iterator<Item = Field<'_>> {
                 return None;
             }
             // A field ends with a line that no blank follows.
-            let end = memchr::memmem::find_iter(rest, b"\r\n")
-                .find(|at| !matches!(rest.get(at + 2), Some(b' ' | b'\t')))
-                .unwrap_or(rest.len());
+            let end =
+                memchr::memmem::find_iter(rest, b"\r\n").find(|at| !matches!(rest.get(at + 2), Some(b' ' | b'\t'))).unwrap_or(rest.len());
             let field = rest.get(..end).unwrap_or_default();
             rest = rest.get(end + 2..).unwrap_or_default();
             if let Some(colon) = memchr::memchr(b':', field) {

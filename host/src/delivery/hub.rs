@@ -60,13 +60,7 @@ struct Registry {
 }
 
 impl Hub {
-    pub(super) fn new(
-        spool: Spool,
-        settings: Arc<Settings>,
-        clock: Clock,
-        entropy: Entropy,
-        settled: mpsc::Sender<Settled>,
-    ) -> Arc<Self> {
+    pub(super) fn new(spool: Spool, settings: Arc<Settings>, clock: Clock, entropy: Entropy, settled: mpsc::Sender<Settled>) -> Arc<Self> {
         Arc::new(Self {
             spool,
             clock,
@@ -213,6 +207,12 @@ impl Hub {
         if let Err(error) = self.spool.store().release(copies).await {
             tracing::debug!("cannot give copies back, their leases run out: {error}");
         }
+    }
+
+    /// Gives back all that was leased and that no worker has taken yet.
+    pub(super) async fn give_back_all(&self) {
+        let destinations: Vec<_> = self.registry.lock().destinations.values().cloned().collect();
+        self.release(destinations.iter().flat_map(|destination| destination.take_all()).collect()).await;
     }
 
     /// Keeps what a capture route would have sent.

@@ -178,7 +178,9 @@ mod tests {
         let private = Host::Name("private".into());
         assert_eq!(addresses(&zone, &private, STRICT).await.unwrap_err().to_string(), "5.4.4 the host private has no public address");
         assert_eq!(addresses(&zone, &private, Reach { allow_private: true, ..STRICT }).await.unwrap().len(), 1);
-        for text in ["::1", "::ffff:10.0.0.1", "fe80::1", "fd00::1", "100.64.0.1", "0.0.0.0", "255.255.255.255", "192.168.1.1", "169.254.1.1"] {
+        for text in
+            ["::1", "::ffff:10.0.0.1", "fe80::1", "fd00::1", "100.64.0.1", "0.0.0.0", "255.255.255.255", "192.168.1.1", "169.254.1.1"]
+        {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }
         for text in ["2001:4860:4860::8888", "8.8.8.8", "100.128.0.1", "172.32.0.1"] {

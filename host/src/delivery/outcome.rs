@@ -247,8 +247,7 @@ impl Judge<'_> {
     }
 
     fn report_entry(self, entry: &Entry, id: MessageId, content: &Bytes, ascii: bool) -> Entry {
-        let received =
-            Received { at: self.now, peer: IpAddr::V4(Ipv4Addr::LOCALHOST), helo: None, protocol: Protocol::Local };
+        let received = Received { at: self.now, peer: IpAddr::V4(Ipv4Addr::LOCALHOST), helo: None, protocol: Protocol::Local };
         Entry {
             id,
             login: entry.login.clone(),

@@ -106,13 +106,7 @@ impl Route {
 }
 
 fn options(tls: &TlsPolicy, implicit_tls: bool, credentials: Option<Credentials>, around: Surroundings<'_>) -> Options {
-    Options {
-        name: around.name.clone(),
-        security: tls.security(),
-        implicit_tls,
-        credentials,
-        command_time: around.limits.command_time,
-    }
+    Options { name: around.name.clone(), security: tls.security(), implicit_tls, credentials, command_time: around.limits.command_time }
 }
 
 async fn connect_any(
@@ -176,7 +170,8 @@ async fn connect_any(
 
 /// Connects; where TLS is opportunistic and its handshake fails, once more without it (RFC 7435).
 async fn open(target: Target) -> Result<Connection, Broken> {
-    let may_fall_back = target.options.security == Security::Opportunistic && !target.options.implicit_tls && target.options.credentials.is_none();
+    let may_fall_back =
+        target.options.security == Security::Opportunistic && !target.options.implicit_tls && target.options.credentials.is_none();
     match Connection::open(target.clone()).await {
         Err(Broken::Handshake(_)) if may_fall_back => {
             let options = Options { security: Security::None, ..target.options.clone() };

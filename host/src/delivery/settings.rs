@@ -16,10 +16,10 @@ use crate::chain::Plan;
 use crate::chain::rendering::{RenderError, Rendered, Renderer};
 use crate::config::{self, Config, OutgoingTls};
 use crate::mail::domain::Domain;
+use crate::mail::message_id::CopyId;
 use crate::smtp::client::Credentials;
 use crate::spool::backoff::Backoff;
 use crate::spool::entry::Copy;
-use crate::mail::message_id::CopyId;
 use bytes::Bytes;
 
 /// Why delivery cannot start with a configuration.
@@ -123,12 +123,9 @@ fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsEr
         Ok(Arc::new(dns))
     };
     Ok(match kind {
-        config::Route::Mx(route) => Route::Mx {
-            dns: dns(&route.nameservers)?,
-            port: route.port,
-            allow_private: route.allow_private,
-            tls: policy(route.tls, None)?,
-        },
+        config::Route::Mx(route) => {
+            Route::Mx { dns: dns(&route.nameservers)?, port: route.port, allow_private: route.allow_private, tls: policy(route.tls, None)? }
+        }
         config::Route::SmartHost(route) => {
             let literal = route.host.trim_start_matches('[').trim_end_matches(']').trim_start_matches("IPv6:").parse().ok();
             Route::SmartHost {
@@ -142,10 +139,10 @@ fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsEr
                     route.ca.as_deref(),
                 )?,
                 implicit_tls: route.implicit_tls,
-                credentials: route.credentials.as_ref().map(|(user, password)| Credentials {
-                    user: user.clone(),
-                    password: password.expose().to_owned(),
-                }),
+                credentials: route
+                    .credentials
+                    .as_ref()
+                    .map(|(user, password)| Credentials { user: user.clone(), password: password.expose().to_owned() }),
             }
         }
         config::Route::Capture => Route::Capture,

@@ -71,7 +71,11 @@ impl Worker {
         }
         self.settings = hub.settings();
         // Where connections are short, a destination keeps one.
-        if hub.pressure.load(Ordering::Relaxed) && self.ready.is_none() && !self.desk.has_work() && self.place.destination.board.lock().workers > 1 {
+        if hub.pressure.load(Ordering::Relaxed)
+            && self.ready.is_none()
+            && !self.desk.has_work()
+            && self.place.destination.board.lock().workers > 1
+        {
             return false;
         }
         if self.ready.is_none() {

@@ -140,6 +140,7 @@ impl ClientError {
 
 /// A session with one server.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Client {
     options: Options,
     reader: ReplyReader,
@@ -168,11 +169,18 @@ enum Expected {
     AuthUser,
     AuthPassword,
     Reset,
+    /// Part of the first transaction that runs.
+    Of(Part),
+    Quit,
+}
+
+/// A command of a transaction, or the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
     Mail,
     Recipient(usize),
     Data,
     End,
-    Quit,
 }
 
 /// A transaction on its way. Expected replies always belong to the first that runs.
@@ -259,10 +267,8 @@ impl Client {
 
     /// Returns how long the next reply may take, or `None` if none is expected.
     pub fn reply_time(&self) -> Option<Duration> {
-        self.expected.front().map(|expected| match expected {
-            Expected::End => self.options.command_time.saturating_mul(2),
-            _ => self.options.command_time,
-        })
+        let time = self.options.command_time;
+        self.expected.front().map(|expected| if *expected == Expected::Of(Part::End) { time.saturating_mul(2) } else { time })
     }
 
     /// Whether no transaction runs and none waits.
@@ -278,7 +284,8 @@ impl Client {
     /// Whether a transaction can be started now: none runs, or all that is left of the one that runs is the reply to its content and the
     /// server has PIPELINING.
     pub fn can_start(&self) -> bool {
-        let last_reply_is_due = self.extensions.pipelining && self.running.len() == 1 && self.expected.iter().eq([&Expected::End]);
+        let last_reply_is_due =
+            self.extensions.pipelining && self.running.len() == 1 && self.expected.iter().eq([&Expected::Of(Part::End)]);
         self.ready && (self.running.is_empty() && self.expected.is_empty() || last_reply_is_due)
     }
 
@@ -382,7 +389,7 @@ impl Client {
             }
             Expected::Reset if reply.is_positive() => {}
             Expected::Reset => return Err(ClientError::Unexpected(reply)),
-            Expected::Mail | Expected::Recipient(_) | Expected::Data | Expected::End => self.take_of_transaction(expected, reply)?,
+            Expected::Of(part) => self.take_of_transaction(part, reply)?,
             Expected::Quit => {}
         }
         self.send_commands();
@@ -422,62 +429,57 @@ impl Client {
 
     fn take_auth(&mut self, expected: Expected, reply: Reply) -> Result<(), ClientError> {
         let Some(Credentials { user, password }) = &self.options.credentials else { return Err(ClientError::Unexpected(reply)) };
-        match expected {
-            Expected::AuthLogin if reply.code() == 334 => {
-                let response = format!("{}\r\n", STANDARD.encode(user));
-                self.send(&response, Expected::AuthUser);
-                Ok(())
-            }
-            Expected::AuthUser if reply.code() == 334 => {
-                let response = format!("{}\r\n", STANDARD.encode(password));
-                self.send(&response, Expected::AuthPassword);
-                Ok(())
-            }
-            Expected::AuthPlain | Expected::AuthPassword if reply.is_positive() => {
-                self.authenticated = true;
-                self.introduce()
-            }
-            _ => Err(ClientError::AuthRefused(reply)),
+        if matches!(expected, Expected::AuthPlain | Expected::AuthPassword) && reply.is_positive() {
+            self.authenticated = true;
+            return self.introduce();
         }
+        let (response, next) = match (expected, reply.code()) {
+            (Expected::AuthLogin, 334) => (user, Expected::AuthUser),
+            (Expected::AuthUser, 334) => (password, Expected::AuthPassword),
+            _ => return Err(ClientError::AuthRefused(reply)),
+        };
+        let response = format!("{}\r\n", STANDARD.encode(response));
+        self.send(&response, next);
+        Ok(())
     }
 
-    fn take_of_transaction(&mut self, expected: Expected, reply: Reply) -> Result<(), ClientError> {
-        let Some(running) = self.running.front_mut() else { return Err(ClientError::Unexpected(reply)) };
-        let intermediate = expected == Expected::Data && reply.code() == 354;
-        if !intermediate && !(reply.is_transient() || reply.is_permanent() || (reply.is_positive() && expected != Expected::Data)) {
-            return Err(ClientError::Unexpected(reply));
-        }
+    fn take_of_transaction(&mut self, part: Part, reply: Reply) -> Result<(), ClientError> {
+        let go_on = part == Part::Data && reply.code() == 354;
+        let fits = reply.is_transient() || reply.is_permanent() || if part == Part::Data { go_on } else { reply.is_positive() };
+        let Some(running) = self.running.front_mut().filter(|_| fits) else { return Err(ClientError::Unexpected(reply)) };
         running.begun = true;
-        match expected {
-            Expected::Mail if !reply.is_positive() => {
-                running.conclude(&reply, false);
-                running.next = Step::Sent;
+        match part {
+            Part::Mail => {
+                if !reply.is_positive() {
+                    running.conclude(&reply, false);
+                    running.next = Step::Sent;
+                }
             }
-            Expected::Recipient(place) => {
-                let Some(recipient @ Recipient::Open) = running.recipients.get_mut(place) else { return Ok(()) };
-                *recipient = if reply.is_positive() { Recipient::Accepted } else { Recipient::Concluded(reply) };
+            Part::Recipient(place) => {
+                if let Some(recipient @ Recipient::Open) = running.recipients.get_mut(place) {
+                    *recipient = if reply.is_positive() { Recipient::Accepted } else { Recipient::Concluded(reply) };
+                }
             }
-            Expected::Data if intermediate && running.accepted() => {
-                dot_stuffing::push(&mut self.output, &running.transaction.content);
-                self.expected.push_front(Expected::End);
+            Part::Data if go_on => {
+                if running.accepted() {
+                    dot_stuffing::push(&mut self.output, &running.transaction.content);
+                } else {
+                    // No recipient was taken, and still the server wants content: an empty one (RFC 2920 §3.1).
+                    self.output.push_text(b".\r\n");
+                }
+                self.expected.push_front(Expected::Of(Part::End));
             }
-            Expected::Data if intermediate => {
-                // No recipient was taken, and still the server wants content: an empty one (RFC 2920 §3.1).
-                self.output.push_text(b".\r\n");
-                self.expected.push_front(Expected::End);
-            }
-            Expected::Data => {
+            Part::Data => {
                 running.conclude(&reply, false);
                 self.unclean = true;
                 self.conclude_first();
             }
-            Expected::End => {
+            Part::End => {
                 // After BDAT that was not taken the transaction may go on (RFC 3030 §2).
                 self.unclean |= !reply.is_positive();
                 running.conclude(&reply, true);
                 self.conclude_first();
             }
-            _ => {}
         }
         Ok(())
     }
@@ -494,20 +496,20 @@ impl Client {
                 Step::Mail => {
                     running.next = Step::Recipient(0);
                     let command = running.transaction.mail_command(&self.extensions);
-                    self.send(&command, Expected::Mail);
+                    self.send(&command, Expected::Of(Part::Mail));
                 }
                 Step::Recipient(place) => match (running.recipients.get(place), running.transaction.forward_paths.get(place)) {
                     (Some(Recipient::Open), Some(path)) => {
                         running.next = Step::Recipient(place + 1);
                         let command = recipient_command(path, &self.extensions);
-                        self.send(&command, Expected::Recipient(place));
+                        self.send(&command, Expected::Of(Part::Recipient(place)));
                     }
                     (Some(_), _) => running.next = Step::Recipient(place + 1),
                     (None, _) => running.next = Step::Content,
                 },
                 Step::Content => {
-                    let eager = self.extensions.pipelining
-                        && (!self.extensions.chunking || running.transaction.content.len() <= EAGER_LENGTH);
+                    let eager =
+                        self.extensions.pipelining && (!self.extensions.chunking || running.transaction.content.len() <= EAGER_LENGTH);
                     if waits && !eager {
                         return;
                     }
@@ -517,10 +519,10 @@ impl Client {
                         self.conclude_first();
                     } else if self.extensions.chunking {
                         let content = running.transaction.content.clone();
-                        self.send(&format!("BDAT {} LAST\r\n", content.len()), Expected::End);
+                        self.send(&format!("BDAT {} LAST\r\n", content.len()), Expected::Of(Part::End));
                         self.output.push_shared(content);
                     } else {
-                        self.send("DATA\r\n", Expected::Data);
+                        self.send("DATA\r\n", Expected::Of(Part::Data));
                     }
                 }
                 Step::Sent => return,

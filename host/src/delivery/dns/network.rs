@@ -19,7 +19,7 @@ const CACHE_SIZE: u64 = 16_384;
 const QUERY_TIME: Duration = Duration::from_secs(5);
 const ATTEMPTS: usize = 3;
 /// Answers that there is nothing are believed no longer than this, whatever they say: a domain that was set up just now shall get its mail.
-const LONGEST_NEGATIVE: Duration = Duration::from_secs(300);
+const LONGEST_NEGATIVE: Duration = Duration::from_mins(5);
 
 /// Asks name servers.
 #[derive(Clone)]
@@ -79,12 +79,10 @@ impl Dns for NetworkDns {
     fn mx<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
         async move {
             let lookup = self.resolver.mx_lookup(absolute(name)).await.map_err(|failure| error(&failure))?;
-            let records = lookup.answers().iter().filter_map(|record| match &record.data {
-                RData::MX(mx) => {
-                    let host = mx.exchange.to_ascii();
-                    Some(Mx { preference: mx.preference, host: host.trim_end_matches('.').to_ascii_lowercase() })
-                }
-                _ => None,
+            let records = lookup.answers().iter().filter_map(|record| {
+                let RData::MX(mx) = &record.data else { return None };
+                let host = mx.exchange.to_ascii();
+                Some(Mx { preference: mx.preference, host: host.trim_end_matches('.').to_ascii_lowercase() })
             });
             let records: Vec<_> = records.collect();
             if records.is_empty() { Err(DnsError::NoRecords) } else { Ok(records) }

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn known_extensions_are_found() {
-        let reply = Reply::local(250, "mx hello PIPELINING\npipelining\nSIZE 1000\nAUTH=LOGIN\nAUTH CRAM-MD5 plain\nX-WHATEVER a\n\nSMTPUTF8");
+        let reply =
+            Reply::local(250, "mx hello PIPELINING\npipelining\nSIZE 1000\nAUTH=LOGIN\nAUTH CRAM-MD5 plain\nX-WHATEVER a\n\nSMTPUTF8");
         let expected = Extensions {
             pipelining: true,
             size: Some(Size::AtMost(1000)),

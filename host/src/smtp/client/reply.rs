@@ -120,10 +120,13 @@ impl ReplyReader {
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Reply>, ReplyError> {
         while !input.is_empty() {
             let (piece, complete) = match memchr::memchr(b'\n', input) {
-                Some(end) => (input.split_at_checked(end + 1).map_or(*input, |(piece, rest)| {
-                    *input = rest;
-                    piece
-                }), true),
+                Some(end) => (
+                    input.split_at_checked(end + 1).map_or(*input, |(piece, rest)| {
+                        *input = rest;
+                        piece
+                    }),
+                    true,
+                ),
                 None => (std::mem::take(input), false),
             };
             if self.line.len() + piece.len() > LINE_LENGTH {

@@ -10,7 +10,13 @@ use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
 
 fn options() -> Options {
-    Options { name: "tp.example".into(), security: Security::None, implicit_tls: false, credentials: None, command_time: Duration::from_secs(300) }
+    Options {
+        name: "tp.example".into(),
+        security: Security::None,
+        implicit_tls: false,
+        credentials: None,
+        command_time: Duration::from_mins(5),
+    }
 }
 
 fn transaction(recipients: &[&str], content: &'static str) -> Transaction {
@@ -295,8 +301,8 @@ proptest! {
     ) {
         let mut client = Client::new(Options { security: Security::Opportunistic, ..options() });
         client.receive(b"220 mx\r\n").unwrap();
-        let hello: String = extensions.iter().map(|line| format!("250-{line}\r\n")).collect();
-        let _ = client.receive(format!("250-mx\r\n{hello}250 X\r\n").as_bytes());
+        let hello = [&["mx"], &*extensions, &["X"]].concat().join("\r\n250-").replace("250-X", "250 X");
+        let _ = client.receive(format!("250-{hello}\r\n").as_bytes());
         let (mut started, mut concluded) = (0, 0);
         for reply in replies {
             if client.can_start() {

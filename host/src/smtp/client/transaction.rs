@@ -68,8 +68,8 @@ impl Transaction {
     /// Where the server has no 8BITMIME, content with the eighth bit set is sent as it is, as most do: re-encoding would break signatures,
     /// and servers that lose the bit are long gone.
     pub(super) fn mail_command(&self, extensions: &Extensions) -> String {
-        let smtputf8 = extensions.smtputf8
-            && (self.needs_smtputf8() || self.forward_paths.iter().any(|recipient| !recipient.address.is_ascii()));
+        let smtputf8 =
+            extensions.smtputf8 && (self.needs_smtputf8() || self.forward_paths.iter().any(|recipient| !recipient.address.is_ascii()));
         let mut command = String::with_capacity(96);
         command.push_str("MAIL FROM:<");
         if let Some(address) = self.reverse_path.mailbox() {

@@ -1,0 +1,173 @@
+//! A store in memory: what delivery needs of one, without disk and recovery.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::clock::Timestamp;
+use crate::mail::message_id::{CopyId, MessageId};
+use crate::store::{Batch, Change, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, Usage};
+
+#[derive(Default)]
+pub(super) struct MemoryStore {
+    state: Mutex<State>,
+    changed: Notify,
+    /// Woken after every commit and release.
+    pub(super) committed: Notify,
+    /// Commits fail for want of room.
+    pub(super) full: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    messages: BTreeMap<MessageId, StoredMessage>,
+    rows: BTreeMap<CopyId, (Row, Option<Timestamp>)>,
+    events: Vec<Bytes>,
+    captures: BTreeMap<CopyId, Bytes>,
+}
+
+impl State {
+    fn due(&self, now: Timestamp) -> impl Iterator<Item = &Row> {
+        let due = move |(row, leased): &&(Row, Option<Timestamp>)| row.due <= now && leased.is_none_or(|until| until <= now);
+        self.rows.values().filter(due).map(|(row, _)| row)
+    }
+}
+
+impl MemoryStore {
+    pub(super) fn events(&self) -> Vec<crate::event::Event> {
+        self.state.lock().events.iter().map(|octets| serde_json::from_slice(octets).unwrap()).collect()
+    }
+
+    pub(super) fn all_rows(&self) -> Vec<(Row, bool)> {
+        self.state.lock().rows.values().map(|(row, leased)| (row.clone(), leased.is_some())).collect()
+    }
+}
+
+fn at_once<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, StoreError>> {
+    ready(Ok(value)).boxed()
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), StoreError>> {
+        if self.full.load(Ordering::Acquire) {
+            self.committed.notify_waiters();
+            return ready(Err(StoreError::Full)).boxed();
+        }
+        let mut state = self.state.lock();
+        for message in batch.messages {
+            let stored = StoredMessage { head: message.head, body: message.body, original: message.original };
+            state.messages.insert(message.id, stored);
+            for row in message.rows {
+                let copy = CopyId { message: message.id, recipient: row.recipient };
+                let row = Row { copy, due: row.due, queue: row.queue, payload: row.payload, state: row.state };
+                state.rows.insert(copy, (row, None));
+            }
+        }
+        for change in batch.changes {
+            match change {
+                Change::Done(copy) => drop(state.rows.remove(&copy)),
+                Change::Reschedule { copy, due, state: octets } => {
+                    if let Some((row, leased)) = state.rows.get_mut(&copy) {
+                        (row.due, row.state, *leased) = (due, octets, None);
+                    }
+                }
+            }
+        }
+        state.events.extend(batch.events);
+        state.captures.extend(batch.captures);
+        drop(state);
+        self.changed.notify_one();
+        self.committed.notify_waiters();
+        at_once(())
+    }
+
+    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
+        let queues: BTreeSet<_> = self.state.lock().due(now).map(|row| row.queue.clone()).collect();
+        at_once(queues.into_iter().take(limit).collect())
+    }
+
+    fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        let state = self.state.lock();
+        at_once(state.rows.values().map(|(row, _)| row.due).filter(|due| *due > now && *due != Timestamp::NEVER).min())
+    }
+
+    fn lease<'a>(
+        &'a self,
+        queue: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: NonZeroU32,
+    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        let mut state = self.state.lock();
+        let mut rows: Vec<Row> = state.due(now).filter(|row| &*row.queue == queue).cloned().collect();
+        rows.sort_by_key(|row| (row.due, row.copy));
+        rows.truncate(usize::try_from(limit.get()).unwrap());
+        for row in &rows {
+            state.rows.get_mut(&row.copy).unwrap().1 = Some(until);
+        }
+        at_once(rows)
+    }
+
+    fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut state = self.state.lock();
+        for copy in copies {
+            if let Some((_, leased)) = state.rows.get_mut(&copy) {
+                *leased = None;
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+        self.committed.notify_waiters();
+        at_once(())
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        self.changed.notified().boxed()
+    }
+
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>> {
+        at_once(self.state.lock().messages.get(&id).cloned())
+    }
+
+    fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        let state = self.state.lock();
+        let wanted = |row: &&Row| after.is_none_or(|after| row.copy > after) && queue.is_none_or(|queue| queue == &*row.queue);
+        at_once(state.rows.values().map(|(row, _)| row).filter(wanted).take(limit).cloned().collect())
+    }
+
+    fn rows_of(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        at_once(self.state.lock().rows.values().map(|(row, _)| row.clone()).filter(|row| row.copy.message == id).collect())
+    }
+
+    fn events(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>> {
+        let state = self.state.lock();
+        let events = (0_u64..).zip(&state.events).map(|(position, octets)| LoggedEvent { position, octets: octets.clone() });
+        at_once(events.filter(|event| event.position >= position).take(limit).collect())
+    }
+
+    fn events_appended(&self) -> BoxFuture<'_, ()> {
+        self.committed.notified().boxed()
+    }
+
+    fn value<'a>(&'a self, _: &'a str, _: &'a [u8], _: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
+        at_once(None)
+    }
+
+    fn capture(&self, copy: CopyId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        at_once(self.state.lock().captures.get(&copy).cloned())
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        at_once(Usage::default())
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        at_once(())
+    }
+}
