@@ -228,5 +228,5 @@ impl Archive {
 }
 
 fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
-    Some((Copy::decode(&row.payload)?, CopyState::decode(&row.state)?))
+    Spool::read(row)
 }

@@ -217,7 +217,7 @@ impl Hub {
 
     /// Keeps what a capture route would have sent.
     pub(super) async fn capture(&self, captures: Vec<(CopyId, Bytes)>) -> Result<(), StoreError> {
-        self.spool.store().commit(Batch { captures, ..Batch::default() }).await
+        self.spool.capture(captures).await
     }
 }
 

@@ -25,11 +25,3 @@ impl Receipt {
         &self.recipients
     }
 }
-
-#[cfg(test)]
-impl Receipt {
-    /// A receipt that nothing stands behind: for tests of those who are handed one.
-    pub(crate) fn unfounded(message: MessageId) -> Self {
-        Self::new(message, Arc::default())
-    }
-}
