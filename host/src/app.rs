@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use crate::archive::{Archive, follower};
+use crate::archive::{Archive, ArchiveParts, follower};
 use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
 use crate::clock::{Clock, Entropy};
@@ -109,7 +109,15 @@ impl App {
         });
         let delivery = Delivery::new(spool.clone(), pipeline::delivery(&config, renderer.clone())?, clock.clone(), entropy.clone());
         let index = MessageIndex::open(&data.join("index"))?;
-        let archive = Archive::new(spool.clone(), index.clone(), intake.clone(), logins.clone(), clock.clone(), entropy.clone());
+        let archive = Archive::new(ArchiveParts {
+            spool: spool.clone(),
+            index: index.clone(),
+            intake: intake.clone(),
+            renderer: renderer.clone(),
+            logins: logins.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let services = sockets::services(
             &config,
             sockets::Doors { archive: archive.clone(), logins: logins.clone(), recorder, links, metrics: metrics.clone(), delivery: delivery.handle() },

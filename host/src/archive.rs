@@ -9,16 +9,22 @@ pub mod view;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::chain::rendering::Renderer;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, MessageIndex};
 use crate::event::summary::Summary;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, search};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use crate::intake::Intake;
-use crate::intake::dry_run::Content;
+use crate::intake::dry_run::{Content, DryRun};
+use crate::mail::address::EmailAddress;
 use crate::mail::content::Composition;
 use crate::mail::envelope::{Envelope, ForwardPath};
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::spool::entry::{Copy, CopyState};
+use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
 use crate::submission::Submission;
@@ -46,9 +52,28 @@ pub struct Archive {
     spool: Spool,
     index: MessageIndex,
     intake: Intake,
+    renderer: Renderer,
     logins: Logins,
     clock: Clock,
     entropy: Entropy,
+}
+
+/// What an archive works with.
+pub struct ArchiveParts {
+    /// Where messages are.
+    pub spool: Spool,
+    /// Finds them.
+    pub index: MessageIndex,
+    /// Runs chains again, to show what plugins did.
+    pub intake: Intake,
+    /// Makes copies as delivery does.
+    pub renderer: Renderer,
+    /// Knows whose messages they are.
+    pub logins: Logins,
+    /// Tells the time.
+    pub clock: Clock,
+    /// For the ids of messages that an operator hands over.
+    pub entropy: Entropy,
 }
 
 /// Which copies a command means.
@@ -63,9 +88,10 @@ pub enum Selection {
 }
 
 impl Archive {
-    /// An archive of what is in `spool`, found through `index`; `intake` runs chains again to show what plugins did.
-    pub fn new(spool: Spool, index: MessageIndex, intake: Intake, logins: Logins, clock: Clock, entropy: Entropy) -> Self {
-        Self { spool, index, intake, logins, clock, entropy }
+    /// Puts an archive together.
+    pub fn new(parts: ArchiveParts) -> Self {
+        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy } = parts;
+        Self { spool, index, intake, renderer, logins, clock, entropy }
     }
 
     /// Returns the intake, which shows what plugins do to a message.
@@ -152,23 +178,45 @@ impl Archive {
         Ok(events)
     }
 
-    /// Runs the chain of a message again on what came in, and shows what each plugin does; `None` if the message or its login is gone.
-    pub async fn trace(&self, id: MessageId) -> Result<Option<TraceView>, ArchiveError> {
-        let Some((entry, body, original)) = self.spool.message(id).await? else { return Ok(None) };
-        let Some(login) = self.logins.by_name(&entry.login) else { return Ok(None) };
-        let final_content = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
-        let Some(content) = original.or_else(final_content) else { return Ok(None) };
-        let recipients = match self.index.message(id)? {
-            Some(summary) => summary.recipients,
-            None => self.message(id).await?.and_then(|view| view.summary).map(|summary| summary.recipients).unwrap_or_default(),
-        };
-        let mut envelope = Envelope::new(entry.reverse_path.clone());
+    /// Runs the chain of a message again on what came in, and shows what each plugin does; `None` if the message is gone.
+    ///
+    /// # Errors
+    /// Why that cannot be done, for people.
+    pub async fn trace(&self, id: MessageId) -> Result<Option<TraceView>, String> {
+        let found = self.spool.message(id).await.map_err(|error| error.to_string())?;
+        let Some((entry, body, original)) = found else { return Ok(None) };
+        let run = self.replay(entry, body, original).await?;
+        tokio::task::spawn_blocking(move || Some(TraceView::new(&run))).await.map_err(|error| error.to_string())
+    }
+
+    /// Runs the chain of a message again on what came in. Nothing is kept, counted or sent.
+    ///
+    /// # Errors
+    /// Why that cannot be done, for people.
+    pub async fn replay(&self, entry: Entry, body: Bytes, original: Option<Bytes>) -> Result<DryRun, String> {
+        let login = self.logins.by_name(&entry.login).ok_or_else(|| format!("there is no login {:?} any more", entry.login))?;
+        let as_kept = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
+        let content = original.or_else(as_kept).ok_or("what was kept of the message cannot be read")?;
+        let summary = self.message(entry.id).await.map_err(|error| error.to_string())?.and_then(|view| view.summary);
+        let recipients = summary.map(|summary| summary.recipients).unwrap_or_default();
+        let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
         let options = serde_json::from_str(&entry.options).unwrap_or_default();
-        let submission = Submission { id, login, received: entry.received, envelope, content, options };
-        let run = self.intake.dry_run(submission, Content::Stored).await;
-        let compared = tokio::task::spawn_blocking(move || TraceView::new(&run)).await;
-        Ok(Some(compared.map_err(|error| StoreError::Damaged(error.to_string().into()))?))
+        let submission = Submission { id: entry.id, login, received: entry.received, envelope, content, options };
+        Ok(self.intake.dry_run(submission, Content::Stored).await)
+    }
+
+    /// Returns one recipient's copy: what a capture route kept, else as delivery makes it, before DKIM.
+    ///
+    /// # Errors
+    /// Why that cannot be done, for people.
+    pub async fn render(&self, entry: Entry, body: Bytes, recipient: u32, address: EmailAddress) -> Result<Bytes, String> {
+        let copy = CopyId { message: entry.id, recipient };
+        if let Some(content) = self.spool.captured(copy).await.map_err(|error| error.to_string())? {
+            return Ok(content);
+        }
+        let rendered = self.renderer.render(&entry.plan, body, copy, &address, "").await;
+        rendered.map(|rendered| rendered.content).map_err(|error| error.to_string())
     }
 
     /// Makes copies due now, held ones too; returns how many.
@@ -229,4 +277,46 @@ impl Archive {
 
 fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
     Spool::read(row)
+}
+
+/// What the dashboard shows of messages.
+impl search::MessageIndex for Archive {
+    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, StoreError>> {
+        async move {
+            let found = Archive::search(self, query, offset, limit).await.map_err(as_store_error)?;
+            let mut messages = Vec::with_capacity(found.messages.len());
+            for summary in &found.messages {
+                messages.extend(search::MessageIndex::message(self, summary.message).await?);
+            }
+            Ok(search::Page { messages, total: found.total })
+        }
+        .boxed()
+    }
+
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<search::Summary>, StoreError>> {
+        async move {
+            let events = search::MessageIndex::events(self, id).await?;
+            let mut summary: Option<search::Summary> = None;
+            for event in &events {
+                summary.get_or_insert_with(|| search::Summary::new(event)).apply(event);
+            }
+            Ok(summary)
+        }
+        .boxed()
+    }
+
+    fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
+        async move {
+            let events = self.events_of(id).await.map_err(as_store_error)?;
+            Ok(events.into_iter().map(|(_, event)| event).collect())
+        }
+        .boxed()
+    }
+}
+
+fn as_store_error(error: ArchiveError) -> StoreError {
+    match error {
+        ArchiveError::Store(error) => error,
+        ArchiveError::Index(error) => StoreError::Damaged(error.to_string().into()),
+    }
 }

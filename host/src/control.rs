@@ -190,7 +190,7 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
         }
         Question::Submit { .. } => Err("a message comes with its content".to_owned()),
         Question::Trace { id } => {
-            let found = archive.trace(copy_id(&id)?.message).await.map_err(failed)?;
+            let found = archive.trace(copy_id(&id)?.message).await?;
             json_of(&found.ok_or_else(|| format!("message {id} is not kept any more"))?)
         }
     }

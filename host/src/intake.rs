@@ -160,6 +160,7 @@ impl Parts {
             warn!(message.id = %submission.id, %error, "the message could not be stored");
             match error {
                 StoreError::Full => Refusal::StorageFull,
+                StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
                 StoreError::Poisoned(_) | StoreError::Damaged(_) => Refusal::StorageFailed,
             }
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 
-use crate::chain::{ChainRegistry, Chains};
+use crate::chain::Chains;
 use crate::config::Config;
 use crate::delivery::settings::Settings;
 use crate::chain::rendering::Renderer;
@@ -67,9 +67,7 @@ pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
     {
         wrong.push(format!("{:#}", anyhow::Error::new(error)));
     }
-    if let Err(errors) = Settings::load(config, Renderer::detached(ChainRegistry::default())) {
-        wrong.extend(errors.iter().map(ToString::to_string));
-    }
+    wrong.extend(Settings::check(config).iter().map(ToString::to_string));
     match built {
         Some(chains) if wrong.is_empty() => {
             let used: BTreeSet<&Arc<str>> = config.chains.values().flat_map(|chain| chain.steps.iter().map(|step| &step.plugin)).collect();

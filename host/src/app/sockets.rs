@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -92,8 +93,9 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
-        dashboard: dashboard::Access::new(&config.dashboard, open_dashboard, clock.clone(), entropy.clone()),
-        archive: doors.archive,
+        dashboard: dashboard::Access::new(&config.dashboard, open_dashboard),
+        workshop: workshop(&doors.archive),
+        index: Arc::new(doors.archive),
         metrics: Arc::new(move || format!("{}{}", exposition(&counters), metrics.encode())),
         ready: Arc::new(|| Ok(())),
         background: TaskTracker::new(),
@@ -150,7 +152,7 @@ impl Sockets {
 
     /// Serves HTTP with other services from the next request on.
     pub(super) fn replace_services(&self, services: Services) {
-        self.router.send_replace(http::router(services));
+        drop(self.router.send_replace(http::router(services)));
     }
 
     /// Completes when no session and no request is left, once the server drains.
@@ -197,4 +199,22 @@ fn exposition(counters: &DeliveryCounters) -> String {
         let _ = write!(text, "# HELP tubepost_{family} {help}\n# TYPE tubepost_{family} {kind}\ntubepost_{name} {value}\n");
     }
     text
+}
+
+fn workshop(archive: &Archive) -> dashboard::Workshop {
+    let (rendering, replaying) = (archive.clone(), archive.clone());
+    dashboard::Workshop {
+        render: Arc::new(move |kept, recipient, address| {
+            let archive = rendering.clone();
+            async move { archive.render(kept.entry, kept.body, recipient, address).await }.boxed()
+        }),
+        replay: Arc::new(move |kept| {
+            let archive = replaying.clone();
+            async move {
+                let run = archive.replay(kept.entry, kept.body, kept.original).await?;
+                Ok(run.steps.into_iter().map(|step| dashboard::Step { run: step.run, before: step.before, after: step.after }).collect())
+            }
+            .boxed()
+        }),
+    }
 }

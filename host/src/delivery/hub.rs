@@ -24,7 +24,7 @@ use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
 use crate::mail::message_id::CopyId;
 use crate::spool::Spool;
-use crate::store::{Batch, QueueName, StoreError};
+use crate::store::{QueueName, StoreError};
 
 /// Rows that one lease takes, at least.
 const LEASE_ROWS: u32 = 64;

@@ -96,6 +96,15 @@ impl Settings {
         }
     }
 
+    /// Finds everything that is wrong with routes and keys, without a renderer. Must be called inside a tokio runtime.
+    pub fn check(config: &Config) -> Vec<SettingsError> {
+        let mut errors: Vec<_> = config.routes.iter().filter_map(|(name, kind)| load_route(name, kind).err()).collect();
+        if let Err(failures) = Signers::load(&config.dkim) {
+            errors.extend(failures.into_iter().map(SettingsError::from));
+        }
+        errors
+    }
+
     pub(super) fn assemble(
         hostname: &Domain,
         limits: config::Delivery,

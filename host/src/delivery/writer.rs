@@ -66,7 +66,7 @@ impl Writer {
                     }
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
-                StoreError::Full | StoreError::Poisoned(_) | StoreError::Damaged(_) => {
+                StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Damaged(_) => {
                     tracing::error!(copies = settlements.len(), "outcomes were not written down, these copies will be sent again: {error}");
                     return;
                 }
