@@ -8,7 +8,12 @@ use std::{fmt::Write as _, ops::Range};
 
 use css_inline::{CSSInliner, InlineError, InlineOptions};
 
-use crate::markup::{StartTag, slice, start_tags};
+use tubepost_plugin_sdk::log;
+
+use crate::{
+    markup::{StartTag, slice, start_tags},
+    nesting::is_too_deep,
+};
 
 /// The mark; a name that no style sheet selects.
 const MARK: &str = "tubepost-mark";
@@ -22,6 +27,10 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
     let tags: Vec<StartTag> = start_tags(page).collect();
     let is_sheet = |tag: &&StartTag| tag.is(page, "style") && for_every_medium(page, tag);
     if !tags.iter().any(|tag| is_sheet(&tag)) {
+        return Ok(None);
+    }
+    if is_too_deep(page, &tags) {
+        log::warn!("no styles are inlined: elements are nested too deeply");
         return Ok(None);
     }
     let inliner = CSSInliner::new(InlineOptions {

@@ -11,6 +11,7 @@ use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict
 
 mod inline;
 mod markup;
+mod nesting;
 
 /// The plugin.
 #[derive(Debug)]

@@ -67,9 +67,9 @@ impl Options {
 
 impl Engine {
     /// Whether a text has anything to fill. Without data it has to be a template beyond doubt.
-    fn concerns(self, text: &str, has_data: bool) -> bool {
+    fn concerns(self, text: &str, html: bool, has_data: bool) -> bool {
         match self {
-            Self::Smarty if has_data => smarty::has_tags(text),
+            Self::Smarty if has_data => smarty::has_tags(text, html),
             Self::Smarty => smarty::has_certain_tags(text),
             Self::Jinja => jinja::has_tags(text),
         }
@@ -107,13 +107,13 @@ impl Plugin for Template {
         let has_data = !message
             .variables::<serde_json::Map<String, serde_json::Value>>()?
             .is_empty();
-        let concerns = |text: &str| options.engine.concerns(text, has_data);
-        Ok(message.html().is_some_and(|html| concerns(&html))
-            || message.text().is_some_and(|text| concerns(&text))
+        let concerns = |text: &str, html| options.engine.concerns(text, html, has_data);
+        Ok(message.html().is_some_and(|html| concerns(&html, true))
+            || message.text().is_some_and(|text| concerns(&text, false))
             || message
                 .headers()
                 .iter()
-                .any(|(name, value)| !is_trace(name) && concerns(value)))
+                .any(|(name, value)| !is_trace(name) && concerns(value, false)))
     }
 
     fn recipient(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
@@ -150,6 +150,8 @@ impl<E: Into<Failure>> From<E> for Refusal {
 struct Filler {
     engine: Engine,
     limits: Limits,
+    /// Whether the message brought any data.
+    has_data: bool,
     variables: serde_json::Map<String, serde_json::Value>,
     /// The same for [`smarty`].
     data: smarty::Data,
@@ -158,6 +160,7 @@ struct Filler {
 impl Filler {
     fn new(message: &Message, options: &Options) -> Result<Self, Failure> {
         let mut variables: serde_json::Map<String, serde_json::Value> = message.variables()?;
+        let has_data = !variables.is_empty();
         let recipient = message
             .recipients(0, 1)
             .into_iter()
@@ -173,6 +176,7 @@ impl Filler {
         Ok(Self {
             engine: options.engine,
             limits: options.limits(),
+            has_data,
             data: smarty::Data::new(&variables, now),
             variables,
         })
@@ -180,17 +184,21 @@ impl Filler {
 
     /// The filled text, or nothing where there is nothing to fill.
     fn render(&self, part: &str, source: &str, html: bool) -> Result<Option<String>, Refusal> {
-        if !self.engine.concerns(source, true) {
+        if !self.engine.concerns(source, html, self.has_data) {
             return Ok(None);
         }
         let rendered = match self.engine {
             Engine::Smarty => smarty::render(source, html, &self.data, self.limits),
             Engine::Jinja => jinja::render(source, html, &self.variables, self.limits),
         };
-        rendered.map(Some).map_err(|error| Refusal::Template {
-            part: part.to_owned(),
-            error,
-        })
+        match rendered {
+            // What comes out as it went in is not edited, and keeps its encoding.
+            Ok(filled) => Ok((filled != source).then_some(filled)),
+            Err(error) => Err(Refusal::Template {
+                part: part.to_owned(),
+                error,
+            }),
+        }
     }
 
     fn fill(&self, message: &mut Message) -> Result<(), Refusal> {
@@ -213,7 +221,7 @@ impl Filler {
         let mut done: Vec<&str> = Vec::new();
         for (name, value) in &fields {
             let seen = done.iter().any(|known| known.eq_ignore_ascii_case(name));
-            if seen || is_trace(name) || !self.engine.concerns(value, true) {
+            if seen || is_trace(name) || !self.engine.concerns(value, false, self.has_data) {
                 continue;
             }
             done.push(name);

@@ -16,7 +16,7 @@ impl Default for Limits {
         Self {
             output: 10 * 1024 * 1024,
             loops: 100_000,
-            work: 20_000_000,
+            work: 10_000_000,
         }
     }
 }

@@ -17,6 +17,7 @@ mod value;
 use indexmap::IndexMap;
 
 use crate::limits::{Error, Limits};
+use lexer::{Lexer, Piece};
 use value::Value;
 
 /// The data of a template.
@@ -49,11 +50,20 @@ pub fn render(source: &str, html: bool, data: &Data, limits: Limits) -> Result<S
     Ok(output)
 }
 
-/// Whether a text has anything that [`render`] would look at.
-pub fn has_tags(text: &str) -> bool {
-    text.contains("[ldelim]")
-        || text.contains("[rdelim]")
-        || braces(text).any(|rest| lexer::opens_tag(rest, false))
+/// Whether a text has anything that [`render`] would look at. What is not well formed has.
+pub fn has_tags(text: &str, html: bool) -> bool {
+    // Comments and words in brackets are text to the lexer, which leaves them out or replaces them.
+    if text.contains("{*") || lexer::has_bracket_word(text) {
+        return true;
+    }
+    let mut lexer = Lexer::new(text, html);
+    loop {
+        match lexer.piece() {
+            Ok(Piece::Text(_)) => {}
+            Ok(Piece::Nothing) => return false,
+            Ok(Piece::Tag) | Err(_) => return true,
+        }
+    }
 }
 
 /// Whether a text is a template beyond doubt: it holds a variable or a tag, not just a brace.

@@ -129,5 +129,24 @@ fn both_engines_are_bounded() {
         "{{ 'x' * 1000 }}",
         r#"{"engine":"jinja","max_output":999}"#
     ));
-    assert!(rejected("{'x'|indent:1000}", r#"{"max_output":999}"#));
+    assert!(rejected("{$x|indent:1000}", r#"{"max_output":999}"#));
+}
+
+#[test]
+fn data_does_not_make_a_template_of_plain_mail() {
+    let page = "<style>p{color:red}</style><p>{ x }</p>";
+    assert!(!wanted(
+        Draft::new().html(page).variables_to(r#"{"x":1}"#),
+        "{}"
+    ));
+    let (message, verdict) = run(
+        Draft::new()
+            .header("Subject", "{$x}")
+            .text("{plain}")
+            .html(page),
+        "{}",
+    );
+    assert_eq!(verdict, Verdict::Next);
+    assert_eq!(message.header("Subject").as_deref(), Some(""));
+    assert_eq!(message.text().as_deref(), Some("{plain}"));
 }

@@ -14,6 +14,10 @@ use crate::limits::{Budget, Error, Limits};
 
 /// The most compiled memory of a regular expression, in octets; one that wants more counts as broken.
 const LARGEST_REGEX: usize = 256 * 1024;
+/// What a step of a regular expression costs, in octets of plain text.
+pub(super) const REGEX_STEP: usize = 16;
+/// What a match costs, in octets of plain text.
+pub(super) const REGEX_MATCH: usize = 128;
 /// The most regular expressions that are kept for the next time.
 const KEPT_REGEXES: usize = 32;
 
@@ -265,7 +269,7 @@ fn binary(
         Operator::GreaterOrEqual => Value::Boolean(order().is_some_and(std::cmp::Ordering::is_ge)),
         Operator::Matches => {
             let text = left.text();
-            scope.budget.work(text.len())?;
+            scope.budget.work(text.len().saturating_mul(REGEX_STEP))?;
             let regex = scope.regex(&right.text())?;
             Value::Boolean(regex.is_some_and(|regex| regex.is_match(&text)))
         }

@@ -386,9 +386,16 @@ fn bracket_word(rest: &str) -> Option<(&'static str, usize)> {
     }
 }
 
+/// Whether a text holds `[ldelim]` or `[rdelim]`.
+pub(super) fn has_bracket_word(text: &str) -> bool {
+    text.match_indices('[')
+        .filter_map(|(index, _)| text.get(index..))
+        .any(|rest| bracket_word(rest).is_some())
+}
+
 /// Whether a brace is the template's. Behind it there is neither a blank nor the end; in style and script elements there is a
 /// variable, an end tag or a known word.
-pub(super) fn opens_tag(rest: &str, raw: bool) -> bool {
+fn opens_tag(rest: &str, raw: bool) -> bool {
     let Some(inside) = rest.strip_prefix('{') else {
         return false;
     };

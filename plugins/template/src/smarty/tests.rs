@@ -486,7 +486,9 @@ fn templates_are_told_from_mail() {
     ] {
         assert!(!has_certain_tags(text), "{text}");
     }
-    assert!(has_tags("{nosuch}") && has_tags("[rdelim]") && !has_tags("a { b } c {}"));
+    assert!(has_tags("{nosuch}", true) && has_tags("[RDELIM]", true) && has_tags("{**}", true));
+    assert!(!has_tags("a { b } c {}", true) && !has_tags("<style>p{color:red}</style>", true));
+    assert!(has_tags("<style>p{color:red}</style>", false));
 }
 
 proptest! {

@@ -3,7 +3,10 @@
 use super::{Arguments, map_text};
 use crate::{
     limits::Error,
-    smarty::{evaluator::Scope, value::Value},
+    smarty::{
+        evaluator::{REGEX_MATCH, REGEX_STEP, Scope},
+        value::Value,
+    },
 };
 
 type Result = std::result::Result<Value, Error>;
@@ -184,6 +187,7 @@ pub(super) fn regex_replace(value: Value, arguments: Arguments<'_>, scope: &mut 
     };
     let replacement = replacement(&arguments.text(1, ""));
     let text = value.text();
+    scope.budget.work(text.len().saturating_mul(REGEX_STEP))?;
     let mut result = String::with_capacity(text.len());
     let mut done = 0;
     for captures in regex.captures_iter(&text) {
@@ -191,6 +195,7 @@ pub(super) fn regex_replace(value: Value, arguments: Arguments<'_>, scope: &mut 
         result.push_str(text.get(done..hit.start()).unwrap_or_default());
         captures.expand(&replacement, &mut result);
         done = hit.end();
+        scope.budget.work(REGEX_MATCH)?;
         scope.budget.fits(result.len())?;
     }
     result.push_str(text.get(done..).unwrap_or_default());
