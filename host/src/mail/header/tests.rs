@@ -46,7 +46,7 @@ fn what_is_no_field_is_refused() {
     for value in ["a\r\nBcc: x@y", "a\nb", "a\rb", "\0", "\u{7f}", "\u{85}"] {
         assert_eq!(encode("Subject", value), Err(FieldError::Control), "{value:?}");
         let lossy = encode_lossy("Subject", value);
-        assert_eq!(lossy.iter().filter(|octet| **octet == b'\n').count(), 1, "{value:?}");
+        assert_eq!(lossy.split(|octet| *octet == b'\n').count() - 1, 1, "{value:?}");
     }
     assert_eq!(encode("From", "Jörg a@b"), Err(FieldError::AddressList(AddressListError::Syntax)));
     assert_eq!(encode("List-Unsubscribe", &"x".repeat(2_000)), Err(FieldError::TooLong));
