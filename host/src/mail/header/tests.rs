@@ -69,6 +69,12 @@ fn values_are_decoded() {
     }
 }
 
+#[test]
+fn no_line_is_blank() {
+    let value = format!("{} \t {}", "x".repeat(60), "y".repeat(60));
+    assert_eq!(encoded("Subject", &value), format!("Subject: {}\r\n \t {}\r\n", "x".repeat(60), "y".repeat(60)));
+}
+
 proptest! {
     #[test]
     fn text_is_read_as_it_was_written(name in "[A-Za-z][!-9;-~]{0,125}", value in "([ -~]| {1,100}|é|日本|=\\?|\t|[a-z]{1,1200}){0,30}") {
@@ -112,7 +118,7 @@ proptest! {
             prop_assert!(field.ends_with(b"\r\n"));
             let inside = &field[..field.len() - 2];
             prop_assert!(inside.split(|octet| *octet == b'\n').all(|line| line.len() <= MAX_LINE));
-            prop_assert!(String::from_utf8_lossy(inside).split("\r\n").skip(1).all(|line| line.starts_with(' ')));
+            prop_assert!(String::from_utf8_lossy(inside).split("\r\n").skip(1).all(|line| line.starts_with([' ', '\t'])));
         }
     }
 }
