@@ -18,8 +18,8 @@ use bytes::Bytes;
 pub use composition::Composition;
 use header_block::HeaderBlock;
 pub use header_block::MAX_FIELDS;
-use tree::{NodeContent, Tree};
 pub use tree::{MAX_DEPTH, MAX_PARTS};
+use tree::{NodeContent, Tree};
 
 use crate::mail::header::{self, FieldError};
 
@@ -170,7 +170,7 @@ impl Draft {
         let mut same = self.header.find(name, &self.original);
         if let (Some(only), None) = (same.next(), same.next())
             && header::is_field_name(name)
-            && only.decoded(&self.original) == value.trim()
+            && only.decoded(&self.original) == value.trim_matches([' ', '\t'])
         {
             return Ok(());
         }

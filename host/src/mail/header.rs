@@ -121,9 +121,9 @@ pub fn decode(name: &str, raw: &[u8]) -> String {
         && text.contains("=?")
         && let Some(decoded) = mailbox::decode_list(text)
     {
-        return decoded;
+        return encoded_word::without_controls(&decoded).into_owned();
     }
-    encoded_word::decode(text).into_owned()
+    encoded_word::without_controls(&encoded_word::decode(text)).into_owned()
 }
 
 /// Returns a raw value on one line, as UTF-8, with its encoded words as they are.
@@ -178,7 +178,7 @@ pub fn encode(name: &str, value: &str) -> Result<Vec<u8>, FieldError> {
 /// Writes a field as [`encode`] does, of whatever a slot was filled with: control characters become blanks, what is no address list is
 /// written as text, and what has no place to fold is folded anywhere.
 pub(crate) fn encode_lossy(name: &str, value: &str) -> Vec<u8> {
-    let value = value.replace(|character: char| character.is_control(), " ");
+    let value = encoded_word::without_controls(value);
     encode(name, &value).unwrap_or_else(|_| {
         let mut folder = Folder::new(name, value.len());
         if value.is_ascii() {
@@ -205,7 +205,9 @@ pub(crate) fn encode_filled(name: &str, template: &str, fill: &mut dyn FnMut(&st
 fn is_plain(value: &str, syntax: Syntax) -> bool {
     value.is_ascii()
         && (syntax == Syntax::Structured
-            || !value.contains("=?") && value.split(|c| !is_blank(c)).all(|run| run.len() < 70) && value.split(is_blank).all(|word| word.len() <= MAX_WORD))
+            || !value.contains("=?")
+                && value.split(|c| !is_blank(c)).all(|run| run.len() < 70)
+                && value.split(is_blank).all(|word| word.len() <= MAX_WORD))
 }
 
 /// Writes text, encoding from the first word that needs it to the last.

@@ -69,8 +69,8 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    fn new(field: impl Into<String>, reason: impl ToString) -> Self {
-        Self { field: field.into(), reason: reason.to_string() }
+    fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
     }
 }
 
@@ -156,7 +156,7 @@ impl MessageFields {
             let own = self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
             let is_replaced = own && (value.is_empty() || is_ours_to_give(name));
             if !value.is_empty() && !is_replaced {
-                octets.extend_from_slice(&header::encode(name, &value).map_err(|error| BuildError::new(field, error))?);
+                octets.extend_from_slice(&header::encode(name, &value).map_err(|error| BuildError::new(field, error.to_string()))?);
             }
         }
         let mut written: Vec<&str> = Vec::new();
@@ -174,7 +174,7 @@ impl MessageFields {
             };
             let is_private = ["Bcc", "Resent-Bcc", "Return-Path"].iter().any(|private| private.eq_ignore_ascii_case(name));
             let is_double = known.is_some_and(|known| written.contains(&known));
-            let error = |error: FieldError| BuildError::new(format!("headers.{}", printable(name)), error);
+            let error = |error: FieldError| BuildError::new(format!("headers.{}", printable(name)), error.to_string());
             let field = header::encode(name, value).map_err(error)?;
             if is_of_body(name) {
                 return Err(BuildError::new(format!("headers.{name}"), "is made by the server"));
@@ -263,7 +263,7 @@ impl File {
         }
         let (header, entity) = part_header(&part).map_err(|error| match error {
             EditError::Invalid(reason) | EditError::Denied(reason) => BuildError::new(field, reason),
-            EditError::NoSuchPart => BuildError::new(field, error),
+            EditError::NoSuchPart => BuildError::new(field, error.to_string()),
         })?;
         Ok(Node::Leaf { header, body: entity.encoding.encode(&self.content, entity.kind()) })
     }

@@ -116,10 +116,10 @@ impl Draft {
     /// Tokens are filled in in the content of the leaf, not in its file name.
     pub fn add_part(&mut self, parent: Option<u32>, part: NewPart) -> Result<u32, EditError> {
         let (header, entity) = part_header(&part)?;
-        let parent = match parent {
-            Some(id) => id,
-            None => self.mixed_root(&part)?,
-        };
+        if !self.tree().has_room() {
+            return Err(EditError::Denied("the message has too many parts".to_owned()));
+        }
+        let parent = parent.unwrap_or_else(|| self.mixed_root(&part));
         let tree = self.tree_mut();
         let node = tree.node(parent).ok_or(EditError::NoSuchPart)?;
         let is_root = node.parent.is_none();
@@ -132,7 +132,7 @@ impl Draft {
         let last_line = format!("\r\n--{boundary}--{}", if is_root { "\r\n" } else { "" });
         let content = NodeContent::Leaf { body: Octets::Edited(Bytes::new()), edited: Some(part.content) };
         let leaf = Node { parent: Some(parent), is_removed: false, before, header: Octets::Edited(header), entity, content };
-        let id = tree.push(leaf).ok_or_else(|| EditError::Denied("the message has too many parts".to_owned()))?;
+        let id = tree.push(leaf);
         if let Some(NodeContent::Multipart { children, closing, .. }) = tree.node_mut(parent).map(|node| &mut node.content) {
             children.push(id);
             if closing.len() == 0 {
@@ -144,13 +144,14 @@ impl Draft {
     }
 
     /// Returns the id of the root, which is a multipart/mixed then.
-    fn mixed_root(&mut self, part: &NewPart) -> Result<u32, EditError> {
+    fn mixed_root(&mut self, part: &NewPart) -> u32 {
         let root = self.tree().root;
-        let is_mixed = self.tree().node(root).is_some_and(|node| {
-            matches!(node.content, NodeContent::Multipart { .. }) && &*node.entity.content_type == "multipart/mixed"
-        });
+        let is_mixed = self
+            .tree()
+            .node(root)
+            .is_some_and(|node| matches!(node.content, NodeContent::Multipart { .. }) && &*node.entity.content_type == "multipart/mixed");
         if is_mixed {
-            return Ok(root);
+            return root;
         }
         let boundary = self.new_boundary(&part.content);
         let before = Octets::Edited(format!("--{boundary}\r\n").into());
@@ -168,7 +169,7 @@ impl Draft {
             },
         };
         let tree = self.tree_mut();
-        let id = tree.push(mixed).ok_or_else(|| EditError::Denied("the message has too many parts".to_owned()))?;
+        let id = tree.push(mixed);
         tree.root = id;
         let header = Arc::make_mut(&mut self.header);
         let moved = header.take_content_fields(&self.original);
@@ -181,7 +182,7 @@ impl Draft {
             node.before = before;
             node.header = Octets::Edited(moved.into());
         }
-        Ok(id)
+        id
     }
 
     /// Returns a boundary that stands nowhere in the message, and is the same for the same message and the same new part.
@@ -214,8 +215,7 @@ impl Draft {
             }
         }
         let parent = tree.node(id).and_then(|node| node.parent);
-        if let Some(NodeContent::Multipart { children, .. }) =
-            parent.and_then(|parent| tree.node_mut(parent)).map(|node| &mut node.content)
+        if let Some(NodeContent::Multipart { children, .. }) = parent.and_then(|parent| tree.node_mut(parent)).map(|node| &mut node.content)
         {
             children.retain(|child| *child != id);
         }
@@ -271,7 +271,10 @@ pub(super) fn part_header(part: &NewPart) -> Result<(Bytes, Entity), EditError> 
         return Err(EditError::Invalid("a new part is no multipart".to_owned()));
     }
     let mut header = format!("Content-Type: {}", content_type.trim_end_matches(';'));
-    if parsed.value.starts_with("text/") && parsed.parameter("charset").is_none() && !part.content.is_ascii() && str::from_utf8(&part.content).is_ok()
+    if parsed.value.starts_with("text/")
+        && parsed.parameter("charset").is_none()
+        && !part.content.is_ascii()
+        && str::from_utf8(&part.content).is_ok()
     {
         header.push_str("; charset=utf-8");
     }
@@ -286,7 +289,9 @@ pub(super) fn part_header(part: &NewPart) -> Result<(Bytes, Entity), EditError> 
         parameters::write_parameter("filename", name, &mut header);
     }
     if let Some(id) = part.content_id.as_deref().map(str::trim) {
-        let is_id = !id.is_empty() && id.len() <= MAX_CONTENT_ID && id.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'<' && octet != b'>');
+        let is_id = !id.is_empty()
+            && id.len() <= MAX_CONTENT_ID
+            && id.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'<' && octet != b'>');
         if !is_id {
             return Err(EditError::Invalid("a content id is printable ASCII without blanks and angle brackets".to_owned()));
         }

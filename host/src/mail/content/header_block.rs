@@ -59,7 +59,12 @@ pub(super) struct Field {
 impl Field {
     fn new(name: &str, value: &str) -> Result<Self, FieldError> {
         let octets = header::encode(name, value)?;
-        Ok(Self { octets: Octets::Edited(octets.into()), name_length: name.len(), value_start: name.len() + 1, value: Some(value.trim().into()) })
+        Ok(Self {
+            octets: Octets::Edited(octets.into()),
+            name_length: name.len(),
+            value_start: name.len() + 1,
+            value: Some(value.trim_matches([' ', '\t']).into()),
+        })
     }
 
     /// A field that is written already, with its CRLF.

@@ -1,14 +1,24 @@
 //! What we ask of a message that is handed in, and what we add to it (message submission, RFC 6409).
 
+use bytes::Bytes;
+
+use super::transfer::{is_crlf, to_crlf};
 use super::{Draft, EditError, Position};
 use crate::clock::{Entropy, Timestamp};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::header::{self, AddressListError, Mailbox, MessageIdField};
 
-/// How many `Received` fields a message may have: with more it goes round in circles (RFC 5321 §6.3 asks for at least 100 hops to be
-/// allowed where nothing else is known; a message that is *submitted* has hardly passed any).
+/// How many `Received` fields a message may have; with more it goes round in circles. RFC 5321 §6.3 wants 100 to pass on a relay's way; what
+/// is handed in to be sent has hardly begun its own.
 pub const MAX_RECEIVED: usize = 50;
+
+/// Returns octets with CRLF for each CR, LF or CRLF; shares them where all is well already.
+///
+/// For messages that come as text, in JSON for one, where nobody writes CRLF. Over SMTP such octets are refused.
+pub fn with_crlf(octets: Bytes) -> Bytes {
+    if is_crlf(&octets) { octets } else { to_crlf(&octets).into() }
+}
 
 impl Draft {
     /// Adds the fields that every message has and this one lacks: `Date` and `Message-ID` (RFC 6409 §8.2, §8.3).
@@ -62,8 +72,6 @@ impl Draft {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-    use bytes::Bytes;
-
     use super::*;
 
     fn draft(message: &str) -> Draft {
@@ -86,10 +94,18 @@ mod tests {
 
     #[test]
     fn all_senders_are_told() {
-        let senders = |message| draft(message).from_addresses().map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        let senders =
+            |message| draft(message).from_addresses().map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
         assert_eq!(senders("From: A <a@x>,\r\n \"b@y\" <c@z>\r\nfrom: =?utf-8?Q?d=40x?= <e@x>\r\n\r\n").as_deref(), Ok("a@x c@z e@x"));
         assert_eq!(senders("Subject: none\r\n\r\n").as_deref(), Ok(""));
         assert_eq!(senders("From: A <a@x> <b@y>\r\n\r\n"), Err(AddressListError::Syntax));
+    }
+
+    #[test]
+    fn line_ends_become_crlf() {
+        let good = Bytes::from_static(b"a\r\n\xff\r\n");
+        assert_eq!(with_crlf(good.clone()).as_ptr(), good.as_ptr());
+        assert_eq!(with_crlf(Bytes::from_static(b"a\n\xff\rb\r\n\n")), &b"a\r\n\xff\r\nb\r\n\r\n"[..]);
     }
 
     #[test]

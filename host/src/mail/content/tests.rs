@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+use std::fmt::Write as _;
+
 use mail_parser::MessageParser;
 use mail_parser::MimeHeaders as _;
 use proptest::prelude::*;
@@ -79,7 +81,12 @@ fn parts_are_listed() {
     let parts: Vec<String> = draft
         .parts()
         .into_iter()
-        .map(|p| format!("{} {:?} {} {:?} {:?} {:?} {} {}", p.id, p.parent, p.content_type, p.charset, p.filename, p.content_id, p.inline, p.size))
+        .map(|p| {
+            format!(
+                "{} {:?} {} {:?} {:?} {:?} {} {}",
+                p.id, p.parent, p.content_type, p.charset, p.filename, p.content_id, p.inline, p.size
+            )
+        })
         .collect();
     assert_eq!(
         parts,
@@ -142,11 +149,7 @@ fn what_cannot_be_edited_says_why() {
 #[test]
 fn slots_are_filled() {
     let tokens = Tokens::new(&NONCE);
-    let slots = [
-        Slot::Address,
-        Slot::Variable("name".to_owned()),
-        Slot::Link(Link::Unsubscribe),
-    ];
+    let slots = [Slot::Address, Slot::Variable("name".to_owned()), Slot::Link(Link::Unsubscribe)];
     let mut draft = draft(NEWSLETTER);
     draft.set_html(&format!("<p title=\"{}\">é {}</p>\n<a href=\"{}\">", tokens.make(1), tokens.make(0), tokens.make(2))).unwrap();
     draft.set_text(&format!("Hello {}\r\n{}", tokens.make(1), tokens.make(2))).unwrap();
@@ -232,7 +235,15 @@ fn bad_parts_are_refused() {
         inline: true,
         content: Bytes::new(),
     };
-    for (content_type, content_id) in [("text", "a"), ("", "a"), ("text/plain\r\nX: y", "a"), ("multipart/mixed", "a"), ("te xt/é", "a"), ("a/b", "a>b"), ("a/b", "a\r\nb")] {
+    for (content_type, content_id) in [
+        ("text", "a"),
+        ("", "a"),
+        ("text/plain\r\nX: y", "a"),
+        ("multipart/mixed", "a"),
+        ("te xt/é", "a"),
+        ("a/b", "a>b"),
+        ("a/b", "a\r\nb"),
+    ] {
         let mut draft = draft(NEWSLETTER);
         assert!(matches!(draft.add_part(None, part(content_type, content_id)), Err(EditError::Invalid(_))), "{content_type:?}");
         assert_eq!(finished(draft), NEWSLETTER);
@@ -259,7 +270,7 @@ fn what_has_no_header_gets_an_empty_line() {
 fn trees_have_limits() {
     let mut deep = String::from("Content-Type: multipart/mixed; boundary=b0\r\n\r\n");
     for level in 0..100 {
-        deep.push_str(&format!("--b{level}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", level + 1));
+        write!(deep, "--b{level}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", level + 1).unwrap();
     }
     let mut nested = draft(&deep);
     assert_eq!(nested.parts().len(), MAX_DEPTH + 1);
@@ -282,7 +293,9 @@ fn a_message_in_a_message_is_a_leaf() {
     draft.write_part(1, Bytes::from_static("Subject: é\r\n\r\n".as_bytes())).unwrap();
     assert!(draft.parts()[1].content_type == "message/rfc822");
     let octets = draft.into_composition(None).encode();
-    assert!(String::from_utf8_lossy(&octets).contains("message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: é\r\n\r\n\r\n--b"));
+    assert!(
+        String::from_utf8_lossy(&octets).contains("message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: é\r\n\r\n\r\n--b")
+    );
 }
 
 #[test]
@@ -297,7 +310,15 @@ fn compositions_are_kept_as_they_are() {
         let composition = Composition::plain(Bytes::copy_from_slice(plain));
         assert_eq!(Composition::decode(composition.encode()), Some(composition));
     }
-    for damaged in [&b"\0"[..], b"\0\x02", b"\0\x01", b"\0\x01\x09", b"\0\x01\0\x09\0\0\0\0\0\0\0x", b"\0\x01\x02\0\0\0\0\x08\0", b"\0\x01\x02\0\0\0\0\0\x4c"] {
+    for damaged in [
+        &b"\0"[..],
+        b"\0\x02",
+        b"\0\x01",
+        b"\0\x01\x09",
+        b"\0\x01\0\x09\0\0\0\0\0\0\0x",
+        b"\0\x01\x02\0\0\0\0\x08\0",
+        b"\0\x01\x02\0\0\0\0\0\x4c",
+    ] {
         assert_eq!(Composition::decode(Bytes::copy_from_slice(damaged)), None, "{damaged:?}");
     }
 }
@@ -317,19 +338,24 @@ fn tree() -> impl Strategy<Value = String> {
     )
         .prop_map(|(header, body)| format!("{header}\r\n{body}"));
     leaf.prop_recursive(4, 24, 5, |inner| {
-        (prop::collection::vec(inner, 1..5), "[a-z0-9]{6,12}", "([a-z ]{1,9}\r\n){0,2}", prop::sample::select(vec!["", "  ", "\t"]), any::<bool>()).prop_map(
-            |(children, boundary, text, blanks, is_closed)| {
+        (
+            prop::collection::vec(inner, 1..5),
+            "[a-z0-9]{6,12}",
+            "([a-z ]{1,9}\r\n){0,2}",
+            prop::sample::select(vec!["", "  ", "\t"]),
+            any::<bool>(),
+        )
+            .prop_map(|(children, boundary, text, blanks, is_closed)| {
                 let mut part = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n{text}");
                 for (place, child) in children.iter().enumerate() {
                     let line_end = if place > 0 { "\r\n" } else { "" };
-                    part.push_str(&format!("{line_end}--{boundary}{blanks}\r\n{child}"));
+                    write!(part, "{line_end}--{boundary}{blanks}\r\n{child}").unwrap();
                 }
                 if is_closed {
-                    part.push_str(&format!("\r\n--{boundary}--{blanks}\r\n{text}"));
+                    write!(part, "\r\n--{boundary}--{blanks}\r\n{text}").unwrap();
                 }
                 part
-            },
-        )
+            })
     })
 }
 

@@ -1,7 +1,7 @@
 //! Transfer encodings (RFC 2045 §6): which one content needs, and how it is read and written.
 
 use bytes::Bytes;
-use memchr::memchr;
+use memchr::{memchr, memchr2, memchr2_iter};
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -19,9 +19,7 @@ const QUOTED_PRINTABLE_COLUMNS: usize = 75;
 /// Without padding, with stray bits, as some senders write it.
 const TOLERANT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
 
 /// `Content-Transfer-Encoding`.
@@ -39,12 +37,8 @@ impl TransferEncoding {
     /// Reads the value of the field; without one it is 7bit.
     pub(super) fn parse(value: Option<&str>) -> Self {
         let Some(value) = value.map(|value| value.trim().trim_end_matches(';')) else { return Self::SevenBit };
-        let known = [
-            ("7bit", Self::SevenBit),
-            ("8bit", Self::EightBit),
-            ("quoted-printable", Self::QuotedPrintable),
-            ("base64", Self::Base64),
-        ];
+        let known =
+            [("7bit", Self::SevenBit), ("8bit", Self::EightBit), ("quoted-printable", Self::QuotedPrintable), ("base64", Self::Base64)];
         known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map_or(Self::Binary, |(_, encoding)| encoding)
     }
 
@@ -207,12 +201,11 @@ fn decode_quoted_printable(body: &[u8]) -> Vec<u8> {
         let line_end = line.get(text.len()..).unwrap_or_default();
         // Blanks at the end of a line were added on the way (rule 3). At the end of all they may be content.
         let text = if line_end.is_empty() { text } else { trim_blanks(text) };
-        match text.strip_suffix(b"=") {
-            Some(text) => decode_escapes(text, &mut octets),
-            None => {
-                decode_escapes(text, &mut octets);
-                octets.extend_from_slice(line_end);
-            }
+        if let Some(text) = text.strip_suffix(b"=") {
+            decode_escapes(text, &mut octets);
+        } else {
+            decode_escapes(text, &mut octets);
+            octets.extend_from_slice(line_end);
         }
     }
     octets
@@ -227,16 +220,9 @@ fn decode_escapes(mut text: &[u8], octets: &mut Vec<u8>) {
     while let Some(place) = memchr(b'=', text) {
         let (before, escape) = text.split_at_checked(place).unwrap_or((text, &[]));
         octets.extend_from_slice(before);
-        match escape.get(1..3).and_then(hex_octet) {
-            Some(octet) => {
-                octets.push(octet);
-                text = escape.get(3..).unwrap_or_default();
-            }
-            None => {
-                octets.push(b'=');
-                text = escape.get(1..).unwrap_or_default();
-            }
-        }
+        let octet = escape.get(1..3).and_then(hex_octet);
+        octets.push(octet.unwrap_or(b'='));
+        text = escape.get(if octet.is_some() { 3 } else { 1 }..).unwrap_or_default();
     }
     octets.extend_from_slice(text);
 }
@@ -374,23 +360,28 @@ fn literal_run(octets: &[u8]) -> usize {
 /// Returns text with CRLF for each CR, LF or CRLF.
 pub(super) fn normalize_line_ends(text: &str) -> Bytes {
     let octets = text.as_bytes();
-    let is_normal = memchr::memchr2_iter(b'\r', b'\n', octets).all(|place| match octets.get(place) {
+    if is_crlf(octets) { Bytes::copy_from_slice(octets) } else { to_crlf(octets).into() }
+}
+
+/// Whether each CR is followed by LF, and each LF stands behind a CR.
+pub(super) fn is_crlf(octets: &[u8]) -> bool {
+    memchr2_iter(b'\r', b'\n', octets).all(|place| match octets.get(place) {
         Some(b'\r') => octets.get(place + 1) == Some(&b'\n'),
         _ => place > 0 && octets.get(place - 1) == Some(&b'\r'),
-    });
-    if is_normal {
-        return Bytes::copy_from_slice(octets);
-    }
+    })
+}
+
+pub(super) fn to_crlf(octets: &[u8]) -> Vec<u8> {
     let mut normal = Vec::with_capacity(octets.len() + octets.len() / 32);
     let mut rest = octets;
-    while let Some(place) = memchr::memchr2(b'\r', b'\n', rest) {
+    while let Some(place) = memchr2(b'\r', b'\n', rest) {
         let (line, end) = rest.split_at_checked(place).unwrap_or((rest, &[]));
         normal.extend_from_slice(line);
         normal.extend_from_slice(b"\r\n");
         rest = end.get(if end.starts_with(b"\r\n") { 2 } else { 1 }..).unwrap_or_default();
     }
     normal.extend_from_slice(rest);
-    normal.into()
+    normal
 }
 
 #[cfg(test)]

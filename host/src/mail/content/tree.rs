@@ -84,7 +84,11 @@ impl Entity {
             content_id: content_id.map(|id| id.trim().trim_start_matches('<').trim_end_matches('>').into()),
             inline: disposition.value != "attachment",
             encoding: TransferEncoding::parse(encoding.as_deref()),
-            boundary: content_type.parameter("boundary").map(str::trim_end).filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY).map(Into::into),
+            boundary: content_type
+                .parameter("boundary")
+                .map(str::trim_end)
+                .filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY)
+                .map(Into::into),
         }
     }
 
@@ -107,7 +111,8 @@ impl Entity {
 
     /// Whether a reader shows its content as HTML, so that values put in it have to be escaped.
     pub(super) fn is_html(&self) -> bool {
-        ["text/html", "text/x-amp-html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml"].contains(&&*self.content_type)
+        ["text/html", "text/x-amp-html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml"]
+            .contains(&&*self.content_type)
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -219,14 +224,16 @@ impl Tree {
         })
     }
 
-    /// Adds a node that the caller puts in the list of its parent; returns its id, or `None` if there are too many.
-    pub(super) fn push(&mut self, node: Node) -> Option<u32> {
+    /// Whether a leaf, and a multipart around all, may be added.
+    pub(super) fn has_room(&self) -> bool {
         // Twice the limit: what was received may be at it, and a plugin still has something to add.
-        if self.nodes.len() >= 2 * MAX_PARTS {
-            return None;
-        }
+        self.nodes.len() + 2 <= 2 * MAX_PARTS
+    }
+
+    /// Adds a node that the caller puts in the list of its parent; returns its id.
+    pub(super) fn push(&mut self, node: Node) -> u32 {
         self.nodes.push(node);
-        Some(id_of(self.nodes.len() - 1))
+        id_of(self.nodes.len() - 1)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use memchr::memmem;
 
 use super::charset;
@@ -25,9 +25,7 @@ const OVERHEAD: usize = PREFIX_B.len() + SUFFIX.len();
 /// Senders leave the padding off, and some put stray bits in the last character.
 const TOLERANT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
 
 /// Returns `text` with its encoded words decoded. Blanks between two encoded words belong to the encoding and go.
@@ -70,8 +68,15 @@ pub fn decode(text: &str) -> Cow<'_, str> {
 
 fn flush(pending: &mut Option<(&str, Vec<u8>)>, decoded: &mut String) {
     if let Some((charset, octets)) = pending.take() {
-        decoded.push_str(&charset::decode(Some(charset), &octets));
+        // What was hidden in an encoded word must not become a line end, or anything else that a field cannot hold.
+        decoded.push_str(&without_controls(&charset::decode(Some(charset), &octets)));
     }
+}
+
+/// Returns text with blanks in the place of control characters.
+pub(crate) fn without_controls(text: &str) -> Cow<'_, str> {
+    let is_control = |character: char| character.is_control() && character != '\t';
+    if text.contains(is_control) { Cow::Owned(text.replace(is_control, " ")) } else { Cow::Borrowed(text) }
 }
 
 struct EncodedWord<'a> {
@@ -223,6 +228,7 @@ mod tests {
             ("=?utf-8?X?y?=", "=?utf-8?X?y?="),
             ("=?utf-8?B?!?= =?", "=?utf-8?B?!?= =?"),
             ("=?utf-8?Q?=zz=?=", "=zz="),
+            ("=?utf-8?Q?a=0D=0ABcc:_b?=", "a  Bcc: b"),
             ("=??Q?x?=", "=??Q?x?="),
             ("=?", "=?"),
         ] {

@@ -39,8 +39,12 @@ impl Folder {
             if place > 0 {
                 self.blanks.push(' ');
             }
-            // A tab is a place to fold too, but hardly anybody writes one: it stays with the word before it.
-            self.word(word);
+            // A tab is a place to fold too, but hardly anybody writes one: it stays with its word, if it has one.
+            if word.bytes().all(|octet| octet == b'\t') {
+                self.blanks.push_str(word);
+            } else {
+                self.word(word);
+            }
         }
     }
 

@@ -31,7 +31,9 @@ impl MessageIdField {
             (None, None) => text,
             _ => return Err(MessageIdFieldError),
         };
-        let is_valid = !bare.is_empty() && bare.len() <= MAX_LENGTH && bare.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'<' && octet != b'>');
+        let is_valid = !bare.is_empty()
+            && bare.len() <= MAX_LENGTH
+            && bare.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'<' && octet != b'>');
         if is_valid { Ok(Self(bare.into())) } else { Err(MessageIdFieldError) }
     }
 

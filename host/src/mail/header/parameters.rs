@@ -57,7 +57,11 @@ impl Parameterized {
             match split_name(&name) {
                 Some((base, number, encoded)) => sections.push(Section { name: base.to_owned(), number, encoded, value }),
                 None if parameters.iter().any(|known| known.name == name) => {}
-                None => parameters.push(Parameter { name, value: encoded_word::decode(&value).into_owned(), place: Some(place) }),
+                None => parameters.push(Parameter {
+                    name,
+                    value: encoded_word::without_controls(&encoded_word::decode(&value)).into_owned(),
+                    place: Some(place),
+                }),
             }
         }
         join_sections(sections, &mut parameters);
@@ -107,7 +111,7 @@ fn join_sections(mut sections: Vec<Section>, parameters: &mut Vec<Parameter>) {
             }
         }
         let Some(first) = group.first() else { continue };
-        let value = charset::decode(label, &octets).into_owned();
+        let value = encoded_word::without_controls(&charset::decode(label, &octets)).into_owned();
         // The new form wins over the old one that stands beside it for old readers (RFC 6266 §4.3 says so for HTTP; mail does alike).
         parameters.retain(|known| known.name != first.name);
         parameters.push(Parameter { name: first.name.clone(), value, place: None });
@@ -166,22 +170,21 @@ impl Reader<'_> {
     fn parameter(&mut self) -> Option<(String, String, Range<usize>)> {
         loop {
             self.blanks();
-            match self.peek()? {
-                b';' => self.place += 1,
-                _ => {
-                    let name = self.token(b"=;").to_ascii_lowercase();
-                    self.blanks();
-                    if self.peek() == Some(b'=') {
-                        self.place += 1;
-                        self.blanks();
-                        let start = self.place;
-                        let value = if self.peek() == Some(b'"') { self.quoted() } else { self.token(b";") };
-                        return Some((name, value, start..self.place));
-                    }
-                    // Nothing that we know; go on behind it, whatever it is.
-                    self.place += usize::from(name.is_empty());
-                }
+            if self.peek()? == b';' {
+                self.place += 1;
+                continue;
             }
+            let name = self.token(b"=;").to_ascii_lowercase();
+            self.blanks();
+            if self.peek() == Some(b'=') {
+                self.place += 1;
+                self.blanks();
+                let start = self.place;
+                let value = if self.peek() == Some(b'"') { self.quoted() } else { self.token(b";") };
+                return Some((name, value, start..self.place));
+            }
+            // Nothing that we know; go on behind it, whatever it is.
+            self.place += usize::from(name.is_empty());
         }
     }
 

@@ -39,16 +39,18 @@ fn built(fields: &MessageFields) -> String {
 
 /// The tree as `type(child,…)`.
 fn structure(message: &str) -> String {
-    let parsed = MessageParser::default().parse(message.as_bytes()).unwrap();
-    assert!(parsed.parts.iter().all(|part| !part.is_encoding_problem));
     fn show(message: &mail_parser::Message<'_>, id: u32) -> String {
         let part = message.part(id).unwrap();
         let kind = part.content_type().map_or("-".to_owned(), |kind| kind.subtype().unwrap_or("-").to_owned());
         match &part.body {
-            PartType::Multipart(children) => format!("{kind}({})", children.iter().map(|id| show(message, *id)).collect::<Vec<_>>().join(",")),
-            _ => kind,
+            PartType::Multipart(children) => {
+                format!("{kind}({})", children.iter().map(|id| show(message, *id)).collect::<Vec<_>>().join(","))
+            }
+            PartType::Text(_) | PartType::Html(_) | PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Message(_) => kind,
         }
     }
+    let parsed = MessageParser::default().parse(message.as_bytes()).unwrap();
+    assert!(parsed.parts.iter().all(|part| !part.is_encoding_problem));
     show(&parsed, 0)
 }
 
@@ -135,7 +137,20 @@ fn own_fields_have_their_place() {
     let mut draft = Draft::new(Bytes::from(message));
     assert_eq!(
         draft.header_names(),
-        ["Date", "From", "To", "Subject", "References", "X-Foo", "X-Foo", "reply-to", "message-id", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"]
+        [
+            "Date",
+            "From",
+            "To",
+            "Subject",
+            "References",
+            "X-Foo",
+            "X-Foo",
+            "reply-to",
+            "message-id",
+            "MIME-Version",
+            "Content-Type",
+            "Content-Transfer-Encoding"
+        ]
     );
     assert_eq!(draft.header_all("Message-ID"), ["<own@x>"]);
     assert_eq!(draft.header("References").as_deref(), Some("<a@b> <c@d>"));
@@ -164,7 +179,13 @@ fn errors_name_the_field() {
 
 #[test]
 fn content_ids_lose_what_is_around_them() {
-    for (text, id) in [("< attachment.cid>", Some("attachment.cid")), ("<myimage.cid>", Some("myimage.cid")), ("cid:attachment.jpg", Some("attachment.jpg")), ("myimage", Some("myimage")), (" <> ", None)] {
+    for (text, id) in [
+        ("< attachment.cid>", Some("attachment.cid")),
+        ("<myimage.cid>", Some("myimage.cid")),
+        ("cid:attachment.jpg", Some("attachment.jpg")),
+        ("myimage", Some("myimage")),
+        (" <> ", None),
+    ] {
         assert_eq!(content_id(text), id);
     }
 }
