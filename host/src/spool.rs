@@ -13,10 +13,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::Event;
+use crate::event::{Event, recorder};
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{QueueName, Store, StoreError};
-use entry::{Copy, CopyState, Entry};
+use crate::store::{Batch, Change, NewMessage, NewRow, QueueName, Row, Store, StoreError};
+use entry::{Copy, CopyState, Entry, Record, RecordError};
 use receipt::Receipt;
 
 /// Accepted messages on their way out.
@@ -77,33 +77,87 @@ impl Spool {
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self { store, clock }
     }
-    /// Keeps a message: when this returns, it is on disk and synced. Copies are due at once.
+    /// Keeps a message: when this returns, it is on disk and synced. Copies are due at once, unless they are held.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]: nothing was kept, answer 452. Any other: answer 451.
     pub async fn accept(&self, new: NewEntry) -> Result<Receipt, StoreError> {
-        let _ = (new, &self.clock, Receipt::new);
-        todo!()
+        let id = new.entry.id;
+        let recipients = new.copies.iter().map(|(copy, _)| copy.address.clone()).collect();
+        let mut batch = Batch::default();
+        self.add(&mut batch, new);
+        self.store.commit(batch).await?;
+        Ok(Receipt::new(id, recipients))
     }
     /// Records that a message was taken and thrown away on purpose.
     pub async fn discard(&self, id: MessageId, events: Vec<Event>) -> Result<Receipt, StoreError> {
-        let _ = (id, events);
-        todo!()
+        let events = events.iter().map(recorder::encode).collect();
+        self.store.commit(Batch { events, ..Batch::default() }).await?;
+        Ok(Receipt::new(id, Arc::default()))
     }
     /// Takes due copies of one queue for an attempt; see [`Store::lease`].
     pub async fn lease(&self, queue: &str, until: Timestamp, limit: NonZeroU32) -> Result<Vec<Leased>, StoreError> {
-        let _ = (queue, until, limit);
-        todo!()
+        let rows = self.store.lease(queue, self.clock.now(), until, limit).await?;
+        let leased = rows.into_iter().filter_map(|row| {
+            let copy = row.copy;
+            // It stays leased, so that it is in nobody's way until its lease is over.
+            let unreadable = |error| tracing::error!(message.id = %copy, %error, "a queued copy cannot be read");
+            Leased::decode(row).map_err(unreadable).ok()
+        });
+        Ok(leased.collect())
     }
     /// Writes down what became of copies, with the events that tell it, and new messages that follow from it (DSNs), all at once.
     pub async fn settle(&self, settlements: Vec<Settlement>, events: Vec<Event>, follow_up: Vec<NewEntry>) -> Result<(), StoreError> {
-        let _ = (settlements, events, follow_up);
-        todo!()
+        let changes = settlements.into_iter().map(|settlement| match settlement {
+            Settlement::Done(copy) => Change::Done(copy),
+            Settlement::Again { copy, due, state } => Change::Reschedule { copy, due, state: state.encode() },
+        });
+        let events = events.iter().map(recorder::encode).collect();
+        let mut batch = Batch { changes: changes.collect(), events, ..Batch::default() };
+        for new in follow_up {
+            self.add(&mut batch, new);
+        }
+        self.store.commit(batch).await
     }
     /// Returns a message with its content, while it is kept: `(entry, body, original)`.
     pub async fn message(&self, id: MessageId) -> Result<Option<(Entry, Bytes, Option<Bytes>)>, StoreError> {
-        let _ = id;
-        todo!()
+        let Some(message) = self.store.message(id).await? else { return Ok(None) };
+        let entry = Entry::decode(&message.head).map_err(|error| StoreError::Damaged(format!("message {id}: {error}").into()))?;
+        Ok(Some((entry, message.body, message.original)))
+    }
+    fn add(&self, batch: &mut Batch, new: NewEntry) {
+        let due = if new.held.is_some() { Timestamp::NEVER } else { self.clock.now() };
+        // All copies begin alike and share the octets.
+        let state = CopyState { held: new.held, ..CopyState::default() }.encode();
+        let rows = new.copies.into_iter().zip(0..).map(|((copy, queue), recipient)| NewRow {
+            recipient,
+            due,
+            queue,
+            payload: copy.encode(),
+            state: state.clone(),
+        });
+        batch.messages.push(NewMessage {
+            id: new.entry.id,
+            head: new.entry.encode(),
+            body: new.body,
+            original: new.original,
+            rows: rows.collect(),
+        });
+        batch.events.extend(new.events.iter().map(recorder::encode));
     }
     /// Returns the store, for what the spool adds nothing to: due queues, listing, usage.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 }
+
+impl Leased {
+    /// Reads what a row of the store says.
+    pub fn decode(row: Row) -> Result<Self, RecordError> {
+        let (recipient, state) = (Copy::decode(&row.payload)?, CopyState::decode(&row.state)?);
+        Ok(Self { copy: row.copy, recipient, state, queue: row.queue })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// No room: nothing was written; later it may work.
     #[error("no room in the store")]
     Full,
+    /// More than the named limit: it will never work.
+    #[error("too large for the store: more than {0}")]
+    TooLarge(&'static str),
     /// A write or a sync failed; what is on disk stays unknown until the next start, and the store takes nothing more.
     #[error("the store failed: {0}")]
     Poisoned(Arc<str>),
@@ -178,7 +181,7 @@ pub trait Store: Send + Sync + 'static {
     /// Gives leased rows back unchanged: they are due as before.
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Completes when rows may have become due since the last call: a hint to look again.
+    /// Completes when rows may have become due since the last call: a hint to look again, for one scheduler.
     fn changed(&self) -> BoxFuture<'_, ()>;
 
     /// Returns a message, while it is queued and for the time of retention after that.
@@ -190,10 +193,11 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the rows of one message.
     fn rows_of(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
 
-    /// Returns events from `position` on, in order; at most `limit`, less where they are large.
+    /// Returns events from `position` on, in order; at most `limit`, less where they are large. A reader begins with 0 and goes on from the last position
+    /// that it had, plus one.
     fn events(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>>;
 
-    /// Completes when events may have been appended since the last call.
+    /// Completes when events may have been appended since the call: ask for it, then read the log, then wait for it.
     fn events_appended(&self) -> BoxFuture<'_, ()>;
 
     /// Returns a value that has not expired.

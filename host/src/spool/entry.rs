@@ -1,7 +1,12 @@
-//! What is kept of a message and of each recipient's copy. Encoded with a version in front: what was written is readable for ever.
+//! What is kept of a message and of each recipient's copy.
+//!
+//! Encoded as one octet with the version, then postcard. What was written is readable for ever: a change of these types, or of a type
+//! inside them, makes a new version and keeps the old one for reading (`fixtures` beside this file has one of each).
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Plan;
@@ -68,3 +73,43 @@ pub struct CopyState {
     /// Why it is held, and by whom; held copies are due never.
     pub held: Option<String>,
 }
+
+/// The version that is written.
+const VERSION: u8 = 1;
+
+/// Why a record of the spool cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// A later release wrote it.
+    #[error("version {0} of the format is not known: a later release wrote it")]
+    Version(u8),
+    /// It is not what its version says.
+    #[error("the record is broken: {0}")]
+    Broken(postcard::Error),
+}
+
+/// What the spool keeps, and how.
+pub(super) trait Record: Serialize + DeserializeOwned {
+    /// Encodes in the newest version.
+    fn encode(&self) -> Bytes {
+        let mut octets = Vec::with_capacity(256);
+        octets.push(VERSION);
+        postcard::to_extend(self, octets).expect("records are plain values in memory").into()
+    }
+
+    /// Decodes any version.
+    fn decode(octets: &[u8]) -> Result<Self, RecordError> {
+        match octets.split_first() {
+            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(RecordError::Broken),
+            Some((version, _)) => Err(RecordError::Version(*version)),
+            None => Err(RecordError::Broken(postcard::Error::DeserializeUnexpectedEnd)),
+        }
+    }
+}
+
+impl Record for Entry {}
+impl Record for Copy {}
+impl Record for CopyState {}
+
+#[cfg(test)]
+mod tests;

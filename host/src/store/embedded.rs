@@ -1,1 +1,303 @@
-//! Placeholder.
+//! The store in this process: a journal in files of its own, for one node.
+//!
+//! ```text
+//! callers ── encode ──▶ inbox ──▶ writer: one write, one sync ──▶ index, cache ──▶ answers
+//!                                     │
+//!               spool/NNNNNNNN.seg    what was committed (record)
+//!               spool/NNNNNNNN.sum    a sealed segment without content (summary)
+//!               events/NNNNNNNN.log   the events of that segment, to be read in order (events)
+//! ```
+//!
+//! - One thread writes ([`writer`]); whoever waits at that moment shares its sync. No lock is held meanwhile.
+//! - Rows are found in memory ([`index`]), fresh messages too ([`cache`]), so that delivering new mail reads nothing.
+//! - Old segments go when their time is over, the oldest first; what is queued in them is moved ([`reclaim`]).
+//! - Without room a commit fails and leaves nothing behind; settling goes on into the reserve. Any other failure of the disk ends all writing until the
+//!   next start, which finds out what is there ([`recovery`]).
+//!
+//! Limits: 1 GiB in one commit, 64 MiB in the key-value table, rows as memory allows (about 200 octets each).
+
+mod cache;
+mod disk;
+mod events;
+mod inbox;
+mod index;
+mod journal;
+mod reclaim;
+mod record;
+mod recovery;
+mod shared;
+mod summary;
+mod values;
+mod writer;
+
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use self::disk::{Disk, RealDisk};
+use self::inbox::{Inbox, Job, Order};
+use self::reclaim::Reclaim;
+use self::record::Frame;
+use self::shared::{OpenFiles, Shared};
+use self::writer::{Limits, Writer};
+use super::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, Usage};
+use crate::clock::{Clock, Entropy, Timestamp};
+use crate::config;
+use crate::mail::message_id::{CopyId, MessageId};
+
+/// Least and most octets of a segment.
+const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 16..=1 << 30;
+/// Messages that are looked at for a listing while others wait.
+const SCAN: usize = 4096;
+
+/// Why the store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the folder is used by another process")]
+    InUse,
+    /// What is there is not what was written; nothing was changed. Only a person can say what to do.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The operating system does not let us.
+    #[error("the store cannot be opened")]
+    Io(#[from] io::Error),
+}
+
+/// What the embedded store needs to know.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    segment_size: u32,
+    cache: u64,
+    commit_queue: u32,
+    limits: Limits,
+}
+
+impl Settings {
+    fn new(config: &config::Store) -> Self {
+        let segment_size = config.segment_size.0.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end());
+        Self {
+            segment_size: u32::try_from(segment_size).unwrap_or(u32::MAX),
+            cache: config.cache.0,
+            commit_queue: config.commit_queue,
+            limits: Limits { retention: config.retention, archive_size: config.archive_size.0, reserve: config.reserve.0 },
+        }
+    }
+}
+
+/// The embedded store. Dropping it writes what waits, and ends it.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Embedded {
+    /// Opens the store below `data`, or makes it. Reads what is queued: on a thread that may wait.
+    pub fn open(data: &Path, config: &config::Store, clock: Clock, entropy: Entropy) -> Result<Self, OpenError> {
+        let disk = RealDisk::open(data).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse,
+            _ => OpenError::Io(error),
+        })?;
+        Self::open_on(Arc::new(disk), Settings::new(config), clock, entropy)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, entropy: Entropy) -> Result<Self, OpenError> {
+        let recovered = recovery::recover(&disk, &settings, &clock, &entropy)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(recovered.state),
+            disk,
+            inbox: Inbox::new(settings.commit_queue),
+            files: OpenFiles::default(),
+            changed: Notify::new(),
+            appended: Notify::new(),
+            failure: OnceLock::new(),
+            clock,
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            journal: recovered.journal,
+            contents: recovered.contents,
+            limits: settings.limits,
+            entropy,
+            reclaim: Reclaim::default(),
+        };
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Runs `read` where waiting for the disk holds up nobody.
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::task::spawn_blocking(move || read(&shared)).await;
+        done.unwrap_or_else(|error| Err(StoreError::Damaged(format!("reading ended early: {error}").into())))
+    }
+
+    /// Looks after what is old, now instead of some time soon.
+    #[cfg(test)]
+    async fn maintain(&self) {
+        let (answer, done) = oneshot::channel();
+        self.shared.inbox.order(Order::Maintain(answer));
+        let _ = done.await;
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        let (answer, _) = oneshot::channel();
+        self.shared.inbox.order(Order::Close(answer));
+        if let Some(writer) = self.writer.lock().take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Store for Embedded {
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            values::check(&batch.values)?;
+            let frame = Frame::encode(&batch, false)?;
+            let (answer, done) = oneshot::channel();
+            // A failed store answers at once; so does one that is closed.
+            let job = Job { frame, messages: batch.messages, answer };
+            if self.shared.failure.get().is_some() || !self.shared.inbox.leave(job).await {
+                return Err(self.shared.refusal());
+            }
+            done.await.unwrap_or_else(|_| Err(self.shared.refusal()))
+        })
+    }
+
+    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.state.lock().index.due_queues(now, limit)) })
+    }
+
+    fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.state.lock().index.next_due(now)) })
+    }
+
+    fn lease<'a>(
+        &'a self,
+        queue: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: NonZeroU32,
+    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move {
+            let found = {
+                let mut state = self.shared.state.lock();
+                let views = state.index.lease(queue, now, until, limit.get() as usize);
+                Shared::found(&state, views)
+            };
+            if found.iter().all(|found| found.cached.is_some()) {
+                return Ok(self.shared.complete_leased(found));
+            }
+            self.read(|shared| Ok(shared.complete_leased(found))).await
+        })
+    }
+
+    fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut state = self.shared.state.lock();
+            let mut any = false;
+            for copy in copies {
+                any |= state.index.give_back(copy);
+            }
+            drop(state);
+            if any {
+                self.shared.changed.notify_one();
+            }
+            Ok(())
+        })
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shared.changed.notified())
+    }
+
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>> {
+        Box::pin(async move {
+            if let Some(message) = self.shared.cached_message(id) {
+                return Ok(Some(message));
+            }
+            self.read(move |shared| shared.read_message(id)).await
+        })
+    }
+
+    fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        let queue = queue.map(QueueName::from);
+        Box::pin(self.read(move |shared| {
+            let mut rows = Vec::new();
+            let mut after = after;
+            loop {
+                let (found, next) = {
+                    let state = shared.state.lock();
+                    let (views, next) = state.index.rows(queue.as_deref(), after, limit - rows.len(), SCAN);
+                    (Shared::found(&state, views), next)
+                };
+                for found in found {
+                    rows.extend(shared.complete(found)?);
+                }
+                match next {
+                    Some(next) if rows.len() < limit => after = Some(next),
+                    _ => return Ok(rows),
+                }
+            }
+        }))
+    }
+
+    fn rows_of(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(self.read(move |shared| {
+            let found = {
+                let state = shared.state.lock();
+                let views = state.index.live_message(id).map(|live| live.rows.into_iter().map(|(view, _)| view).collect());
+                Shared::found(&state, views.unwrap_or_default())
+            };
+            found.into_iter().filter_map(|found| shared.complete(found).transpose()).collect()
+        }))
+    }
+
+    fn events(&self, position: u64, limit: usize) -> BoxFuture<'_, Result<Vec<LoggedEvent>, StoreError>> {
+        Box::pin(self.read(move |shared| shared.read_events(position, limit)))
+    }
+
+    fn events_appended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shared.appended.notified())
+    }
+
+    fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.state.lock().values.get(table, key, now)) })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        Box::pin(async move {
+            let state = self.shared.state.lock();
+            Ok(Usage {
+                rows: state.index.row_count(),
+                leased: state.index.leased(),
+                octets: state.archive_octets() + state.event_octets(),
+                oldest: state.index.oldest(),
+            })
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (answer, done) = oneshot::channel();
+            if !self.shared.inbox.order(Order::Close(answer)) {
+                return Ok(());
+            }
+            done.await.unwrap_or_else(|_| Err(self.shared.refusal()))
+        })
+    }
+}

@@ -1,0 +1,102 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::fmt::Write as _;
+
+use super::*;
+use crate::chain::PlannedStep;
+use crate::mail::slot::{Link, Slot};
+use crate::submission::Protocol;
+
+fn entry() -> Entry {
+    let (id, received) = (MessageId::from_bytes([7; 16]), Timestamp::from_millis(1_700_000_000_000));
+    let click = Link::Click { url: "https://example.com/?a=1".into(), position: 2 };
+    let plan = Plan {
+        login: "newsletter".into(),
+        message: id,
+        received,
+        context: vec![("protocol".into(), "ESMTPSA".into())],
+        nonce: [9; 11],
+        slots: vec![
+            Slot::Address,
+            Slot::Variable("user.name".into()),
+            Slot::Link(click),
+            Slot::Link(Link::Open(None)),
+            Slot::Link(Link::Unsubscribe),
+        ],
+        variables: r#"{"a":1}"#.into(),
+        steps: vec![PlannedStep { plugin: "template".into(), config: "{}".into(), per_recipient: true }],
+    };
+    Entry {
+        id,
+        login: "newsletter".into(),
+        route: "direct".into(),
+        received: Received {
+            at: received,
+            peer: "2001:db8::1".parse().unwrap(),
+            helo: Some("client.example.com".into()),
+            protocol: Protocol::Esmtpsa,
+        },
+        reverse_path: ReversePath::parse("jörg@bücher.example").unwrap(),
+        ret: Some(Return::Full),
+        envid: Some("QQ314159".into()),
+        body: BodyType::EightBitMime,
+        smtputf8: true,
+        subject: "Grüße".into(),
+        tags: vec![Tag::parse("spring sale").unwrap()],
+        recipient_count: 3,
+        deliver_before: Some(Timestamp::from_millis(1_700_000_100_000)),
+        plan,
+    }
+}
+
+fn copy() -> Copy {
+    Copy {
+        address: EmailAddress::parse("a@example.com").unwrap(),
+        notify: Notify { success: true, failure: false, delay: true },
+        original: Some("rfc822;b@example.com".into()),
+        variables: r#"{"name":"Ann"}"#.into(),
+    }
+}
+
+fn state() -> CopyState {
+    CopyState { attempts: 300, last: Some("451 later".into()), held: Some("operator".into()) }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
+        write!(text, "{octet:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+}
+
+fn check<T: Record + PartialEq + std::fmt::Debug>(value: &T, fixture: &str) {
+    assert_eq!(
+        hex(&value.encode()),
+        fixture.replace(char::is_whitespace, ""),
+        "the format has changed: it needs a new version, and the old one stays readable"
+    );
+    assert_eq!(T::decode(&unhex(fixture)).as_ref(), Ok(value));
+    for cut in 0..value.encode().len() {
+        assert!(T::decode(&value.encode()[..cut]).is_err());
+    }
+}
+
+#[test]
+fn version_1_loads_for_ever() {
+    check(&entry(), include_str!("fixtures/entry.v1.hex"));
+    check(&copy(), include_str!("fixtures/copy.v1.hex"));
+    check(&state(), include_str!("fixtures/state.v1.hex"));
+}
+
+#[test]
+fn what_a_later_release_wrote_is_told_apart_from_damage() {
+    let mut octets = state().encode().to_vec();
+    octets[0] = 2;
+    assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(2)));
+    assert!(matches!(CopyState::decode(&[]), Err(RecordError::Broken(_))));
+}

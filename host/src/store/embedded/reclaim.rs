@@ -1,0 +1,195 @@
+//! Old segments go, the oldest first. What is still queued in them is written again at the head of the journal before.
+//!
+//! As a row's changes are never in an older segment than its message, dropping the oldest never brings anything back.
+
+use std::sync::Arc;
+
+use super::disk::FileName;
+use super::index::LiveMessage;
+use super::record::Frame;
+use super::shared::{Found, Shared};
+use super::summary::Summary;
+use super::writer::Writer;
+use crate::mail::message_id::MessageId;
+use crate::store::{Batch, NewMessage, NewRow, StoreError};
+
+/// Octets that are moved with one sync, unless one message is larger: callers wait for it.
+const MOVE_OCTETS: usize = 1 << 20;
+
+/// What is being moved.
+#[derive(Default)]
+pub(super) struct Reclaim {
+    work: Option<Work>,
+    /// A segment that has to stay until the next start, as something queued in it cannot be read.
+    stuck: Option<u32>,
+}
+
+struct Work {
+    segment: u32,
+    /// Messages of the segment that were not looked at yet, the last first.
+    left: Vec<MessageId>,
+}
+
+impl Reclaim {
+    pub(super) fn is_busy(&self) -> bool {
+        self.work.is_some()
+    }
+}
+
+impl Writer {
+    /// Does all that there is to do now.
+    #[cfg(test)]
+    pub(super) fn maintain(&mut self) {
+        self.look();
+        while self.reclaim.is_busy() {
+            self.reclaim_step();
+        }
+    }
+
+    /// Looks what has grown old, and begins with the oldest segment.
+    pub(super) fn look(&mut self) {
+        if self.shared.failure.get().is_some() || self.reclaim.is_busy() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        self.shared.state.lock().values.purge(now);
+        // A segment of a quiet server is sealed before it is full, or its first messages would stay far longer than they should.
+        let age = now.since(self.shared.state.lock().active.created);
+        if !self.journal.is_empty() && age >= self.limits.retention / 8 {
+            match self.seal() {
+                Ok(()) => {}
+                Err(error) => {
+                    self.fail(error);
+                    return;
+                }
+            }
+        }
+        self.drop_event_files();
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        let now = self.shared.clock.now();
+        let state = self.shared.state.lock();
+        let Some((segment, sealed)) = state.sealed.first_key_value() else { return };
+        let octets = state.archive_octets();
+        // Where most of it is queued, moving it about would win little: then the archive is larger than it should be.
+        let too_many = octets > self.limits.archive_size
+            && (state.index.live(*segment).messages == 0 || octets > state.index.live_octets().saturating_mul(2));
+        if self.reclaim.stuck == Some(*segment) || !(too_many || sealed.at.plus(self.limits.retention) <= now) {
+            return;
+        }
+        let segment = *segment;
+        let queued = state.index.live(segment).messages > 0;
+        drop(state);
+        let left = if queued { self.messages_of(segment) } else { Vec::new() };
+        self.reclaim.work = Some(Work { segment, left });
+    }
+
+    fn messages_of(&self, segment: u32) -> Vec<MessageId> {
+        let end = self.shared.state.lock().sealed.get(&segment).map_or(0, |sealed| sealed.end);
+        let octets = self.shared.read_file(FileName::Summary(segment)).unwrap_or_default();
+        // Without a summary nothing is found, and the segment stays until the next start makes it again.
+        Summary::decode(segment, end, &octets).map(|summary| summary.messages().rev().collect()).unwrap_or_default()
+    }
+
+    /// Moves a little of the segment, or drops it when nothing is left in it.
+    pub(super) fn reclaim_step(&mut self) {
+        let Some(mut work) = self.reclaim.work.take() else { return };
+        match self.step(&mut work) {
+            Ok(true) => {}
+            Ok(false) => self.reclaim.work = Some(work),
+            Err(StoreError::Full) => tracing::warn!(segment = work.segment, "no room to move queued mail out of an old segment"),
+            Err(error) => {
+                tracing::error!(segment = work.segment, %error, "an old segment stays until the next start");
+                self.reclaim.stuck = Some(work.segment);
+            }
+        }
+    }
+
+    /// Returns whether the segment is gone.
+    fn step(&mut self, work: &mut Work) -> Result<bool, StoreError> {
+        let mut batch = Batch::default();
+        let mut octets = 0;
+        while octets < MOVE_OCTETS
+            && let Some(id) = work.left.pop()
+        {
+            let live = self.shared.state.lock().index.live_message(id).filter(|live| live.content.segment == work.segment);
+            if let Some(live) = live {
+                let message = self.shared.read_live(id, live)?;
+                octets += message.body.len() + message.original.as_ref().map_or(0, |original| original.len());
+                batch.messages.push(message);
+            }
+        }
+        if batch.messages.is_empty() {
+            batch.values = self.shared.state.lock().values.in_segment(work.segment, MOVE_OCTETS);
+        }
+        if !batch.messages.is_empty() || !batch.values.is_empty() {
+            self.write_moved(&batch)?;
+            return Ok(false);
+        }
+        if self.shared.state.lock().index.live(work.segment).messages > 0 {
+            return Err(StoreError::Damaged("not all that is queued in it was found".into()));
+        }
+        self.drop_segment(work.segment)?;
+        Ok(true)
+    }
+
+    /// Removes a segment in which nothing is queued.
+    fn drop_segment(&mut self, segment: u32) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.state.lock().sealed.remove(&segment);
+        for name in [FileName::Segment(segment), FileName::Summary(segment)] {
+            shared.files.forget(name);
+        }
+        // One after the other, on disk: an older segment must never outlive a newer one.
+        let removed = shared.disk.remove(FileName::Segment(segment)).and_then(|()| shared.disk.sync_folders());
+        removed.map_err(|error| StoreError::Damaged(format!("an old segment cannot be removed: {error}").into()))?;
+        // A summary without its segment is removed by the next start, too.
+        let _ = shared.disk.remove(FileName::Summary(segment));
+        tracing::debug!(segment, "an old segment is gone");
+        self.begin();
+        Ok(())
+    }
+
+    fn drop_event_files(&self) {
+        let now = self.shared.clock.now();
+        loop {
+            let mut state = self.shared.state.lock();
+            let octets = state.event_octets();
+            let mut files = state.events.iter();
+            let (Some((oldest, _)), Some((_, next))) = (files.next(), files.next()) else { return };
+            if octets <= self.limits.archive_size && next.created.plus(self.limits.retention) > now {
+                return;
+            }
+            let oldest = *oldest;
+            state.events.remove(&oldest);
+            drop(state);
+            self.shared.files.forget(FileName::Events(oldest));
+            if let Err(error) = self.shared.disk.remove(FileName::Events(oldest)) {
+                tracing::warn!(%error, file = oldest, "an old file of the event log cannot be removed");
+            }
+        }
+    }
+
+    fn write_moved(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut frame = Frame::encode(batch, true)?;
+        // In a group of its own: nothing may change these rows between reading and showing them.
+        self.write_frames(&mut [&mut frame], &mut [])
+    }
+}
+
+impl Shared {
+    /// Reads a queued message with its rows as they stand.
+    fn read_live(&self, id: MessageId, live: LiveMessage) -> Result<NewMessage, StoreError> {
+        let gone = || StoreError::Damaged(format!("message {id} cannot be found").into());
+        let content = self.read_message(id)?.ok_or_else(gone)?;
+        let rows = live.rows.into_iter().map(|(view, queue)| {
+            let found = Found { view, queue: Arc::clone(&queue), cached: None };
+            let row = self.complete(found)?.ok_or_else(gone)?;
+            Ok(NewRow { recipient: view.copy.recipient, due: view.due, queue, payload: row.payload, state: row.state })
+        });
+        let rows = rows.collect::<Result<_, StoreError>>()?;
+        Ok(NewMessage { id, head: content.head, body: content.body, original: content.original, rows })
+    }
+}

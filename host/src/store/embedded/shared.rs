@@ -1,0 +1,283 @@
+//! What the writer and all readers look at, and reading.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::cache::Cache;
+use super::disk::{Disk, DiskFile, FileName};
+use super::inbox::Inbox;
+use super::index::{Index, LiveMessage, Place, RowView};
+use super::record::{Span, decode_content, number};
+use super::summary;
+use super::values::Values;
+use crate::clock::{Clock, Timestamp};
+use crate::mail::message_id::{CopyId, MessageId};
+use crate::store::{QueueName, Row, StoreError, StoredMessage};
+
+/// Files that are kept open for reading.
+const OPEN_FILES: usize = 64;
+/// How often a row or a message is looked for again, when it was moved between finding and reading it.
+const TRIES: usize = 4;
+
+/// What is known of the files and all that is in memory. Changed by the writer alone, except for leases.
+pub(super) struct State {
+    pub(super) index: Index,
+    pub(super) cache: Cache,
+    pub(super) values: Values,
+    pub(super) sealed: BTreeMap<u32, Sealed>,
+    pub(super) active: Active,
+    /// Files of the event log by number; the last is that of the active segment.
+    pub(super) events: BTreeMap<u32, EventFile>,
+}
+
+/// A segment that is written no more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sealed {
+    /// Where its last frame ends.
+    pub(super) end: u32,
+    /// Of segment and summary.
+    pub(super) octets: u64,
+    pub(super) at: Timestamp,
+    /// The least and the greatest id of its messages.
+    pub(super) ids: Option<(MessageId, MessageId)>,
+}
+
+/// The segment that is written.
+pub(super) struct Active {
+    pub(super) number: u32,
+    pub(super) created: Timestamp,
+    /// Every message in it, with where its content is.
+    pub(super) messages: HashMap<MessageId, Span>,
+    /// What is on disk and synced.
+    pub(super) end: u32,
+}
+
+/// A file of the event log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventFile {
+    pub(super) created: Timestamp,
+    /// What can be read.
+    pub(super) end: u64,
+}
+
+impl State {
+    /// Returns octets of segments and summaries.
+    pub(super) fn archive_octets(&self) -> u64 {
+        self.sealed.values().map(|sealed| sealed.octets).sum::<u64>() + u64::from(self.active.end)
+    }
+
+    pub(super) fn event_octets(&self) -> u64 {
+        self.events.values().map(|file| file.end).sum()
+    }
+}
+
+/// Everything that more than one thread sees.
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) files: OpenFiles,
+    pub(super) changed: Notify,
+    pub(super) appended: Notify,
+    /// Why nothing is written any more.
+    pub(super) failure: OnceLock<Arc<str>>,
+    pub(super) clock: Clock,
+}
+
+/// Why a chunk was not read.
+enum ReadError {
+    /// Its segment is gone: it was moved.
+    Gone,
+    Broken(String),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { Self::Gone } else { Self::Broken(error.to_string()) }
+    }
+}
+
+/// A row that was found, with what the cache had of it.
+pub(super) struct Found {
+    pub(super) view: RowView,
+    pub(super) queue: QueueName,
+    pub(super) cached: Option<(Bytes, Bytes)>,
+}
+
+impl Shared {
+    /// Why the store takes nothing, if that is so.
+    pub(super) fn refusal(&self) -> StoreError {
+        StoreError::Poisoned(self.failure.get().map_or_else(|| "it is closed".into(), Arc::clone))
+    }
+
+    fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
+        let Place { segment, span: Span { offset, length } } = place;
+        let file = self.files.get(&*self.disk, FileName::Segment(segment))?;
+        let mut octets = vec![0; length as usize + 4];
+        file.read_at(offset.into(), &mut octets)?;
+        let octets = Bytes::from(octets);
+        let content = octets.slice(4..);
+        if number(&octets, 0) == Some(crc32fast::hash(&content)) {
+            Ok(content)
+        } else {
+            Err(ReadError::Broken(format!("segment {segment}, offset {offset}: the checksum is wrong")))
+        }
+    }
+
+    fn read_row(&self, view: &RowView) -> Result<(Bytes, Bytes), ReadError> {
+        Ok((self.read_chunk(view.payload)?, self.read_chunk(view.state)?))
+    }
+
+    /// Reads what the cache does not have of a row. `None` if it was done with in the meantime.
+    pub(super) fn complete(&self, found: Found) -> Result<Option<Row>, StoreError> {
+        let Found { mut view, queue, cached } = found;
+        let mut read = cached.map_or_else(|| self.read_row(&view), Ok);
+        for _ in 0..TRIES {
+            if !matches!(read, Err(ReadError::Gone)) {
+                break;
+            }
+            let Some(now) = self.state.lock().index.view(view.copy) else { return Ok(None) };
+            view = now;
+            read = self.read_row(&view);
+        }
+        let (payload, state) = read.map_err(ReadError::into_damage)?;
+        Ok(Some(Row { copy: view.copy, due: view.due, queue, payload, state }))
+    }
+
+    /// Finds rows in cache and index.
+    pub(super) fn found(state: &State, views: Vec<RowView>) -> Vec<Found> {
+        let found = views.into_iter().map(|view| Found { view, queue: state.index.name(&view), cached: state.cache.row(view.copy) });
+        found.collect()
+    }
+
+    /// Completes rows that were leased. Those that cannot be read are set aside, so that they do not stand in the way of the others.
+    pub(super) fn complete_leased(&self, found: Vec<Found>) -> Vec<Row> {
+        let mut rows = Vec::with_capacity(found.len());
+        for found in found {
+            let copy = found.view.copy;
+            match self.complete(found) {
+                Ok(row) => rows.extend(row),
+                Err(error) => self.set_aside(copy, &error),
+            }
+        }
+        rows
+    }
+
+    fn set_aside(&self, copy: CopyId, error: &StoreError) {
+        tracing::error!(message.id = %copy, %error, "a queued copy cannot be read and is held until the next start");
+        self.state.lock().index.set_aside(copy);
+    }
+
+    /// Returns those of some messages that are queued.
+    pub(super) fn live_messages(&self, some: &[(MessageId, Span)]) -> Vec<(MessageId, LiveMessage)> {
+        let state = self.state.lock();
+        some.iter().filter_map(|(id, _)| Some((*id, state.index.live_message(*id)?))).collect()
+    }
+
+    /// Looks for a message where it can be found without reading.
+    pub(super) fn cached_message(&self, id: MessageId) -> Option<StoredMessage> {
+        self.state.lock().cache.content(id)
+    }
+
+    /// Finds and reads a message.
+    pub(super) fn read_message(&self, id: MessageId) -> Result<Option<StoredMessage>, StoreError> {
+        for _ in 0..TRIES {
+            let (place, archived) = {
+                let state = self.state.lock();
+                if let Some(content) = state.cache.content(id) {
+                    return Ok(Some(content));
+                }
+                let active = || state.active.messages.get(&id).map(|span| Place { segment: state.active.number, span: *span });
+                let place = state.index.place(id).or_else(active);
+                let covers = |sealed: &Sealed| sealed.ids.is_some_and(|(first, last)| first <= id && id <= last);
+                let archived = state.sealed.iter().rev().filter(|(_, sealed)| covers(sealed)).map(|(number, _)| *number);
+                (place, if place.is_none() { archived.collect() } else { Vec::new() })
+            };
+            let place = match place {
+                Some(place) => place,
+                None => match self.find_archived(&archived, id)? {
+                    Some(place) => place,
+                    None => return Ok(None),
+                },
+            };
+            match self.read_chunk(place) {
+                Ok(octets) => {
+                    let damaged = || StoreError::Damaged(format!("message {id}: its lengths do not fit").into());
+                    return decode_content(&octets).map(Some).ok_or_else(damaged);
+                }
+                Err(ReadError::Gone) => {}
+                Err(error) => return Err(error.into_damage()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_archived(&self, segments: &[u32], id: MessageId) -> Result<Option<Place>, StoreError> {
+        for segment in segments {
+            let octets = match self.read_file(FileName::Summary(*segment)) {
+                Ok(octets) => octets,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::Damaged(error.to_string().into())),
+            };
+            let damaged =
+                || StoreError::Damaged(format!("the summary of segment {segment} is broken; the next start makes it again").into());
+            if let Some(span) = summary::find(&octets, id).ok_or_else(damaged)? {
+                return Ok(Some(Place { segment: *segment, span }));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn read_file(&self, name: FileName) -> io::Result<Vec<u8>> {
+        read_file(&*self.files.get(&*self.disk, name)?)
+    }
+}
+
+/// Reads a whole file; only summaries, which are small, are read so.
+pub(super) fn read_file(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.length()?).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let mut octets = vec![0; length];
+    file.read_at(0, &mut octets)?;
+    Ok(octets)
+}
+
+impl ReadError {
+    fn into_damage(self) -> StoreError {
+        match self {
+            Self::Gone => StoreError::Damaged("a segment is missing".into()),
+            Self::Broken(why) => StoreError::Damaged(why.into()),
+        }
+    }
+}
+
+/// The files that were read last, open.
+#[derive(Default)]
+pub(super) struct OpenFiles {
+    /// The one used last is first.
+    files: Mutex<Vec<(FileName, Arc<dyn DiskFile>)>>,
+}
+
+impl OpenFiles {
+    pub(super) fn get(&self, disk: &dyn Disk, name: FileName) -> io::Result<Arc<dyn DiskFile>> {
+        let mut files = self.files.lock();
+        if let Some(place) = files.iter().position(|(known, _)| *known == name) {
+            let entry = files.remove(place);
+            let file = Arc::clone(&entry.1);
+            files.insert(0, entry);
+            return Ok(file);
+        }
+        let file = disk.open(name)?;
+        files.insert(0, (name, Arc::clone(&file)));
+        files.truncate(OPEN_FILES);
+        Ok(file)
+    }
+
+    pub(super) fn forget(&self, name: FileName) {
+        self.files.lock().retain(|(known, _)| *known != name);
+    }
+}

@@ -1,0 +1,112 @@
+//! The key-value table: all of it in memory, as what it is for is small.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::record::ValueRecord;
+use crate::clock::Timestamp;
+use crate::store::{StoreError, ValueChange};
+
+/// Most octets of a key.
+const KEY_OCTETS: usize = 512;
+/// Most octets of a value.
+const VALUE_OCTETS: usize = 1 << 20;
+/// Most octets of all keys and values together.
+pub(super) const TABLE_OCTETS: usize = 64 << 20;
+/// What an entry takes beside its key and value, about.
+const ENTRY_OCTETS: usize = 128;
+
+/// All values.
+#[derive(Default)]
+pub(super) struct Values {
+    tables: BTreeMap<Arc<str>, HashMap<Bytes, Value>>,
+    expiries: BTreeSet<(Timestamp, Arc<str>, Bytes)>,
+    octets: usize,
+}
+
+struct Value {
+    octets: Bytes,
+    expires: Timestamp,
+    /// Where it was written last.
+    segment: u32,
+}
+
+/// Refuses what is too large.
+pub(super) fn check(changes: &[ValueChange]) -> Result<(), StoreError> {
+    for change in changes {
+        if change.key.len() > KEY_OCTETS {
+            return Err(StoreError::TooLarge("512 octets in a key"));
+        }
+        if change.value.as_ref().is_some_and(|value| value.len() > VALUE_OCTETS) {
+            return Err(StoreError::TooLarge("1 MiB in a value"));
+        }
+    }
+    Ok(())
+}
+
+/// Returns octets that changes add at most.
+pub(super) fn growth(records: &[ValueRecord]) -> usize {
+    let added = records.iter().filter_map(|record| record.value.as_ref().map(|value| record.key.len() + value.len() + ENTRY_OCTETS));
+    added.sum()
+}
+
+impl Values {
+    /// Takes in a change that was written in `segment`.
+    pub(super) fn apply(&mut self, record: &ValueRecord, segment: u32) {
+        self.remove(&record.table, &record.key);
+        let Some(value) = &record.value else { return };
+        // Copied: a small piece must not keep a large buffer alive.
+        let (key, octets) = (Bytes::copy_from_slice(&record.key), Bytes::copy_from_slice(value));
+        self.octets += key.len() + octets.len() + ENTRY_OCTETS;
+        if record.expires != Timestamp::NEVER {
+            self.expiries.insert((record.expires, Arc::clone(&record.table), key.clone()));
+        }
+        let table = self.tables.entry(Arc::clone(&record.table)).or_default();
+        table.insert(key, Value { octets, expires: record.expires, segment });
+    }
+
+    fn remove(&mut self, name: &Arc<str>, key: &Bytes) {
+        let Some(table) = self.tables.get_mut(name) else { return };
+        let Some(value) = table.remove(key) else { return };
+        if table.is_empty() {
+            self.tables.remove(name);
+        }
+        self.octets -= key.len() + value.octets.len() + ENTRY_OCTETS;
+        self.expiries.remove(&(value.expires, Arc::clone(name), key.clone()));
+    }
+
+    /// Drops what has expired.
+    pub(super) fn purge(&mut self, now: Timestamp) {
+        while let Some((_, table, key)) = self.expiries.first().filter(|(expires, ..)| *expires <= now).cloned() {
+            self.remove(&table, &key);
+        }
+    }
+
+    pub(super) fn get(&self, table: &str, key: &[u8], now: Timestamp) -> Option<Bytes> {
+        self.tables.get(table)?.get(key).filter(|value| value.expires > now).map(|value| value.octets.clone())
+    }
+
+    /// Returns values whose last record is in `segment`, up to `limit` octets of them and at least one.
+    pub(super) fn in_segment(&self, segment: u32, limit: usize) -> Vec<ValueChange> {
+        let mut octets = 0;
+        let all = self.tables.iter().flat_map(|(table, values)| values.iter().map(move |(key, value)| (table, key, value)));
+        let here = all.filter(|(_, _, value)| value.segment == segment).take_while(|(_, key, value)| {
+            let fits = octets < limit;
+            octets += key.len() + value.octets.len();
+            fits
+        });
+        here.map(|(table, key, value)| ValueChange {
+            table: Arc::clone(table),
+            key: key.clone(),
+            value: Some(value.octets.clone()),
+            expires: value.expires,
+        })
+        .collect()
+    }
+
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+}
