@@ -150,10 +150,10 @@ impl Spool {
         Some((Copy::decode(&row.payload).ok()?, CopyState::decode(&row.state).ok()?))
     }
 
-    /// Keeps what a capture route would have sent, to be looked at; one for each copy, the last one counts.
+    /// Keeps what a capture route would have sent, to be looked at; of a copy that was captured twice, the last one counts.
     pub async fn capture(&self, captures: Vec<(CopyId, Bytes)>) -> Result<(), StoreError> {
-        let messages = captures.into_iter().map(|(copy, body)| NewMessage { id: capture_id(copy), head: Bytes::new(), body, original: None, rows: Vec::new() });
-        self.store.commit(Batch { messages: messages.collect(), ..Batch::default() }).await
+        let kept = |(copy, body)| NewMessage { id: capture_id(copy), head: Bytes::new(), body, original: None, rows: Vec::new() };
+        self.store.commit(Batch { messages: captures.into_iter().map(kept).collect(), ..Batch::default() }).await
     }
 
     /// Returns what a capture route kept of a copy.
@@ -175,9 +175,6 @@ impl Leased {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Under which id a captured copy is kept: one that no message has, as it is a hash of the copy's.
 fn capture_id(copy: CopyId) -> MessageId {
     let mut hasher = blake3::Hasher::new_derive_key("tubepost 2026-11-21 id of a captured copy");
@@ -187,3 +184,6 @@ fn capture_id(copy: CopyId) -> MessageId {
     hasher.finalize_xof().fill(&mut id);
     MessageId::from_bytes(id)
 }
+
+#[cfg(test)]
+mod tests;

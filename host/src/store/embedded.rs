@@ -138,10 +138,7 @@ impl Embedded {
     }
 
     /// Runs `read` where waiting for the disk holds up nobody.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || read(&shared)).await;
         done.unwrap_or_else(|error| Err(StoreError::Damaged(format!("reading ended early: {error}").into())))

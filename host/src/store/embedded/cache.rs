@@ -46,11 +46,8 @@ impl Cache {
             self.remove(message.id);
             return;
         }
-        let mut rows: Vec<_> = message
-            .rows
-            .into_iter()
-            .map(|row| FreshRow { recipient: row.recipient, payload: row.payload, state: row.state })
-            .collect();
+        let mut rows: Vec<_> =
+            message.rows.into_iter().map(|row| FreshRow { recipient: row.recipient, payload: row.payload, state: row.state }).collect();
         rows.sort_by_key(|row| row.recipient);
         let content = StoredMessage { head: message.head, body: message.body, original: message.original };
         self.octets += octets;
@@ -107,7 +104,8 @@ mod tests {
 
     fn message(number: u8) -> NewMessage {
         let (payload, state) = (Bytes::from_static(b"payload"), Bytes::from_static(b"state"));
-        let row = |recipient| NewRow { recipient, due: Timestamp::default(), queue: "q".into(), payload: payload.clone(), state: state.clone() };
+        let row =
+            |recipient| NewRow { recipient, due: Timestamp::default(), queue: "q".into(), payload: payload.clone(), state: state.clone() };
         NewMessage {
             id: MessageId::from_bytes([number; 16]),
             head: Bytes::new(),

@@ -42,8 +42,7 @@ struct Recovery<'a> {
 pub(super) fn recover(disk: &Arc<dyn Disk>, settings: &Settings, clock: &Clock, entropy: &Entropy) -> Result<Recovered, OpenError> {
     let names = disk.list()?;
     let mut heads = read_heads(&**disk, &names)?;
-    let mut recovery =
-        Recovery { disk, settings, clock, index: Index::default(), values: Values::default(), sealed: BTreeMap::new() };
+    let mut recovery = Recovery { disk, settings, clock, index: Index::default(), values: Values::default(), sealed: BTreeMap::new() };
     for pair in heads.windows(2) {
         if let [head, next] = pair {
             recovery.sealed_segment(head, next)?;

@@ -224,7 +224,8 @@ impl Shared {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(StoreError::Damaged(error.to_string().into())),
             };
-            let damaged = || StoreError::Damaged(format!("the summary of segment {segment} is broken; the next start makes it again").into());
+            let damaged =
+                || StoreError::Damaged(format!("the summary of segment {segment} is broken; the next start makes it again").into());
             if let Some(span) = summary::find(&octets, id).ok_or_else(damaged)? {
                 return Ok(Some(Place { segment: *segment, span }));
             }
