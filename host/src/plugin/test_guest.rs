@@ -144,8 +144,6 @@ impl Guest {
             (import "tubepost:mail/message@0.1.0" "[method]message.add-header"
               (func $raw_add_header (param i32 i32 i32 i32 i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[method]message.set-html" (func $set_html (param i32 i32 i32 i32)))
-            (import "tubepost:mail/message@0.1.0" "[method]message.add-part"
-              (func $add_part (param i32 i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[method]message.write-part" (func $write_part (param i32 i32 i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[method]message.add-tag" (func $add_tag (param i32 i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[method]message.add-recipient" (func $add_recipient (param i32 i32 i32 i32)))

@@ -98,21 +98,24 @@ async fn a_reply_of_the_wrong_class_is_put_right() {
 
 #[tokio::test]
 async fn a_plugin_that_never_ends_is_ended_and_holds_nobody_up() {
-    let limits = PluginLimits { time: Duration::from_millis(60), ..LIMITS };
+    let limits = PluginLimits { time: Duration::from_millis(400), ..LIMITS };
     let engine = engine();
     let endless = Guest::new("loop").submit("(loop $again (br $again)) (unreachable)");
     let endless = Arc::new(endless.load_with(&engine, limits, OnError::Defer).await);
     let honest = Guest::adding("one", "X-One", "1").load(&engine).await;
     // One thread for all: the others get their turns only if the endless plugin yields.
     let running = tokio::spawn(async move { submit(&endless).await });
-    tokio::task::yield_now().await;
-    let mut finished = 0;
-    while !running.is_finished() {
-        assert_eq!(submit(&honest).await.result, Ok(Verdict::Next));
-        finished += 1;
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(running.await.unwrap().result, Err(Failure::OutOfTime { limit: limits.time }));
+    let beside = tokio::spawn(async move {
+        let mut finished = 0;
+        while !running.is_finished() {
+            assert_eq!(submit(&honest).await.result, Ok(Verdict::Next));
+            finished += 1;
+            tokio::task::yield_now().await;
+        }
+        (running.await.unwrap(), finished)
+    });
+    let (call, finished) = beside.await.unwrap();
+    assert_eq!(call.result, Err(Failure::OutOfTime { limit: limits.time }));
     assert!(finished > 2, "only {finished} messages passed beside it");
 }
 
@@ -131,7 +134,7 @@ async fn a_trap_is_a_failure_that_names_the_function() {
     let guest = Guest::new("trap").submit("(unreachable)");
     let call = submit(&guest.load(&engine()).await).await;
     let Err(Failure::Trapped(text)) = call.result else { panic!("{:?}", call.result) };
-    assert!(text.contains("unreachable") && text.contains("submit@0.1.0#process"), "{text}");
+    assert!(text.contains("unreachable") && text.ends_with(" in submit"), "{text}");
     assert_eq!((call.run.outcome.as_str(), call.edited.is_none()), ("failed", true));
 }
 
@@ -164,9 +167,10 @@ async fn output_has_an_end() {
         "(loop $again (br_if $again (i32.eqz (call $add_header (local.get $message) {field} (i32.const 65536) (i32.const 0)))))
         (call $verdict (i32.const 0))"
     ));
-    let call = submit(&guest.load(&engine).await).await;
+    let small = PluginLimits { output: ByteSize(64 << 10), ..LIMITS };
+    let call = submit(&guest.load_with(&engine, small, OnError::Defer).await).await;
     assert_eq!(call.result, Ok(Verdict::Next));
-    assert!(call.edited.unwrap().draft.size() <= LIMITS.output.0);
+    assert!(call.edited.unwrap().draft.size() <= small.output.0);
     // As a reason: longer than anything that is taken from a plugin at once.
     let guest = Guest::new("reason").submit(
         "(drop (memory.grow (i32.const 3200))) (call $saying (i32.const 4) (i32.const 65536) (i32.const 200000000))",
