@@ -13,6 +13,11 @@ pub mod manifest;
 pub mod sandbox;
 pub mod verdict;
 
+#[cfg(test)]
+pub(crate) mod test_guest;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use wasmtime::component::InstancePre;

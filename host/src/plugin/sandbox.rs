@@ -120,7 +120,9 @@ impl Callee<'_> {
                 state.out_of_time = true;
                 return Ok(UpdateDeadline::Interrupt);
             }
-            Ok(UpdateDeadline::Yield(1))
+            // wasmtime's own way to yield wakes the task at once, and the runtime looks at sockets and timers only after some sixty such
+            // turns; tokio's own lets everybody else have theirs first.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
         let asked = Metered::new(&meter, pin!(ask(&mut store, self.instance, question))).await;
