@@ -372,6 +372,44 @@ async fn a_connection_that_breaks_defers_what_was_begun() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_costs_no_attempt() {
+    let mails = std::sync::atomic::AtomicUsize::new(0);
+    let second = script(move |line| {
+        let is_second = line.starts_with("MAIL") && mails.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        is_second.then_some(HANG_UP)
+    });
+    let peer = Peer::start(&["PIPELINING"], None, second).await;
+    let running = Setup::to(&peer).start();
+    for count in 1..=3 {
+        running.accept(mail("direct", &["x@b.example"])).await;
+        let events = running.wait_for_events(count).await;
+        assert_eq!(events[count - 1], "delivered x@b.example 0 250 2.0.0 queued");
+    }
+    assert_eq!(peer.log().connections, 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_does_not_hold_up_what_comes_later() {
+    let mails = std::sync::atomic::AtomicUsize::new(0);
+    let first = script(move |line| {
+        let is_first = line.starts_with("MAIL") && mails.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        is_first.then_some(SILENCE)
+    });
+    let peer = Peer::start(&["PIPELINING"], None, first).await;
+    let mut setup = Setup::to(&peer);
+    setup.drain_time = Duration::from_millis(50);
+    let running = setup.start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    running.wait("the first transaction", |_| peer.log().commands.iter().any(|line| line.starts_with("MAIL")).then_some(())).await;
+    for count in 1..=5 {
+        running.accept(mail("direct", &["y@b.example"])).await;
+        running.wait("the copy", |running| (running.events().len() >= count).then_some(())).await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_says_why() {
     let peer = Peer::start(&[], None, script(|line| line.is_empty().then_some("421 4.3.2 too busy"))).await;
     let running = Setup::to(&peer).start();
