@@ -47,7 +47,7 @@ use crate::clock::{Clock, Entropy};
 use crate::spool::Spool;
 use crate::store::StoreError;
 use counters::DeliveryCounters;
-use hub::Hub;
+use hub::{Hub, Woken};
 use settings::Settings;
 use writer::Writer;
 
@@ -55,6 +55,8 @@ use writer::Writer;
 const QUEUES: usize = 128;
 /// The longest time between two looks at the store.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The same while workers are busy and more is due for them: where none comes for it, one is added.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The shortest time between two looks at the store: changes that come together are seen together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// How long to leave a store alone that fails.
@@ -91,7 +93,8 @@ impl Delivery {
     pub fn new(spool: Spool, settings: Settings, clock: Clock, entropy: Entropy) -> Self {
         let (sender, receiver) = mpsc::channel(OUTCOMES);
         let hub = Hub::new(spool.clone(), Arc::new(settings), clock, entropy, sender);
-        Self { hub, writer: Writer::new(spool, receiver) }
+        let writer = Writer::new(spool, receiver, hub.draining.clone());
+        Self { hub, writer }
     }
 
     /// Returns a handle to steer it.
@@ -126,18 +129,26 @@ impl Delivery {
 
 /// Looks for due queues and wakes their destinations, until `shutdown`.
 async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
-    while !shutdown.is_cancelled() {
+    let mut failing = false;
+    loop {
         let pause = match look(hub).await {
-            Ok(pause) => pause,
+            Ok(pause) => {
+                failing = false;
+                pause
+            }
             Err(error) => {
-                tracing::error!("cannot look for due mail: {error}");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!("cannot look for due mail: {error}");
+                }
                 STORE_PAUSE
             }
         };
         let waiting = hub.pressure.load(Ordering::Relaxed);
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = hub.spool.store().changed() => {}
+            // The store is gone: there is nothing to do until the next start.
+            () = hub.draining.cancelled() => return shutdown.cancelled().await,
+            () = hub.spool.store().changed(), if !failing => {}
             () = tokio::time::sleep(pause) => {}
             () = hub.freed.notified(), if waiting => {}
         }
@@ -152,9 +163,13 @@ async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
 async fn look(hub: &Arc<Hub>) -> Result<Duration, StoreError> {
     let store = hub.spool.store();
     let queues = store.due_queues(hub.clock.now(), hub.destinations() + QUEUES).await?;
-    let mut left_out = false;
+    let (mut left_out, mut busy) = (false, false);
     for queue in &queues {
-        left_out |= !hub.wake(queue);
+        match hub.wake(queue) {
+            Woken::Taken => {}
+            Woken::Busy => busy = true,
+            Woken::LeftOut => left_out = true,
+        }
     }
     hub.pressure.store(left_out, Ordering::Relaxed);
     if left_out {
@@ -162,5 +177,6 @@ async fn look(hub: &Arc<Hub>) -> Result<Duration, StoreError> {
     }
     let now = hub.clock.now();
     let next = store.next_due(now).await?;
-    Ok(next.map_or(LONGEST_PAUSE, |due| due.since(now).min(LONGEST_PAUSE)))
+    let longest = if busy { BUSY_PAUSE } else { LONGEST_PAUSE };
+    Ok(next.map_or(longest, |due| due.since(now).min(longest)))
 }

@@ -3,7 +3,7 @@
 //! A destination begins with one worker. One more is added whenever leased work waits, nobody is idle, and the last one that was added has its
 //! connection; so a destination gets as many connections as it can use, up to its limit, without a burst of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +53,17 @@ pub(super) struct Hub {
     registry: Mutex<Registry>,
 }
 
+/// Who takes care of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// A worker was woken or added.
+    Taken,
+    /// Its workers are at work and come for more when they are done; it is worth to look soon whether they did.
+    Busy,
+    /// Nobody: no connection is left for it.
+    LeftOut,
+}
+
 #[derive(Default)]
 struct Registry {
     destinations: BTreeMap<QueueName, Arc<Destination>>,
@@ -88,27 +99,35 @@ impl Hub {
         self.registry.lock().destinations.len()
     }
 
-    /// Says that `queue` has due rows. `false` means that no connection is left for it.
-    pub(super) fn wake(self: &Arc<Self>, queue: &QueueName) -> bool {
+    /// Says that `queue` has due rows.
+    pub(super) fn wake(self: &Arc<Self>, queue: &QueueName) -> Woken {
         let limits = self.settings();
         let mut registry = self.registry.lock();
-        if let Some(destination) = registry.destinations.get(queue) {
-            let mut board = destination.board.lock();
-            board.may_have_more = true;
-            if board.idle > 0 {
-                destination.work.notify_one();
+        if let Some(destination) = registry.destinations.get(queue).cloned() {
+            let (stalled, idle) = {
+                let mut board = destination.board.lock();
+                // Nobody has come for more since the last look.
+                let stalled = std::mem::replace(&mut board.may_have_more, true) && board.idle == 0 && board.connecting == 0;
+                if board.idle > 0 {
+                    destination.work.notify_one();
+                }
+                (stalled && board.workers < limits.limits.connections_per_destination, board.idle > 0)
+            };
+            if stalled && registry.connections < limits.limits.connections && !self.pressure.load(Ordering::Relaxed) {
+                self.add_worker(&mut registry, &destination);
+                return Woken::Taken;
             }
-            return true;
+            return if idle { Woken::Taken } else { Woken::Busy };
         }
         if registry.connections >= limits.limits.connections {
-            return false;
+            return Woken::LeftOut;
         }
         let destination = Destination::new(queue.clone());
         destination.board.lock().may_have_more = true;
         registry.destinations.insert(queue.clone(), destination.clone());
         self.counters.destinations.store(u64::try_from(registry.destinations.len()).unwrap_or(0), Ordering::Relaxed);
         self.add_worker(&mut registry, &destination);
-        true
+        Woken::Taken
     }
 
     /// Adds a worker where work waits and one more may be had.
@@ -118,7 +137,7 @@ impl Hub {
         }
         {
             let board = destination.board.lock();
-            if board.jobs.is_empty() || board.connecting > 0 {
+            if (board.jobs.is_empty() && !board.may_have_more) || board.connecting > 0 {
                 return;
             }
             if board.idle > 0 {
@@ -250,6 +269,16 @@ impl Place {
         self.leave(&mut registry, &mut board);
         self.given_up = true;
         true
+    }
+
+    /// Leaves although there is work: others wait for a connection longer. Returns what was leased and not taken; the queue itself comes back to us.
+    pub(super) fn give_way(&mut self) -> Vec<CopyId> {
+        let mut registry = self.hub.registry.lock();
+        let mut board = self.destination.board.lock();
+        let jobs = if board.workers == 1 { std::mem::take(&mut board.jobs) } else { VecDeque::new() };
+        self.leave(&mut registry, &mut board);
+        self.given_up = true;
+        jobs.into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
     }
 
     fn leave(&self, registry: &mut Registry, board: &mut super::destination::Board) {

@@ -1,14 +1,16 @@
 //! What delivery takes from the configuration, checked and ready for use.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 
 use super::dkim::{DkimError, Signers};
-use super::dns::Dns;
 use super::dns::network::NetworkDns;
+use super::dns::{Dns, DnsError, Mx};
 use super::mx::Host;
 use super::route::{Route, TlsPolicy};
 use super::tls::{self, TlsError};
@@ -119,7 +121,7 @@ impl Settings {
 }
 
 fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsError> {
-    let policy = |tls: OutgoingTls, ca: Option<&std::path::Path>| -> Result<TlsPolicy, SettingsError> {
+    let policy = |tls: OutgoingTls, ca: Option<&Path>| -> Result<TlsPolicy, SettingsError> {
         let policy = match tls {
             OutgoingTls::Required => tls::verifying(ca).map(TlsPolicy::Required),
             OutgoingTls::Opportunistic => tls::opportunistic().map(TlsPolicy::Opportunistic),
@@ -127,7 +129,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsEr
         };
         policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
     };
-    let dns = |servers: &[std::net::SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
+    let dns = |servers: &[SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
         let dns = NetworkDns::new(servers).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
         Ok(Arc::new(dns))
     };
@@ -136,7 +138,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsEr
             Route::Mx { dns: dns(&route.nameservers)?, port: route.port, allow_private: route.allow_private, tls: policy(route.tls, None)? }
         }
         config::Route::SmartHost(route) => {
-            let literal = route.host.trim_start_matches('[').trim_end_matches(']').trim_start_matches("IPv6:").parse().ok();
+            let literal = route.host.parse().ok().or_else(|| Domain::parse(&route.host).ok()?.literal());
             Route::SmartHost {
                 // An address needs no name servers, and a machine without them can still have a smart host.
                 dns: if literal.is_some() { Arc::new(NoDns) } else { dns(&[])? },
@@ -162,10 +164,48 @@ fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsEr
 struct NoDns;
 
 impl Dns for NoDns {
-    fn mx<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<super::dns::Mx>, super::dns::DnsError>> {
-        futures_util::future::ready(Err(super::dns::DnsError::NoSuchName)).boxed()
+    fn mx<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
+        ready(Err(DnsError::NoSuchName)).boxed()
     }
-    fn addresses<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>, super::dns::DnsError>> {
-        futures_util::future::ready(Err(super::dns::DnsError::NoSuchName)).boxed()
+    fn addresses<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        ready(Err(DnsError::NoSuchName)).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::config::SmartHostRoute;
+
+    fn smart_host(host: &str, ca: Option<&str>) -> Result<Route, SettingsError> {
+        let route = SmartHostRoute {
+            host: host.into(),
+            port: 587,
+            tls: OutgoingTls::Required,
+            implicit_tls: false,
+            ca: ca.map(Into::into),
+            credentials: None,
+        };
+        load_route(&"up".into(), &config::Route::SmartHost(route))
+    }
+
+    #[tokio::test]
+    async fn a_smart_host_may_be_an_address() {
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), rcgen::generate_simple_self_signed(["up".to_owned()]).unwrap().cert.pem()).unwrap();
+        for text in ["192.0.2.1", "[192.0.2.1]", "2001:db8::1", "[IPv6:2001:db8::1]"] {
+            let Route::SmartHost { host, .. } = smart_host(text, ca.path().to_str()).unwrap() else { panic!() };
+            assert!(matches!(host, Host::Address(_)), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_authorities_that_is_none_is_an_error() {
+        let error = smart_host("192.0.2.1", Some("/nonexistent.pem")).err().unwrap().to_string();
+        assert!(error.starts_with("route \"up\": /nonexistent.pem: "), "{error}");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let error = smart_host("192.0.2.1", empty.path().to_str()).err().unwrap().to_string();
+        assert!(error.ends_with(": no certificate in it"), "{error}");
     }
 }

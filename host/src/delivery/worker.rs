@@ -20,6 +20,9 @@ use crate::smtp::client::transaction::Conclusion;
 /// A server that takes longer than this to answer content is not given the next message together with it: another connection is faster.
 const PROMPT: Duration = Duration::from_secs(1);
 
+/// Transactions after which a worker gives its connection away when others wait for one.
+const TURN: u32 = 100;
+
 /// Works for one destination.
 pub(super) struct Worker {
     place: Place,
@@ -30,13 +33,15 @@ pub(super) struct Worker {
     ready: Option<Attempt>,
     /// Begun on the connection, in order.
     running: VecDeque<Load>,
+    /// Transactions so far.
+    turn: u32,
 }
 
 impl Worker {
     pub(super) fn new(place: Place) -> Self {
         let settings = place.hub.settings();
         let desk = Desk::new(place.hub.clone(), place.destination.clone());
-        Self { place, settings, desk, connection: None, ready: None, running: VecDeque::new() }
+        Self { place, settings, desk, connection: None, ready: None, running: VecDeque::new(), turn: 0 }
     }
 
     /// Works until there is nothing left to do.
@@ -44,11 +49,18 @@ impl Worker {
         let queue = self.place.destination.queue.clone();
         let (route, domain) = split_queue_name(&queue);
         loop {
-            if self.running.is_empty() && !self.prepare().await {
-                if self.idle().await {
-                    continue;
+            if self.running.is_empty() {
+                if self.must_give_way() {
+                    let copies = self.place.give_way();
+                    self.place.hub.release(copies).await;
+                    break;
                 }
-                break;
+                if !self.prepare().await {
+                    if self.idle().await {
+                        continue;
+                    }
+                    break;
+                }
             }
             let settings = self.settings.clone();
             match settings.routes.get(route) {
@@ -62,6 +74,14 @@ impl Worker {
         }
     }
 
+    /// Whether another destination needs the connection more: this one has others, or had its turn.
+    fn must_give_way(&self) -> bool {
+        self.place.hub.pressure.load(Ordering::Relaxed)
+            && self.ready.is_none()
+            && !self.desk.has_work()
+            && (self.turn >= TURN || self.place.destination.board.lock().workers > 1)
+    }
+
     /// Sees to it that something is ready to be sent; `false` where there is nothing.
     async fn prepare(&mut self) -> bool {
         let hub = &self.place.hub;
@@ -70,14 +90,6 @@ impl Worker {
             return false;
         }
         self.settings = hub.settings();
-        // Where connections are short, a destination keeps one.
-        if hub.pressure.load(Ordering::Relaxed)
-            && self.ready.is_none()
-            && !self.desk.has_work()
-            && self.place.destination.board.lock().workers > 1
-        {
-            return false;
-        }
         if self.ready.is_none() {
             self.ready = self.desk.next(&self.settings).await;
         }
@@ -183,9 +195,11 @@ impl Worker {
         };
         if connection.can_start()
             && !worn(connection, &self.settings)
-            && let Some(attempt) = self.ready.take()
+            && !hub.draining.is_cancelled()
+            && let Some(attempt) = self.ready.take_if(|attempt| is_in_time(attempt.load.until, hub.clock.now()))
         {
             DeliveryCounters::add(&hub.counters.transactions, 1);
+            self.turn = self.turn.saturating_add(1);
             let (load, transaction) = attempt.split();
             connection.start(transaction);
             self.running.push_back(load);
@@ -200,9 +214,15 @@ impl Worker {
 
     /// Takes what the server says, until something can be started or is over.
     async fn listen(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
+        let (Some(connection), Some(first)) = (&mut self.connection, self.running.front()) else {
+            // Nothing was started: it is too late for what was ready, and others have it by now; or it is given back at the end.
+            if !self.place.hub.draining.is_cancelled() {
+                self.ready = None;
+            }
+            return;
+        };
         let now = self.place.hub.clock.now();
-        let until = self.running.front().map_or(now, |load| load.until);
+        let until = first.until;
         let started = self.place.hub.clock.monotonic();
         let result = match tokio::time::timeout(until.since(now), connection.receive()).await {
             Ok(result) => result,

@@ -19,11 +19,13 @@ const LAST_TRIES: u32 = 3;
 pub(super) struct Writer {
     spool: Spool,
     outcomes: mpsc::Receiver<Settled>,
+    /// Ends delivery when nothing can be written down any more: all that were sent then would be sent again after the next start.
+    stop: CancellationToken,
 }
 
 impl Writer {
-    pub(super) fn new(spool: Spool, outcomes: mpsc::Receiver<Settled>) -> Self {
-        Self { spool, outcomes }
+    pub(super) fn new(spool: Spool, outcomes: mpsc::Receiver<Settled>, stop: CancellationToken) -> Self {
+        Self { spool, outcomes, stop }
     }
 
     /// Writes until `done`, and then what is left.
@@ -67,7 +69,11 @@ impl Writer {
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
                 StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Damaged(_) => {
-                    tracing::error!(copies = settlements.len(), "outcomes were not written down, these copies will be sent again: {error}");
+                    self.stop.cancel();
+                    tracing::error!(
+                        copies = settlements.len(),
+                        "delivery stops: outcomes were not written down, these copies will be sent again: {error}"
+                    );
                     return;
                 }
             }

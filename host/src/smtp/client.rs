@@ -9,7 +9,9 @@
 //! Nothing that a server answers makes it panic; its memory is bounded by the transactions that it was given and the limits in [`reply`].
 
 pub mod dot_stuffing;
+pub mod error;
 pub mod extension;
+pub mod options;
 pub mod output;
 pub mod reply;
 pub mod transaction;
@@ -18,8 +20,6 @@ pub mod transaction;
 mod tests;
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -27,52 +27,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use extension::Extensions;
 use output::Output;
-use reply::{Reply, ReplyError, ReplyReader};
+use reply::{Reply, ReplyReader};
 use transaction::{Conclusion, Transaction, recipient_command};
+
+pub use error::ClientError;
+pub use options::{Credentials, Options, Security};
 
 /// Content up to this size is sent with BDAT before it is known whether a recipient is taken: the round trip costs more than the octets.
 const EAGER_LENGTH: usize = 64 * 1024;
-
-/// How to speak to a server.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What we call ourselves in EHLO.
-    pub name: Arc<str>,
-    /// Whether to ask for TLS.
-    pub security: Security,
-    /// The connection is in TLS from its first octet.
-    pub implicit_tls: bool,
-    /// They go over TLS, or in the clear where `security` is [`Security::None`].
-    pub credentials: Option<Credentials>,
-    /// How long a reply may take; the end of the content may take twice as long.
-    pub command_time: Duration,
-}
-
-/// What to do about STARTTLS (RFC 3207).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// No mail without it.
-    Required,
-    /// Where it is offered.
-    Opportunistic,
-    /// Never.
-    None,
-}
-
-/// Who we are to the server (RFC 4954).
-#[derive(Clone)]
-pub struct Credentials {
-    /// User name.
-    pub user: String,
-    /// Password.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({}, redacted)", self.user)
-    }
-}
 
 /// Something that the shell must know.
 #[derive(Debug)]
@@ -83,59 +45,6 @@ pub enum Event {
     Ready,
     /// A transaction is over. They end in the order in which they were started.
     Concluded(Box<Conclusion>),
-}
-
-/// Why the connection is of no use any more.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// 421: the server goes away.
-    #[error("{0}")]
-    Unavailable(Reply),
-    /// The server does not greet with 220.
-    #[error("{0}")]
-    Greeting(Reply),
-    /// Neither EHLO nor HELO is taken.
-    #[error("{0}")]
-    Hello(Reply),
-    /// TLS is required and not offered.
-    #[error("the server does not offer STARTTLS, which this route requires")]
-    TlsMissing,
-    /// TLS is required and refused.
-    #[error("{0}")]
-    TlsRefused(Reply),
-    /// There are octets between the answer to STARTTLS and the handshake: somebody may have put them there.
-    #[error("the server sent more before the TLS handshake")]
-    TlsInjection,
-    /// Credentials are given and the server takes none that we know.
-    #[error("the server does not offer AUTH PLAIN or LOGIN")]
-    AuthMissing,
-    /// The password would go over an open line.
-    #[error("the password is not sent without TLS")]
-    AuthInClear,
-    /// Wrong credentials.
-    #[error("{0}")]
-    AuthRefused(Reply),
-    /// What arrives is not SMTP.
-    #[error("{0}")]
-    Garbage(#[from] ReplyError),
-    /// A reply that does not fit the command.
-    #[error("unexpected reply: {0}")]
-    Unexpected(Reply),
-}
-
-impl ClientError {
-    /// Returns the reply that it comes from.
-    pub fn reply(&self) -> Option<&Reply> {
-        match self {
-            Self::Unavailable(reply)
-            | Self::Greeting(reply)
-            | Self::Hello(reply)
-            | Self::TlsRefused(reply)
-            | Self::AuthRefused(reply)
-            | Self::Unexpected(reply) => Some(reply),
-            Self::TlsMissing | Self::TlsInjection | Self::AuthMissing | Self::AuthInClear | Self::Garbage(_) => None,
-        }
-    }
 }
 
 /// A session with one server.

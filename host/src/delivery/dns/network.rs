@@ -99,3 +99,64 @@ impl Dns for NetworkDns {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use hickory_resolver::proto::op::{Message, ResponseCode};
+    use hickory_resolver::proto::rr::rdata::{A, MX};
+    use hickory_resolver::proto::rr::{Name, Record, RecordType};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// A name server on loopback: what it says of a name, and how often it was asked.
+    async fn server() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+                let question = Message::from_vec(buffer.get(..length).unwrap()).unwrap();
+                let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+                answer.metadata.recursion_available = true;
+                let query = question.queries.first().unwrap().clone();
+                let name = query.name().to_ascii();
+                let record = |data| Record::from_rdata(Name::from_ascii(&name).unwrap(), 60, data);
+                match (name.as_str(), query.query_type()) {
+                    ("a.example.", RecordType::MX) => {
+                        for (preference, host) in [(10, "MX.a.example."), (20, "backup.a.example.")] {
+                            answer.add_answer(record(RData::MX(MX::new(preference, Name::from_ascii(host).unwrap()))));
+                        }
+                    }
+                    ("null.example.", RecordType::MX) => {
+                        answer.add_answer(record(RData::MX(MX::new(0, Name::root()))));
+                    }
+                    ("mx.a.example.", RecordType::A) => {
+                        answer.add_answer(record(RData::A(A::new(192, 0, 2, 1))));
+                    }
+                    ("mx.a.example." | "bare.example.", _) => {}
+                    ("broken.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
+                    _ => answer.metadata.response_code = ResponseCode::NXDomain,
+                }
+                answer.add_query(query);
+                socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn answers_of_a_name_server_are_told_apart() {
+        let dns = NetworkDns::new(&[server().await]).unwrap();
+        let mut records = dns.mx("a.example").await.unwrap();
+        records.sort();
+        let expected = [(10, "mx.a.example"), (20, "backup.a.example")];
+        assert_eq!(records, expected.map(|(preference, host)| Mx { preference, host: host.to_owned() }));
+        assert_eq!(dns.mx("null.example").await.unwrap(), [Mx { preference: 0, host: String::new() }]);
+        assert_eq!(dns.addresses("mx.a.example").await.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(dns.mx("bare.example").await.unwrap_err(), DnsError::NoRecords);
+        assert_eq!(dns.mx("nowhere.example").await.unwrap_err(), DnsError::NoSuchName);
+        assert!(matches!(dns.mx("broken.example").await.unwrap_err(), DnsError::Unavailable(_)));
+    }
+}

@@ -1,0 +1,57 @@
+//! TLS towards next hops.
+
+use super::*;
+
+fn acceptor() -> (TlsAcceptor, String) {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let private = PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
+    let config = config.with_no_client_auth().with_single_cert(vec![key.cert.der().clone()], private).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), key.cert.pem())
+}
+
+#[tokio::test]
+async fn tls_is_used_where_it_is_offered() {
+    let (acceptor, _) = acceptor();
+    let peer = Peer::start(&["STARTTLS", "PIPELINING"], Some(acceptor), script(|_| None)).await;
+    let running = Setup::to(&peer).start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
+    assert_eq!(peer.log().commands[..4], ["EHLO tp.example", "STARTTLS", "<TLS>", "EHLO tp.example"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn opportunistic_tls_falls_back_once() {
+    // Offers STARTTLS and then hangs up: there is no TLS behind it.
+    let peer = Peer::start(&["STARTTLS", "PIPELINING"], None, script(|_| None)).await;
+    let running = Setup::to(&peer).start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
+    assert_eq!(peer.log().connections, 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn required_tls_wants_a_valid_certificate() {
+    let (acceptor, pem) = acceptor();
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), pem).unwrap();
+    let peer = Peer::start(&["STARTTLS", "PIPELINING"], Some(acceptor), script(|_| None)).await;
+    let good = TlsPolicy::Required(crate::delivery::tls::verifying(Some(ca.path())).unwrap());
+    let running = Setup { smart_host: Some((peer.address, good)), ..Setup::to(&peer) }.start();
+    running.accept(mail("up", &["x@b.example"])).await;
+    assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
+    running.stop().await;
+
+    let (_, other) = self::acceptor();
+    std::fs::write(ca.path(), other).unwrap();
+    let bad = TlsPolicy::Required(crate::delivery::tls::verifying(Some(ca.path())).unwrap());
+    let running = Setup { smart_host: Some((peer.address, bad)), ..Setup::to(&peer) }.start();
+    running.accept(mail("up", &["x@b.example"])).await;
+    let events = running.wait_for_events(1).await;
+    assert!(events[0].starts_with("deferred x@b.example 0 TLS handshake failed: "), "{}", events[0]);
+    assert_eq!(peer.log().messages.len(), 1);
+    running.stop().await;
+}
