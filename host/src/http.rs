@@ -37,11 +37,11 @@ pub mod v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use axum::{Extension, Router};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Entropy};
@@ -97,12 +97,14 @@ pub struct Services {
 
 /// Builds the router. Requests need a [`Connection`] in their extensions.
 pub fn router(services: Services) -> Router {
+    let room = body::Room::new(services.limits.body_size.0);
     let services = Arc::new(services);
     let rest = Router::new()
         .route("/v1/send", any(rest::v1_send))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)
+        .layer(Extension(room))
         .merge(dashboard::router(&services))
         .layer(middleware::from_fn(refuse_unprotected));
     Router::new()
@@ -129,10 +131,13 @@ async fn find_origin(State(services): State<Arc<Services>>, mut request: Request
 
 /// Refuses what others could have read on the way, before anybody looks at the credentials in it.
 async fn refuse_unprotected(request: Request, next: Next) -> Response {
-    if request.extensions().get::<Origin>().is_some_and(|origin| origin.protected) {
+    let path = request.uri().path();
+    let dialect = Dialect::of(path);
+    let has_secrets = dialect != Dialect::Plain || path == "/" || path.starts_with("/dashboard");
+    if !has_secrets || request.extensions().get::<Origin>().is_some_and(|origin| origin.protected) {
         return next.run(request).await;
     }
-    Problem::Unprotected.response(Dialect::of(request.uri().path()))
+    Problem::Unprotected.response(dialect)
 }
 
 async fn not_found(request: Request) -> Response {

@@ -198,25 +198,28 @@ fn read_number(octets: &[u8]) -> Option<(u32, &[u8])> {
 
 /// Appends what readers recognise of the path of `url`: one segment, so that no client takes it for a way up (`..`).
 fn push_tail(text: &mut String, url: &str) {
-    let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = behind_scheme.split_once('/').map_or("", |(_, path)| path);
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let mut tail = String::new();
-    for c in path.chars() {
-        let c = if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' };
-        let doubled = c == '-' && tail.ends_with('-');
-        let misplaced = tail.is_empty() && !c.is_ascii_alphanumeric();
-        if !doubled && !misplaced {
-            tail.push(c);
+    let end = text.len();
+    let behind_scheme = memchr::memmem::find(url.as_bytes(), b"://").and_then(|place| url.as_bytes().get(place + 3..)).unwrap_or_default();
+    let path = memchr::memchr(b'/', behind_scheme).and_then(|place| behind_scheme.get(place + 1..)).unwrap_or_default();
+    text.push('/');
+    let start = text.len();
+    // What is begun with, and doubled, is left out.
+    let mut dash = true;
+    for octet in path.iter().take_while(|octet| !matches!(octet, b'?' | b'#')) {
+        if octet.is_ascii_alphanumeric() || (text.len() > start && matches!(octet, b'.' | b'_')) {
+            text.push(char::from(*octet));
+            dash = false;
+        } else if !dash {
+            text.push('-');
+            dash = true;
         }
-        if tail.len() == LONGEST_TAIL {
+        if text.len() - start == LONGEST_TAIL {
             break;
         }
     }
-    let tail = tail.trim_end_matches(['-', '.']);
-    if !tail.is_empty() {
-        text.push('/');
-        text.push_str(tail);
+    text.truncate(text.trim_end_matches(['-', '.']).len());
+    if text.len() <= start {
+        text.truncate(end);
     }
 }
 

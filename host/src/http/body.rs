@@ -1,21 +1,67 @@
 //! Bodies of requests: read up to a limit, then taken apart by their type.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fields::{Fields, File};
 use super::problem::Problem;
+use crate::mail::refusal::Refusal;
 
 /// Fields of a form, or parts of a multipart body, that are read.
 const MOST_FIELDS: usize = 10_000;
 
+/// Times the largest body that fit into memory together.
+const BODIES: u64 = 8;
+/// Octets that fit in any case.
+const LEAST_ROOM: u64 = 128 * 1024 * 1024;
+/// Octets of one permit: there are fewer permits than octets.
+const GRAIN: u64 = 1024;
+
+/// Memory for the bodies of calls. Many large ones at once wait for each other, in the time that their requests have.
+#[derive(Clone)]
+pub struct Room {
+    /// For callers who have shown a token.
+    known: Arc<Semaphore>,
+    /// For those whose credentials stand in the body: they cannot keep the others out.
+    unknown: Arc<Semaphore>,
+    limit: u64,
+}
+
+impl Room {
+    /// Makes room for bodies of up to `limit` octets.
+    pub fn new(limit: u64) -> Self {
+        let permits = limit.saturating_mul(BODIES).max(LEAST_ROOM) / GRAIN;
+        let semaphore = || Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
+        Self { known: semaphore(), unknown: semaphore(), limit }
+    }
+
+    /// Reads a body when there is room for what its header announces. The room is taken until the permit is dropped.
+    pub async fn read(&self, headers: &HeaderMap, body: Body, is_known: bool) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+        let octets = announced(headers).unwrap_or(self.limit);
+        if octets > self.limit {
+            return Err(Problem::BodyTooLarge { limit: self.limit });
+        }
+        let semaphore = if is_known { &self.known } else { &self.unknown };
+        let permits = u32::try_from(octets / GRAIN).unwrap_or(u32::MAX).saturating_add(1);
+        let permit = semaphore.clone().acquire_many_owned(permits).await.map_err(|_| Problem::Refused(Refusal::Overloaded))?;
+        Ok((read(headers, body, octets.max(GRAIN).min(self.limit)).await?, permit))
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Reads all of a body; more than `limit` octets are a problem as soon as the client announces or sends them.
 pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, Problem> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    let announced = announced(headers);
     if announced.is_some_and(|length| length > limit) {
         return Err(Problem::BodyTooLarge { limit });
     }
@@ -176,5 +222,24 @@ mod tests {
         let mut announced = HeaderMap::new();
         announced.insert(header::CONTENT_LENGTH, "11".parse().unwrap());
         assert_eq!(read(&announced, Body::empty(), 10).await, Err(Problem::BodyTooLarge { limit: 10 }));
+    }
+
+    #[tokio::test]
+    async fn room_is_taken_and_given_back() {
+        let room = Room::new(LEAST_ROOM / 2);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, (LEAST_ROOM / 2).into());
+        let mut taken = Vec::new();
+        for _ in 0..BODIES - 1 {
+            taken.push(room.read(&headers, Body::empty(), true).await.unwrap());
+        }
+        let mut waiting = std::pin::pin!(room.read(&headers, Body::empty(), true));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert!(room.read(&headers, Body::empty(), false).await.is_ok());
+        taken.pop();
+        assert!(waiting.await.is_ok());
+        let mut too_large = HeaderMap::new();
+        too_large.insert(header::CONTENT_LENGTH, (LEAST_ROOM / 2 + 1).into());
+        assert!(matches!(room.read(&too_large, Body::empty(), true).await, Err(Problem::BodyTooLarge { .. })));
     }
 }

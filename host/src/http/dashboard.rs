@@ -64,13 +64,18 @@ pub struct Step {
     pub after: Bytes,
 }
 
+/// Renders one recipient's copy as delivery does: a message, the recipient's place and address.
+pub type Render = dyn Fn(Kept, u32, EmailAddress) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync;
+/// Runs the chain once more over a stored message, without keeping anything.
+pub type Replay = dyn Fn(Kept) -> BoxFuture<'static, Result<Vec<Step>, String>> + Send + Sync;
+
 /// What the dashboard cannot do itself: plugins run elsewhere. Errors are sentences for people.
 #[derive(Clone)]
 pub struct Workshop {
-    /// Renders one recipient's copy as delivery does.
-    pub render: Arc<dyn Fn(Kept, u32, EmailAddress) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>,
-    /// Runs the chain once more over a stored message, without keeping anything.
-    pub replay: Arc<dyn Fn(Kept) -> BoxFuture<'static, Result<Vec<Step>, String>> + Send + Sync>,
+    /// Shows what is delivered.
+    pub render: Arc<Render>,
+    /// Shows what plugins change.
+    pub replay: Arc<Replay>,
 }
 
 /// Builds the routes.

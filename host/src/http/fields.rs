@@ -67,10 +67,11 @@ impl Fields {
         self.get(names).is_some()
     }
 
-    /// Returns a text. A number counts as its digits.
+    /// Returns a text. A number counts as its digits. NUL has no place in mail.
     pub fn text(&self, names: &[&str]) -> Result<Option<String>, Flaw> {
         match self.get(names) {
             None => Ok(None),
+            Some((name, Value::String(text))) if text.contains('\0') => Err(Flaw::new(name, "NUL characters are not allowed")),
             Some((_, Value::String(text))) => Ok(Some(text.clone())),
             Some((_, Value::Number(number))) => Ok(Some(number.to_string())),
             Some((name, Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => Err(Flaw::new(name, "a text is expected")),

@@ -11,6 +11,7 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 use tracing::debug;
 
+use super::body::Room;
 use super::compose::Stamp;
 use super::order::{Order, Stations};
 use super::origin::Origin;
@@ -28,13 +29,18 @@ const IGNORED: &str = "x-ignored-fields";
 const MOST_IGNORED: usize = 20;
 
 /// `POST /v1/send`.
-pub(super) async fn v1_send(State(services): State<Arc<Services>>, Extension(origin): Extension<Origin>, request: Request) -> Response {
+pub(super) async fn v1_send(
+    State(services): State<Arc<Services>>,
+    Extension(origin): Extension<Origin>,
+    Extension(room): Extension<Room>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let answer = async {
         only_post(&parts)?;
         let token = query(&parts, "access_token").or_else(|| bearer(&parts.headers)).ok_or(Problem::MissingCredentials)?;
         let login = services.logins.by_token(&token).map_err(credentials_problem)?;
-        let octets = body::read(&parts.headers, body, services.limits.body_size.0).await?;
+        let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let fields = body::fields(&parts.headers, octets).await?;
         let stations = Stations::of(&login, &services.chains);
         let order = v1::send::parse(&fields, &stations, services.clock.now())?;
@@ -49,20 +55,26 @@ pub(super) async fn v1_send(State(services): State<Arc<Services>>, Extension(ori
 pub(super) async fn turbosmtp_send(
     State(services): State<Arc<Services>>,
     Extension(origin): Extension<Origin>,
+    Extension(room): Extension<Room>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let answer = async {
         only_post(&parts)?;
-        let octets = body::read(&parts.headers, body, services.limits.body_size.0).await?;
-        let fields = body::fields(&parts.headers, octets).await?;
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let credentials = header("authuser")
-            .zip(header("authpass"))
-            .or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")))
-            .or_else(|| turbosmtp::credentials(&fields));
-        let (user, password) = credentials.ok_or(Problem::MissingCredentials)?;
-        let login = services.logins.by_password(&user, &password).await.map_err(credentials_problem)?;
+        let credentials = header("authuser").zip(header("authpass")).or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")));
+        let check =
+            async |(user, password): (String, String)| services.logins.by_password(&user, &password).await.map_err(credentials_problem);
+        let known = match credentials {
+            Some(credentials) => Some(check(credentials).await?),
+            None => None,
+        };
+        let (octets, _room) = room.read(&parts.headers, body, known.is_some()).await?;
+        let fields = body::fields(&parts.headers, octets).await?;
+        let login = match known {
+            Some(login) => login,
+            None => check(turbosmtp::credentials(&fields).ok_or(Problem::MissingCredentials)?).await?,
+        };
         let order = turbosmtp::parse(&fields).map_err(Problem::Flaws)?;
         let ignored = order.ignored.clone();
         submit(&services, login, &origin, order).await?;
@@ -75,6 +87,7 @@ pub(super) async fn turbosmtp_send(
 pub(super) async fn mailpace_send(
     State(services): State<Arc<Services>>,
     Extension(origin): Extension<Origin>,
+    Extension(room): Extension<Room>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
@@ -84,7 +97,7 @@ pub(super) async fn mailpace_send(
         let token = ["mailpace-server-token", "ohmysmtp-server-token"].iter().find_map(|name| parts.headers.get(*name));
         let token = token.and_then(|value| value.to_str().ok()).filter(|token| !token.is_empty()).ok_or(Problem::MissingCredentials)?;
         let login = services.logins.by_token(token).map_err(credentials_problem)?;
-        let octets = body::read(&parts.headers, body, services.limits.body_size.0).await?;
+        let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let order = mailpace::parse(&body::json(&octets)?)?;
         let ignored = order.ignored.clone();
         let receipt = submit(&services, login, &origin, order).await?;

@@ -1,5 +1,6 @@
 //! Sockets, TLS and limits around the router; HTTP/1.1 and HTTP/2 on the same port.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +125,7 @@ impl Server {
         let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(connection);
-            answer(router.clone(), request, request_time)
+            answer(router.clone(), request, connection.peer, request_time)
         });
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(MOST_HEADER_FIELDS);
@@ -151,12 +152,15 @@ impl Server {
     }
 }
 
-async fn answer(router: Router, request: Request, limit: Duration) -> Result<Response, std::convert::Infallible> {
-    let dialect = Dialect::of(request.uri().path());
-    match timeout(limit, router.oneshot(request)).await {
-        Ok(response) => response,
-        Err(_) => Ok(Problem::TimedOut.response(dialect)),
-    }
+async fn answer(router: Router, request: Request, peer: SocketAddr, limit: Duration) -> Result<Response, Infallible> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match timeout(limit, router.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Err(_) => Problem::TimedOut.response(Dialect::of(&path)),
+    };
+    // The path alone: tokens stand in the query.
+    debug!(%peer, %method, path, status = response.status().as_u16(), "answered");
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -109,3 +109,22 @@ fn own_fields_take_the_place_of_ours() {
     assert!(text.ends_with("\r\n\r\nbody\r\n"), "{text}");
     assert!(text.contains("\r\nTo: undisclosed-recipients:;\r\n"), "{text}");
 }
+
+#[test]
+fn whatever_the_text_the_lines_are_mail() {
+    let long = "x".repeat(3000);
+    for text in ["a\u{7f}\u{1b}b", long.as_str(), "é".repeat(2000).as_str(), ".\r\n.\n..", "From x\n"] {
+        let letter = Letter {
+            from: list(&format!("\"{}\" <a@x>", long.as_str())).pop(),
+            subject: Some(long.clone()),
+            headers: vec![("X-Long".into(), long.clone())],
+            body: Body::Parts { text: Some(text.into()), html: Some(text.into()), files: vec![] },
+            ..Letter::default()
+        };
+        let octets = octets(letter);
+        let message = MessageParser::new().parse(&octets).unwrap();
+        assert_eq!(message.subject(), Some(long.as_str()));
+        let expected = raw_mime::with_crlf(text);
+        assert_eq!(raw_mime::with_crlf(&message.body_text(0).unwrap()).trim_end(), expected.trim_end(), "{text:?}");
+    }
+}

@@ -43,7 +43,9 @@ fn content(id: MessageId, subject: &str, steps: &Result<Vec<Step>, String>) -> S
         Err(reason) => write!(html, "<p class=\"empty\">{}</p>", Text(reason)).ok(),
         Ok(steps) if steps.is_empty() => write!(html, "<p class=\"empty\">No plugin had this message.</p>").ok(),
         Ok(steps) => {
-            html.push_str("<p>The chain as it is configured now, run once more over the message as it came in.</p><ol class=\"plugins\">");
+            html.push_str(
+                "<p>The chain as it is configured now, run once more over the message as it came in.</p><section><ol class=\"plugins\">",
+            );
             for step in steps {
                 let start = html.len();
                 message::plugin(&mut html, &step.run);
@@ -52,7 +54,7 @@ fn content(id: MessageId, subject: &str, steps: &Result<Vec<Step>, String>) -> S
                 html.push_str(&difference(&preview::readable(head(&step.before)), &preview::readable(head(&step.after))));
                 html.push_str("</li>");
             }
-            html.push_str("</ol>");
+            html.push_str("</ol></section>");
             Some(())
         }
     };
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn huge_differences_are_cut() {
-        let long = |c: &str| (0..3000).map(|n| format!("{c}{n}\n")).collect::<String>();
+        let long = |c: &str| (0..3000).map(|n| format!("{c}{n}")).collect::<Vec<_>>().join("\n");
         assert!(difference(&long("a"), &long("b")).ends_with("and more</span></pre>"));
     }
 }

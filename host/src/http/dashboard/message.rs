@@ -76,7 +76,8 @@ fn facts(html: &mut String, summary: &Summary) {
     let tags: Vec<String> = summary.tags.iter().map(|tag| format!("<span class=\"tag\">{}</span>", Text(tag))).collect();
     fact("Tags", tags.join(" "));
     if summary.opens > 0 || summary.clicks > 0 {
-        fact("Readers", format!("{} openings, {} clicks", summary.opens, summary.clicks));
+        fact("Opened", format!("{} ×", summary.opens));
+        fact("Clicked", format!("{} ×", summary.clicks));
     }
     html.push_str("</dl>");
 }
@@ -93,7 +94,7 @@ fn recipients(html: &mut String, summary: &Summary, wanted: Wanted) {
         match summary.copies.get(&place) {
             None => write!(html, "{}", Badge(crate::event::search::State::Queued)).ok(),
             Some(copy) => {
-                let next = copy.next.map(|next| format!(" Next attempt {}.", Time(next))).unwrap_or_default();
+                let next = copy.next.map(|next| format!(" · next attempt {}", Time(next))).unwrap_or_default();
                 write!(html, "{}<span class=\"reply\">{}{next}</span>", Badge(copy.state), Text(&copy.reply)).ok()
             }
         };
@@ -265,7 +266,9 @@ pub(super) mod tests {
     pub(in crate::http::dashboard) fn summary() -> Summary {
         let events = events();
         let mut summary = Summary::new(events.first().unwrap());
-        events.iter().for_each(|event| summary.apply(event));
+        for event in &events {
+            summary.apply(event);
+        }
         summary
     }
 

@@ -1,6 +1,7 @@
 //! The content of a message: its HTML for a frame that can do nothing, its text, its source.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -159,9 +160,11 @@ pub(super) fn readable(octets: &[u8]) -> String {
             PartType::Html(html) => lines.push_str(&format_part(&kind, &html.replace("><", ">\n<"))),
             PartType::Binary(content) | PartType::InlineBinary(content) => {
                 let name = part.attachment_name().unwrap_or("without a name");
-                lines.push_str(&format!("\n[{kind}, {name}, {} octets]\n", content.len()));
+                write!(lines, "\n[{kind}, {name}, {} octets]\n", content.len()).ok();
             }
-            PartType::Message(inner) => lines.push_str(&format!("\n[{kind}, {} octets]\n", inner.raw_message.len())),
+            PartType::Message(inner) => {
+                write!(lines, "\n[{kind}, {} octets]\n", inner.raw_message.len()).ok();
+            }
             PartType::Multipart(_) => {}
         }
     }

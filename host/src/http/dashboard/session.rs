@@ -170,7 +170,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 /// mode, from reaching this machine under a name of theirs (DNS rebinding).
 pub(super) fn is_own_request(request: &Request, demonstration: bool) -> bool {
     let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = header(header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let host = header(header::HOST).or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str)).unwrap_or_default();
     if demonstration && !is_this_machine(host) {
         return false;
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use mail_parser::MessageParser;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -288,4 +289,33 @@ async fn all_forms_of_body_make_the_same_mail() {
     }
     assert_eq!(mails[0], mails[1]);
     assert_eq!(mails[0], mails[2]);
+}
+
+proptest! {
+    /// Whatever stands in the fields: no panic, and no header field that nobody asked for.
+    #[test]
+    fn fields_stay_in_their_fields(texts in prop::array::uniform8("[ -~éß\r\n\t\0]{0,30}"), clean in any::<bool>()) {
+        let [name, subject, to, reply, extra, text, file, unsubscribe] =
+            texts.map(|text| if clean { text.replace(['\r', '\n', '\0'], " ") } else { text });
+        let order = parse_call(&call(json!({
+            "from": { "name": name, "address": "a@x" },
+            "to": format!("\"{}\" <t@x>", to.replace(['"', '\\'], "")),
+            "replyto": { "name": reply, "address": "r@x" },
+            "subject": subject,
+            "text": text,
+            "extra": { "x-own": extra },
+            "unsubscribe": { "email": unsubscribe.split(' ').next().unwrap_or_default() },
+            "attachments": [{ "data": "aGk=", "name": file }],
+        })));
+        if let Ok(order) = order {
+            let mail = octets(order);
+            prop_assert!(!mail.replace("\r\n", "").contains(['\r', '\n', '\0']), "{:?}", mail);
+            let header = mail.split("\r\n\r\n").next().unwrap();
+            for line in header.split("\r\n").filter(|line| !line.starts_with([' ', '\t'])) {
+                let name = line.split(':').next().unwrap();
+                let known = ["From", "To", "Reply-To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "x-own", "MIME-Version", "Content-Type"];
+                prop_assert!(known.contains(&name), "{:?} in {}", line, mail);
+            }
+        }
+    }
 }
