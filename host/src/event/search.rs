@@ -1,8 +1,6 @@
 //! Finding messages: what has become of each, by id and by words. Read from the event log off the hot path; it can be thrown away and is
 //! built again.
 
-pub mod recent;
-
 use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
