@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, PluginRun};
@@ -37,7 +37,7 @@ pub struct Page {
 }
 
 /// What is known of one message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Which.
     pub message: MessageId,
@@ -73,10 +73,15 @@ pub struct Summary {
     pub clicks: u32,
     /// Openings, in all copies.
     pub opens: u32,
+    /// Recipients who unsubscribed.
+    pub unsubscribes: u32,
 }
 
+/// Copies of one message of which a summary knows what became of them; of more recipients only the numbers are known.
+const MOST_COPIES: usize = 1_000;
+
 /// What is known of one recipient's copy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CopySummary {
     /// Its recipient, where an event names him.
     pub address: Option<String>,
@@ -93,7 +98,7 @@ pub struct CopySummary {
 }
 
 /// Where a message, or a copy, stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for its first attempt.
@@ -159,6 +164,7 @@ impl Summary {
             reason: String::new(),
             clicks: 0,
             opens: 0,
+            unsubscribes: 0,
         }
     }
 
@@ -199,8 +205,24 @@ impl Summary {
             EventKind::Cancelled => self.settle(event, State::Cancelled, 0, "", "cancelled by an operator", None),
             EventKind::Clicked { .. } => self.clicks = self.clicks.saturating_add(1),
             EventKind::Opened { .. } => self.opens = self.opens.saturating_add(1),
-            EventKind::PluginFailed { .. } | EventKind::Unsubscribed { .. } => {}
+            EventKind::Unsubscribed { .. } => self.unsubscribes = self.unsubscribes.saturating_add(1),
+            EventKind::PluginFailed { .. } => {}
         }
+    }
+
+    /// Returns each state that some copy is in, with how many are; that of the message where nothing is known of its copies.
+    pub fn states(&self) -> BTreeMap<State, u32> {
+        let mut states = BTreeMap::new();
+        for copy in self.copies.values() {
+            *states.entry(copy.state).or_insert(0) += 1;
+        }
+        let known = u32::try_from(self.copies.len()).unwrap_or(u32::MAX);
+        let rest = self.recipient_count.saturating_sub(known);
+        if rest > 0 || states.is_empty() {
+            let state = if states.is_empty() { self.state } else { State::Queued };
+            *states.entry(state).or_insert(0) += rest.max(1);
+        }
+        states
     }
 
     /// Returns the address of a copy.
@@ -212,7 +234,7 @@ impl Summary {
 
     fn settle(&mut self, event: &Event, state: State, attempt: u32, host: &str, reply: &str, next: Option<Timestamp>) {
         let reply = if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
-        if let Some(recipient) = event.recipient {
+        if let Some(recipient) = event.recipient.filter(|recipient| self.copies.len() < MOST_COPIES || self.copies.contains_key(recipient)) {
             let attempts = if state == State::Cancelled { 0 } else { attempt.saturating_add(1) };
             let copy = CopySummary { address: event.address.clone(), state, attempts, at: event.at, reply, next };
             self.copies.insert(recipient, copy);
