@@ -280,9 +280,12 @@ fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
 
 /// What the dashboard shows of messages.
 impl search::MessageIndex for Archive {
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, StoreError>> {
+    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, search::SearchError>> {
         async move {
-            let found = Archive::search(self, query, offset, limit).await.map_err(as_store_error)?;
+            let found = Archive::search(self, query, offset, limit).await.map_err(|error| match error {
+                ArchiveError::Index(IndexError::Query(wrong)) => search::SearchError::Query(wrong.to_string()),
+                other @ (ArchiveError::Index(_) | ArchiveError::Store(_)) => as_store_error(other).into(),
+            })?;
             Ok(search::Page { messages: found.messages, total: found.total })
         }
         .boxed()

@@ -16,15 +16,25 @@ use crate::store::StoreError;
 pub trait MessageIndex: Send + Sync + 'static {
     /// Returns messages that fit `query`, the newest first, from place `offset` on.
     ///
-    /// A query is words that all must occur, without case, in subject, addresses, tags, login, id or state. `name:word` looks in one field:
-    /// `subject`, `from`, `to`, `tag`, `login`, `state`, `id`. The empty query is every message.
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<Page, StoreError>>;
+    /// The language is that of [`crate::event::index::MessageIndex::search`]; the empty query is every message.
+    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<Page, SearchError>>;
 
     /// Returns one message.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Summary>, StoreError>>;
 
     /// Returns what happened to one message, in order.
     fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
+}
+
+/// Why a search found nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// The query makes no sense; the text says what is wrong with it.
+    #[error("{0}")]
+    Query(String),
+    /// The store, or what is built from it, failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A part of what a search found.
@@ -257,38 +267,62 @@ impl Summary {
             State::Cancelled
         }
     }
-
-    /// Whether this message fits a query; see [`MessageIndex::search`].
-    pub fn fits(&self, query: &str) -> bool {
-        query.split_whitespace().all(|word| {
-            let word = word.to_lowercase();
-            match word.split_once(':').map(|(field, value)| (field, value.trim_matches('"'))) {
-                Some(("subject", value)) => has(&self.subject, value),
-                Some(("from", value)) => has(&self.reverse_path, value),
-                Some(("to", value)) => self.has_recipient(value),
-                Some(("tag", value)) => self.tags.iter().any(|tag| has(tag.as_str(), value)),
-                Some(("login", value)) => self.login.to_lowercase() == value,
-                Some(("state", value)) => self.state.word() == value,
-                Some(("id", value)) => has(&self.message.to_string(), value),
-                Some(_) | None => {
-                    has(&self.subject, &word)
-                        || has(&self.reverse_path, &word)
-                        || self.has_recipient(&word)
-                        || self.tags.iter().any(|tag| has(tag.as_str(), &word))
-                        || has(&self.login, &word)
-                        || has(&self.message.to_string(), &word)
-                        || self.state.word() == word
-                }
-            }
-        })
-    }
-
-    fn has_recipient(&self, word: &str) -> bool {
-        let named = self.copies.values().filter_map(|copy| copy.address.as_ref());
-        self.recipients.iter().chain(named).any(|address| has(address, word))
-    }
 }
 
-fn has(text: &str, lower: &str) -> bool {
-    text.to_lowercase().contains(lower)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn event(recipient: Option<u32>, kind: EventKind) -> Event {
+        let (at, message) = (Timestamp::from_millis(9), MessageId::from_bytes([1; 16]));
+        Event { at, message, login: "news".into(), recipient, address: None, tags: vec![Tag::parse("spring").unwrap()], kind }
+    }
+
+    fn accepted() -> Event {
+        let kind = EventKind::Accepted {
+            protocol: "https".into(),
+            peer: "192.0.2.1".into(),
+            reverse_path: "sender@example.com".into(),
+            recipients: vec!["ann@x.example".into(), "bob@y.example".into()],
+            recipient_count: 2,
+            subject: "s".into(),
+            size: 100,
+            plugins: Vec::new(),
+        };
+        event(None, kind)
+    }
+
+    fn states(events: &[Event]) -> Vec<State> {
+        let mut summary = Summary::new(events.first().unwrap());
+        let apply = |event| {
+            summary.apply(event);
+            summary.state
+        };
+        events.iter().map(apply).collect()
+    }
+
+    #[test]
+    fn states_follow_the_copies() {
+        let delivered = |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0 });
+        let next = Timestamp::from_millis(20);
+        let deferred = |place| event(Some(place), EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next });
+        let failure = EventKind::Bounced { host: "mx".into(), reply: "550 no".into(), status: "5.1.1".into(), attempt: 1 };
+        let bounced = event(Some(1), failure);
+        assert_eq!(
+            states(&[accepted(), deferred(0), delivered(0), delivered(1)]),
+            [State::Queued, State::Deferred, State::Queued, State::Delivered]
+        );
+        assert_eq!(states(&[accepted(), delivered(0), bounced.clone()]), [State::Queued, State::Queued, State::Bounced]);
+        let held = event(None, EventKind::Held { by: "quarantine".into(), reason: "odd".into() });
+        let cancelled = |place| event(Some(place), EventKind::Cancelled);
+        assert_eq!(states(&[accepted(), held, cancelled(0), cancelled(1)]), [State::Queued, State::Held, State::Held, State::Cancelled]);
+        let rejected = event(None, EventKind::Rejected { reason: "no".into(), temporary: false, plugins: Vec::new() });
+        assert_eq!(states(&[rejected]), [State::Rejected]);
+
+        let mut summary = Summary::new(&accepted());
+        summary.apply(&accepted());
+        summary.apply(&bounced);
+        assert_eq!((summary.address(1), summary.copies.get(&1).unwrap().attempts), (Some("bob@y.example"), 2));
+    }
 }

@@ -234,6 +234,9 @@ async fn calls_become_messages() {
     assert_eq!((&*entry.login, entry.subject.as_str(), entry.tags.len()), ("app", "Grüße", 1));
     let page = running.get(&format!("/dashboard/messages/{}", ids[0].message)).await;
     assert!(page.status.is_success() && page.body.contains("s@sink.example"), "{}", page.body);
+    let list = running.get("/dashboard?q=").await;
+    assert!(list.status.is_success(), "{}", list.body);
+    assert_eq!(running.get("/dashboard?q=colour:red").await.status, 400);
     let html = running.get(&format!("/dashboard/messages/{}/html", ids[0].message)).await;
     assert!(html.headers["content-security-policy"].to_str().unwrap().starts_with("sandbox; default-src 'none';"));
     assert_eq!(html.body.trim_end(), "<p>Hi</p>");
