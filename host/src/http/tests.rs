@@ -88,7 +88,7 @@ fn start(demonstration: bool) -> Running {
     });
     let archive = Archive::new(ArchiveParts {
         spool: spool.clone(),
-        index: index::MessageIndex::open(&folder.path().join("index")).unwrap(),
+        index: index::SearchIndex::open(&folder.path().join("index")).unwrap(),
         intake: intake.clone(),
         renderer,
         logins: logins.clone(),
