@@ -15,8 +15,6 @@ use crate::chain::rendering::Renderer;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
 use crate::event::{Event, EventKind, search};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
 use crate::mail::address::EmailAddress;
@@ -28,6 +26,8 @@ use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
 use crate::submission::Submission;
 use crate::submission::login::Logins;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
@@ -147,7 +147,8 @@ impl Archive {
             known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
         }
         let rows = self.spool.store().rows_of(id).await?;
-        let queued = rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, copy, state, QueuedMessage::default())));
+        let queued =
+            rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, copy, state, QueuedMessage::default())));
         Ok(Some(MessageView {
             id,
             summary: known.map(|known| known.summary),

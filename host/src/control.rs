@@ -229,8 +229,9 @@ fn selections(ids: &[String]) -> Result<Vec<Selection>, String> {
 pub async fn ask(data: &Path, question: &Question, content: &[u8]) -> anyhow::Result<Value> {
     use anyhow::Context as _;
     let path = socket_path(data);
-    let mut stream =
-        UnixStream::connect(&path).await.with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))?;
+    let mut stream = UnixStream::connect(&path)
+        .await
+        .with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))?;
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line).await?;

@@ -88,7 +88,9 @@ impl Demo {
         sent.push(("REST, POST /v1/send".to_owned(), id.parse()?));
         let mut shown = Vec::new();
         for (way, message) in sent {
-            let plugins = tokio::time::timeout(PATIENCE, self.arrived(message)).await.with_context(|| format!("{way}: the letter did not arrive"))??;
+            let plugins = tokio::time::timeout(PATIENCE, self.arrived(message))
+                .await
+                .with_context(|| format!("{way}: the letter did not arrive"))??;
             shown.push(Shown { way, message, plugins });
         }
         Ok(shown)

@@ -111,7 +111,7 @@ pub(super) fn serve(
     shutdown: &CancellationToken,
 ) -> Result<Sockets> {
     let config = parts.config.read().clone();
-    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone());
+    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone(), parts.metrics.clone());
     let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone()));
     let (router, routers) = watch::channel(http::router(parts.services.clone()));
     let server = Server::new(routers, &config.http, shutdown.clone());

@@ -64,7 +64,9 @@ impl TraceView {
             DryResult::Kept { held: Some((plugin, reason)), copies, .. } => {
                 (format!("held by {plugin}: {reason}"), copies.iter().map(copy).collect())
             }
-            DryResult::Kept { held: None, copies, .. } => (format!("accepted for {} recipients", copies.len()), copies.iter().map(copy).collect()),
+            DryResult::Kept { held: None, copies, .. } => {
+                (format!("accepted for {} recipients", copies.len()), copies.iter().map(copy).collect())
+            }
         };
         Self { steps: run.steps.iter().map(step).collect(), result, failures: run.failures.clone(), copies }
     }

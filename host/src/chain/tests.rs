@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::processing::{Kept, Processed};
 use super::rendering::{Recipient, RenderError, Renderer};
+use super::test_store::CommitLog;
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan};
 use crate::clock::{Clock, Timestamp};
@@ -23,7 +24,6 @@ use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
 use crate::plugin::loading::Plugins;
 use crate::plugin::test_guest::{Guest, LIMITS, engine, try_load_with};
-use super::test_store::CommitLog;
 use crate::submission::Options;
 
 const MESSAGE: &str = "From: a@example.com\r\nSubject: hello\r\n\r\nbody\r\n";
@@ -129,7 +129,8 @@ fn overriding(options: Value) -> Options {
 
 #[tokio::test]
 async fn plugins_run_in_the_order_that_is_written() {
-    let bench = bench(vec![adding("one"), adding("two"), adding("three")], &[("two", json!({})), ("one", json!({})), ("three", json!({}))]).await;
+    let bench =
+        bench(vec![adding("one"), adding("two"), adding("three")], &[("two", json!({})), ("one", json!({})), ("three", json!({}))]).await;
     let (kept, trace) = bench.kept(MESSAGE, &Options::default()).await;
     // Each adds its field in front.
     assert_eq!(kept.letter.draft.header_names(), ["X-three", "X-one", "X-two", "From", "Subject"]);
@@ -226,7 +227,11 @@ async fn verdicts_steer_the_chain() {
 #[tokio::test]
 async fn on_error_decides_what_a_failure_does() {
     for (on_error, permanent) in [(OnError::Skip, None), (OnError::Defer, Some(false)), (OnError::Reject, Some(true))] {
-        let bench = bench(vec![("trap", Guest::new("trap").submit("(unreachable)"), on_error), adding("one")], &[("trap", json!({})), ("one", json!({}))]).await;
+        let bench = bench(
+            vec![("trap", Guest::new("trap").submit("(unreachable)"), on_error), adding("one")],
+            &[("trap", json!({})), ("one", json!({}))],
+        )
+        .await;
         let (result, trace) = bench.process(MESSAGE, &Options::default()).await;
         assert_eq!((trace.failures.len(), trace.runs[0].outcome.as_str()), (1, "failed"));
         match (result, permanent) {
@@ -300,8 +305,12 @@ async fn a_copy_is_held_refused_or_missing_its_plugin() {
     assert_eq!(held, Err(RenderError::Held { reason: "look".to_owned() }));
     let without = Bench { chains: Chains::default() };
     let links = LinkSigner::new([0; 32], String::new());
-    let renderer =
-        Renderer::new(ChainRegistry::new(without.chains), links, Recorder::new(Arc::new(CommitLog::default())), Clock::manual(Timestamp::from_millis(0)));
+    let renderer = Renderer::new(
+        ChainRegistry::new(without.chains),
+        links,
+        Recorder::new(Arc::new(CommitLog::default())),
+        Clock::manual(Timestamp::from_millis(0)),
+    );
     let address = EmailAddress::parse("b@example.com").unwrap();
     let recipient = Recipient { copy: CopyId { message: plan.message, recipient: 0 }, address: &address, variables: "" };
     let mut trace = Trace::default();

@@ -81,8 +81,11 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn states(summary: &Summary) -> String {
-    let words: Vec<String> =
-        summary.states().into_iter().map(|(state, count)| if count == 1 { state.word().to_owned() } else { format!("{count} {}", state.word()) }).collect();
+    let words: Vec<String> = summary
+        .states()
+        .into_iter()
+        .map(|(state, count)| if count == 1 { state.word().to_owned() } else { format!("{count} {}", state.word()) })
+        .collect();
     words.join(", ")
 }
 

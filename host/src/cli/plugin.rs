@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::output::{json as print_json, line, printable};
 use super::Format;
+use super::output::{json as print_json, line, printable};
 use crate::clock::{Clock, Entropy};
 use crate::config::PluginLimits;
 use crate::config::unit::{ByteSize, TimeSpan};

@@ -203,7 +203,12 @@ pub struct SearchIndexWriter {
 impl SearchIndexWriter {
     /// Takes a batch of events in with their places on the log, and remembers `position`, the place behind them. `text` returns the words of a
     /// message, as far as it is still kept.
-    pub fn add(&mut self, events: &[(u64, Event)], position: u64, text: &mut dyn FnMut(MessageId) -> Option<String>) -> Result<(), IndexError> {
+    pub fn add(
+        &mut self,
+        events: &[(u64, Event)],
+        position: u64,
+        text: &mut dyn FnMut(MessageId) -> Option<String>,
+    ) -> Result<(), IndexError> {
         let mut messages: BTreeMap<MessageId, Indexed> = BTreeMap::new();
         for (place, event) in events {
             if let Some(message) = messages.get_mut(&event.message) {

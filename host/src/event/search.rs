@@ -244,7 +244,8 @@ impl Summary {
 
     fn settle(&mut self, event: &Event, state: State, attempt: u32, host: &str, reply: &str, next: Option<Timestamp>) {
         let reply = if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
-        if let Some(recipient) = event.recipient.filter(|recipient| self.copies.len() < MOST_COPIES || self.copies.contains_key(recipient)) {
+        if let Some(recipient) = event.recipient.filter(|recipient| self.copies.len() < MOST_COPIES || self.copies.contains_key(recipient))
+        {
             let attempts = if state == State::Cancelled { 0 } else { attempt.saturating_add(1) };
             let copy = CopySummary { address: event.address.clone(), state, attempts, at: event.at, reply, next };
             self.copies.insert(recipient, copy);

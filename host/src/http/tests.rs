@@ -83,6 +83,7 @@ fn start(demonstration: bool) -> Running {
         recorder: recorder.clone(),
         chains,
         renderer: renderer.clone(),
+        metrics: crate::telemetry::metric::Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
         settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new() },
     });

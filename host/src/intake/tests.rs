@@ -46,6 +46,7 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         recorder: recorder.clone(),
         chains: chains.clone(),
         renderer: Renderer::new(chains, links, recorder, clock.clone()),
+        metrics: crate::telemetry::metric::Metrics::new(),
         rates: Arc::new(Rates::new(clock)),
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
@@ -71,7 +72,12 @@ fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submis
     Submission {
         id: MessageId::from_bytes([7; 16]),
         login: Arc::new(login),
-        received: Received { at: NOW, peer: "192.0.2.1".parse().unwrap(), helo: Some("client.example".to_owned()), protocol: Protocol::Esmtpsa },
+        received: Received {
+            at: NOW,
+            peer: "192.0.2.1".parse().unwrap(),
+            helo: Some("client.example".to_owned()),
+            protocol: Protocol::Esmtpsa,
+        },
         envelope,
         content: Bytes::copy_from_slice(message.as_bytes()),
         options: Options::default(),
@@ -266,7 +272,8 @@ async fn holds_and_failures_are_told() {
 
 #[tokio::test]
 async fn plugins_may_leave_no_recipient() {
-    let guest = Guest::new("none").submit("(call $remove_recipient (local.get $message) (i32.const 0) (i32.const 512)) (call $verdict (i32.const 0))");
+    let guest = Guest::new("none")
+        .submit("(call $remove_recipient (local.get $message) (i32.const 0) (i32.const 512)) (call $verdict (i32.const 0))");
     let intake = intake(vec![("none", guest, OnError::Defer)]).await;
     let composed = compose(&intake, &submission(MESSAGE, &["b@one.example"], Some("c"))).await;
     assert!(matches!(composed, Ok(Composed::Discarded { plugin, .. }) if plugin == "none"));
