@@ -48,7 +48,8 @@ const MODULE: &str = r#"(module
       (i32.const 128))
     (func (export "tubepost:mail/submit@0.1.0#process") (param $message i32) (param i32 i32) (result i32) $edit (i32.const 16)))"#;
 
-const EDIT: &str = "(call $add (local.get $message) (i32.const 64) (i32.const 7) (i32.const 80) (i32.const 5) (i32.const 1) (i32.const 256))";
+const EDIT: &str =
+    "(call $add (local.get $message) (i32.const 64) (i32.const 7) (i32.const 80) (i32.const 5) (i32.const 1) (i32.const 256))";
 
 fn component(edit: &str) -> Vec<u8> {
     let mut module = wat::parse_str(MODULE.replace("$edit", edit)).unwrap();
@@ -122,7 +123,7 @@ impl Setup {
         });
         let (mut trace, options) = (Trace::default(), Options::default());
         match self.runtime.block_on(self.chain.process(letter, &circumstances, &options, &mut trace)).unwrap() {
-            Processed::Kept(kept) => kept,
+            Processed::Kept(kept) => *kept,
             Processed::Discarded { plugin, reason } => panic!("{plugin}: {reason}"),
         }
     }
@@ -130,7 +131,9 @@ impl Setup {
 
 /// A newsletter with a style block and a link in each row, of so many KB.
 fn newsletter(kilobytes: usize) -> Bytes {
-    let mut html = String::from("<html><head><style>td { color: #333; padding: 8px } a { color: #06c } .title { font-size: 20px }</style></head><body><table>");
+    let mut html = String::from(
+        "<html><head><style>td { color: #333; padding: 8px } a { color: #06c } .title { font-size: 20px }</style></head><body><table>",
+    );
     let mut row = 0;
     while html.len() < kilobytes << 10 {
         row += 1;
@@ -172,5 +175,6 @@ fn one_copy_of_50_kb(bencher: Bencher<'_, '_>) {
     let kept = setup.process();
     let slots = kept.letter.slots().clone();
     let composition = kept.letter.draft.into_composition(Some(slots.nonce()));
-    bencher.bench_local(|| composition.fill(slots.nonce(), slots.as_slice(), &mut |_| "https://t.example.com/t/abcdefghijklmnop".to_owned()));
+    bencher
+        .bench_local(|| composition.fill(slots.nonce(), slots.as_slice(), &mut |_| "https://t.example.com/t/abcdefghijklmnop".to_owned()));
 }

@@ -179,8 +179,7 @@ impl Parts {
 
     fn failure_events(&self, submission: &Submission, trace: &Trace) -> Vec<Event> {
         let failures = trace.failures.iter();
-        let kinds =
-            failures.map(|(plugin, failure)| EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() });
+        let kinds = failures.map(|(plugin, failure)| EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() });
         kinds.map(|kind| self.event(submission, kind)).collect()
     }
 
@@ -237,7 +236,7 @@ fn check_senders(login: &Login, submission: &Submission, facts: &HeaderFacts<'_>
     {
         return Err(refused(address));
     }
-    let from = facts.from_addresses();
+    let from = facts.senders();
     if from.is_empty() {
         return Err(Refusal::InvalidContent("the message has no address in its From field".to_owned()));
     }

@@ -71,7 +71,12 @@ fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submis
     Submission {
         id: MessageId::from_bytes([7; 16]),
         login: Arc::new(login),
-        received: Received { at: NOW, peer: "192.0.2.1".parse().unwrap(), helo: Some("client.example".to_owned()), protocol: Protocol::Esmtpsa },
+        received: Received {
+            at: NOW,
+            peer: "192.0.2.1".parse().unwrap(),
+            helo: Some("client.example".to_owned()),
+            protocol: Protocol::Esmtpsa,
+        },
         envelope,
         content: Bytes::copy_from_slice(message.as_bytes()),
         options: Options::default(),
@@ -176,7 +181,7 @@ async fn limits_are_kept() {
 fn every_from_counts() {
     let from = |message: &str| {
         let facts = HeaderFacts::read(message.as_bytes());
-        facts.from_addresses().into_iter().map(|address| address.map(|a| a.to_string())).collect::<Vec<_>>()
+        facts.senders().into_iter().map(|address| address.map(|a| a.to_string())).collect::<Vec<_>>()
     };
     assert_eq!(from("From: A <a@x.example>\r\nSubject: s\r\nfrom: b@y.example,\r\n c@z.example\r\n\r\nFrom: d@d.example\r\n").len(), 3);
     assert_eq!(from("Subject: s\r\n\r\n"), []);
@@ -258,6 +263,7 @@ async fn holds_and_failures_are_told() {
             EventKind::PluginFailed { plugin, .. } => plugin.as_str(),
             EventKind::Accepted { .. } => "accepted",
             EventKind::Held { by, .. } => by.as_str(),
+            #[expect(clippy::wildcard_enum_match_arm, reason = "no other event is made here")]
             other => panic!("{other:?}"),
         })
         .collect();
@@ -266,7 +272,8 @@ async fn holds_and_failures_are_told() {
 
 #[tokio::test]
 async fn plugins_may_leave_no_recipient() {
-    let guest = Guest::new("none").submit("(call $remove_recipient (local.get $message) (i32.const 0) (i32.const 512)) (call $verdict (i32.const 0))");
+    let guest = Guest::new("none")
+        .submit("(call $remove_recipient (local.get $message) (i32.const 0) (i32.const 512)) (call $verdict (i32.const 0))");
     let intake = intake(vec![("none", guest, OnError::Defer)]).await;
     let composed = compose(&intake, &submission(MESSAGE, &["b@one.example"], Some("c"))).await;
     assert!(matches!(composed, Ok(Composed::Discarded { plugin, .. }) if plugin == "none"));

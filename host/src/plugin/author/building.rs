@@ -151,7 +151,9 @@ mod tests {
     #[test]
     fn the_library_is_found() {
         let json = |kinds: &str| {
-            format!(r#"{{"packages":[{{"name":"tubepost-plugin-greet","manifest_path":"/x/Cargo.toml","targets":[{{"name":"greet_me","crate_types":[{kinds}]}}]}}]}}"#)
+            format!(
+                r#"{{"packages":[{{"name":"tubepost-plugin-greet","manifest_path":"/x/Cargo.toml","targets":[{{"name":"greet_me","crate_types":[{kinds}]}}]}}]}}"#
+            )
         };
         let library = Library::from_metadata(json(r#""cdylib","rlib""#).as_bytes(), Path::new("/x/Cargo.toml")).unwrap();
         assert_eq!(library, Library { target: "greet_me".to_owned(), plugin: "greet".to_owned() });

@@ -49,7 +49,8 @@ impl Toolchain {
     /// None of them has the target. What to install stands in the error.
     pub fn find() -> Result<Self, Missing> {
         let named = env::var_os(CARGO).zip(env::var_os(RUSTC)).map(|(cargo, rustc)| (cargo.into(), rustc.into()));
-        let current = (env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(), env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()).into());
+        let current =
+            (env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into(), env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()).into());
         let system = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
         let candidates: Vec<(PathBuf, PathBuf)> = named.into_iter().chain([current, system]).collect();
         candidates.iter().find_map(|(cargo, rustc)| Self::probe(cargo, rustc)).ok_or(Missing)
