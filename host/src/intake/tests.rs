@@ -249,6 +249,7 @@ async fn a_copy_that_cannot_be_made_is_an_answer_and_not_a_bounce() {
 }
 
 #[tokio::test]
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other event is made here")]
 async fn holds_and_failures_are_told() {
     let mut guest = Guest::new("hold");
     let text = guest.text("look");
@@ -263,7 +264,6 @@ async fn holds_and_failures_are_told() {
             EventKind::PluginFailed { plugin, .. } => plugin.as_str(),
             EventKind::Accepted { .. } => "accepted",
             EventKind::Held { by, .. } => by.as_str(),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other event is made here")]
             other => panic!("{other:?}"),
         })
         .collect();
