@@ -258,7 +258,7 @@ fn check_senders(login: &Login, submission: &Submission, facts: &HeaderFacts<'_>
     {
         return Err(refused(address));
     }
-    let from = facts.from_addresses();
+    let from = facts.senders();
     if from.is_empty() {
         return Err(Refusal::InvalidContent("the message has no address in its From field".to_owned()));
     }

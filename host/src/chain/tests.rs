@@ -76,7 +76,7 @@ impl Bench {
 
     async fn kept(&self, message: &str, options: &Options) -> (Kept, Trace) {
         match self.process(message, options).await {
-            (Ok(Processed::Kept(kept)), trace) => (kept, trace),
+            (Ok(Processed::Kept(kept)), trace) => (*kept, trace),
             (other, _) => panic!("{other:?}"),
         }
     }
@@ -105,8 +105,8 @@ impl Bench {
         let renderer = Renderer::new(ChainRegistry::new(self.chains), links, Recorder::new(Arc::new(CommitLog::default())), clock);
         let address = EmailAddress::parse(address).unwrap();
         let copy = CopyId { message: plan.message, recipient: 0 };
-        let rendered = renderer.render(plan, body.clone(), copy, &address, "").await?;
-        Ok(String::from_utf8(rendered.content.to_vec()).unwrap())
+        let finished = renderer.render(plan, body.clone(), copy, &address, "").await?;
+        Ok(String::from_utf8(finished.content.to_vec()).unwrap())
     }
 }
 
@@ -121,7 +121,7 @@ fn showing() -> (&'static str, Guest, OnError) {
     ("show", guest, OnError::Defer)
 }
 
-fn overriding(options: Value) -> Options {
+fn overriding(options: &Value) -> Options {
     let mut message = Options::default();
     message.overrides.insert("show".to_owned(), options.as_object().unwrap().clone());
     message
@@ -143,7 +143,7 @@ async fn plugins_run_in_the_order_that_is_written() {
 async fn header_beats_call_beats_chain() {
     let bench = bench(vec![showing()], &[("show", json!({"a": 1, "b": 1, "c": 1}))]).await;
     let message = format!("x-OPT-c: 3\r\n{MESSAGE}");
-    let (kept, _) = bench.kept(&message, &overriding(json!({"b": 2, "c": 2}))).await;
+    let (kept, _) = bench.kept(&message, &overriding(&json!({"b": 2, "c": 2}))).await;
     let shown: Value = serde_json::from_str(&kept.letter.draft.header("X-show").unwrap()).unwrap();
     assert_eq!(shown, json!({"a": 1, "b": 2, "c": 3}));
     assert_eq!(kept.letter.draft.header("X-Opt-C"), None, "the field was for us");
@@ -153,7 +153,7 @@ async fn header_beats_call_beats_chain() {
 async fn a_locked_step_hears_the_chain_alone() {
     let bench = bench(vec![showing()], &[("show", json!({"a": 1, "locked": true}))]).await;
     let message = format!("X-Opt-C: nonsense\r\nX-Opt-On: no\r\n{MESSAGE}");
-    let (kept, _) = bench.kept(&message, &overriding(json!({"a": 2, "enabled": false}))).await;
+    let (kept, _) = bench.kept(&message, &overriding(&json!({"a": 2, "enabled": false}))).await;
     assert_eq!(kept.letter.draft.header("X-show").as_deref(), Some(r#"{"a":1}"#));
     assert_eq!((kept.letter.draft.header("X-Opt-C"), kept.letter.draft.header("X-Opt-On")), (None, None));
 }
@@ -169,13 +169,13 @@ async fn a_message_switches_plugins_on_and_off() {
     for (bench, message, options, runs) in [
         (&always, MESSAGE, Options::default(), true),
         (&always, off.as_str(), Options::default(), false),
-        (&always, MESSAGE, overriding(json!({"enabled": false})), false),
-        (&always, on.as_str(), overriding(json!({"enabled": false})), true),
+        (&always, MESSAGE, overriding(&json!({"enabled": false})), false),
+        (&always, on.as_str(), overriding(&json!({"enabled": false})), true),
         (&requested, MESSAGE, Options::default(), false),
         (&requested, MESSAGE, asking.clone(), true),
         (&requested, on.as_str(), Options::default(), true),
         (&requested, off.as_str(), asking.clone(), false),
-        (&requested, MESSAGE, overriding(json!({"a": 1})), false),
+        (&requested, MESSAGE, overriding(&json!({"a": 1})), false),
     ] {
         let (kept, _) = bench.kept(message, &options).await;
         assert_eq!(kept.letter.draft.header("X-show").is_some(), runs, "{message} {options:?}");
@@ -186,7 +186,7 @@ async fn a_message_switches_plugins_on_and_off() {
 #[tokio::test]
 async fn options_that_there_are_not_are_refused() {
     let bench = bench(vec![showing()], &[("show", json!({}))]).await;
-    let (result, _) = bench.process(MESSAGE, &overriding(json!({"delta": 1}))).await;
+    let (result, _) = bench.process(MESSAGE, &overriding(&json!({"delta": 1}))).await;
     assert_eq!(result.unwrap_err().to_string(), "show.delta: no such option");
     let (result, _) = bench.process(&format!("X-Opt-C: many\r\n{MESSAGE}"), &Options::default()).await;
     assert_eq!(result.unwrap_err(), Refusal::InvalidContent("header field x-opt-c: cannot be \"many\"".to_owned()));
@@ -298,8 +298,8 @@ async fn from_the_first_that_wants_to_the_rest_runs_per_recipient() {
 async fn a_copy_is_held_refused_or_missing_its_plugin() {
     let mut guest = Guest::new("hold");
     let text = guest.text("look");
-    let hold = ("hold", guest.recipient("(call $answer (i32.const 1))", format!("(call $saying (i32.const 5) {text})")), OnError::Defer);
-    let bench = bench(vec![hold], &[("hold", json!({}))]).await;
+    let holding = ("hold", guest.recipient("(call $answer (i32.const 1))", format!("(call $saying (i32.const 5) {text})")), OnError::Defer);
+    let bench = bench(vec![holding], &[("hold", json!({}))]).await;
     let (plan, body) = Bench::planned(bench.kept(MESSAGE, &Options::default()).await.0);
     let held = bench.render(&plan, &body, "b@example.com").await;
     assert_eq!(held, Err(RenderError::Held { reason: "look".to_owned() }));

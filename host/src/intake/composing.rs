@@ -153,7 +153,7 @@ impl Parts {
             self.entropy.array(),
         );
         let Kept { letter, steps, held } = match chain.process(letter, &circumstances, &submission.options, trace).await? {
-            Processed::Kept(kept) => kept,
+            Processed::Kept(kept) => *kept,
             Processed::Discarded { plugin, reason } => return Ok(Chained::Discarded { plugin, reason }),
         };
         if letter.recipients().is_empty() {

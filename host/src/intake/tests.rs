@@ -182,7 +182,7 @@ async fn limits_are_kept() {
 fn every_from_counts() {
     let from = |message: &str| {
         let facts = HeaderFacts::read(message.as_bytes());
-        facts.from_addresses().into_iter().map(|address| address.map(|a| a.to_string())).collect::<Vec<_>>()
+        facts.senders().into_iter().map(|address| address.map(|a| a.to_string())).collect::<Vec<_>>()
     };
     assert_eq!(from("From: A <a@x.example>\r\nSubject: s\r\nfrom: b@y.example,\r\n c@z.example\r\n\r\nFrom: d@d.example\r\n").len(), 3);
     assert_eq!(from("Subject: s\r\n\r\n"), []);
@@ -250,6 +250,7 @@ async fn a_copy_that_cannot_be_made_is_an_answer_and_not_a_bounce() {
 }
 
 #[tokio::test]
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other event is made here")]
 async fn holds_and_failures_are_told() {
     let mut guest = Guest::new("hold");
     let text = guest.text("look");

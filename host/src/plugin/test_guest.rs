@@ -103,6 +103,7 @@ impl Guest {
         ))
     }
 
+    #[expect(clippy::too_many_lines, reason = "most of it is the module")]
     pub(crate) fn component(mut self) -> Vec<u8> {
         let mut options = String::new();
         let at = self.next.next_multiple_of(4);

@@ -54,7 +54,7 @@ pub fn create(name: &str, folder: &Path) -> Result<Vec<PathBuf>, ScaffoldError> 
         let path = folder.join(file);
         let text = template.replace("{{name}}", name).replace("{{type}}", &type_name(name));
         // Mail has CRLF line ends; a checkout of this repository may have changed them.
-        let text = if file.ends_with(".eml") { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text };
+        let text = if file.starts_with("samples/") { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text };
         write(&path, &text)?;
         written.push(path);
     }
