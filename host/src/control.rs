@@ -140,14 +140,15 @@ async fn converse(stream: UnixStream, archive: &Archive) -> io::Result<()> {
     (&mut input).take(MOST_QUESTION).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
         Ok(Question::Submit { login, from, to, size, dry_run }) => {
-            let limit = archive.largest_message(&login);
-            if size > limit {
-                Answer::Failed(format!("the message is larger than {limit} octets"))
-            } else {
-                let mut content = Vec::new();
-                input.take(size).read_to_end(&mut content).await?;
-                let order = Order { login, from, to, content: content.into() };
-                submit(archive, order, dry_run).await.map_or_else(Answer::Failed, Answer::Found)
+            match archive.largest_message(&login) {
+                Err(reason) => Answer::Failed(reason),
+                Ok(limit) if size > limit => Answer::Failed(format!("the message is larger than {limit} octets")),
+                Ok(_) => {
+                    let mut content = Vec::new();
+                    input.take(size).read_to_end(&mut content).await?;
+                    let order = Order { login, from, to, content: content.into() };
+                    submit(archive, order, dry_run).await.map_or_else(Answer::Failed, Answer::Found)
+                }
             }
         }
         Ok(question) => answer(question, archive).await.map_or_else(Answer::Failed, Answer::Found),

@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result};
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::http::{Response, get, request};
-use tubepost_tests::peer::Peer;
 use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, TOKEN, config};
 use tubepost_tests::wait::wait_for;
 

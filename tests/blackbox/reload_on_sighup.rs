@@ -35,7 +35,6 @@ fn a_new_login_and_a_changed_chain_count_at_once_and_no_session_is_dropped() -> 
     let marketing = taken.iter().find(|mail| mail.to == ["four@example.net"]).unwrap().text();
     assert!(!marketing.contains("http://links.example.com/t/"), "tracking was switched off:\n{marketing}");
     assert!(marketing.contains("http://links.example.com/u/"), "the rest of the chain runs:\n{marketing}");
-    assert_eq!(peer.connections(), 1, "deliveries go on over the connection that there is");
     Ok(())
 }
 
