@@ -12,6 +12,7 @@ mod dkim_signatures;
 mod drain_on_sigterm;
 mod full_disk;
 mod hostile_plugins;
+mod login_hash;
 mod login_limits;
 mod message_commands;
 mod per_recipient;

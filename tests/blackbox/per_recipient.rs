@@ -14,8 +14,7 @@ const NEWSLETTER: &[u8] = include_bytes!("messages/newsletter.eml");
 /// A server whose token is that of a login with all plugins.
 fn start(peer: &Peer) -> Result<Host> {
     let personal = login("personal", &format!("route = \"peer\"\nchain = \"marketing\"\ntoken = \"{TOKEN_HASH}\""));
-    let more = format!("[delivery]\nretry_first = \"100ms\"\n{personal}");
-    Host::start(&config(peer.address(), &more).replacen(&format!("token = \"{TOKEN_HASH}\"\n"), "", 1), &[])
+    Host::start(&config(peer.address(), &personal).replacen(&format!("token = \"{TOKEN_HASH}\"\n"), "", 1), &[])
 }
 
 /// Who got which mail.
@@ -24,9 +23,9 @@ fn of<'a>(taken: &'a [Taken], address: &str) -> &'a Taken {
 }
 
 #[test]
-fn each_recipient_gets_a_text_of_his_own_and_the_same_again_after_a_deferral() -> Result<()> {
+fn each_recipient_gets_a_text_of_his_own_and_the_same_again_after_a_deferral_and_a_crash() -> Result<()> {
     let peer = Peer::start()?;
-    let host = start(&peer)?;
+    let mut host = start(&peer)?;
     peer.refuse_next("ben@example.net", "451 4.7.1 greylisted");
     let call = json!({
         "recipients": {
@@ -42,17 +41,27 @@ fn each_recipient_gets_a_text_of_his_own_and_the_same_again_after_a_deferral() -
     let ids = response.json()?;
     let id = ids.as_object().and_then(|ids| ids.keys().next()).map(|id| id.chars().take(26).collect::<String>()).unwrap_or_default();
 
+    wait_for("the deferral", || {
+        let copies = host.json(&["queue", "list"]).ok()?;
+        (copies.as_array()?.iter().map(|copy| &copy["attempts"]).eq([&json!(1)])).then_some(())
+    })?;
+    let before = host.json(&["message", "trace", &id])?;
+    host.kill()?;
+    host.launch()?;
+    assert_eq!(host.say(&["queue", "retry", &id])?.trim(), "1 copy due now");
+
     let taken = peer.wait(2)?;
     for (address, name, text) in [("ann@example.net", "Ann", "Dear Ann, tulips roses."), ("ben@example.net", "Ben", "Dear Ben, nothing.")] {
         let mail = of(&taken, address);
         assert_eq!(mail.header("Subject"), Some(format!("For {name}")));
         assert!(mail.text().contains(text) && !mail.text().contains("{$"), "{}", mail.text());
     }
-    // The second attempt for Ben: as the chain renders it, to the octet.
-    let trace = host.json(&["message", "trace", &id])?;
-    for copy in trace["copies"].as_array().unwrap() {
-        let address = copy["address"].as_str().unwrap_or_default();
-        assert_eq!(copy["content"].as_str(), Some(of(&taken, address).text().as_str()), "{address}");
+    // The first attempt for Ann and the second for Ben: as the chain renders them, to the octet, before the crash and after it.
+    for trace in [before, host.json(&["message", "trace", &id])?] {
+        for copy in trace["copies"].as_array().unwrap() {
+            let address = copy["address"].as_str().unwrap_or_default();
+            assert_eq!(copy["content"].as_str(), Some(of(&taken, address).text().as_str()), "{address}");
+        }
     }
     let shown = host.say(&["message", "show", &id])?;
     assert!(shown.contains("greylisted"), "there was a second attempt:\n{shown}");
