@@ -27,7 +27,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::control;
 use crate::delivery::{Delivery, DeliveryHandle};
-use crate::event::index::MessageIndex;
+use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
 use crate::http::Services;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
@@ -108,7 +108,7 @@ impl App {
             settings: IntakeSettings::new(&config),
         });
         let delivery = Delivery::new(spool.clone(), pipeline::delivery(&config, renderer.clone())?, clock.clone(), entropy.clone());
-        let index = MessageIndex::open(&data.join("index"))?;
+        let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
             index: index.clone(),

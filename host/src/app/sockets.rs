@@ -186,7 +186,7 @@ fn exposition(counters: &DeliveryCounters) -> String {
         ("captured_total", "counter", "Copies kept by capture routes", &counters.captured),
         ("withheld_total", "counter", "Copies that the chain took off the way", &counters.withheld),
         ("reports_total", "counter", "Delivery reports made", &counters.reports),
-        ("outgoing_connections_total", "counter", "Connections made", &counters.connected),
+        ("outgoing_connections_made_total", "counter", "Connections made", &counters.connected),
         ("outgoing_connection_failures_total", "counter", "Destinations none of whose hosts answered", &counters.connect_failures),
         ("transactions_total", "counter", "Transactions begun", &counters.transactions),
         ("outgoing_connections", "gauge", "Connections in use or idle", &counters.connections),

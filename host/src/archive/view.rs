@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::event::summary::Summary;
+use crate::event::search::Summary;
 use crate::mail::message_id::MessageId;
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::store::Row;

@@ -11,7 +11,7 @@ use super::queue::put;
 use super::{ConfigFile, Format};
 use crate::clock::Timestamp;
 use crate::control::Question;
-use crate::event::summary::Summary;
+use crate::event::search::Summary;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -82,7 +82,7 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
 
 fn states(summary: &Summary) -> String {
     let words: Vec<String> =
-        summary.states().into_iter().map(|(state, count)| if count == 1 { state.to_string() } else { format!("{count} {state}") }).collect();
+        summary.states().into_iter().map(|(state, count)| if count == 1 { state.word().to_owned() } else { format!("{count} {}", state.word()) }).collect();
     words.join(", ")
 }
 
