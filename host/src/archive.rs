@@ -227,7 +227,11 @@ impl Archive {
             .iter()
             .filter_map(|row| {
                 let (_, state) = decoded(row)?;
-                Some(Settlement::Again { copy: row.copy, due: now, state: CopyState { held: None, ..state } })
+                Some(Settlement::Again {
+                    copy: row.copy,
+                    due: now,
+                    state: CopyState { released: state.released || state.held.is_some(), held: None, ..state },
+                })
             })
             .collect();
         let count = settlements.len();

@@ -152,7 +152,7 @@ impl Desk {
             self.open = None;
         }
         let first = copies.first()?;
-        let rendered = settings.renderer.render(&entry.plan, body, first.copy, &first.recipient).await;
+        let rendered = settings.renderer.render(&entry.plan, body, first).await;
         let rendered = match rendered {
             Ok(rendered) => rendered,
             Err(error) => {

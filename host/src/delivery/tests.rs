@@ -41,7 +41,7 @@ use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::smtp::client::Credentials;
 use crate::spool::entry::{Copy, Entry};
-use crate::spool::{NewEntry, Spool};
+use crate::spool::{Leased, NewEntry, Spool};
 use crate::store::Store as _;
 use crate::submission::{Protocol, Received};
 use memory::MemoryStore;
@@ -54,9 +54,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct PlainRenderer;
 
 impl Render for PlainRenderer {
-    fn render<'a>(&'a self, _plan: &'a Plan, body: Bytes, _id: CopyId, copy: &'a Copy) -> BoxFuture<'a, Result<Rendered, RenderError>> {
+    fn render<'a>(&'a self, _plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>> {
         async move {
-            match copy.variables.as_str() {
+            match copy.recipient.variables.as_str() {
                 "hold" => Err(RenderError::Held { reason: "looks odd".into() }),
                 "discard" => Err(RenderError::Discarded { reason: "unwanted".into() }),
                 "fail" => Err(RenderError::Failed { plugin: "template".into(), permanent: false }),

@@ -25,6 +25,7 @@ use crate::mail::slot::Link;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
+use crate::telemetry::metric::Metrics;
 
 const TOKEN: &str = "a-token-of-the-test";
 
@@ -83,7 +84,7 @@ fn start(demonstration: bool) -> Running {
         recorder: recorder.clone(),
         chains,
         renderer: renderer.clone(),
-        metrics: crate::telemetry::metric::Metrics::new(),
+        metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
         settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new() },
     });

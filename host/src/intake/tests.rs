@@ -46,7 +46,7 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         recorder: recorder.clone(),
         chains: chains.clone(),
         renderer: Renderer::new(chains, links, recorder, clock.clone()),
-        metrics: crate::telemetry::metric::Metrics::new(),
+        metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock)),
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),

@@ -62,7 +62,7 @@ fn copy() -> Copy {
 }
 
 fn state() -> CopyState {
-    CopyState { attempts: 300, last: Some("451 later".into()), held: Some("operator".into()) }
+    CopyState { attempts: 300, last: Some("451 later".into()), held: Some("operator".into()), released: true }
 }
 
 fn hex(octets: &[u8]) -> String {
