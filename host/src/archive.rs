@@ -120,7 +120,7 @@ impl Archive {
                 message = Some((row.copy.message, self.queued_message(row.copy.message).await?));
             }
             if let (Some((_, known)), Some((copy, state))) = (&message, decoded(&row)) {
-                copies.push(QueuedCopy::new(&row, copy, state, known.clone()));
+                copies.push(QueuedCopy::new(&row, &copy, state, known.clone()));
             }
         }
         Ok(copies)
@@ -148,7 +148,7 @@ impl Archive {
         }
         let rows = self.spool.store().rows_of(id).await?;
         let queued =
-            rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, copy, state, QueuedMessage::default())));
+            rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
         Ok(Some(MessageView {
             id,
             summary: known.map(|known| known.summary),

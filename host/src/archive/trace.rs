@@ -115,7 +115,7 @@ fn readable(message: &bytes::Bytes) -> String {
     let mut draft = Draft::new(message.clone());
     for (name, part) in [("text/plain", draft.text()), ("text/html", draft.html())] {
         if let Some(part) = part {
-            text.push_str(&format!("\n[{name}]\n{part}\n"));
+            text.extend(["\n[", name, "]\n", &part, "\n"]);
         }
     }
     text.replace('\r', "")

@@ -43,7 +43,7 @@ pub struct QueuedMessage {
 }
 
 impl QueuedCopy {
-    pub(super) fn new(row: &Row, copy: Copy, state: CopyState, message: QueuedMessage) -> Self {
+    pub(super) fn new(row: &Row, copy: &Copy, state: CopyState, message: QueuedMessage) -> Self {
         Self {
             id: row.copy.to_string(),
             recipient: copy.address.to_string(),

@@ -182,7 +182,7 @@ async fn measure(
 }
 
 async fn delivered(sink: &Sink, messages: u64) -> Result<()> {
-    let patience = Duration::from_secs(300);
+    let patience = Duration::from_mins(5);
     let waited = tokio::time::timeout(patience, sink.counts.wait(messages)).await;
     waited.with_context(|| format!("{} of {messages} messages reached the sink", sink.counts.messages.load(Ordering::Acquire)))
 }

@@ -31,7 +31,7 @@ pub(super) struct Options {
     /// Only scenarios whose name contains this.
     #[arg(long)]
     only: Option<String>,
-    /// Measures a running peer in the same run: NAME,SUBMISSION_ADDRESS,SINK_ADDRESS,PROCESS_ID. It must take mail without authentication and relay
+    /// Measures a running peer in the same run: `NAME,SUBMISSION_ADDRESS,SINK_ADDRESS,PROCESS_ID`. It must take mail without authentication and relay
     /// all of it to the sink's address.
     #[arg(long, value_name = "PEER")]
     peer: Vec<String>,

@@ -97,7 +97,7 @@ fn search(found: &Value) -> Result<()> {
             vec![
                 summary.message.to_string(),
                 summary.at.to_rfc3339(),
-                summary.login.to_string(),
+                summary.login.clone(),
                 summary.recipients.first().map(|first| printable(first)).unwrap_or_default(),
                 states(summary),
                 shortened(&printable(&summary.subject), 50),
@@ -137,7 +137,7 @@ fn show(message: &Value) -> Result<()> {
             }
         }
         if let Some(next) = event.get("next").and_then(Value::as_u64) {
-            text.push_str(&format!(" (next attempt {})", Timestamp::from_millis(next)));
+            text.extend([" (next attempt ", &Timestamp::from_millis(next).to_rfc3339(), ")"]);
         }
         line(text);
     }
