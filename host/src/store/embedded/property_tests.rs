@@ -159,7 +159,8 @@ impl Bench {
     /// Takes the store down and up again. `in_flight` may or may not have been written, as far as each one only with all before it.
     async fn restart(&mut self, kill: bool, in_flight: &[Batch]) {
         // A power cut is a moment: what the writer does on its way out comes too late.
-        let cut = (!kill).then(|| self.disk.after_power_cut(|count| usize::try_from(u64::from_le_bytes(self.random.array()) % count as u64).unwrap()));
+        let cut = (!kill)
+            .then(|| self.disk.after_power_cut(|count| usize::try_from(u64::from_le_bytes(self.random.array()) % count as u64).unwrap()));
         drop(self.store.take());
         self.disk = cut.unwrap_or_else(|| self.disk.killed());
         self.open();
@@ -171,7 +172,8 @@ impl Bench {
             if extra > 0 {
                 candidate.commit(&in_flight[extra - 1], now);
             }
-            let values = (0..4).map(|key| candidate.values.get(&[key][..]).filter(|(_, expires)| *expires > now).map(|(value, _)| value.clone()));
+            let values =
+                (0..4).map(|key| candidate.values.get(&[key][..]).filter(|(_, expires)| *expires > now).map(|(value, _)| value.clone()));
             // The log may have forgotten what is old.
             let last = candidate.events.last().filter(|_| found.1.0.is_some()).map(|(event, _)| event.clone());
             let expected = (Self::expected(&candidate), (last, values.collect()));
