@@ -80,7 +80,7 @@ fn converse(
 ) -> Result<Response> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;

@@ -19,7 +19,7 @@ use crate::store::{LoggedEvent, StoreError};
 
 /// Octets before the first event.
 pub(super) const HEADER: u64 = 24;
-const HEADER_OCTETS: usize = 24;
+pub(super) const HEADER_OCTETS: usize = 24;
 const MAGIC: [u8; 8] = *b"TubeEvt1";
 /// Octets after which an answer ends, whatever the limit is.
 const ANSWER_OCTETS: usize = 4 << 20;

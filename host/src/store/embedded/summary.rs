@@ -212,13 +212,17 @@ impl Summary {
 }
 
 /// Looks a message up in an encoded summary. `None` where the summary is not whole.
+#[expect(clippy::option_option, reason = "a summary that is not whole says nothing; one that is whole says that the message is not there")]
 pub(super) fn find(octets: &[u8], id: MessageId) -> Option<Option<Span>> {
     let (_, _, table) = parts(octets)?;
     let found = table.binary_search_by_key(&id, |octets| MessageId::from_bytes(*octets.first_chunk().unwrap_or(&[0; 16])));
     Some(found.ok().and_then(|place| entry(table.get(place)?)).map(|(_, span)| span))
 }
 
-fn parts(octets: &[u8]) -> Option<(Timestamp, &[u8], &[[u8; ENTRY]])> {
+/// When it was sealed, the encoded record, the table.
+type Parts<'a> = (Timestamp, &'a [u8], &'a [[u8; ENTRY]]);
+
+fn parts(octets: &[u8]) -> Option<Parts<'_>> {
     let whole = octets.starts_with(&MAGIC) && crc32fast::hash(octets.get(12..)?) == number(octets, 8)?;
     whole.then_some(())?;
     let (record, table) = octets.get(HEADER..)?.split_at_checked(number(octets, 24)? as usize)?;
