@@ -49,7 +49,8 @@ fn it_is_closed_without_its_password() -> Result<()> {
 fn a_captured_message_is_listed_shown_and_previewed_in_a_sandbox() -> Result<()> {
     let host = start("")?;
     let http = host.address("http none");
-    let id = Client::login(host.address("smtp none"), "sandbox", PASSWORD)?.deliver("news@example.com", &["ann@example.net"], NEWSLETTER)?;
+    let id =
+        Client::login(host.address("smtp none"), "sandbox", PASSWORD)?.deliver("news@example.com", &["ann@example.net"], NEWSLETTER)?;
     let cookie = log_in(&host)?;
     let page = |path: &str| -> Result<Response> { request(http, "GET", path, &[("Cookie", &cookie)], b"") };
     wait_for("the message in the list", || {

@@ -104,7 +104,8 @@ fn links_of_a_tracked_mail_differ_and_its_html_is_rewritten_once() -> Result<()>
         let message = host.json(&["message", "show", &id]).ok()?;
         message["events"].as_array()?.iter().find(|event| event["event"] == "accepted").cloned()
     })?;
-    let runs: Vec<(&str, &str)> = accepted["plugins"].as_array().unwrap().iter().map(|run| (text(run, "plugin"), text(run, "stage"))).collect();
+    let runs: Vec<(&str, &str)> =
+        accepted["plugins"].as_array().unwrap().iter().map(|run| (text(run, "plugin"), text(run, "stage"))).collect();
     for plugin in ["inline-css", "tracking", "list-unsubscribe"] {
         let of_plugin: Vec<_> = runs.iter().filter(|(name, _)| *name == plugin).collect();
         assert_eq!(of_plugin, [&(plugin, "submit")], "{runs:?}");

@@ -58,7 +58,11 @@ fn a_broken_configuration_changes_nothing_and_is_logged() -> Result<()> {
         tubepost_tests::wait::wait_for("the failure in the log", || (host.log().matches("not reloaded").count() > failures).then_some(()))?;
         assert!(host.log().contains(reason), "{reason:?} is not in the log: {}", host.log());
         assert!(Client::login(host.address("smtp none"), "added", PASSWORD).is_err(), "half of it was taken: {broken}");
-        Client::login(host.address("smtp none"), "plain", PASSWORD)?.deliver("s@example.com", &["r@example.net"], &message("still here"))?;
+        Client::login(host.address("smtp none"), "plain", PASSWORD)?.deliver(
+            "s@example.com",
+            &["r@example.net"],
+            &message("still here"),
+        )?;
     }
     peer.wait(4)?;
     // What is right again counts again.

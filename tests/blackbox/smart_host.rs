@@ -19,7 +19,11 @@ fn start(peer: &Peer, ca: &Certificate, more: &str) -> Result<Host> {
 }
 
 fn send(host: &Host, subject: &str) -> Result<String> {
-    Client::login(host.address("smtp none"), "upstream", PASSWORD)?.deliver("sender@example.com", &["reader@example.net"], &message(subject))
+    Client::login(host.address("smtp none"), "upstream", PASSWORD)?.deliver(
+        "sender@example.com",
+        &["reader@example.net"],
+        &message(subject),
+    )
 }
 
 #[test]

@@ -150,7 +150,8 @@ fn addresses_and_headers_may_be_in_any_script() -> Result<()> {
     client.command("MAIL FROM:<s@example.com> BODY=8BITMIME SMTPUTF8", 250)?;
     client.command("RCPT TO:<größe@bücher.example>", 250)?;
     client.command("DATA", 354)?;
-    let content = "From: s@example.com\r\nSubject: Grüße\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <g@example.com>\r\n\r\nÄÖÜ\r\n";
+    let content =
+        "From: s@example.com\r\nSubject: Grüße\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <g@example.com>\r\n\r\nÄÖÜ\r\n";
     client.send(content)?;
     client.send(".\r\n")?;
     client.expect(250)?;

@@ -187,7 +187,8 @@ impl Peer {
         Ok(match verb.as_str() {
             "EHLO" => {
                 let more = [("STARTTLS", offers_tls), ("AUTH PLAIN", self.credentials.is_some())];
-                let offered: String = more.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| format!("250-{keyword}\r\n")).collect();
+                let offered: String =
+                    more.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| format!("250-{keyword}\r\n")).collect();
                 format!("250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{offered}250 ENHANCEDSTATUSCODES")
             }
             "HELO" | "NOOP" => "250 ok".to_owned(),
