@@ -17,7 +17,7 @@ fn the_queue_is_there_after_a_restart() -> Result<()> {
         peer.transcript().iter().any(|line| line.contains("later@example.net")).then_some(())
     })?;
     assert_eq!(host.terminate()?, Some(0), "{}", host.log());
-    assert_eq!(client.reply().map(|reply| reply.code).unwrap_or(421), 421, "an idle session hears 421 or is closed");
+    assert_eq!(client.reply().map_or(421, |reply| reply.code), 421, "an idle session hears 421 or is closed");
     host.launch()?;
     let taken = peer.wait(1)?;
     assert_eq!(taken[0].to, ["later@example.net"]);
