@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parking_lot::RwLock;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -53,6 +53,28 @@ pub struct App {
     ingress: CancellationToken,
     /// Ends delivery, and the readers of the log.
     egress: CancellationToken,
+}
+
+/// The signals that a server listens to. From the moment when they are caught, none of them ends the process by itself.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on; what comes before somebody waits is not lost. To be called before anybody is told that the server is ready.
+    ///
+    /// # Errors
+    /// If the system does not let us.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// What a reload changes, and what must outlive it.
@@ -178,16 +200,13 @@ impl App {
     /// Goes on until SIGTERM or SIGINT, then ends in good order. SIGHUP reloads.
     ///
     /// # Errors
-    /// If signals cannot be waited for, or the store cannot be closed.
-    pub async fn run_until_signalled(self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+    /// If the store cannot be closed.
+    pub async fn run_until_signalled(self, mut signals: Signals) -> Result<()> {
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => self.reload().await,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hang_up.recv() => self.reload().await,
             }
         }
         self.stop().await

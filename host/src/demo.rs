@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, Signals};
 use crate::clock::{Clock, Entropy};
 use crate::config::secret::{hash_password, hash_token, new_token};
 use crate::event::{EventKind, PluginRun};
@@ -128,7 +128,7 @@ impl Demo {
     /// # Errors
     /// If the server does not end in good order.
     pub async fn run(self) -> Result<()> {
-        self.app.run_until_signalled().await?;
+        self.app.run_until_signalled(Signals::catch()?).await?;
         drop(self.folder);
         Ok(())
     }

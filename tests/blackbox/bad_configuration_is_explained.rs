@@ -1,16 +1,24 @@
 //! `tubepost check` names file, line and reason of every error.
 
-use anyhow::Result;
+use std::path::Path;
 use std::process::Command;
+
+use anyhow::Result;
 use tubepost_tests::certificate::Certificate;
+use tubepost_tests::compiled;
 use tubepost_tests::host::binary;
 use tubepost_tests::setup::config;
 
 /// Checks a configuration; returns the exit code and what was said.
 fn check(text: &str) -> Result<(Option<i32>, String)> {
     let folder = tempfile::TempDir::new()?;
-    Certificate::new()?.write(folder.path())?;
-    let path = folder.path().join("tubepost.toml");
+    compiled::lend(&folder.path().join("data").join("plugins"));
+    check_in(folder.path(), text)
+}
+
+fn check_in(folder: &Path, text: &str) -> Result<(Option<i32>, String)> {
+    Certificate::new()?.write(folder)?;
+    let path = folder.join("tubepost.toml");
     std::fs::write(&path, text)?;
     let output = Command::new(binary()).args(["check", "--config"]).arg(&path).output()?;
     let said = [output.stdout, output.stderr].concat();
@@ -22,9 +30,13 @@ fn line_of(text: &str, needle: &str) -> usize {
 }
 
 #[test]
-fn a_good_configuration_passes() -> Result<()> {
-    let (code, said) = check(&config("127.0.0.1:2525".parse()?, ""))?;
+fn a_good_configuration_passes_and_nothing_is_left_behind() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    let (code, said) = check_in(folder.path(), &config("127.0.0.1:2525".parse()?, ""))?;
     assert_eq!(code, Some(0), "{said}");
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["cert.pem", "key.pem", "tubepost.toml"]);
     Ok(())
 }
 

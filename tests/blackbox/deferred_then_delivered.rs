@@ -48,3 +48,50 @@ fn each_recipient_has_its_own_fate() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_stays_deferred_is_given_up_and_reported() -> Result<()> {
+    let peer = Peer::start()?;
+    let more = "[delivery]\nretry_first = \"50ms\"\nretry_longest = \"100ms\"\ngive_up = \"1s\"\n";
+    let host = Host::start(&config(peer.address(), more), &[])?;
+    for _ in 0..1000 {
+        peer.refuse_next("never@example.net", "451 4.7.1 not today");
+    }
+    let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+    let id = client.deliver("sender@example.com", &["never@example.net"], &message("given up"))?;
+    let report = peer.wait(1)?.remove(0);
+    assert_eq!((report.from.as_str(), report.to.as_slice()), ("", ["sender@example.com".to_owned()].as_slice()));
+    for expected in ["Final-Recipient: rfc822; never@example.net", "Action: failed", "not today"] {
+        assert!(report.text().contains(expected), "{expected:?} is missing in:\n{}", report.text());
+    }
+    let attempts = peer.transcript().iter().filter(|line| line.contains("RCPT TO:<never@example.net>")).count();
+    assert!(attempts > 1, "it was tried again before");
+    let events = host.json(&["message", "show", &id])?["events"].clone();
+    let names: Vec<&str> = events.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap_or_default()).collect();
+    assert_eq!((names.first(), names.last()), (Some(&"accepted"), Some(&"bounced")), "{names:?}");
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn who_wants_no_report_gets_none() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+    // A null reverse-path has nobody to report to (RFC 5321 §4.5.5); NOTIFY=NEVER says so in words (RFC 3461 §4.1).
+    for (number, (sender, notify)) in [("", ""), ("sender@example.com", " NOTIFY=NEVER")].into_iter().enumerate() {
+        peer.refuse_next("gone@example.net", "550 5.1.1 no such user");
+        client.command(&format!("MAIL FROM:<{sender}>"), 250)?;
+        client.command(&format!("RCPT TO:<gone@example.net>{notify}"), 250)?;
+        client.command("DATA", 354)?;
+        client.send(message("unreported"))?;
+        client.send(".\r\n")?;
+        client.expect(250)?;
+        wait_for("the bounce", || {
+            let found = host.json(&["message", "search", "state:bounced"]).ok()?;
+            (found["total"] == number + 1).then_some(())
+        })?;
+    }
+    host.wait_for_empty_queue()?;
+    assert_eq!(peer.count(), 0);
+    Ok(())
+}

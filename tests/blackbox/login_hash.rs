@@ -51,8 +51,8 @@ fn new_secrets_work_over_tls_and_their_hashes_are_all_that_is_kept() -> Result<(
     let headers = [("Content-Type", "application/json"), ("Authorization", bearer.as_str())];
     let response = request_tls(host.address("http implicit"), tls, "POST", "/v1/send", &headers, call.as_bytes())?;
     assert!((200..=202).contains(&response.status), "{} {}", response.status, response.text());
-    let taken = peer.wait(2)?;
-    let by_token = taken.iter().find(|mail| mail.header("Subject").as_deref() == Some("by token")).unwrap();
+    let arrived = peer.wait(2)?;
+    let by_token = arrived.iter().find(|mail| mail.header("Subject").as_deref() == Some("by token")).unwrap();
     assert!(by_token.header("Received").is_some_and(|field| field.contains("with HTTPS")), "{}", by_token.text());
     let log = host.log();
     assert!(!log.contains(token) && !log.contains(password), "a secret is in the log");

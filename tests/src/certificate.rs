@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A self-signed certificate and its key.
 pub struct Certificate {
-    der: CertificateDer<'static>,
+    leaf: CertificateDer<'static>,
     key: Vec<u8>,
     pem: (String, String),
 }
@@ -21,7 +21,7 @@ impl Certificate {
     pub fn new() -> Result<Self> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         Ok(Self {
-            der: made.cert.der().clone(),
+            leaf: made.cert.der().clone(),
             key: made.signing_key.serialize_der(),
             pem: (made.cert.pem(), made.signing_key.serialize_pem()),
         })
@@ -48,7 +48,7 @@ impl Certificate {
     /// If the certificate is not usable.
     pub fn client(&self) -> Result<Arc<rustls::ClientConfig>> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.der.clone())?;
+        roots.add(self.leaf.clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -67,7 +67,7 @@ impl Certificate {
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![self.der.clone()], key)
+            .with_single_cert(vec![self.leaf.clone()], key)
             .context("the throw-away certificate")?;
         Ok(Arc::new(config))
     }

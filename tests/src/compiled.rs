@@ -12,7 +12,7 @@ const EXTENSION: &str = "cwasm";
 const MOST: usize = 64;
 
 /// Puts what is there into the folder of a server that was not started yet. What cannot be put there is compiled.
-pub(crate) fn lend(folder: &Path) {
+pub fn lend(folder: &Path) {
     let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     for (name, path) in files(&shelf()) {
         let _ = copy(&path, folder, &name);

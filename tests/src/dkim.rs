@@ -1,5 +1,7 @@
 //! DKIM signatures checked as RFC 6376 says, `relaxed/relaxed`, with a public key in the hand in the place of one in DNS.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -41,13 +43,13 @@ pub fn verify(message: &[u8], selector: &str, key: &[u8]) -> Result<Signature> {
     for name in &names {
         if let Some(place) = rest.iter().rposition(|(known, _)| known == name) {
             let (name, value) = rest.remove(place);
-            data.extend([name.as_str(), ":", &relaxed(value), "\r\n"]);
+            write!(data, "{name}:{}\r\n", relaxed(value))?;
         }
     }
     // Its own field last, without the value of b= and without a line end (§3.7).
     let (before, signature) = value.rsplit_once("b=").context("no b=")?;
     ensure!(!signature.contains(';'), "b= is expected last");
-    data.extend(["dkim-signature:", &relaxed(&format!("{before}b="))]);
+    write!(data, "dkim-signature:{}", relaxed(&format!("{before}b=")))?;
 
     let signature = BASE64_STANDARD.decode(get("b")?)?;
     let algorithm = get("a")?;

@@ -185,7 +185,7 @@ impl Host {
     /// # Errors
     /// If it does not come.
     pub fn wait_for_log(&self, text: &str) -> Result<()> {
-        wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()))
+        wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(())).with_context(|| self.log())
     }
 
     /// Waits until nothing is left in the queue.

@@ -78,15 +78,16 @@ fn converse(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Response> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-    for (name, value) in headers {
-        head.extend([name, ": ", value, "\r\n"]);
-    }
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(b"\r\n")?;
-    stream.write_all(body)?;
-    stream.flush()?;
     let mut octets = Vec::new();
+    write!(octets, "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len())?;
+    for (name, value) in headers {
+        write!(octets, "{name}: {value}\r\n")?;
+    }
+    octets.extend_from_slice(b"\r\n");
+    octets.extend_from_slice(body);
+    stream.write_all(&octets)?;
+    stream.flush()?;
+    octets.clear();
     match stream.read_to_end(&mut octets) {
         // Some close a TLS connection without a word; the length of the body tells whether all of it came.
         Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error.into()),

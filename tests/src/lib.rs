@@ -4,7 +4,7 @@
 
 pub mod certificate;
 pub mod client;
-mod compiled;
+pub mod compiled;
 pub mod dkim;
 pub mod host;
 pub mod http;

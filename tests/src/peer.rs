@@ -186,10 +186,9 @@ impl Peer {
         let may_send = self.credentials.is_none() || !session.user.is_empty();
         Ok(match verb.as_str() {
             "EHLO" => {
-                let more = [("STARTTLS", offers_tls), ("AUTH PLAIN", self.credentials.is_some())];
-                let offered: String =
-                    more.iter().filter(|(_, offered)| *offered).flat_map(|(keyword, _)| ["250-", keyword, "\r\n"]).collect();
-                format!("250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{offered}250 ENHANCEDSTATUSCODES")
+                let tls = if offers_tls { "250-STARTTLS\r\n" } else { "" };
+                let auth = if self.credentials.is_some() { "250-AUTH PLAIN\r\n" } else { "" };
+                format!("250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{tls}{auth}250 ENHANCEDSTATUSCODES")
             }
             "HELO" | "NOOP" => "250 ok".to_owned(),
             "STARTTLS" if offers_tls => "220 2.0.0 go on".to_owned(),

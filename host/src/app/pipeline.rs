@@ -1,6 +1,7 @@
 //! What a configuration becomes, apart from sockets: checked as a whole, so that a reload switches to all of it or to none.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -16,7 +17,15 @@ use crate::plugin::loading::{self, LoadError};
 
 /// Makes the engine that compiles and runs plugins.
 pub(crate) fn engine(config: &Config, clock: &Clock) -> Result<Arc<Engine>> {
-    let cache = config.plugin_runtime.cache.then(|| config.server.data.join("plugins"));
+    engine_with(config, clock, compiled_plugins(config))
+}
+
+/// Where compiled plugins are kept, unless they shall not be.
+fn compiled_plugins(config: &Config) -> Option<PathBuf> {
+    config.plugin_runtime.cache.then(|| config.server.data.join("plugins"))
+}
+
+fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>) -> Result<Arc<Engine>> {
     Ok(Arc::new(Engine::new(EngineOptions { instances: config.plugin_runtime.instances, cache, clock: clock.clone() })?))
 }
 
@@ -48,13 +57,14 @@ pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> 
     Settings::load(config, renderer).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
 }
 
-/// Finds everything that is wrong with a configuration that reads well: plugins, chains, keys, certificates. Starts nothing.
+/// Finds everything that is wrong with a configuration that reads well: plugins, chains, keys, certificates. Starts nothing, and makes
+/// no folder: it may run as another user than the server, who could not work in it.
 ///
 /// # Errors
 /// Everything that is wrong, a line each.
 pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
     let mut wrong = Vec::new();
-    let engine = engine(config, clock)?;
+    let engine = engine_with(config, clock, compiled_plugins(config).filter(|folder| folder.is_dir()))?;
     let built = match chains(config, &engine).await {
         Ok(chains) => Some(chains),
         Err(error) => {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ConfigFile;
 use super::output::announce;
-use crate::app::App;
+use crate::app::{App, Signals};
 use crate::clock::{Clock, Entropy};
 use crate::telemetry::{self, LogFormat};
 
@@ -29,11 +29,12 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         let app = App::start(config, Some(options.config.path), Clock::system(), Entropy::system(), false).await?;
+        let signals = Signals::catch()?;
         for listening in app.listeners() {
             announce(format!("listening on {} {} ({})", listening.kind, listening.address, listening.tls));
         }
         announce("ready");
-        app.run_until_signalled().await
+        app.run_until_signalled(signals).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
