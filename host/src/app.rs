@@ -27,7 +27,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::control;
 use crate::delivery::{Delivery, DeliveryHandle};
-use crate::event::index::MessageIndex;
+use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
 use crate::http::Services;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
@@ -70,6 +70,7 @@ struct Parts {
     delivery: DeliveryHandle,
     archive: Archive,
     services: Services,
+    metrics: Metrics,
 }
 
 impl App {
@@ -86,7 +87,8 @@ impl App {
         let bound = sockets::bind(&config).await?;
         let certificate = sockets::certificate(&config)?;
         let store: Arc<dyn Store> = Arc::new(
-            Embedded::open(&data, &config.store, clock.clone(), entropy.clone()).with_context(|| format!("the spool in {}", data.display()))?,
+            Embedded::open(&data, &config.store, clock.clone(), entropy.clone())
+                .with_context(|| format!("the spool in {}", data.display()))?,
         );
         let engine = pipeline::engine(&config, &clock)?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
@@ -105,10 +107,11 @@ impl App {
             chains: chains.clone(),
             renderer: renderer.clone(),
             rates: Arc::new(Rates::new(clock.clone())),
+            metrics: metrics.clone(),
             settings: IntakeSettings::new(&config),
         });
         let delivery = Delivery::new(spool.clone(), pipeline::delivery(&config, renderer.clone())?, clock.clone(), entropy.clone());
-        let index = MessageIndex::open(&data.join("index"))?;
+        let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
             index: index.clone(),
@@ -120,7 +123,14 @@ impl App {
         });
         let services = sockets::services(
             &config,
-            sockets::Doors { archive: archive.clone(), logins: logins.clone(), recorder, links, metrics: metrics.clone(), delivery: delivery.handle() },
+            sockets::Doors {
+                archive: archive.clone(),
+                logins: logins.clone(),
+                recorder,
+                links,
+                metrics: metrics.clone(),
+                delivery: delivery.handle(),
+            },
             &clock,
             &entropy,
             open_dashboard,
@@ -138,6 +148,7 @@ impl App {
             delivery: delivery.handle(),
             archive: archive.clone(),
             services,
+            metrics: metrics.clone(),
         });
         let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let drain_time = parts.config.read().server.drain_time;

@@ -13,11 +13,8 @@ use bytes::Bytes;
 
 use crate::chain::rendering::Renderer;
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::event::index::{Found, IndexError, MessageIndex};
-use crate::event::summary::Summary;
+use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
 use crate::event::{Event, EventKind, search};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
 use crate::mail::address::EmailAddress;
@@ -29,6 +26,8 @@ use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
 use crate::submission::Submission;
 use crate::submission::login::Logins;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
@@ -50,7 +49,7 @@ pub enum ArchiveError {
 #[derive(Clone)]
 pub struct Archive {
     spool: Spool,
-    index: MessageIndex,
+    index: SearchIndex,
     intake: Intake,
     renderer: Renderer,
     logins: Logins,
@@ -63,7 +62,7 @@ pub struct ArchiveParts {
     /// Where messages are.
     pub spool: Spool,
     /// Finds them.
-    pub index: MessageIndex,
+    pub index: SearchIndex,
     /// Runs chains again, to show what plugins did.
     pub intake: Intake,
     /// Makes copies as delivery does.
@@ -104,7 +103,7 @@ impl Archive {
         &self.spool
     }
 
-    /// Finds messages; see [`MessageIndex::search`] for the language.
+    /// Finds messages; see [`SearchIndex::search`] for the language.
     pub async fn search(&self, query: &str, offset: usize, limit: usize) -> Result<Found, ArchiveError> {
         let (index, query) = (self.index.clone(), query.to_owned());
         let search = tokio::task::spawn_blocking(move || index.search(&query, offset, limit));
@@ -121,7 +120,7 @@ impl Archive {
                 message = Some((row.copy.message, self.queued_message(row.copy.message).await?));
             }
             if let (Some((_, known)), Some((copy, state))) = (&message, decoded(&row)) {
-                copies.push(QueuedCopy::new(&row, copy, state, known.clone()));
+                copies.push(QueuedCopy::new(&row, &copy, state, known.clone()));
             }
         }
         Ok(copies)
@@ -143,15 +142,16 @@ impl Archive {
         if events.is_empty() && kept.is_none() {
             return Ok(None);
         }
-        let mut summary: Option<Summary> = None;
+        let mut known: Option<Indexed> = None;
         for (position, event) in &events {
-            summary.get_or_insert_with(|| Summary::new(event)).add(*position, event);
+            known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
         }
         let rows = self.spool.store().rows_of(id).await?;
-        let queued = rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, copy, state, QueuedMessage::default())));
+        let queued =
+            rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
         Ok(Some(MessageView {
             id,
-            summary,
+            summary: known.map(|known| known.summary),
             entry: kept.map(|(entry, ..)| entry),
             queued: queued.collect(),
             events: events.into_iter().map(|(_, event)| event).collect(),
@@ -161,7 +161,7 @@ impl Archive {
     /// Events of one message, oldest first: those that the index leads to, and those that it has not come to yet.
     async fn events_of(&self, id: MessageId) -> Result<Vec<(u64, Event)>, ArchiveError> {
         let indexed = self.index.position();
-        let known = self.index.message(id)?.map(|summary| summary.positions).unwrap_or_default();
+        let known = self.index.message(id)?.map(|indexed| indexed.positions).unwrap_or_default();
         let mut events = Vec::new();
         for position in known {
             let found = self.spool.store().events(position, 1).await?;
@@ -227,7 +227,11 @@ impl Archive {
             .iter()
             .filter_map(|row| {
                 let (_, state) = decoded(row)?;
-                Some(Settlement::Again { copy: row.copy, due: now, state: CopyState { held: None, ..state } })
+                Some(Settlement::Again {
+                    copy: row.copy,
+                    due: now,
+                    state: CopyState { released: state.released || state.held.is_some(), held: None, ..state },
+                })
             })
             .collect();
         let count = settlements.len();
@@ -281,14 +285,13 @@ fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
 
 /// What the dashboard shows of messages.
 impl search::MessageIndex for Archive {
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, StoreError>> {
+    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, search::SearchError>> {
         async move {
-            let found = Archive::search(self, query, offset, limit).await.map_err(as_store_error)?;
-            let mut messages = Vec::with_capacity(found.messages.len());
-            for summary in &found.messages {
-                messages.extend(search::MessageIndex::message(self, summary.message).await?);
-            }
-            Ok(search::Page { messages, total: found.total })
+            let found = Archive::search(self, query, offset, limit).await.map_err(|error| match error {
+                ArchiveError::Index(IndexError::Query(wrong)) => search::SearchError::Query(wrong.to_string()),
+                other @ (ArchiveError::Index(_) | ArchiveError::Store(_)) => as_store_error(other).into(),
+            })?;
+            Ok(search::Page { messages: found.messages, total: found.total })
         }
         .boxed()
     }

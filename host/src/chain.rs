@@ -138,3 +138,8 @@ impl Plan {
         self.steps.is_empty() && self.slots.is_empty()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod test_store;
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,23 @@ fn read(file: &Section<'_>) -> Option<Config> {
     }
     let server = server?;
     let warnings = file.take_warnings();
-    Some(Config { warnings, server, store, listeners, tls, plugins, plugin_runtime, chains, logins, routes, dkim, delivery, smtp, http, dashboard })
+    Some(Config {
+        warnings,
+        server,
+        store,
+        listeners,
+        tls,
+        plugins,
+        plugin_runtime,
+        chains,
+        logins,
+        routes,
+        dkim,
+        delivery,
+        smtp,
+        http,
+        dashboard,
+    })
 }
 
 /// The whole configuration.

@@ -140,13 +140,19 @@ async fn converse(stream: UnixStream, archive: &Archive) -> io::Result<()> {
     (&mut input).take(MOST_QUESTION).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
         Ok(Question::Submit { login, from, to, size, dry_run }) => {
-            let limit = archive.largest_message(&login);
-            if size > limit {
-                Answer::Failed(format!("the message is larger than {limit} octets"))
+            let mut content = input.take(size);
+            let refused = match archive.largest_message(&login) {
+                Err(reason) => Some(reason),
+                Ok(limit) => (size > limit).then(|| format!("the message is larger than {limit} octets")),
+            };
+            if let Some(reason) = refused {
+                // Read to its end all the same: who is still writing when the socket closes does not come to read why.
+                tokio::io::copy(&mut content, &mut tokio::io::sink()).await?;
+                Answer::Failed(reason)
             } else {
-                let mut content = Vec::new();
-                input.take(size).read_to_end(&mut content).await?;
-                let order = Order { login, from, to, content: content.into() };
+                let mut octets = Vec::new();
+                content.read_to_end(&mut octets).await?;
+                let order = Order { login, from, to, content: octets.into() };
                 submit(archive, order, dry_run).await.map_or_else(Answer::Failed, Answer::Found)
             }
         }
@@ -229,8 +235,9 @@ fn selections(ids: &[String]) -> Result<Vec<Selection>, String> {
 pub async fn ask(data: &Path, question: &Question, content: &[u8]) -> anyhow::Result<Value> {
     use anyhow::Context as _;
     let path = socket_path(data);
-    let mut stream =
-        UnixStream::connect(&path).await.with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))?;
+    let mut stream = UnixStream::connect(&path)
+        .await
+        .with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))?;
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line).await?;

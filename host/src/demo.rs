@@ -20,7 +20,7 @@ use crate::mail::message_id::MessageId;
 /// The letter that is sent through both logins.
 const NEWSLETTER: &[u8] = include_bytes!("demo/newsletter.eml");
 /// How long a letter may take through the pipeline before something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the demonstration sent.
 #[derive(Clone, Debug)]
@@ -88,7 +88,9 @@ impl Demo {
         sent.push(("REST, POST /v1/send".to_owned(), id.parse()?));
         let mut shown = Vec::new();
         for (way, message) in sent {
-            let plugins = tokio::time::timeout(PATIENCE, self.arrived(message)).await.with_context(|| format!("{way}: the letter did not arrive"))??;
+            let plugins = tokio::time::timeout(PATIENCE, self.arrived(message))
+                .await
+                .with_context(|| format!("{way}: the letter did not arrive"))??;
             shown.push(Shown { way, message, plugins });
         }
         Ok(shown)
@@ -101,9 +103,9 @@ impl Demo {
             let view = self.app.archive().message(message).await?;
             let events = view.map(|view| view.events).unwrap_or_default();
             if events.iter().any(|event| matches!(event.kind, EventKind::Delivered { .. })) {
-                let accepted = events.into_iter().find_map(|event| match event.kind {
-                    EventKind::Accepted { plugins, .. } => Some(plugins),
-                    _ => None,
+                let accepted = events.into_iter().find_map(|event| {
+                    let EventKind::Accepted { plugins, .. } = event.kind else { return None };
+                    Some(plugins)
                 });
                 return Ok(accepted.unwrap_or_default());
             }

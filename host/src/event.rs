@@ -5,7 +5,6 @@
 pub mod index;
 pub mod recorder;
 pub mod search;
-pub mod summary;
 
 use std::sync::Arc;
 

@@ -143,3 +143,6 @@ async fn refuse_unprotected(request: Request, next: Next) -> Response {
 async fn not_found(request: Request) -> Response {
     Problem::NotFound.response(Dialect::of(request.uri().path())).into_response()
 }
+
+#[cfg(test)]
+mod tests;

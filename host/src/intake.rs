@@ -26,8 +26,9 @@ use crate::mail::refusal::Refusal;
 use crate::spool::Spool;
 use crate::spool::receipt::Receipt;
 use crate::store::StoreError;
-use crate::submission::Submission;
 use crate::submission::permission::{Rates, may_send_as};
+use crate::submission::{Protocol, Submission};
+use crate::telemetry::metric::{Ingress, Metrics};
 use composing::Composed;
 use trace_header::HeaderFacts;
 
@@ -58,6 +59,8 @@ pub struct IntakeParts {
     pub renderer: Renderer,
     /// Counts what logins send.
     pub rates: Arc<Rates>,
+    /// Counts what is taken and refused, and what plugins cost.
+    pub metrics: Metrics,
     /// What comes of the configuration.
     pub settings: IntakeSettings,
 }
@@ -91,6 +94,7 @@ struct Parts {
     chains: ChainRegistry,
     renderer: Renderer,
     rates: Arc<Rates>,
+    metrics: Metrics,
     settings: RwLock<Arc<IntakeSettings>>,
     permits: Semaphore,
 }
@@ -106,6 +110,7 @@ impl Intake {
             chains: parts.chains,
             renderer: parts.renderer,
             rates: parts.rates,
+            metrics: parts.metrics,
             settings: RwLock::new(Arc::new(parts.settings)),
             permits: Semaphore::new(SUBMISSIONS),
         }))
@@ -118,11 +123,27 @@ impl Intake {
 
     /// Takes a message: when this returns a receipt, it is on disk.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
-        let Ok(_permit) = self.0.permits.try_acquire() else { return Err(Refusal::Overloaded) };
+        let parts = &self.0;
+        let began = parts.clock.monotonic();
+        let Ok(_permit) = parts.permits.try_acquire() else {
+            parts.metrics.refused(Refusal::Overloaded.class());
+            return Err(Refusal::Overloaded);
+        };
         let mut trace = Trace::default();
-        let taken = self.0.take(&submission, &mut trace).await;
-        if let Err(refusal) = &taken {
-            self.0.record_refusal(&submission, refusal, trace).await;
+        let taken = parts.take(&submission, &mut trace).await;
+        match &taken {
+            Ok(_) => {
+                let ingress = match submission.received.protocol {
+                    Protocol::Esmtpa | Protocol::Esmtpsa => Ingress::Smtp,
+                    Protocol::Http | Protocol::Https => Ingress::Http,
+                    Protocol::Local => Ingress::Local,
+                };
+                parts.metrics.accepted(ingress, parts.clock.monotonic().saturating_sub(began));
+            }
+            Err(refusal) => {
+                parts.metrics.refused(refusal.class());
+                parts.record_refusal(&submission, refusal, trace).await;
+            }
         }
         taken
     }
@@ -180,8 +201,7 @@ impl Parts {
 
     fn failure_events(&self, submission: &Submission, trace: &Trace) -> Vec<Event> {
         let failures = trace.failures.iter();
-        let kinds =
-            failures.map(|(plugin, failure)| EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() });
+        let kinds = failures.map(|(plugin, failure)| EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() });
         kinds.map(|kind| self.event(submission, kind)).collect()
     }
 
@@ -238,7 +258,7 @@ fn check_senders(login: &Login, submission: &Submission, facts: &HeaderFacts<'_>
     {
         return Err(refused(address));
     }
-    let from = facts.from_addresses();
+    let from = facts.senders();
     if from.is_empty() {
         return Err(Refusal::InvalidContent("the message has no address in its From field".to_owned()));
     }

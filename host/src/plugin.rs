@@ -3,6 +3,7 @@
 //! A plugin sees the message that it is given and what the host grants, is limited in time, memory and output, and whatever it
 //! does wrong is a [`failure`](verdict::Failure) with its name. Generated WIT types end in `binding`.
 
+pub mod author;
 pub mod binding;
 pub mod built_in;
 pub mod engine;

@@ -7,6 +7,8 @@
 //! seen, now or after a restart. Rows are handed out at least once.
 
 pub mod embedded;
+#[cfg(test)]
+mod model;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -136,7 +138,7 @@ pub struct StoredMessage {
 }
 
 /// An event on the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedEvent {
     /// Its place: larger for later ones, not dense.
     pub position: u64,

@@ -32,10 +32,7 @@ impl Description {
     /// `package` may carry the prefix "tubepost-plugin-", which is no part of the plugin's name.
     pub fn new(package: &str, version: &str, summary: &str) -> Self {
         Self {
-            name: package
-                .strip_prefix("tubepost-plugin-")
-                .unwrap_or(package)
-                .to_owned(),
+            name: package.strip_prefix("tubepost-plugin-").unwrap_or(package).to_owned(),
             version: version.to_owned(),
             summary: summary.to_owned(),
             options: Map::new(),
@@ -106,11 +103,7 @@ impl From<Description> for wire::Description {
             name: description.name,
             version: description.version,
             summary: description.summary,
-            header_options: description
-                .headers
-                .into_iter()
-                .map(|(header, option)| wire::HeaderOption { header, option })
-                .collect(),
+            header_options: description.headers.into_iter().map(|(header, option)| wire::HeaderOption { header, option }).collect(),
         }
     }
 }
@@ -142,9 +135,7 @@ impl Schema {
     /// A list of texts.
     pub fn strings() -> Self {
         let mut schema = Self::of("array");
-        schema
-            .0
-            .insert("items".to_owned(), json!({ "type": "string" }));
+        schema.0.insert("items".to_owned(), json!({ "type": "string" }));
         schema
     }
 
@@ -179,8 +170,7 @@ impl Schema {
     /// Says what the option is for.
     #[must_use]
     pub fn describe(mut self, text: impl Into<String>) -> Self {
-        self.0
-            .insert("description".to_owned(), Value::String(text.into()));
+        self.0.insert("description".to_owned(), Value::String(text.into()));
         self
     }
 }

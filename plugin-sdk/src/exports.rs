@@ -3,37 +3,25 @@
 use crate::{__private, Failure, Message, Plugin, plugin::parse_config};
 
 /// Serves the export `submit.process`.
-pub fn submit<P: Plugin>(
-    message: __private::WireMessage,
-    config: &str,
-) -> Result<__private::WireVerdict, __private::WireFailure> {
+pub fn submit<P: Plugin>(message: __private::WireMessage, config: &str) -> Result<__private::WireVerdict, __private::WireFailure> {
     let run = |mut message: Message| Ok(P::submit(&mut message, &parse_config(config)?)?.into());
     lease(message).and_then(run).map_err(Failure::into)
 }
 
 /// Serves the export `recipient.wanted`.
-pub fn wanted<P: Plugin>(
-    message: __private::WireMessage,
-    config: &str,
-) -> Result<bool, __private::WireFailure> {
+pub fn wanted<P: Plugin>(message: __private::WireMessage, config: &str) -> Result<bool, __private::WireFailure> {
     let run = |message: Message| P::wanted(&message, &parse_config(config)?);
     lease(message).and_then(run).map_err(Failure::into)
 }
 
 /// Serves the export `recipient.process`.
-pub fn recipient<P: Plugin>(
-    message: __private::WireMessage,
-    config: &str,
-) -> Result<__private::WireVerdict, __private::WireFailure> {
+pub fn recipient<P: Plugin>(message: __private::WireMessage, config: &str) -> Result<__private::WireVerdict, __private::WireFailure> {
     let run = |mut message: Message| Ok(P::recipient(&mut message, &parse_config(config)?)?.into());
     lease(message).and_then(run).map_err(Failure::into)
 }
 
 #[cfg(target_arch = "wasm32")]
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "elsewhere there is no host to lease from"
-)]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere there is no host to lease from")]
 fn lease(message: __private::WireMessage) -> Result<Message, Failure> {
     // A trap says where, but not why; the panic's own words go to the operator.
     std::panic::set_hook(Box::new(|panic| crate::log::error!("{panic}")));

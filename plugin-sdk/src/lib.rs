@@ -103,13 +103,9 @@ pub mod __private {
             },
             plugin::{
                 export_plugin,
-                exports::tubepost::mail::plugin::{
-                    Description as WireDescription, Guest as PluginGuest,
-                },
+                exports::tubepost::mail::plugin::{Description as WireDescription, Guest as PluginGuest},
             },
-            recipient::{
-                export_recipient, exports::tubepost::mail::recipient::Guest as RecipientGuest,
-            },
+            recipient::{export_recipient, exports::tubepost::mail::recipient::Guest as RecipientGuest},
             submit::{export_submit, exports::tubepost::mail::submit::Guest as SubmitGuest},
         },
         exports::{recipient, submit, wanted},

@@ -50,6 +50,4 @@ macro_rules! __log_error {
 }
 
 #[doc(inline)]
-pub use crate::{
-    __log_debug as debug, __log_error as error, __log_info as info, __log_warn as warn,
-};
+pub use crate::{__log_debug as debug, __log_error as error, __log_info as info, __log_warn as warn};

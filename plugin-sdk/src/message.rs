@@ -2,9 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-pub use crate::bindings::imports::tubepost::mail::message::{
-    EditError, NewPart, PartInfo, Position, Recipient,
-};
+pub use crate::bindings::imports::tubepost::mail::message::{EditError, NewPart, PartInfo, Position, Recipient};
 use crate::{
     Failure,
     bindings::imports::tubepost::mail::message::{ClickLink, Link, Slot},
@@ -97,11 +95,7 @@ impl Message {
     /// [`Failure::Permanent`] where the data does not fit `T`.
     pub fn variables<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let json = self.0.variables();
-        Ok(serde_json::from_str(if json.is_empty() {
-            "{}"
-        } else {
-            &json
-        })?)
+        Ok(serde_json::from_str(if json.is_empty() { "{}" } else { &json })?)
     }
 
     /// The first header field of this name, unfolded and decoded.
@@ -126,11 +120,7 @@ impl Message {
 
     /// Names and decoded values of all header fields in order.
     pub fn headers(&self) -> Vec<(String, String)> {
-        self.0
-            .headers()
-            .into_iter()
-            .map(|field| (field.name, field.value))
-            .collect()
+        self.0.headers().into_iter().map(|field| (field.name, field.value)).collect()
     }
 
     /// Adds a header field; the host folds and encodes it.
@@ -223,16 +213,12 @@ impl Message {
 
     /// What to write where a signed link shall stand that goes to `url` and is seen as a click on link `position` of the message.
     pub fn click_link(&mut self, url: &str, position: u32) -> Result<String, EditError> {
-        self.0.slot(&Slot::Link(Link::Click(ClickLink {
-            url: url.to_owned(),
-            position,
-        })))
+        self.0.slot(&Slot::Link(Link::Click(ClickLink { url: url.to_owned(), position })))
     }
 
     /// What to write as the source of an image whose loading is seen as an opening: `image`, or a transparent pixel.
     pub fn open_link(&mut self, image: Option<&str>) -> Result<String, EditError> {
-        self.0
-            .slot(&Slot::Link(Link::Open(image.map(ToOwned::to_owned))))
+        self.0.slot(&Slot::Link(Link::Open(image.map(ToOwned::to_owned))))
     }
 
     /// What to write where a signed link shall stand that unsubscribes the recipient.

@@ -21,9 +21,7 @@ pub fn fill(buffer: &mut [u8]) {
     {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         for place in buffer {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             *place = state.to_be_bytes()[0];
         }
     }
@@ -31,18 +29,12 @@ pub fn fill(buffer: &mut [u8]) {
 
 /// The backend of the `getrandom` crate, 0.3 and 0.4 alike, when it is compiled with `--cfg getrandom_backend="custom"`.
 #[cfg(all(target_arch = "wasm32", feature = "getrandom"))]
-#[allow(
-    unsafe_code,
-    reason = "getrandom looks for a symbol of this name and signature"
-)]
+#[allow(unsafe_code, reason = "getrandom looks for a symbol of this name and signature")]
 mod backend {
     /// # Safety
     /// `place` must be valid for writes of `length` octets, which getrandom guarantees.
     #[unsafe(no_mangle)]
-    unsafe extern "Rust" fn __getrandom_v03_custom(
-        place: *mut u8,
-        length: usize,
-    ) -> Result<(), getrandom::Error> {
+    unsafe extern "Rust" fn __getrandom_v03_custom(place: *mut u8, length: usize) -> Result<(), getrandom::Error> {
         if length > 0 {
             // SAFETY: the caller gives a buffer of this length; zeroing it first makes it initialised for the slice.
             let buffer = unsafe {

@@ -76,10 +76,7 @@ impl Draft {
     /// Adds a header field at the end.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.0.headers.push(Field {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        });
+        self.0.headers.push(Field { name: name.to_owned(), value: value.to_owned() });
         self
     }
 
@@ -106,10 +103,7 @@ impl Draft {
     /// Puts this recipient in the place of those there are.
     #[must_use]
     pub fn recipient(mut self, address: &str) -> Self {
-        self.0.recipients = vec![Recipient {
-            id: 0,
-            address: address.to_owned(),
-        }];
+        self.0.recipients = vec![Recipient { id: 0, address: address.to_owned() }];
         self
     }
 
@@ -153,13 +147,7 @@ pub fn slots(message: &Message) -> Vec<String> {
         Slot::Link(Link::Open(Some(url))) => format!("open {url}"),
         Slot::Link(Link::Unsubscribe) => "unsubscribe".to_owned(),
     };
-    message
-        .stand_in()
-        .slots
-        .borrow()
-        .iter()
-        .map(words)
-        .collect()
+    message.stand_in().slots.borrow().iter().map(words).collect()
 }
 
 #[cfg(test)]

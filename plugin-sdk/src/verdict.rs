@@ -17,11 +17,7 @@ pub struct Reply {
 impl Reply {
     /// Makes a reply of a code and its enhanced status code, such as 550 and "5.7.1".
     pub fn new(code: u16, enhanced: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            enhanced: Some(enhanced.into()),
-            text: text.into(),
-        }
+        Self { code, enhanced: Some(enhanced.into()), text: text.into() }
     }
 }
 
@@ -73,11 +69,7 @@ impl Verdict {
 
 impl From<Reply> for types::Reply {
     fn from(reply: Reply) -> Self {
-        Self {
-            code: reply.code,
-            enhanced: reply.enhanced,
-            text: reply.text,
-        }
+        Self { code: reply.code, enhanced: reply.enhanced, text: reply.text }
     }
 }
 
@@ -142,12 +134,8 @@ impl From<EditError> for Failure {
             // What may be edited is the operator's word and the stage's, so it is for them to look at.
             EditError::Denied(what) => Self::Config(format!("the edit is not allowed: {what}")),
             EditError::Invalid(what) => Self::Permanent(format!("the edit is not valid: {what}")),
-            EditError::TooLarge(limit) => {
-                Self::Permanent(format!("the edit would pass the limit of {limit} octets"))
-            }
-            EditError::NoSuchPart => {
-                Self::Permanent("there is no such part, or it is no leaf".to_owned())
-            }
+            EditError::TooLarge(limit) => Self::Permanent(format!("the edit would pass the limit of {limit} octets")),
+            EditError::NoSuchPart => Self::Permanent("there is no such part, or it is no leaf".to_owned()),
         }
     }
 }

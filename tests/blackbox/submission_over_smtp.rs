@@ -113,3 +113,53 @@ fn limits_are_announced_and_kept() -> Result<()> {
     assert_eq!(peer.count(), 0);
     Ok(())
 }
+
+#[test]
+fn a_whole_transaction_may_come_in_one_packet_and_content_in_chunks() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+    let pipelined = "MAIL FROM:<s@example.com>\r\nRCPT TO:<one@example.net>\r\nRCPT TO:<not an address>\r\nDATA\r\n";
+    client.send(pipelined)?;
+    for code in [250, 250, 501, 354] {
+        client.expect(code)?;
+    }
+    let content = message("pipelined");
+    client.send([&content, b".\r\nMAIL FROM:<s@example.com>\r\nRCPT TO:<two@example.net>\r\n".as_slice()].concat())?;
+    for _ in 0..3 {
+        client.expect(250)?;
+    }
+    // Chunks may hold what would end DATA, and be cut anywhere.
+    let content = [message("chunked"), b"\r\n.\r\nthe end\r\n".to_vec()].concat();
+    let (first, last) = content.split_at(content.len() - 12);
+    client.send([format!("BDAT {}\r\n", first.len()).as_bytes(), first].concat())?;
+    client.expect(250)?;
+    client.send([format!("BDAT {} LAST\r\n", last.len()).as_bytes(), last].concat())?;
+    client.expect(250)?;
+    let taken = peer.wait(2)?;
+    let chunked = taken.iter().find(|mail| mail.to == ["two@example.net"]).unwrap();
+    assert!(chunked.content.ends_with(&content), "{}", chunked.text());
+    Ok(())
+}
+
+#[test]
+fn addresses_and_headers_may_be_in_any_script() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+    client.command("MAIL FROM:<s@example.com> BODY=8BITMIME SMTPUTF8", 250)?;
+    client.command("RCPT TO:<größe@bücher.example>", 250)?;
+    client.command("DATA", 354)?;
+    let content =
+        "From: s@example.com\r\nSubject: Grüße\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <g@example.com>\r\n\r\nÄÖÜ\r\n";
+    client.send(content)?;
+    client.send(".\r\n")?;
+    client.expect(250)?;
+    let taken = peer.wait(1)?.remove(0);
+    assert_eq!(taken.to.len(), 1);
+    assert!(taken.to[0].starts_with("größe@"), "{taken:?}");
+    assert!(taken.content.ends_with(content.as_bytes()), "{}", taken.text());
+    let mail = peer.transcript().into_iter().find(|line| line.starts_with("MAIL")).unwrap();
+    assert!(mail.contains("SMTPUTF8") && mail.contains("BODY=8BITMIME"), "{mail}");
+    Ok(())
+}

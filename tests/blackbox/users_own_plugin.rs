@@ -27,7 +27,7 @@ fn it_changes_the_mail_of_one_login_and_of_no_other() -> Result<()> {
     std::fs::write(folder.path().join("greet.wasm"), &built)?;
     std::fs::write(folder.path().join("sample.eml"), message("sample"))?;
     let shown = plugin(folder.path(), &["run", "greet.wasm", "--message", "sample.eml"])?;
-    assert!(shown.contains("X-Greet"), "the difference is shown:\n{shown}");
+    assert!(shown.contains("X-Greeting"), "the difference is shown:\n{shown}");
 
     let peer = Peer::start()?;
     let more = format!(
@@ -43,7 +43,7 @@ fn it_changes_the_mail_of_one_login_and_of_no_other() -> Result<()> {
         )?;
     }
     for mail in peer.wait(2)? {
-        assert_eq!(mail.header("X-Greet").is_some(), mail.to == ["greeting@example.net"], "{}", mail.text());
+        assert_eq!(mail.header("X-Greeting").is_some(), mail.to == ["greeting@example.net"], "{}", mail.text());
     }
     Ok(())
 }

@@ -37,6 +37,11 @@ impl Certificate {
         Ok(())
     }
 
+    /// The certificate in PEM, for those who shall trust it.
+    pub fn pem(&self) -> &str {
+        &self.pem.0
+    }
+
     /// A client that trusts this certificate and no other.
     ///
     /// # Errors

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::certificate::Certificate;
+use crate::compiled;
 use crate::wait::{PATIENCE, wait_for};
 
 /// A running Tubepost with a folder of its own.
@@ -43,8 +44,18 @@ impl Host {
         let path = folder.path().join("tubepost.toml");
         std::fs::write(&path, config)?;
         let mut host = Self { folder, config: path, child: None, addresses: Vec::new(), certificate, expected_errors: Vec::new() };
+        compiled::lend(&host.compiled_plugins());
         host.launch()?;
+        compiled::keep(&host.compiled_plugins());
         Ok(host)
+    }
+
+    /// Writes another configuration in the place of the one that the server started with; it is read at the next start or SIGHUP.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn configure(&self, config: &str) -> Result<()> {
+        Ok(std::fs::write(&self.config, config)?)
     }
 
     /// Starts the process again, after [`Host::kill`] or [`Host::terminate`], on the same data.
@@ -147,6 +158,44 @@ impl Host {
         Ok(Command::new(binary()).args(arguments).arg("--config").arg(&self.config).stdin(Stdio::null()).output()?)
     }
 
+    /// Runs a command that must succeed with `--json`; returns what it printed.
+    ///
+    /// # Errors
+    /// If it fails, or prints no JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let output = self.command(&[arguments, &["--json"]].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "tubepost {arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).with_context(|| format!("tubepost {arguments:?} printed no JSON"))
+    }
+
+    /// Runs a command that must succeed; returns what it printed.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn say(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "tubepost {arguments:?}: {said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until the log has this text.
+    ///
+    /// # Errors
+    /// If it does not come.
+    pub fn wait_for_log(&self, text: &str) -> Result<()> {
+        wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()))
+    }
+
+    /// Waits until nothing is left in the queue.
+    ///
+    /// # Errors
+    /// If something stays.
+    pub fn wait_for_empty_queue(&self) -> Result<()> {
+        wait_for("an empty queue", || (self.json(&["queue", "list"]).ok()? == serde_json::json!([])).then_some(()))
+    }
+
     /// The process id, for looking at memory and the like.
     pub fn process_id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -155,6 +204,10 @@ impl Host {
     /// Everything logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn compiled_plugins(&self) -> PathBuf {
+        self.folder.path().join("data").join("plugins")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -1,9 +1,11 @@
 //! A small HTTP/1.1 client: one request, one connection.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use rustls::pki_types::ServerName;
 
 use crate::wait::PATIENCE;
 
@@ -43,8 +45,39 @@ impl Response {
 /// # Errors
 /// If nobody answers.
 pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
-    let mut stream = TcpStream::connect(address)?;
+    converse(connect(address)?, address, method, target, headers, body)
+}
+
+/// Sends a request over TLS.
+///
+/// # Errors
+/// If nobody answers, or with another certificate than expected.
+pub fn request_tls(
+    address: SocketAddr,
+    tls: Arc<rustls::ClientConfig>,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
+    let connection = rustls::ClientConnection::new(tls, ServerName::try_from("localhost")?)?;
+    converse(rustls::StreamOwned::new(connection, connect(address)?), address, method, target, headers, body)
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn converse(
+    mut stream: impl Read + Write,
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -52,8 +85,13 @@ pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
     stream.write_all(body)?;
+    stream.flush()?;
     let mut octets = Vec::new();
-    stream.read_to_end(&mut octets)?;
+    match stream.read_to_end(&mut octets) {
+        // Some close a TLS connection without a word; the length of the body tells whether all of it came.
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error.into()),
+        _ => {}
+    }
     parse(&octets).with_context(|| format!("a broken response to {method} {target}"))
 }
 

@@ -1,11 +1,14 @@
-//! What the black-box tests are made of: the real binary, a raw SMTP client, a scripted peer, a small HTTP client.
+//! What the black-box tests are made of: the real binary, a raw SMTP client, a scripted peer, a DNS zone, a small HTTP client.
 //!
 //! None of Tubepost's crates is used here: the tests see what a stranger sees. Nothing sleeps for luck: a test waits for a state, with a deadline.
 
 pub mod certificate;
 pub mod client;
+mod compiled;
+pub mod dkim;
 pub mod host;
 pub mod http;
 pub mod peer;
 pub mod setup;
 pub mod wait;
+pub mod zone;

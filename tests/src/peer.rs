@@ -1,11 +1,13 @@
 //! A scripted next hop: takes mail, keeps it for the test to look at, and answers what the test says.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::wait::{PATIENCE, wait_for};
 
@@ -18,6 +20,10 @@ pub struct Taken {
     pub to: Vec<String>,
     /// Content without dot-stuffing.
     pub content: Vec<u8>,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    /// Who was logged in, "" for nobody.
+    pub user: String,
 }
 
 impl Taken {
@@ -46,28 +52,64 @@ struct State {
     transcript: Vec<String>,
 }
 
+/// How a peer is protected.
+#[derive(Clone, Default)]
+pub enum Protection {
+    /// Not at all.
+    #[default]
+    None,
+    /// STARTTLS is offered.
+    StartTls(Arc<rustls::ServerConfig>),
+    /// TLS from the first octet.
+    Implicit(Arc<rustls::ServerConfig>),
+}
+
 /// A listening peer; it goes on until the test ends.
 #[derive(Clone)]
 pub struct Peer {
     address: SocketAddr,
+    protection: Protection,
+    /// User name and password without which no mail is taken.
+    credentials: Option<(&'static str, &'static str)>,
     state: Arc<Mutex<State>>,
 }
 
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// One connection.
+struct Session {
+    stream: BufReader<Box<dyn Stream>>,
+    plain: TcpStream,
+    tls: bool,
+    user: String,
+    from: String,
+    to: Vec<String>,
+}
+
 impl Peer {
-    /// Listens on a free port of loopback.
+    /// Listens on a free port of loopback, without TLS.
     ///
     /// # Errors
     /// If there is none.
     pub fn start() -> Result<Self> {
+        Self::start_with(Protection::None, None)
+    }
+
+    /// Listens on a free port of loopback. With `credentials` no mail is taken before AUTH PLAIN with these.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn start_with(protection: Protection, credentials: Option<(&'static str, &'static str)>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let peer = Self { address: listener.local_addr()?, state: Arc::default() };
+        let peer = Self { address: listener.local_addr()?, protection, credentials, state: Arc::default() };
         let accepting = peer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let session = accepting.clone();
+                let peer = accepting.clone();
                 std::thread::spawn(move || {
                     // The other side may go away at any time, also by being killed: that is the test's business.
-                    let _ = session.serve(stream);
+                    let _ = peer.serve(stream);
                 });
             }
         });
@@ -116,58 +158,119 @@ impl Peer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, stream: TcpStream) -> Result<()> {
+    fn serve(&self, plain: TcpStream) -> Result<()> {
         self.lock().connections += 1;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        let mut output = stream.try_clone()?;
-        let mut input = BufReader::new(stream);
-        output.write_all(b"220 peer.example ESMTP\r\n")?;
-        let (mut from, mut to) = (String::new(), Vec::new());
+        plain.set_read_timeout(Some(PATIENCE))?;
+        plain.set_nodelay(true)?;
+        let mut session = Session::new(plain)?;
+        if let Protection::Implicit(config) = &self.protection {
+            session.start_tls(config)?;
+        }
+        session.say("220 peer.example ESMTP")?;
+        while let Some(command) = session.line()? {
+            self.lock().transcript.push(command.clone());
+            let reply = self.answer(&mut session, &command)?;
+            session.say(&reply)?;
+            match (reply.get(..3), &self.protection) {
+                (Some("221"), _) => return Ok(()),
+                (Some("220"), Protection::StartTls(config)) => session.start_tls(config)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, session: &mut Session, command: &str) -> Result<String> {
+        let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        let offers_tls = matches!(self.protection, Protection::StartTls(_)) && !session.tls;
+        let may_send = self.credentials.is_none() || !session.user.is_empty();
+        Ok(match verb.as_str() {
+            "EHLO" => {
+                let more = [("STARTTLS", offers_tls), ("AUTH PLAIN", self.credentials.is_some())];
+                let offered: String =
+                    more.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| format!("250-{keyword}\r\n")).collect();
+                format!("250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{offered}250 ENHANCEDSTATUSCODES")
+            }
+            "HELO" | "NOOP" => "250 ok".to_owned(),
+            "STARTTLS" if offers_tls => "220 2.0.0 go on".to_owned(),
+            "AUTH" => {
+                let (user, password) = self.credentials.unwrap_or_default();
+                if command == format!("AUTH PLAIN {}", BASE64_STANDARD.encode(format!("\0{user}\0{password}"))) {
+                    user.clone_into(&mut session.user);
+                    "235 2.7.0 welcome".to_owned()
+                } else {
+                    "535 5.7.8 who?".to_owned()
+                }
+            }
+            "MAIL" if !may_send => "530 5.7.0 log in first".to_owned(),
+            "MAIL" => {
+                session.from = path(command);
+                session.to.clear();
+                "250 2.1.0 ok".to_owned()
+            }
+            "RCPT" => {
+                let recipient = path(command);
+                let refusal = self.lock().rcpt.get_mut(&recipient).filter(|replies| !replies.is_empty()).map(|replies| replies.remove(0));
+                refusal.unwrap_or_else(|| {
+                    session.to.push(recipient);
+                    "250 2.1.5 ok".to_owned()
+                })
+            }
+            "DATA" if session.to.is_empty() => "503 5.5.1 no recipients".to_owned(),
+            "DATA" => {
+                session.say("354 go on")?;
+                let content = session.content()?;
+                let (from, to) = (session.from.clone(), std::mem::take(&mut session.to));
+                self.lock().taken.push(Taken { from, to, content, tls: session.tls, user: session.user.clone() });
+                "250 2.0.0 taken".to_owned()
+            }
+            "RSET" => {
+                session.to.clear();
+                "250 2.0.0 ok".to_owned()
+            }
+            "QUIT" => "221 2.0.0 bye".to_owned(),
+            _ => "502 5.5.2 what?".to_owned(),
+        })
+    }
+}
+
+impl Session {
+    fn new(plain: TcpStream) -> Result<Self> {
+        let stream: Box<dyn Stream> = Box::new(plain.try_clone()?);
+        Ok(Self { stream: BufReader::new(stream), plain, tls: false, user: String::new(), from: String::new(), to: Vec::new() })
+    }
+
+    /// Turns the connection to TLS; the handshake is part of the next read or write.
+    fn start_tls(&mut self, config: &Arc<rustls::ServerConfig>) -> Result<()> {
+        let connection = rustls::ServerConnection::new(config.clone())?;
+        self.stream = BufReader::new(Box::new(rustls::StreamOwned::new(connection, self.plain.try_clone()?)));
+        self.tls = true;
+        Ok(())
+    }
+
+    fn say(&mut self, reply: &str) -> Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("{reply}\r\n").as_bytes())?;
+        Ok(stream.flush()?)
+    }
+
+    /// Reads a command, or the end.
+    fn line(&mut self) -> Result<Option<String>> {
+        let mut line = Vec::new();
+        let length = self.stream.read_until(b'\n', &mut line)?;
+        Ok((length > 0).then(|| String::from_utf8_lossy(&line).trim_end().to_owned()))
+    }
+
+    fn content(&mut self) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
         let mut line = Vec::new();
         loop {
             line.clear();
-            if input.read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
+            ensure!(self.stream.read_until(b'\n', &mut line)? > 0, "the client left in the middle of a message");
+            if line == b".\r\n" {
+                return Ok(content);
             }
-            let command = String::from_utf8_lossy(&line).trim_end().to_owned();
-            self.lock().transcript.push(command.clone());
-            let upper = command.to_ascii_uppercase();
-            let reply = match upper.split([' ', ':']).next().unwrap_or_default() {
-                "EHLO" => "250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES".to_owned(),
-                "HELO" | "NOOP" => "250 ok".to_owned(),
-                "MAIL" => {
-                    from = path(&command);
-                    to.clear();
-                    "250 2.1.0 ok".to_owned()
-                }
-                "RCPT" => {
-                    let recipient = path(&command);
-                    let refusal =
-                        self.lock().rcpt.get_mut(&recipient).filter(|replies| !replies.is_empty()).map(|replies| replies.remove(0));
-                    refusal.unwrap_or_else(|| {
-                        to.push(recipient);
-                        "250 2.1.5 ok".to_owned()
-                    })
-                }
-                "DATA" if to.is_empty() => "503 5.5.1 no recipients".to_owned(),
-                "DATA" => {
-                    output.write_all(b"354 go on\r\n")?;
-                    let content = read_content(&mut input)?;
-                    self.lock().taken.push(Taken { from: from.clone(), to: std::mem::take(&mut to), content });
-                    "250 2.0.0 taken".to_owned()
-                }
-                "RSET" => {
-                    to.clear();
-                    "250 2.0.0 ok".to_owned()
-                }
-                "QUIT" => {
-                    output.write_all(b"221 2.0.0 bye\r\n")?;
-                    return Ok(());
-                }
-                _ => "502 5.5.2 what?".to_owned(),
-            };
-            output.write_all(format!("{reply}\r\n").as_bytes())?;
+            content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
         }
     }
 }
@@ -175,17 +278,4 @@ impl Peer {
 fn path(command: &str) -> String {
     let inner = command.split_once('<').map_or("", |(_, rest)| rest);
     inner.split_once('>').map_or("", |(path, _)| path).to_owned()
-}
-
-fn read_content(input: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        anyhow::ensure!(input.read_until(b'\n', &mut line)? > 0, "the client left in the middle of a message");
-        if line == b".\r\n" {
-            return Ok(content);
-        }
-        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
-    }
 }

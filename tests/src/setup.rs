@@ -88,6 +88,11 @@ kind = "capture"
     )
 }
 
+/// A login more, with the password of all; `keys` are its other lines.
+pub fn login(name: &str, keys: &str) -> String {
+    format!("[[logins]]\nname = \"{name}\"\nusername = \"{name}\"\npassword = \"{PASSWORD_HASH}\"\n{keys}\n")
+}
+
 /// A small message with everything that a message has.
 pub fn message(subject: &str) -> Vec<u8> {
     format!(

@@ -20,7 +20,10 @@ pub(super) fn link_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
     make_folder(&folder)?;
     let path = folder.join("links");
     match fs::read(&path) {
-        Ok(octets) => octets.try_into().ok().with_context(|| format!("{} is not a key of 32 octets; remove it to have a new one made", path.display())),
+        Ok(octets) => octets
+            .try_into()
+            .ok()
+            .with_context(|| format!("{} is not a key of 32 octets; remove it to have a new one made", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key: [u8; 32] = entropy.array();
             write_new(&path, &key).with_context(|| format!("{} cannot be written", path.display()))?;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 
 use crate::chain::Chains;
+use crate::chain::rendering::Renderer;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::settings::Settings;
-use crate::chain::rendering::Renderer;
 use crate::listener::tls::Certificate;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{self, LoadError};
-use crate::clock::Clock;
 
 /// Makes the engine that compiles and runs plugins.
 pub(crate) fn engine(config: &Config, clock: &Clock) -> Result<Arc<Engine>> {
@@ -73,7 +73,9 @@ pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
             let used: BTreeSet<&Arc<str>> = config.chains.values().flat_map(|chain| chain.steps.iter().map(|step| &step.plugin)).collect();
             let plugins = chains.plugins().values().filter(|plugin| used.contains(plugin.name()));
             Ok(Checked {
-                plugins: plugins.map(|plugin| (plugin.name().to_string(), plugin.manifest().version.clone(), plugin.digest().to_owned())).collect(),
+                plugins: plugins
+                    .map(|plugin| (plugin.name().to_string(), plugin.manifest().version.clone(), plugin.digest().to_owned()))
+                    .collect(),
             })
         }
         _ => Err(anyhow!(wrong.join("\n"))),

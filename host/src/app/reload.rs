@@ -42,7 +42,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     let mut said = format!("{} logins, {chain_count} chains, {} routes", new.logins.len(), new.routes.len());
     let restart = needs_restart(&old, &new);
     if !restart.is_empty() {
-        said.push_str(&format!("; changes of {} take a restart", restart.join(", ")));
+        said.extend(["; changes of ", &restart.join(", "), " take a restart"]);
     }
     *parts.config.write() = Arc::new(new);
     Ok(said)

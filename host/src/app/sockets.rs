@@ -111,7 +111,7 @@ pub(super) fn serve(
     shutdown: &CancellationToken,
 ) -> Result<Sockets> {
     let config = parts.config.read().clone();
-    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone());
+    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone(), parts.metrics.clone());
     let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone()));
     let (router, routers) = watch::channel(http::router(parts.services.clone()));
     let server = Server::new(routers, &config.http, shutdown.clone());
@@ -186,7 +186,7 @@ fn exposition(counters: &DeliveryCounters) -> String {
         ("captured_total", "counter", "Copies kept by capture routes", &counters.captured),
         ("withheld_total", "counter", "Copies that the chain took off the way", &counters.withheld),
         ("reports_total", "counter", "Delivery reports made", &counters.reports),
-        ("outgoing_connections_total", "counter", "Connections made", &counters.connected),
+        ("outgoing_connections_made_total", "counter", "Connections made", &counters.connected),
         ("outgoing_connection_failures_total", "counter", "Destinations none of whose hosts answered", &counters.connect_failures),
         ("transactions_total", "counter", "Transactions begun", &counters.transactions),
         ("outgoing_connections", "gauge", "Connections in use or idle", &counters.connections),

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
-use crate::event::index::{IndexError, MOST_TEXT, MessageIndex, MessageIndexer};
+use crate::event::index::{IndexError, MOST_TEXT, SearchIndex, SearchIndexWriter};
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
 use crate::mail::message_id::MessageId;
@@ -26,7 +26,7 @@ const GATHER: Duration = Duration::from_millis(500);
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// Follows the log until `shutdown`.
-pub async fn run(spool: Spool, index: MessageIndex, clock: Clock, shutdown: CancellationToken) {
+pub async fn run(spool: Spool, index: SearchIndex, clock: Clock, shutdown: CancellationToken) {
     let mut writer = None;
     loop {
         let appended = spool.store().events_appended();
@@ -55,7 +55,7 @@ pub async fn run(spool: Spool, index: MessageIndex, clock: Clock, shutdown: Canc
 }
 
 /// Indexes one batch; `false` if there is nothing to do.
-async fn step(spool: &Spool, index: &MessageIndex, writer: &mut Option<MessageIndexer>) -> Result<bool, StepError> {
+async fn step(spool: &Spool, index: &SearchIndex, writer: &mut Option<SearchIndexWriter>) -> Result<bool, StepError> {
     let mut position = index.position();
     let mut events = Vec::new();
     for _ in 0..PAGES_PER_COMMIT {

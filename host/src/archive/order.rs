@@ -28,9 +28,12 @@ pub struct Order {
 }
 
 impl Archive {
-    /// Returns how large a message of a login may be, in octets; 0 if there is no such login.
-    pub fn largest_message(&self, login: &str) -> u64 {
-        self.logins.by_name(login).map_or(0, |login| login.limits.message_size.0)
+    /// Returns how large a message of a login may be, in octets.
+    ///
+    /// # Errors
+    /// There is no such login.
+    pub fn largest_message(&self, login: &str) -> Result<u64, String> {
+        Ok(self.login(login)?.limits.message_size.0)
     }
 
     /// Hands a message over as if its login had.
@@ -53,9 +56,13 @@ impl Archive {
     }
 
     fn submission(&self, order: Order) -> Result<Submission, String> {
-        let login = self.logins.by_name(&order.login).ok_or_else(|| format!("there is no login {:?}", order.login))?;
+        let login = self.login(&order.login)?;
         let id = MessageId::new(self.clock.now(), &self.entropy);
         submission(order, login, id)
+    }
+
+    fn login(&self, name: &str) -> Result<Arc<Login>, String> {
+        self.logins.by_name(name).ok_or_else(|| format!("there is no login {name:?}"))
     }
 }
 

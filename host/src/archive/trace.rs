@@ -64,7 +64,9 @@ impl TraceView {
             DryResult::Kept { held: Some((plugin, reason)), copies, .. } => {
                 (format!("held by {plugin}: {reason}"), copies.iter().map(copy).collect())
             }
-            DryResult::Kept { held: None, copies, .. } => (format!("accepted for {} recipients", copies.len()), copies.iter().map(copy).collect()),
+            DryResult::Kept { held: None, copies, .. } => {
+                (format!("accepted for {} recipients", copies.len()), copies.iter().map(copy).collect())
+            }
         };
         Self { steps: run.steps.iter().map(step).collect(), result, failures: run.failures.clone(), copies }
     }
@@ -113,7 +115,7 @@ fn readable(message: &bytes::Bytes) -> String {
     let mut draft = Draft::new(message.clone());
     for (name, part) in [("text/plain", draft.text()), ("text/html", draft.html())] {
         if let Some(part) = part {
-            text.push_str(&format!("\n[{name}]\n{part}\n"));
+            text.extend(["\n[", name, "]\n", &part, "\n"]);
         }
     }
     text.replace('\r', "")

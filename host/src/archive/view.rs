@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::event::summary::Summary;
+use crate::event::search::Summary;
 use crate::mail::message_id::MessageId;
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::store::Row;
@@ -43,7 +43,7 @@ pub struct QueuedMessage {
 }
 
 impl QueuedCopy {
-    pub(super) fn new(row: &Row, copy: Copy, state: CopyState, message: QueuedMessage) -> Self {
+    pub(super) fn new(row: &Row, copy: &Copy, state: CopyState, message: QueuedMessage) -> Self {
         Self {
             id: row.copy.to_string(),
             recipient: copy.address.to_string(),

@@ -47,7 +47,8 @@ impl Sample {
     }
 
     fn new(tail: String) -> Self {
-        let head = b"From: Sender <sender@example.com>\r\nTo: reader@example.net\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <".to_vec();
+        let head = b"From: Sender <sender@example.com>\r\nTo: reader@example.net\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <"
+            .to_vec();
         Self { head, tail: tail.into_bytes() }
     }
 
@@ -66,7 +67,9 @@ impl Sample {
 }
 
 fn header(subject: &str, kind: &str) -> String {
-    format!("@bench.example.com>\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 7bit\r\n\r\n")
+    format!(
+        "@bench.example.com>\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 7bit\r\n\r\n"
+    )
 }
 
 #[cfg(test)]
@@ -75,7 +78,9 @@ mod tests {
 
     #[test]
     fn samples_have_their_size_and_no_line_with_a_dot() {
-        for (sample, octets) in [(Sample::text(1024), 1024), (Sample::text(100 * 1024), 100 * 1024), (Sample::newsletter(60 * 1024), 60 * 1024)] {
+        for (sample, octets) in
+            [(Sample::text(1024), 1024), (Sample::text(100 * 1024), 100 * 1024), (Sample::newsletter(60 * 1024), 60 * 1024)]
+        {
             let mut message = Vec::new();
             sample.write(7, &mut message);
             assert!(message.len().abs_diff(octets) < octets / 8 + 200, "{} for {octets}", message.len());

@@ -29,7 +29,8 @@ pub struct Scenario {
 
 /// The scenarios, in the order of the table.
 pub fn all() -> Vec<Scenario> {
-    const HEADERS: &str = r#"["tags", { use = "list-unsubscribe", generate = false }, "tags", { use = "list-unsubscribe", generate = false }, "tags"]"#;
+    const HEADERS: &str =
+        r#"["tags", { use = "list-unsubscribe", generate = false }, "tags", { use = "list-unsubscribe", generate = false }, "tags"]"#;
     const FULL: &str = r#"["tags", "template", "inline-css", "tracking", "list-unsubscribe"]"#;
     let text = |name, octets| Scenario { name, sample: Sample::text(octets), chain: "" };
     vec![
@@ -181,7 +182,7 @@ async fn measure(
 }
 
 async fn delivered(sink: &Sink, messages: u64) -> Result<()> {
-    let patience = Duration::from_secs(300);
+    let patience = Duration::from_mins(5);
     let waited = tokio::time::timeout(patience, sink.counts.wait(messages)).await;
     waited.with_context(|| format!("{} of {messages} messages reached the sink", sink.counts.messages.load(Ordering::Acquire)))
 }
@@ -239,7 +240,8 @@ fn bound_address(child: &mut Child) -> Result<SocketAddr> {
 fn configuration(chain: &str, sink: SocketAddr) -> String {
     // The hash of "bench" with the least parameters: hashing a password is not what is measured.
     const PASSWORD: &str = "$argon2id$v=19$m=64,t=1,p=1$dHViZXBvc3RiZW5jaA$BtIKJcuYU83sbEiiBoIaW9R85G1LKA7kmc2uzO2TiIE";
-    let (chains, of_login) = if chain.is_empty() { (String::new(), "") } else { (format!("[chains]\nbench = {chain}\n"), "chain = \"bench\"\n") };
+    let (chains, of_login) =
+        if chain.is_empty() { (String::new(), "") } else { (format!("[chains]\nbench = {chain}\n"), "chain = \"bench\"\n") };
     format!(
         "[server]\nhostname = \"bench.example.com\"\ndata = \"data\"\npublic_url = \"https://links.example.com\"\n\
          [[listen]]\nkind = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n\

@@ -59,10 +59,10 @@ impl Step {
     }
 
     fn check(&self, overrides: &Map<String, Value>) -> Result<(), Refusal> {
-        self.plugin.manifest().check(overrides, false).map_err(|error| Refusal::InvalidField {
-            field: format!("{}.{}", self.plugin.name(), error.option),
-            reason: error.reason,
-        })
+        self.plugin
+            .manifest()
+            .check(overrides, false)
+            .map_err(|error| Refusal::InvalidField { field: format!("{}.{}", self.plugin.name(), error.option), reason: error.reason })
     }
 
     fn header_options(&self, draft: &Draft, names: &FieldNames) -> Result<Map<String, Value>, Refusal> {

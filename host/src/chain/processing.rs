@@ -17,7 +17,7 @@ use crate::submission::Options;
 #[derive(Debug)]
 pub enum Processed {
     /// It goes on.
-    Kept(Kept),
+    Kept(Box<Kept>),
     /// A plugin threw it away.
     Discarded {
         /// Which.
@@ -97,7 +97,7 @@ impl Chain {
         if steps.is_empty() {
             remove_service_fields(&mut letter.draft);
         }
-        Ok(Processed::Kept(Kept { letter, steps, held }))
+        Ok(Processed::Kept(Box::new(Kept { letter, steps, held })))
     }
 }
 

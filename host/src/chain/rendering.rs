@@ -297,9 +297,7 @@ impl CopyRun<'_> {
         match call.result {
             Ok(Verdict::Next) => Ok(ControlFlow::Continue(())),
             Ok(Verdict::Accept) => Ok(ControlFlow::Break(())),
-            Ok(Verdict::Reject(reply)) => {
-                Err(RenderError::Rejected { code: reply.code, enhanced: reply.enhanced, text: reply.text })
-            }
+            Ok(Verdict::Reject(reply)) => Err(RenderError::Rejected { code: reply.code, enhanced: reply.enhanced, text: reply.text }),
             Ok(Verdict::Defer(reply)) => Err(RenderError::Deferred { code: reply.code, enhanced: reply.enhanced, text: reply.text }),
             Ok(Verdict::Discard(reason)) => Err(RenderError::Discarded { reason }),
             Ok(Verdict::Hold(reason)) => {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{announce, json, line, table};
 use super::Format;
+use super::output::{announce, json, line, table};
 use crate::bench::scenario::{self, Effort, Figures, Scenario, Server};
 use crate::clock::Clock;
 
@@ -31,7 +31,7 @@ pub(super) struct Options {
     /// Only scenarios whose name contains this.
     #[arg(long)]
     only: Option<String>,
-    /// Measures a running peer in the same run: NAME,SUBMISSION_ADDRESS,SINK_ADDRESS,PROCESS_ID. It must take mail without authentication and relay
+    /// Measures a running peer in the same run: `NAME,SUBMISSION_ADDRESS,SINK_ADDRESS,PROCESS_ID`. It must take mail without authentication and relay
     /// all of it to the sink's address.
     #[arg(long, value_name = "PEER")]
     peer: Vec<String>,
@@ -126,5 +126,10 @@ fn peer(text: &str) -> Result<Server> {
         anyhow::bail!("a peer is NAME,SUBMISSION_ADDRESS,SINK_ADDRESS,PROCESS_ID, not {text:?}");
     };
     let parsed = |text: &str| -> Result<SocketAddr> { text.parse().with_context(|| format!("{text:?} is no address with a port")) };
-    Ok(Server::Peer { name: (*name).to_owned(), address: parsed(address)?, sink: parsed(sink)?, process: process.parse().context("a process id")? })
+    Ok(Server::Peer {
+        name: (*name).to_owned(),
+        address: parsed(address)?,
+        sink: parsed(sink)?,
+        process: process.parse().context("a process id")?,
+    })
 }

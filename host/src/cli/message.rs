@@ -11,7 +11,7 @@ use super::queue::put;
 use super::{ConfigFile, Format};
 use crate::clock::Timestamp;
 use crate::control::Question;
-use crate::event::summary::Summary;
+use crate::event::search::Summary;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -81,8 +81,11 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn states(summary: &Summary) -> String {
-    let words: Vec<String> =
-        summary.states().into_iter().map(|(state, count)| if count == 1 { state.to_string() } else { format!("{count} {state}") }).collect();
+    let words: Vec<String> = summary
+        .states()
+        .into_iter()
+        .map(|(state, count)| if count == 1 { state.word().to_owned() } else { format!("{count} {}", state.word()) })
+        .collect();
     words.join(", ")
 }
 
@@ -94,7 +97,7 @@ fn search(found: &Value) -> Result<()> {
             vec![
                 summary.message.to_string(),
                 summary.at.to_rfc3339(),
-                summary.login.to_string(),
+                summary.login.clone(),
                 summary.recipients.first().map(|first| printable(first)).unwrap_or_default(),
                 states(summary),
                 shortened(&printable(&summary.subject), 50),
@@ -134,7 +137,7 @@ fn show(message: &Value) -> Result<()> {
             }
         }
         if let Some(next) = event.get("next").and_then(Value::as_u64) {
-            text.push_str(&format!(" (next attempt {})", Timestamp::from_millis(next)));
+            text.extend([" (next attempt ", &Timestamp::from_millis(next).to_rfc3339(), ")"]);
         }
         line(text);
     }

@@ -45,9 +45,8 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
         Err(error) => error.into_bytes(),
     };
     let draft = Draft::new(content.clone().into());
-    let login = match options.login.or_else(|| config.logins.first().map(|login| login.name.to_string())) {
-        Some(login) => login,
-        None => anyhow::bail!("the configuration has no login"),
+    let Some(login) = options.login.or_else(|| config.logins.first().map(|login| login.name.to_string())) else {
+        anyhow::bail!("the configuration has no login");
     };
     let addresses = |name: &str| -> Vec<String> {
         let values = draft.header_raw(name);

@@ -82,6 +82,22 @@ impl Desk {
         self.open.take().into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
     }
 
+    /// Leaves what was begun, and an attempt that was not sent, to the other workers of the destination.
+    pub(super) fn hand_over(&mut self, attempt: Option<Attempt>) {
+        let open = self.open.take().map(|mut job| {
+            job.copies.reverse();
+            Job { message: job.entry.id, copies: job.copies, until: job.until }
+        });
+        let attempt = attempt.map(|Attempt { load, .. }| Job { message: load.entry.id, copies: load.copies, until: load.until });
+        let mut board = self.destination.board.lock();
+        for job in [open, attempt].into_iter().flatten() {
+            board.jobs.push_front(job);
+        }
+        if board.idle > 0 {
+            self.destination.work.notify_one();
+        }
+    }
+
     /// Makes the next attempt ready; `None` where nothing is due. What cannot be sent at all is settled on the way.
     pub(super) async fn next(&mut self, settings: &Settings) -> Option<Attempt> {
         loop {
@@ -136,7 +152,7 @@ impl Desk {
             self.open = None;
         }
         let first = copies.first()?;
-        let rendered = settings.renderer.render(&entry.plan, body, first.copy, &first.recipient).await;
+        let rendered = settings.renderer.render(&entry.plan, body, first).await;
         let rendered = match rendered {
             Ok(rendered) => rendered,
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -44,6 +45,11 @@ pub(super) struct Board {
     pub(super) idle: u32,
     /// Workers that have not connected yet: while there is one, no other is added.
     pub(super) connecting: u32,
+    /// Workers that have a connection.
+    pub(super) connected: u32,
+    /// The next hop took no more connections beside those that there are: none is added before this time
+    /// ([`Clock::monotonic`](crate::clock::Clock::monotonic)).
+    pub(super) crowded_until: Duration,
 }
 
 impl Destination {

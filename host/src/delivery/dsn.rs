@@ -21,9 +21,9 @@ use crate::mail::envelope::Return;
 use crate::mail::message_id::MessageId;
 
 /// A message larger than this comes back as its header alone, whatever RET says.
-const RETURNED_LENGTH: usize = 1024 * 1024;
+const RETURNED_LENGTH: usize = 64 * 1024;
 /// A header larger than this is cut.
-const RETURNED_HEADER: usize = 64 * 1024;
+const RETURNED_HEADER: usize = 32 * 1024;
 
 /// What happened to a recipient (RFC 3464 §2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::counters::DeliveryCounters;
 use super::dead_hosts::DeadHosts;
-use super::destination::{Destination, Job, jobs};
+use super::destination::{Board, Destination, Job, jobs};
 use super::outcome::Settled;
 use super::settings::Settings;
 use super::worker::Worker;
@@ -108,6 +108,7 @@ impl Hub {
                 let mut board = destination.board.lock();
                 // Nobody has come for more since the last look.
                 let stalled = std::mem::replace(&mut board.may_have_more, true) && board.idle == 0 && board.connecting == 0;
+                let stalled = stalled && board.crowded_until <= self.clock.monotonic();
                 if board.idle > 0 {
                     destination.work.notify_one();
                 }
@@ -137,11 +138,14 @@ impl Hub {
         }
         {
             let board = destination.board.lock();
-            if (board.jobs.is_empty() && !board.may_have_more) || board.connecting > 0 {
+            if board.jobs.is_empty() && !board.may_have_more {
                 return;
             }
             if board.idle > 0 {
                 destination.work.notify_one();
+                return;
+            }
+            if board.connecting > 0 || board.crowded_until > self.clock.monotonic() {
                 return;
             }
         }
@@ -162,7 +166,7 @@ impl Hub {
             board.workers += 1;
             board.connecting += 1;
         }
-        let place = Place { hub: self.clone(), destination: destination.clone(), connecting: true, given_up: false };
+        let place = Place { hub: self.clone(), destination: destination.clone(), state: State::Connecting, given_up: false };
         let cut_off = self.cut_off.clone();
         self.workers.spawn(async move { cut_off.run_until_cancelled(Worker::new(place).run()).await });
     }
@@ -244,17 +248,55 @@ impl Hub {
 pub(super) struct Place {
     pub(super) hub: Arc<Hub>,
     pub(super) destination: Arc<Destination>,
-    connecting: bool,
+    state: State,
     given_up: bool,
 }
 
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is new and has not tried, or is trying.
+    Connecting,
+    /// It has a connection.
+    Connected,
+    /// It has none.
+    Apart,
+}
+
 impl Place {
-    /// The worker has its connection, or knows that there is none.
-    pub(super) fn connected(&mut self) {
-        if std::mem::take(&mut self.connecting) {
-            self.destination.board.lock().connecting -= 1;
-            self.hub.add_worker_if_needed(&self.destination);
+    /// The worker has its connection, or knows that it gets none.
+    pub(super) fn connected(&mut self, success: bool) {
+        let state = if success { State::Connected } else { State::Apart };
+        if self.state == state {
+            return;
         }
+        {
+            let mut board = self.destination.board.lock();
+            self.uncount(&mut board);
+            if success {
+                board.connected += 1;
+            }
+        }
+        self.state = state;
+        self.hub.add_worker_if_needed(&self.destination);
+    }
+
+    fn uncount(&self, board: &mut Board) {
+        match self.state {
+            State::Connecting => board.connecting -= 1,
+            State::Connected => board.connected -= 1,
+            State::Apart => {}
+        }
+    }
+
+    /// Whether other workers of the destination have connections.
+    pub(super) fn has_company(&self) -> bool {
+        self.destination.board.lock().connected > u32::from(self.state == State::Connected)
+    }
+
+    /// The next hop takes no more connections than there are.
+    pub(super) fn crowded(&self, until: Duration) {
+        self.destination.board.lock().crowded_until = until;
     }
 
     /// Leaves for good, unless work has come meanwhile: then returns `false`.
@@ -281,11 +323,9 @@ impl Place {
         jobs.into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
     }
 
-    fn leave(&self, registry: &mut Registry, board: &mut super::destination::Board) {
+    fn leave(&self, registry: &mut Registry, board: &mut Board) {
         board.workers -= 1;
-        if self.connecting {
-            board.connecting -= 1;
-        }
+        self.uncount(board);
         registry.connections -= 1;
         if board.workers == 0 {
             registry.destinations.remove(&self.destination.queue);

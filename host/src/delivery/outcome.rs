@@ -130,7 +130,7 @@ impl Judge<'_> {
                     DeliveryCounters::add(&self.counters.deferred, 1);
                     // `expired` has left only those that have a next attempt.
                     let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
-                    let state = CopyState { attempts: attempt + 1, last: Some(text.clone()), held: None };
+                    let state = CopyState { attempts: attempt + 1, last: Some(text.clone()), held: None, released: leased.state.released };
                     let again = Settlement::Again { copy: leased.copy, due, state };
                     (again, EventKind::Deferred { host: subject.host.to_owned(), reply: text, attempt, next: due })
                 }

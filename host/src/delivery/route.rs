@@ -79,6 +79,13 @@ pub(super) struct Surroundings<'a> {
     pub(super) dead_hosts: &'a DeadHosts,
     pub(super) clock: &'a Clock,
     pub(super) entropy: &'a Entropy,
+    /// Whether to remember hosts that fail. Where we have connections already, a failure may only mean that these are enough.
+    pub(super) remember: bool,
+}
+
+/// How long a host that failed is left alone.
+pub(super) fn dead_time(limits: &config::Delivery) -> Duration {
+    DEAD_TIME.min(limits.retry_first / 2)
 }
 
 impl Route {
@@ -158,8 +165,10 @@ async fn connect_any(
                 Err(broken) => {
                     let failure = broken.to_failure(&target.to_text());
                     tracing::debug!(host = %target.to_text(), "next hop failed: {broken}");
-                    let until = around.clock.monotonic() + DEAD_TIME.min(around.limits.retry_first / 2);
-                    around.dead_hosts.remember(address, &failure, now, until);
+                    if around.remember {
+                        let until = around.clock.monotonic() + dead_time(around.limits);
+                        around.dead_hosts.remember(address, &failure, now, until);
+                    }
                     last = Some(failure);
                 }
             }

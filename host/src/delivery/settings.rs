@@ -18,8 +18,8 @@ use crate::chain::Plan;
 use crate::chain::rendering::{RenderError, Rendered, Renderer};
 use crate::config::{self, Config, OutgoingTls};
 use crate::mail::domain::Domain;
-use crate::mail::message_id::CopyId;
 use crate::smtp::client::Credentials;
+use crate::spool::Leased;
 use crate::spool::backoff::Backoff;
 use crate::spool::entry::Copy;
 use bytes::Bytes;
@@ -51,13 +51,18 @@ pub enum SettingsError {
 
 /// Renders copies: the chain's renderer, or one that a test stands for.
 pub(super) trait Render: Send + Sync + 'static {
-    /// See [`Renderer::render`].
-    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, id: CopyId, copy: &'a Copy) -> BoxFuture<'a, Result<Rendered, RenderError>>;
+    /// See [`Renderer::render`], and, for a copy that an operator has released, [`Renderer::render_released`].
+    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>>;
 }
 
 impl Render for Renderer {
-    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, id: CopyId, copy: &'a Copy) -> BoxFuture<'a, Result<Rendered, RenderError>> {
-        Renderer::render(self, plan, body, id, &copy.address, &copy.variables).boxed()
+    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>> {
+        let (id, Copy { address, variables, .. }) = (copy.copy, &copy.recipient);
+        if copy.state.released {
+            Renderer::render_released(self, plan, body, id, address, variables).boxed()
+        } else {
+            Renderer::render(self, plan, body, id, address, variables).boxed()
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod peer;
 mod security;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,9 @@ use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
+use crate::smtp::client::Credentials;
 use crate::spool::entry::{Copy, Entry};
-use crate::spool::{NewEntry, Spool};
+use crate::spool::{Leased, NewEntry, Spool};
 use crate::store::Store as _;
 use crate::submission::{Protocol, Received};
 use memory::MemoryStore;
@@ -52,9 +54,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct PlainRenderer;
 
 impl Render for PlainRenderer {
-    fn render<'a>(&'a self, _plan: &'a Plan, body: Bytes, _id: CopyId, copy: &'a Copy) -> BoxFuture<'a, Result<Rendered, RenderError>> {
+    fn render<'a>(&'a self, _plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>> {
         async move {
-            match copy.variables.as_str() {
+            match copy.recipient.variables.as_str() {
                 "hold" => Err(RenderError::Held { reason: "looks odd".into() }),
                 "discard" => Err(RenderError::Discarded { reason: "unwanted".into() }),
                 "fail" => Err(RenderError::Failed { plugin: "template".into(), permanent: false }),
@@ -73,7 +75,10 @@ struct Setup {
     zone: Zone,
     port: u16,
     limits: config::Delivery,
-    smart_host: Option<(std::net::SocketAddr, TlsPolicy)>,
+    smart_host: Option<(SocketAddr, TlsPolicy)>,
+    /// Of the smart host: TLS from the first octet, and credentials.
+    implicit_tls: bool,
+    credentials: Option<Credentials>,
     drain_time: Duration,
 }
 
@@ -98,7 +103,15 @@ impl Setup {
     fn to(peer: &Peer) -> Self {
         let zone = Zone::default().mx("b.example", 10, "mx.b.example").address("mx.b.example", "127.0.0.1").broken("dark.example");
         let zone = zone.mx("null.example", 0, "");
-        Self { zone, port: peer.address.port(), limits: limits(), smart_host: None, drain_time: DEADLINE }
+        Self {
+            zone,
+            port: peer.address.port(),
+            limits: limits(),
+            smart_host: None,
+            implicit_tls: false,
+            credentials: None,
+            drain_time: DEADLINE,
+        }
     }
 
     fn start(self) -> Running {
@@ -113,8 +126,9 @@ impl Setup {
         routes.insert("direct".into(), Route::Mx { dns: dns.clone(), port: self.port, allow_private: true, tls });
         routes.insert("box".into(), Route::Capture);
         if let Some((address, tls)) = self.smart_host {
-            let host = Host::Address(address.ip());
-            routes.insert("up".into(), Route::SmartHost { dns, host, port: address.port(), tls, implicit_tls: false, credentials: None });
+            let (host, port) = (Host::Address(address.ip()), address.port());
+            let (implicit_tls, credentials) = (self.implicit_tls, self.credentials);
+            routes.insert("up".into(), Route::SmartHost { dns, host, port, tls, implicit_tls, credentials });
         }
         let hostname = Domain::parse("tp.example").unwrap();
         let settings = Settings::assemble(&hostname, self.limits, routes, kinds, Signers::default(), Arc::new(PlainRenderer));
@@ -161,6 +175,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
         tags: Vec::new(),
         recipient_count: u32::try_from(recipients.len()).unwrap(),
         deliver_before: None,
+        options: String::new(),
         plan: Plan {
             login: "login".into(),
             message: id,
@@ -169,6 +184,8 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
             nonce: [0; 11],
             slots: Vec::new(),
             variables: String::new(),
+            reverse_path: ReversePath::Null,
+            tags: Vec::new(),
             steps: Vec::new(),
         },
     };

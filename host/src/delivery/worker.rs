@@ -13,7 +13,7 @@ use super::counters::DeliveryCounters;
 use super::failure::Failure;
 use super::hub::{LEASE_MARGIN, Place};
 use super::outcome::{Settled, Verdict};
-use super::route::{Route, Surroundings, split_queue_name};
+use super::route::{Route, Surroundings, dead_time, split_queue_name};
 use super::settings::Settings;
 use crate::smtp::client::transaction::Conclusion;
 
@@ -37,6 +37,15 @@ pub(super) struct Worker {
     turn: u32,
 }
 
+/// How a round with the next hop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// There may be another one.
+    Over,
+    /// The next hop has enough connections of ours.
+    Leave,
+}
+
 impl Worker {
     pub(super) fn new(place: Place) -> Self {
         let settings = place.hub.settings();
@@ -51,8 +60,7 @@ impl Worker {
         loop {
             if self.running.is_empty() {
                 if self.must_give_way() {
-                    let copies = self.place.give_way();
-                    self.place.hub.release(copies).await;
+                    self.leave().await;
                     break;
                 }
                 if !self.prepare().await {
@@ -65,7 +73,12 @@ impl Worker {
             let settings = self.settings.clone();
             match settings.routes.get(route) {
                 Some(Route::Capture) => self.capture().await,
-                Some(route) => self.attempt(route, domain).await,
+                Some(route) => {
+                    if self.attempt(route, domain).await == Round::Leave {
+                        self.leave().await;
+                        break;
+                    }
+                }
                 None => self.fail(&Failure::transient((3, 5), "the configuration has no such route")).await,
             }
         }
@@ -94,6 +107,12 @@ impl Worker {
             self.ready = self.desk.next(&self.settings).await;
         }
         self.ready.is_some()
+    }
+
+    /// Leaves the work to others.
+    async fn leave(&mut self) {
+        let copies = self.place.give_way();
+        self.place.hub.release(copies).await;
     }
 
     /// Gives back what was not begun.
@@ -136,7 +155,7 @@ impl Worker {
 
     /// Ends all that is ready with the same failure.
     async fn fail(&mut self, failure: &Failure) {
-        self.place.connected();
+        self.place.connected(false);
         if let Some(attempt) = self.ready.take() {
             let verdict = Verdict::of_failure(failure);
             let settled = self.desk.settle(&self.settings, attempt, &failure.host, |_| verdict.clone());
@@ -146,7 +165,7 @@ impl Worker {
 
     /// Keeps what is ready in the place of sending it.
     async fn capture(&mut self) {
-        self.place.connected();
+        self.place.connected(true);
         let Some(attempt) = self.ready.take() else { return };
         let content: Bytes = attempt.transaction.content.clone();
         let captures = attempt.load.copies.iter().map(|leased| (leased.copy, content.clone())).collect();
@@ -161,7 +180,7 @@ impl Worker {
     }
 
     /// One round with the next hop: starts what can be started, then takes what it says.
-    async fn attempt(&mut self, route: &Route, domain: Option<&str>) {
+    async fn attempt(&mut self, route: &Route, domain: Option<&str>) -> Round {
         let hub = self.place.hub.clone();
         let worn = |connection: &Connection, settings: &Settings| connection.started() >= settings.limits.messages_per_connection.max(1);
         if self.running.is_empty()
@@ -178,17 +197,24 @@ impl Worker {
                     dead_hosts: &hub.dead_hosts,
                     clock: &hub.clock,
                     entropy: &hub.entropy,
+                    remember: !self.place.has_company(),
                 };
                 match Box::pin(route.connect(domain, around)).await {
                     Ok(connection) => {
                         DeliveryCounters::add(&hub.counters.connected, 1);
-                        self.place.connected();
+                        self.place.connected(true);
                         none.insert(connection)
                     }
                     Err(failure) => {
                         DeliveryCounters::add(&hub.counters.connect_failures, 1);
-                        self.fail(&failure).await;
-                        return;
+                        if failure.is_permanent() || !self.place.has_company() {
+                            self.fail(&failure).await;
+                            return Round::Over;
+                        }
+                        // Many servers limit connections. What was to go over this one goes over the others.
+                        self.place.crowded(hub.clock.monotonic() + dead_time(&self.settings.limits));
+                        self.desk.hand_over(self.ready.take());
+                        return Round::Leave;
                     }
                 }
             }
@@ -210,6 +236,7 @@ impl Worker {
             self.ready = self.desk.next(&self.settings).await;
         }
         self.listen().await;
+        Round::Over
     }
 
     /// Takes what the server says, until something can be started or is over.

@@ -51,7 +51,7 @@ impl Writer {
         }
     }
 
-    async fn write(&self, settled: Settled, done: &CancellationToken) {
+    async fn write(&self, mut settled: Settled, done: &CancellationToken) {
         let mut tries = 0;
         loop {
             let Settled { settlements, events, follow_up } = &settled;
@@ -60,22 +60,23 @@ impl Writer {
                 Err(error) => error,
             };
             tries += 1;
-            match error {
+            if error == StoreError::Full && (!done.is_cancelled() || tries < LAST_TRIES) {
                 // Delivery stands still meanwhile: what cannot be written down must not be sent either.
-                StoreError::Full if !done.is_cancelled() || tries < LAST_TRIES => {
-                    if tries == 1 {
-                        tracing::error!("no room to write down what was delivered: delivery waits");
-                    }
-                    tokio::time::sleep(FULL_PAUSE).await;
+                if tries == 1 {
+                    tracing::error!("no room to write down what was delivered: delivery waits");
                 }
-                StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Damaged(_) => {
-                    self.stop.cancel();
-                    tracing::error!(
-                        copies = settlements.len(),
-                        "delivery stops: outcomes were not written down, these copies will be sent again: {error}"
-                    );
-                    return;
-                }
+                tokio::time::sleep(FULL_PAUSE).await;
+            } else if matches!(error, StoreError::Full | StoreError::Poisoned(_) | StoreError::Damaged(_)) || follow_up.is_empty() {
+                self.stop.cancel();
+                tracing::error!(
+                    copies = settlements.len(),
+                    "delivery stops: outcomes were not written down, these copies will be sent again: {error}"
+                );
+                return;
+            } else {
+                // What became of the copies matters more than the reports on it.
+                tracing::error!(reports = follow_up.len(), "reports to senders are dropped, the store does not take them: {error}");
+                settled.follow_up.clear();
             }
         }
     }

@@ -9,6 +9,7 @@ mod query;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use tantivy::collector::{Count, TopDocs};
 use tantivy::directory::MmapDirectory;
 use tantivy::indexer::LogMergePolicy;
@@ -17,7 +18,7 @@ use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, S
 use tantivy::{Index, IndexReader, IndexWriter, Order, ReloadPolicy, Term};
 
 use super::Event;
-use super::summary::Summary;
+use super::search::Summary;
 use crate::mail::message_id::MessageId;
 pub use query::QueryError;
 
@@ -80,9 +81,39 @@ impl Fields {
     }
 }
 
+/// Events of one message that the index leads to; of a message to very many recipients the later ones are found only on the log.
+pub const MOST_POSITIONS: usize = 2_000;
+
+/// What is known of a message, and where its events stand on the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Indexed {
+    /// What its events add up to.
+    pub summary: Summary,
+    /// Where its events stand, at most [`MOST_POSITIONS`].
+    pub positions: Vec<u64>,
+}
+
+impl Indexed {
+    /// A message of which only `event` is known, and that not yet taken in.
+    pub fn new(event: &Event) -> Self {
+        Self { summary: Summary::new(event), positions: Vec::new() }
+    }
+
+    /// Takes in an event; the same one twice counts once.
+    pub fn add(&mut self, position: u64, event: &Event) {
+        if self.positions.last().is_some_and(|last| *last >= position) {
+            return;
+        }
+        if self.positions.len() < MOST_POSITIONS {
+            self.positions.push(position);
+        }
+        self.summary.apply(event);
+    }
+}
+
 /// Finds messages. Cloning is cheap.
 #[derive(Clone)]
-pub struct MessageIndex {
+pub struct SearchIndex {
     index: Index,
     reader: IndexReader,
     fields: Fields,
@@ -97,7 +128,7 @@ pub struct Found {
     pub messages: Vec<Summary>,
 }
 
-impl MessageIndex {
+impl SearchIndex {
     /// Opens the index in `folder`, or makes it. An index of another format is thrown away.
     pub fn open(folder: &Path) -> Result<Self, IndexError> {
         let mark = folder.join("format");
@@ -120,12 +151,12 @@ impl MessageIndex {
     }
 
     /// Starts writing. There can be one writer.
-    pub fn writer(&self) -> Result<MessageIndexer, IndexError> {
+    pub fn writer(&self) -> Result<SearchIndexWriter, IndexError> {
         let writer: IndexWriter = self.index.writer_with_num_threads(1, WRITER_MEMORY)?;
         let mut policy = LogMergePolicy::default();
         policy.set_min_num_segments(8);
         writer.set_merge_policy(Box::new(policy));
-        Ok(MessageIndexer { index: self.clone(), writer })
+        Ok(SearchIndexWriter { index: self.clone(), writer })
     }
 
     /// Finds messages by words of their subject and text, and by fields: `from:a@example.com to:… address:… login:… tag:… state:bounced id:…
@@ -138,22 +169,22 @@ impl MessageIndex {
         let mut messages = Vec::with_capacity(found.len());
         for (_, place) in found {
             let document: TantivyDocument = searcher.doc(place)?;
-            messages.extend(self.summary(&document)?);
+            messages.extend(self.indexed(&document)?.map(|indexed| indexed.summary));
         }
         Ok(Found { total, messages })
     }
 
     /// Returns what the index knows of one message.
-    pub fn message(&self, id: MessageId) -> Result<Option<Summary>, IndexError> {
+    pub fn message(&self, id: MessageId) -> Result<Option<Indexed>, IndexError> {
         let searcher = self.reader.searcher();
         let query = TermQuery::new(self.id_term(id), IndexRecordOption::Basic);
         let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;
         let Some((_, place)) = found.first() else { return Ok(None) };
         let document: TantivyDocument = searcher.doc(*place)?;
-        self.summary(&document)
+        self.indexed(&document)
     }
 
-    fn summary(&self, document: &TantivyDocument) -> Result<Option<Summary>, IndexError> {
+    fn indexed(&self, document: &TantivyDocument) -> Result<Option<Indexed>, IndexError> {
         let json = document.get_first(self.fields.summary).and_then(|value| value.as_str());
         Ok(json.map(serde_json::from_str).transpose()?)
     }
@@ -164,29 +195,34 @@ impl MessageIndex {
 }
 
 /// Writes the index; owned by whoever follows the log.
-pub struct MessageIndexer {
-    index: MessageIndex,
+pub struct SearchIndexWriter {
+    index: SearchIndex,
     writer: IndexWriter,
 }
 
-impl MessageIndexer {
+impl SearchIndexWriter {
     /// Takes a batch of events in with their places on the log, and remembers `position`, the place behind them. `text` returns the words of a
     /// message, as far as it is still kept.
-    pub fn add(&mut self, events: &[(u64, Event)], position: u64, text: &mut dyn FnMut(MessageId) -> Option<String>) -> Result<(), IndexError> {
-        let mut summaries: BTreeMap<MessageId, Summary> = BTreeMap::new();
+    pub fn add(
+        &mut self,
+        events: &[(u64, Event)],
+        position: u64,
+        text: &mut dyn FnMut(MessageId) -> Option<String>,
+    ) -> Result<(), IndexError> {
+        let mut messages: BTreeMap<MessageId, Indexed> = BTreeMap::new();
         for (place, event) in events {
-            if let Some(summary) = summaries.get_mut(&event.message) {
-                summary.add(*place, event);
+            if let Some(message) = messages.get_mut(&event.message) {
+                message.add(*place, event);
                 continue;
             }
-            let mut summary = self.index.message(event.message)?.unwrap_or_else(|| Summary::new(event));
-            summary.add(*place, event);
-            summaries.insert(event.message, summary);
+            let mut message = self.index.message(event.message)?.unwrap_or_else(|| Indexed::new(event));
+            message.add(*place, event);
+            messages.insert(event.message, message);
         }
-        for summary in summaries.values() {
-            self.writer.delete_term(self.index.id_term(summary.message));
-            let words = text(summary.message);
-            self.writer.add_document(self.document(summary, words.as_deref())?)?;
+        for (id, message) in &messages {
+            self.writer.delete_term(self.index.id_term(*id));
+            let words = text(*id);
+            self.writer.add_document(self.document(message, words.as_deref())?)?;
         }
         let mut commit = self.writer.prepare_commit()?;
         commit.set_payload(&position.to_string());
@@ -195,8 +231,9 @@ impl MessageIndexer {
         Ok(())
     }
 
-    fn document(&self, summary: &Summary, text: Option<&str>) -> Result<TantivyDocument, IndexError> {
+    fn document(&self, message: &Indexed, text: Option<&str>) -> Result<TantivyDocument, IndexError> {
         let fields = &self.index.fields;
+        let summary = &message.summary;
         let mut document = TantivyDocument::default();
         let mut term = |field: Field, value: &str| document.add_text(field, value.to_lowercase());
         term(fields.id, &summary.message.to_string());
@@ -213,7 +250,7 @@ impl MessageIndexer {
         for tag in &summary.tags {
             term(fields.tag, tag.as_str());
         }
-        for state in summary.states().keys() {
+        for state in summary.states().keys().chain([&summary.state]) {
             term(fields.state, state.word());
         }
         let marks = [("opened", summary.opens), ("clicked", summary.clicks), ("unsubscribed", summary.unsubscribes)];
@@ -225,7 +262,7 @@ impl MessageIndexer {
             document.add_text(fields.text, text.get(..text.floor_char_boundary(MOST_TEXT)).unwrap_or_default());
         }
         document.add_u64(fields.at, summary.at.as_millis());
-        document.add_text(fields.summary, serde_json::to_string(summary)?);
+        document.add_text(fields.summary, serde_json::to_string(message)?);
         Ok(document)
     }
 }

@@ -1,12 +1,10 @@
 //! Finding messages: what has become of each, by id and by words. Read from the event log off the hot path; it can be thrown away and is
 //! built again.
 
-pub mod recent;
-
 use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, PluginRun};
@@ -18,15 +16,25 @@ use crate::store::StoreError;
 pub trait MessageIndex: Send + Sync + 'static {
     /// Returns messages that fit `query`, the newest first, from place `offset` on.
     ///
-    /// A query is words that all must occur, without case, in subject, addresses, tags, login, id or state. `name:word` looks in one field:
-    /// `subject`, `from`, `to`, `tag`, `login`, `state`, `id`. The empty query is every message.
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<Page, StoreError>>;
+    /// The language is that of [`crate::event::index::MessageIndex::search`]; the empty query is every message.
+    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<Page, SearchError>>;
 
     /// Returns one message.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Summary>, StoreError>>;
 
     /// Returns what happened to one message, in order.
     fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
+}
+
+/// Why a search found nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// The query makes no sense; the text says what is wrong with it.
+    #[error("{0}")]
+    Query(String),
+    /// The store, or what is built from it, failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A part of what a search found.
@@ -39,7 +47,7 @@ pub struct Page {
 }
 
 /// What is known of one message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Which.
     pub message: MessageId,
@@ -75,10 +83,15 @@ pub struct Summary {
     pub clicks: u32,
     /// Openings, in all copies.
     pub opens: u32,
+    /// Recipients who unsubscribed.
+    pub unsubscribes: u32,
 }
 
+/// Copies of one message of which a summary knows what became of them; of more recipients only the numbers are known.
+const MOST_COPIES: usize = 1_000;
+
 /// What is known of one recipient's copy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CopySummary {
     /// Its recipient, where an event names him.
     pub address: Option<String>,
@@ -95,7 +108,7 @@ pub struct CopySummary {
 }
 
 /// Where a message, or a copy, stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for its first attempt.
@@ -161,6 +174,7 @@ impl Summary {
             reason: String::new(),
             clicks: 0,
             opens: 0,
+            unsubscribes: 0,
         }
     }
 
@@ -201,8 +215,24 @@ impl Summary {
             EventKind::Cancelled => self.settle(event, State::Cancelled, 0, "", "cancelled by an operator", None),
             EventKind::Clicked { .. } => self.clicks = self.clicks.saturating_add(1),
             EventKind::Opened { .. } => self.opens = self.opens.saturating_add(1),
-            EventKind::PluginFailed { .. } | EventKind::Unsubscribed { .. } => {}
+            EventKind::Unsubscribed { .. } => self.unsubscribes = self.unsubscribes.saturating_add(1),
+            EventKind::PluginFailed { .. } => {}
         }
+    }
+
+    /// Returns each state that some copy is in, with how many are; that of the message where nothing is known of its copies.
+    pub fn states(&self) -> BTreeMap<State, u32> {
+        let mut states = BTreeMap::new();
+        for copy in self.copies.values() {
+            *states.entry(copy.state).or_insert(0) += 1;
+        }
+        let known = u32::try_from(self.copies.len()).unwrap_or(u32::MAX);
+        let rest = self.recipient_count.saturating_sub(known);
+        if rest > 0 || states.is_empty() {
+            let state = if states.is_empty() { self.state } else { State::Queued };
+            *states.entry(state).or_insert(0) += rest.max(1);
+        }
+        states
     }
 
     /// Returns the address of a copy.
@@ -214,7 +244,8 @@ impl Summary {
 
     fn settle(&mut self, event: &Event, state: State, attempt: u32, host: &str, reply: &str, next: Option<Timestamp>) {
         let reply = if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
-        if let Some(recipient) = event.recipient {
+        if let Some(recipient) = event.recipient.filter(|recipient| self.copies.len() < MOST_COPIES || self.copies.contains_key(recipient))
+        {
             let attempts = if state == State::Cancelled { 0 } else { attempt.saturating_add(1) };
             let copy = CopySummary { address: event.address.clone(), state, attempts, at: event.at, reply, next };
             self.copies.insert(recipient, copy);
@@ -237,38 +268,62 @@ impl Summary {
             State::Cancelled
         }
     }
-
-    /// Whether this message fits a query; see [`MessageIndex::search`].
-    pub fn fits(&self, query: &str) -> bool {
-        query.split_whitespace().all(|word| {
-            let word = word.to_lowercase();
-            match word.split_once(':').map(|(field, value)| (field, value.trim_matches('"'))) {
-                Some(("subject", value)) => has(&self.subject, value),
-                Some(("from", value)) => has(&self.reverse_path, value),
-                Some(("to", value)) => self.has_recipient(value),
-                Some(("tag", value)) => self.tags.iter().any(|tag| has(tag.as_str(), value)),
-                Some(("login", value)) => self.login.to_lowercase() == value,
-                Some(("state", value)) => self.state.word() == value,
-                Some(("id", value)) => has(&self.message.to_string(), value),
-                Some(_) | None => {
-                    has(&self.subject, &word)
-                        || has(&self.reverse_path, &word)
-                        || self.has_recipient(&word)
-                        || self.tags.iter().any(|tag| has(tag.as_str(), &word))
-                        || has(&self.login, &word)
-                        || has(&self.message.to_string(), &word)
-                        || self.state.word() == word
-                }
-            }
-        })
-    }
-
-    fn has_recipient(&self, word: &str) -> bool {
-        let named = self.copies.values().filter_map(|copy| copy.address.as_ref());
-        self.recipients.iter().chain(named).any(|address| has(address, word))
-    }
 }
 
-fn has(text: &str, lower: &str) -> bool {
-    text.to_lowercase().contains(lower)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn event(recipient: Option<u32>, kind: EventKind) -> Event {
+        let (at, message) = (Timestamp::from_millis(9), MessageId::from_bytes([1; 16]));
+        Event { at, message, login: "news".into(), recipient, address: None, tags: vec![Tag::parse("spring").unwrap()], kind }
+    }
+
+    fn accepted() -> Event {
+        let kind = EventKind::Accepted {
+            protocol: "https".into(),
+            peer: "192.0.2.1".into(),
+            reverse_path: "sender@example.com".into(),
+            recipients: vec!["ann@x.example".into(), "bob@y.example".into()],
+            recipient_count: 2,
+            subject: "s".into(),
+            size: 100,
+            plugins: Vec::new(),
+        };
+        event(None, kind)
+    }
+
+    fn states(events: &[Event]) -> Vec<State> {
+        let mut summary = Summary::new(events.first().unwrap());
+        let apply = |event| {
+            summary.apply(event);
+            summary.state
+        };
+        events.iter().map(apply).collect()
+    }
+
+    #[test]
+    fn states_follow_the_copies() {
+        let delivered = |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0 });
+        let next = Timestamp::from_millis(20);
+        let deferred = |place| event(Some(place), EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next });
+        let failure = EventKind::Bounced { host: "mx".into(), reply: "550 no".into(), status: "5.1.1".into(), attempt: 1 };
+        let bounced = event(Some(1), failure);
+        assert_eq!(
+            states(&[accepted(), deferred(0), delivered(0), delivered(1)]),
+            [State::Queued, State::Deferred, State::Queued, State::Delivered]
+        );
+        assert_eq!(states(&[accepted(), delivered(0), bounced.clone()]), [State::Queued, State::Queued, State::Bounced]);
+        let held = event(None, EventKind::Held { by: "quarantine".into(), reason: "odd".into() });
+        let cancelled = |place| event(Some(place), EventKind::Cancelled);
+        assert_eq!(states(&[accepted(), held, cancelled(0), cancelled(1)]), [State::Queued, State::Held, State::Held, State::Cancelled]);
+        let rejected = event(None, EventKind::Rejected { reason: "no".into(), temporary: false, plugins: Vec::new() });
+        assert_eq!(states(&[rejected]), [State::Rejected]);
+
+        let mut summary = Summary::new(&accepted());
+        summary.apply(&accepted());
+        summary.apply(&bounced);
+        assert_eq!((summary.address(1), summary.copies.get(&1).unwrap().attempts), (Some("bob@y.example"), 2));
+    }
 }

@@ -153,7 +153,7 @@ impl Parts {
             self.entropy.array(),
         );
         let Kept { letter, steps, held } = match chain.process(letter, &circumstances, &submission.options, trace).await? {
-            Processed::Kept(kept) => kept,
+            Processed::Kept(kept) => *kept,
             Processed::Discarded { plugin, reason } => return Ok(Chained::Discarded { plugin, reason }),
         };
         if letter.recipients().is_empty() {
@@ -206,8 +206,7 @@ impl Parts {
     ) -> Result<Option<(String, String)>, Refusal> {
         let Some((_, path, variables)) = press.copies(&submission.options).next() else { return Ok(None) };
         let address = path.address.clone();
-        let recipient =
-            Recipient { copy: CopyId { message: submission.id, recipient: 0 }, address: &address, variables: &variables };
+        let recipient = Recipient { copy: CopyId { message: submission.id, recipient: 0 }, address: &address, variables: &variables };
         let rendered = self.renderer.render_traced(&press.plan, press.body.clone(), recipient, trace).await;
         let only = press.recipients.len() == 1;
         let plugin = || trace.runs.last().map(|run| run.plugin.clone()).unwrap_or_default();
@@ -241,14 +240,7 @@ impl Parts {
         Ok(None)
     }
 
-    fn entry(
-        &self,
-        submission: &Submission,
-        content: Bytes,
-        press: Letterpress,
-        settings: &IntakeSettings,
-        trace: &mut Trace,
-    ) -> NewEntry {
+    fn entry(&self, submission: &Submission, content: Bytes, press: Letterpress, settings: &IntakeSettings, trace: &mut Trace) -> NewEntry {
         let copies = copies(submission, &press, settings);
         let Submission { envelope, login, received, options, .. } = submission;
         let recipient_count = u32::try_from(copies.len()).unwrap_or(u32::MAX);
@@ -348,8 +340,7 @@ fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSetting
             } else {
                 Arc::clone(route)
             };
-            let copy =
-                Copy { address: path.address.clone(), notify: path.notify, original: path.original.clone(), variables };
+            let copy = Copy { address: path.address.clone(), notify: path.notify, original: path.original.clone(), variables };
             (copy, queue)
         })
         .collect()

@@ -23,7 +23,6 @@ pub(super) struct HeaderFacts<'a> {
     pub(super) received: usize,
     has_date: bool,
     has_message_id: bool,
-    has_from: bool,
     /// The first Subject as it stands.
     subject: Option<&'a [u8]>,
     /// Whether the message begins with a field, or with the empty line.
@@ -33,15 +32,8 @@ pub(super) struct HeaderFacts<'a> {
 impl<'a> HeaderFacts<'a> {
     /// Looks at the header of a message; at its body not at all.
     pub(super) fn read(content: &'a [u8]) -> Self {
-        let mut facts = Self {
-            header: content,
-            received: 0,
-            has_date: false,
-            has_message_id: false,
-            has_from: false,
-            subject: None,
-            begins_as_header: true,
-        };
+        let mut facts =
+            Self { header: content, received: 0, has_date: false, has_message_id: false, subject: None, begins_as_header: true };
         let mut start = 0;
         while let Some(rest) = content.get(start..).filter(|rest| !rest.is_empty()) {
             let end = field_length(rest);
@@ -72,8 +64,6 @@ impl<'a> HeaderFacts<'a> {
             self.has_date = true;
         } else if name.eq_ignore_ascii_case(b"Message-ID") {
             self.has_message_id = true;
-        } else if name.eq_ignore_ascii_case(b"From") {
-            self.has_from = true;
         } else if name.eq_ignore_ascii_case(b"Subject") && self.subject.is_none() {
             self.subject = Some(value);
         }
@@ -93,10 +83,7 @@ impl<'a> HeaderFacts<'a> {
     }
 
     /// Returns the addresses of all From fields; an error is a text that is no address.
-    pub(super) fn from_addresses(&self) -> Vec<Result<EmailAddress, String>> {
-        if !self.has_from {
-            return Vec::new();
-        }
+    pub(super) fn senders(&self) -> Vec<Result<EmailAddress, String>> {
         let Some(message) = mail_parser::MessageParser::default().parse_headers(self.header) else { return Vec::new() };
         let from = message.headers().iter().filter(|header| header.name == mail_parser::HeaderName::From);
         let mut addresses = Vec::new();
@@ -128,7 +115,7 @@ fn field_length(rest: &[u8]) -> usize {
 
 fn is_name(name: &[u8]) -> bool {
     let name = name.trim_ascii_end();
-    !name.is_empty() && name.iter().all(|octet| octet.is_ascii_graphic())
+    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
 }
 
 /// Returns the message with our fields in front of it.

@@ -59,7 +59,6 @@ impl ForwardPath {
 
 /// When a DSN is wanted (RFC 3461 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the three are independent in the RFC")]
 pub struct Notify {
     /// When the message was delivered.
     pub success: bool,

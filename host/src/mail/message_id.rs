@@ -44,7 +44,6 @@ impl MessageId {
 
     /// Returns when the message arrived.
     pub const fn received(self) -> Timestamp {
-        #[expect(clippy::cast_possible_truncation, reason = "48 bits are left after the shift")]
         Timestamp::from_millis((self.0 >> 80) as u64)
     }
 

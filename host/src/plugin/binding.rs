@@ -7,12 +7,6 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 use crate::plugin::sandbox::State;
 use crate::plugin::verdict::{Failure, Reply, TEXT_LENGTH, Verdict, printable};
 
-#[expect(
-    clippy::pedantic,
-    clippy::indexing_slicing,
-    clippy::allow_attributes_without_reason,
-    reason = "generated from wit/, where it is documented"
-)]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit/0.1.0",

@@ -120,14 +120,7 @@ pub(super) enum Denial {
 
 impl Lent {
     pub(super) fn new(lease: Lease, output_limit: u64) -> Self {
-        Self {
-            lease,
-            output_limit,
-            size_at_most: None,
-            edits: 0,
-            headers: BTreeSet::new(),
-            parts: BTreeSet::new(),
-        }
+        Self { lease, output_limit, size_at_most: None, edits: 0, headers: BTreeSet::new(), parts: BTreeSet::new() }
     }
 
     /// Asks whether an edit that adds up to `octets` may be made.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use crate::config::{OnError, PluginLimits, PluginSource};
 use crate::config;
+use crate::config::{OnError, PluginLimits, PluginSource};
 use crate::plugin::binding::{Exports, OFFERED, PACKAGE, PluginExport, VERSION};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;

@@ -103,24 +103,37 @@ impl Guest {
         ))
     }
 
+    #[expect(clippy::too_many_lines, reason = "most of it is the module")]
     pub(crate) fn component(mut self) -> Vec<u8> {
         let mut options = String::new();
         let at = self.next.next_multiple_of(4);
         for (number, option) in self.header_options.iter().enumerate() {
             for (place, (address, length)) in option.iter().enumerate() {
                 let base = at + number * 16 + place * 8;
-                write!(options, "(i32.store (i32.const {base}) (i32.const {address})) (i32.store (i32.const {}) (i32.const {length}))", base + 4)
-                    .unwrap();
+                write!(
+                    options,
+                    "(i32.store (i32.const {base}) (i32.const {address})) (i32.store (i32.const {}) (i32.const {length}))",
+                    base + 4
+                )
+                .unwrap();
             }
         }
         let mut fields = String::new();
         for (place, (address, length)) in self.description.iter().enumerate() {
             let base = 128 + place * 8;
-            write!(fields, "(i32.store (i32.const {base}) (i32.const {address})) (i32.store (i32.const {}) (i32.const {length}))", base + 4)
-                .unwrap();
-        }
-        write!(fields, "(i32.store (i32.const 160) (i32.const {at})) (i32.store (i32.const 164) (i32.const {}))", self.header_options.len())
+            write!(
+                fields,
+                "(i32.store (i32.const {base}) (i32.const {address})) (i32.store (i32.const {}) (i32.const {length}))",
+                base + 4
+            )
             .unwrap();
+        }
+        write!(
+            fields,
+            "(i32.store (i32.const 160) (i32.const {at})) (i32.store (i32.const 164) (i32.const {}))",
+            self.header_options.len()
+        )
+        .unwrap();
         let mut exports = String::new();
         let parameters = "(param $message i32) (param $config i32) (param $config_length i32) (result i32) (local $i i32) (local $p i32)";
         let world = match (&self.submit, &self.recipient) {

@@ -21,8 +21,7 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::LoadError;
 
-const MESSAGE: &[u8] =
-    b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
+const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
 
 fn lease() -> Lease {
     let id = MessageId::from_bytes([7; 16]);
@@ -121,9 +120,8 @@ async fn a_plugin_that_never_ends_is_ended_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn memory_has_an_end() {
-    let guest = Guest::new("bomb").submit(
-        "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)",
-    );
+    let guest =
+        Guest::new("bomb").submit("(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)");
     let call = submit(&guest.load(&engine()).await).await;
     assert_eq!(call.result, Err(Failure::OutOfMemory { limit: LIMITS.memory.0 }));
     assert!(call.run.memory <= LIMITS.memory.0);
@@ -172,9 +170,8 @@ async fn output_has_an_end() {
     assert_eq!(call.result, Ok(Verdict::Next));
     assert!(call.edited.unwrap().draft.size() <= small.output.0);
     // As a reason: longer than anything that is taken from a plugin at once.
-    let guest = Guest::new("reason").submit(
-        "(drop (memory.grow (i32.const 3200))) (call $saying (i32.const 4) (i32.const 65536) (i32.const 200000000))",
-    );
+    let guest = Guest::new("reason")
+        .submit("(drop (memory.grow (i32.const 3200))) (call $saying (i32.const 4) (i32.const 65536) (i32.const 200000000))");
     let call = submit(&guest.load_with(&engine, large, OnError::Defer).await).await;
     assert!(matches!(call.result, Err(Failure::Trapped(_))), "{:?}", call.result);
 }
@@ -212,9 +209,8 @@ async fn nothing_crosses_from_one_message_to_the_next() {
 
 #[tokio::test]
 async fn a_lease_that_was_given_back_cannot_be_used() {
-    let guest = Guest::new("late").submit(
-        "(call $drop_message (local.get $message)) (call $id (local.get $message) (i32.const 256)) (call $verdict (i32.const 0))",
-    );
+    let guest = Guest::new("late")
+        .submit("(call $drop_message (local.get $message)) (call $id (local.get $message) (i32.const 256)) (call $verdict (i32.const 0))");
     let call = submit(&guest.load(&engine()).await).await;
     assert!(matches!(call.result, Err(Failure::Trapped(_))), "{:?}", call.result);
 }
@@ -314,10 +310,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason() {
     let world = resolve.select_world(&[package], Some("w")).unwrap();
     let mut module = wat::parse_str(r#"(module (import "tubepost:mail/http@0.1.3" "get" (func)))"#).unwrap();
     wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
-    assert_eq!(
-        error(componentized(&module)).await,
-        "it needs tubepost:mail/http@0.1.3, which this version does not offer"
-    );
+    assert_eq!(error(componentized(&module)).await, "it needs tubepost:mail/http@0.1.3, which this version does not offer");
 }
 
 #[tokio::test]

@@ -74,6 +74,8 @@ pub struct CopyState {
     pub last: Option<String>,
     /// Why it is held, and by whom; held copies are due never.
     pub held: Option<String>,
+    /// An operator has let it go: plugins that would hold it are not heard again.
+    pub released: bool,
 }
 
 /// The version that is written.

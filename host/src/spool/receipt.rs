@@ -16,6 +16,12 @@ impl Receipt {
     pub(super) fn new(message: MessageId, recipients: Arc<[EmailAddress]>) -> Self {
         Self { message, recipients }
     }
+    /// A receipt for nothing, for tests of those who only pass it on.
+    #[cfg(test)]
+    pub(crate) fn unfounded(message: MessageId) -> Self {
+        Self::new(message, Arc::new([]))
+    }
+
     /// Returns the message's id.
     pub fn message(&self) -> MessageId {
         self.message

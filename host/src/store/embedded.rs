@@ -33,6 +33,8 @@ mod writer;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -27,10 +27,7 @@ impl StandIn {
             headers: Vec::new(),
             parts: vec![(part(0, None, "multipart/mixed"), Vec::new())],
             reverse_path: "sender@example.com".to_owned(),
-            recipients: vec![Recipient {
-                id: 0,
-                address: "recipient@example.com".to_owned(),
-            }],
+            recipients: vec![Recipient { id: 0, address: "recipient@example.com".to_owned() }],
             next_recipient: 1,
             variables: "{}".to_owned(),
             context: Vec::new(),
@@ -40,17 +37,11 @@ impl StandIn {
     }
 
     pub(super) fn next_part(&self) -> u32 {
-        self.parts
-            .iter()
-            .map(|(info, _)| info.id)
-            .max()
-            .map_or(0, |id| id + 1)
+        self.parts.iter().map(|(info, _)| info.id).max().map_or(0, |id| id + 1)
     }
 
     fn displayed(&self, content_type: &str) -> Option<usize> {
-        self.parts
-            .iter()
-            .position(|(info, _)| info.inline && info.content_type == content_type)
+        self.parts.iter().position(|(info, _)| info.inline && info.content_type == content_type)
     }
 
     fn read_displayed(&self, content_type: &str) -> Option<String> {
@@ -68,64 +59,33 @@ impl StandIn {
     }
 
     fn leaf_at(&self, id: u32) -> Result<usize, EditError> {
-        self.parts
-            .iter()
-            .position(|(info, _)| info.id == id && !info.content_type.starts_with("multipart/"))
-            .ok_or(EditError::NoSuchPart)
+        self.parts.iter().position(|(info, _)| info.id == id && !info.content_type.starts_with("multipart/")).ok_or(EditError::NoSuchPart)
     }
 }
 
 pub(super) fn part(id: u32, parent: Option<u32>, content_type: &str) -> PartInfo {
-    PartInfo {
-        id,
-        parent,
-        content_type: content_type.to_owned(),
-        charset: None,
-        filename: None,
-        content_id: None,
-        inline: true,
-        size: 0,
-    }
+    PartInfo { id, parent, content_type: content_type.to_owned(), charset: None, filename: None, content_id: None, inline: true, size: 0 }
 }
 
 fn valid_field(name: &str, value: &str) -> Result<(), EditError> {
-    if name.is_empty()
-        || !name
-            .bytes()
-            .all(|octet| (33..127).contains(&octet) && octet != b':')
-    {
+    if name.is_empty() || !name.bytes().all(|octet| (33..127).contains(&octet) && octet != b':') {
         return Err(EditError::Invalid(format!("{name:?} is no field name")));
     }
-    if value
-        .chars()
-        .any(|character| character.is_control() && character != '\t')
-    {
-        return Err(EditError::Invalid(
-            "a header value holds a control character".to_owned(),
-        ));
+    if value.chars().any(|character| character.is_control() && character != '\t') {
+        return Err(EditError::Invalid("a header value holds a control character".to_owned()));
     }
     Ok(())
 }
 
 fn valid_address(address: &str) -> Result<(), EditError> {
     match address.split_once('@') {
-        Some((local, domain))
-            if !local.is_empty()
-                && !domain.is_empty()
-                && !address.contains(char::is_whitespace) =>
-        {
-            Ok(())
-        }
+        Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !address.contains(char::is_whitespace) => Ok(()),
         Some(_) | None => Err(EditError::Invalid(format!("{address:?} is no address"))),
     }
 }
 
 /// What the host's resource does, function by function; see [`Message`](crate::Message) for what each means.
-#[allow(
-    clippy::unnecessary_wraps,
-    clippy::unused_self,
-    reason = "the signatures are those of the host's resource"
-)]
+#[allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "the signatures are those of the host's resource")]
 impl StandIn {
     pub(crate) fn id(&self) -> String {
         "0000000000000000".to_owned()
@@ -141,16 +101,8 @@ impl StandIn {
     }
 
     pub(crate) fn size(&self) -> u64 {
-        let header: usize = self
-            .headers
-            .iter()
-            .map(|field| field.name.len() + field.value.len() + 4)
-            .sum();
-        self.parts
-            .iter()
-            .map(|(_, content)| content.len() as u64)
-            .sum::<u64>()
-            + header as u64
+        let header: usize = self.headers.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
+        self.parts.iter().map(|(_, content)| content.len() as u64).sum::<u64>() + header as u64
     }
 
     pub(crate) fn reverse_path(&self) -> String {
@@ -170,22 +122,14 @@ impl StandIn {
     }
 
     pub(crate) fn recipients(&self, offset: u32, limit: u32) -> Vec<Recipient> {
-        self.recipients
-            .iter()
-            .skip(offset as usize)
-            .take(limit as usize)
-            .cloned()
-            .collect()
+        self.recipients.iter().skip(offset as usize).take(limit as usize).cloned().collect()
     }
 
     pub(crate) fn add_recipient(&mut self, address: &str) -> Result<u32, EditError> {
         valid_address(address)?;
         let id = self.next_recipient;
         self.next_recipient += 1;
-        self.recipients.push(Recipient {
-            id,
-            address: address.to_owned(),
-        });
+        self.recipients.push(Recipient { id, address: address.to_owned() });
         Ok(id)
     }
 
@@ -203,10 +147,7 @@ impl StandIn {
     }
 
     fn first(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value.as_str())
+        self.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.as_str())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
@@ -214,40 +155,25 @@ impl StandIn {
     }
 
     pub(crate) fn header_all(&self, name: &str) -> Vec<String> {
-        let named = self
-            .headers
-            .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case(name));
+        let named = self.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
         named.map(|field| field.value.clone()).collect()
     }
 
     pub(crate) fn header_raw(&self, name: &str) -> Option<Vec<u8>> {
-        self.first(name)
-            .map(|value| format!(" {value}").into_bytes())
+        self.first(name).map(|value| format!(" {value}").into_bytes())
     }
 
     pub(crate) fn header_names(&self) -> Vec<String> {
-        self.headers
-            .iter()
-            .map(|field| field.name.clone())
-            .collect()
+        self.headers.iter().map(|field| field.name.clone()).collect()
     }
 
     pub(crate) fn headers(&self) -> Vec<Field> {
         self.headers.clone()
     }
 
-    pub(crate) fn add_header(
-        &mut self,
-        name: &str,
-        value: &str,
-        at: Position,
-    ) -> Result<(), EditError> {
+    pub(crate) fn add_header(&mut self, name: &str, value: &str, at: Position) -> Result<(), EditError> {
         valid_field(name, value)?;
-        let field = Field {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        };
+        let field = Field { name: name.to_owned(), value: value.to_owned() };
         match at {
             Position::First => self.headers.insert(0, field),
             Position::Last => self.headers.push(field),
@@ -257,24 +183,16 @@ impl StandIn {
 
     pub(crate) fn set_header(&mut self, name: &str, value: &str) -> Result<(), EditError> {
         valid_field(name, value)?;
-        let place = self
-            .headers
-            .iter()
-            .position(|field| field.name.eq_ignore_ascii_case(name));
+        let place = self.headers.iter().position(|field| field.name.eq_ignore_ascii_case(name));
         self.remove_header(name)?;
-        let field = Field {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        };
-        self.headers
-            .insert(place.unwrap_or(self.headers.len()), field);
+        let field = Field { name: name.to_owned(), value: value.to_owned() };
+        self.headers.insert(place.unwrap_or(self.headers.len()), field);
         Ok(())
     }
 
     pub(crate) fn remove_header(&mut self, name: &str) -> Result<u32, EditError> {
         let before = self.headers.len();
-        self.headers
-            .retain(|field| !field.name.eq_ignore_ascii_case(name));
+        self.headers.retain(|field| !field.name.eq_ignore_ascii_case(name));
         Ok(u32::try_from(before - self.headers.len()).unwrap_or(u32::MAX))
     }
 
@@ -298,23 +216,10 @@ impl StandIn {
         self.parts.iter().map(|(info, _)| info.clone()).collect()
     }
 
-    pub(crate) fn read_part(
-        &self,
-        id: u32,
-        offset: u64,
-        length: u32,
-    ) -> Result<Vec<u8>, EditError> {
-        let (_, content) = self
-            .parts
-            .get(self.leaf_at(id)?)
-            .ok_or(EditError::NoSuchPart)?;
+    pub(crate) fn read_part(&self, id: u32, offset: u64, length: u32) -> Result<Vec<u8>, EditError> {
+        let (_, content) = self.parts.get(self.leaf_at(id)?).ok_or(EditError::NoSuchPart)?;
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(content
-            .iter()
-            .skip(offset)
-            .take(length as usize)
-            .copied()
-            .collect())
+        Ok(content.iter().skip(offset).take(length as usize).copied().collect())
     }
 
     pub(crate) fn write_part(&mut self, id: u32, new: &[u8]) -> Result<(), EditError> {
@@ -325,15 +230,9 @@ impl StandIn {
         Ok(())
     }
 
-    pub(crate) fn add_part(
-        &mut self,
-        parent: Option<u32>,
-        new: &NewPart,
-    ) -> Result<u32, EditError> {
+    pub(crate) fn add_part(&mut self, parent: Option<u32>, new: &NewPart) -> Result<u32, EditError> {
         let parent = parent.unwrap_or(0);
-        let multipart = |(info, _): &(PartInfo, Vec<u8>)| {
-            info.id == parent && info.content_type.starts_with("multipart/")
-        };
+        let multipart = |(info, _): &(PartInfo, Vec<u8>)| info.id == parent && info.content_type.starts_with("multipart/");
         if !self.parts.iter().any(multipart) {
             return Err(EditError::NoSuchPart);
         }
@@ -358,13 +257,8 @@ impl StandIn {
         }
         let before = self.parts.len();
         // Drafts are one level deep unless a test adds multiparts, so children are found by their parent alone.
-        self.parts
-            .retain(|(info, _)| info.id != id && info.parent != Some(id));
-        if self.parts.len() == before {
-            Err(EditError::NoSuchPart)
-        } else {
-            Ok(())
-        }
+        self.parts.retain(|(info, _)| info.id != id && info.parent != Some(id));
+        if self.parts.len() == before { Err(EditError::NoSuchPart) } else { Ok(()) }
     }
 
     pub(crate) fn read_original(&self, _offset: u64, _length: u32) -> Vec<u8> {
@@ -376,8 +270,7 @@ impl StandIn {
     }
 
     pub(crate) fn add_tag(&mut self, tag: &str) -> Result<(), EditError> {
-        let forbidden =
-            |character: char| character == ',' || character == ';' || character.is_control();
+        let forbidden = |character: char| character == ',' || character == ';' || character.is_control();
         if tag.is_empty() || tag.chars().count() > 128 || tag.contains(forbidden) {
             return Err(EditError::Invalid(format!("{tag:?} is no tag")));
         }

@@ -1,19 +1,12 @@
 //! The stand-in answers as the host's resource is documented to.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use super::*;
 use crate::{EditError, NewPart, Position};
 
 #[test]
 fn header_fields_are_edited_in_place() {
-    let draft = Draft::new()
-        .header("A", "1")
-        .header("B", "2")
-        .header("a", "3");
+    let draft = Draft::new().header("A", "1").header("B", "2").header("a", "3");
     let mut message = draft.message();
     assert_eq!(message.header_all("A"), ["1", "3"]);
     message.set_header("a", "new").unwrap();
@@ -57,10 +50,7 @@ fn parts_are_a_tree() {
     message.remove_part(id).unwrap();
     assert_eq!(message.remove_part(id), Err(EditError::NoSuchPart));
     assert!(matches!(message.remove_part(0), Err(EditError::Denied(_))));
-    assert!(matches!(
-        Draft::new().message().set_html("x"),
-        Err(EditError::Denied(_))
-    ));
+    assert!(matches!(Draft::new().message().set_html("x"), Err(EditError::Denied(_))));
 }
 
 #[test]
@@ -75,13 +65,7 @@ fn slots_are_numbered_tokens() {
     ];
     assert!(tokens.iter().all(|token| token.len() == 32));
     assert!(tokens[4].ends_with('4'));
-    let expected = [
-        "address",
-        "variable a.b",
-        "click 7 https://example.com/",
-        "open",
-        "unsubscribe",
-    ];
+    let expected = ["address", "variable a.b", "click 7 https://example.com/", "open", "unsubscribe"];
     assert_eq!(slots(&message), expected);
 }
 
@@ -108,10 +92,7 @@ fn variables_and_options_are_parsed() {
     assert_eq!(config::<Plain>("{}"), Ok(()));
     assert_eq!(config::<Sized>(""), Ok(Options { size: 3 }));
     assert_eq!(config::<Sized>(r#"{"size":4}"#), Ok(Options { size: 4 }));
-    assert!(matches!(
-        config::<Sized>(r#"{"size":400}"#),
-        Err(crate::Failure::Config(_))
-    ));
+    assert!(matches!(config::<Sized>(r#"{"size":400}"#), Err(crate::Failure::Config(_))));
     let message = Draft::new().variables_to(r#"{"name":"Ann"}"#).message();
     let variables: std::collections::BTreeMap<String, String> = message.variables().unwrap();
     assert_eq!(variables["name"], "Ann");

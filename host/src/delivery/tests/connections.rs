@@ -120,3 +120,21 @@ async fn destinations_share_connections_that_are_few() {
     running.wait_for_events(10).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_next_hop_that_wants_few_connections_gets_few() {
+    let greetings = std::sync::atomic::AtomicUsize::new(0);
+    let crowded = script(move |line| {
+        let is_surplus = line.is_empty() && greetings.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0;
+        is_surplus.then_some("421 4.7.0 too many connections from you")
+    });
+    let peer = Peer::start(&[], None, crowded).await;
+    let running = Setup::to(&peer).start();
+    for _ in 0..200 {
+        running.accept(mail("direct", &["x@b.example"])).await;
+    }
+    let events = running.wait_for_events(200).await;
+    assert!(events.iter().all(|event| event.starts_with("delivered x@b.example 0 ")), "{events:?}");
+    assert!(peer.log().connections <= 3, "{}", peer.log().connections);
+    running.stop().await;
+}

@@ -33,3 +33,55 @@ async fn a_full_store_stops_delivery_and_loses_nothing() {
     assert_eq!(peer.log().messages.len(), 1);
     running.stop().await;
 }
+
+/// A next hop that does whatever it likes, in an order that a seed decides: each copy is delivered or bounced, once, and none is forgotten.
+#[tokio::test]
+async fn no_copy_is_lost_whatever_the_next_hop_does() {
+    for (seed, extensions) in [(1, &["PIPELINING"][..]), (2, &["PIPELINING", "CHUNKING"]), (3, &[]), (4, &["CHUNKING", "SIZE 1000"])] {
+        let dice = Entropy::seeded(seed);
+        let moody = script(move |line| match (line.get(..4), dice.array::<1>()[0]) {
+            (_, 0..4) => Some(HANG_UP),
+            (_, 4..8) => Some("421 4.3.2 not now"),
+            (None, 8..16) if line.is_empty() => Some("554 5.3.2 go away"),
+            (Some("MAIL" | "RCPT"), 8..32) | (None, 8..20) => Some("451 4.2.1 later"),
+            (Some("RCPT"), 32..44) => Some("452 4.5.3 too many"),
+            (Some("RCPT"), 44..60) | (None, 20..30) => Some("550 5.1.1 never"),
+            (Some("DATA"), 8..20) => Some("450 4.2.1 no data now"),
+            _ => None,
+        });
+        let peer = Peer::start(extensions, None, moody).await;
+        let mut setup = Setup::to(&peer);
+        setup.limits.messages_per_connection = 7;
+        setup.limits.idle_time = Duration::from_millis(10);
+        let running = setup.start();
+        let mut expected = std::collections::BTreeSet::new();
+        for number in 0..60 {
+            let recipients: Vec<String> = (0..=number % 4).map(|place| format!("r{number}.{place}@b.example")).collect();
+            let mut new = mail("direct", &recipients.iter().map(String::as_str).collect::<Vec<_>>());
+            new.entry.reverse_path = ReversePath::Null;
+            running.accept(new).await;
+            expected.extend(recipients);
+        }
+        while !running.store.all_rows().is_empty() {
+            running
+                .wait("the end of all attempts", |running| {
+                    let now = running.clock.now();
+                    running.store.all_rows().iter().all(|(row, leased)| !leased && row.due > now).then_some(())
+                })
+                .await;
+            running.clock.advance(Duration::from_mins(61));
+            running.store.commit(crate::store::Batch::default()).await.unwrap();
+        }
+        let mut ends = std::collections::BTreeSet::new();
+        for event in running.events() {
+            let mut words = event.split(' ');
+            let (what, whom) = (words.next().unwrap(), words.next().unwrap());
+            assert!(["delivered", "bounced", "deferred"].contains(&what), "{event}");
+            if what != "deferred" {
+                assert!(ends.insert(whom.to_owned()), "{whom} ended twice");
+            }
+        }
+        assert_eq!(ends, expected);
+        running.stop().await;
+    }
+}

@@ -29,7 +29,6 @@ struct State {
     messages: BTreeMap<MessageId, StoredMessage>,
     rows: BTreeMap<CopyId, (Row, Option<Timestamp>)>,
     events: Vec<Bytes>,
-    captures: BTreeMap<CopyId, Bytes>,
 }
 
 impl State {
@@ -80,7 +79,6 @@ impl Store for MemoryStore {
             }
         }
         state.events.extend(batch.events);
-        state.captures.extend(batch.captures);
         drop(state);
         self.changed.notify_one();
         self.committed.notify_waiters();
@@ -157,10 +155,6 @@ impl Store for MemoryStore {
 
     fn value<'a>(&'a self, _: &'a str, _: &'a [u8], _: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         at_once(None)
-    }
-
-    fn capture(&self, copy: CopyId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
-        at_once(self.state.lock().captures.get(&copy).cloned())
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {

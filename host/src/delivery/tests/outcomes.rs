@@ -118,7 +118,7 @@ async fn captured_copies_are_kept_and_not_sent() {
     let id = running.accept(mail("box", &["x@b.example", "y@b.example"])).await;
     let events = running.wait_for_events(2).await;
     assert_eq!(events[1], "delivered y@b.example 0 kept, not sent");
-    let kept = running.store.capture(CopyId { message: id, recipient: 1 }).await.unwrap().unwrap();
+    let kept = running.spool.captured(CopyId { message: id, recipient: 1 }).await.unwrap().unwrap();
     assert!(kept.starts_with(b"From: <sender@a.example>"));
     assert_eq!(peer.log().connections, 0);
     running.stop().await;

@@ -38,7 +38,8 @@ impl Peer {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 shared.lock().connections += 1;
-                let session = Session { extensions, tls: tls.clone(), script: script.clone(), log: shared.clone() };
+                let implicit_tls = tls.is_some() && !extensions.contains(&"STARTTLS");
+                let session = Session { extensions, tls: tls.clone(), implicit_tls, script: script.clone(), log: shared.clone() };
                 tokio::spawn(session.serve(stream));
             }
         });
@@ -57,6 +58,8 @@ impl Peer {
 struct Session {
     extensions: &'static [&'static str],
     tls: Option<TlsAcceptor>,
+    /// It is there, and STARTTLS is not offered.
+    implicit_tls: bool,
     script: Script,
     log: Arc<Mutex<Log>>,
 }
@@ -64,6 +67,14 @@ struct Session {
 impl Session {
     async fn serve(self, stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
+        if self.implicit_tls {
+            if let Some(acceptor) = &self.tls
+                && let Ok(stream) = acceptor.accept(stream).await
+            {
+                self.converse(&mut BufReader::new(stream), true).await;
+            }
+            return;
+        }
         let mut stream = BufReader::new(stream);
         if self.converse(&mut stream, true).await == Some(true)
             && let Some(acceptor) = &self.tls

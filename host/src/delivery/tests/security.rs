@@ -55,3 +55,21 @@ async fn required_tls_wants_a_valid_certificate() {
     assert_eq!(peer.log().messages.len(), 1);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_smart_host_may_want_tls_at_once_and_a_password() {
+    let (acceptor, pem) = acceptor();
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), pem).unwrap();
+    let wrong = script(|line| (line.starts_with("AUTH") && line != "AUTH PLAIN AHUAcA==").then_some("535 5.7.8 wrong"));
+    let peer = Peer::start(&["AUTH PLAIN", "PIPELINING"], Some(acceptor), wrong).await;
+    for (password, expected) in [("p", "delivered x@b.example 0 250 2.0.0 queued"), ("q", "deferred x@b.example 0 535 5.7.8 wrong")] {
+        let policy = TlsPolicy::Required(crate::delivery::tls::verifying(Some(ca.path())).unwrap());
+        let credentials = Some(Credentials { user: "u".into(), password: password.into() });
+        let setup = Setup { smart_host: Some((peer.address, policy)), implicit_tls: true, credentials, ..Setup::to(&peer) };
+        let running = setup.start();
+        running.accept(mail("up", &["x@b.example"])).await;
+        assert_eq!(running.wait_for_events(1).await, [expected]);
+        running.stop().await;
+    }
+}

@@ -34,14 +34,14 @@ fn accepted(number: u8, subject: &str) -> Event {
     event(number, None, kind)
 }
 
-fn subjects(index: &MessageIndex, query: &str) -> Vec<String> {
+fn subjects(index: &SearchIndex, query: &str) -> Vec<String> {
     index.search(query, 0, 10).unwrap().messages.into_iter().map(|summary| summary.subject).collect()
 }
 
 #[test]
 fn messages_are_found_by_everything_that_is_known_of_them() {
     let folder = tempfile::tempdir().unwrap();
-    let index = MessageIndex::open(folder.path()).unwrap();
+    let index = SearchIndex::open(folder.path()).unwrap();
     assert_eq!(index.position(), 0);
     let mut writer = index.writer().unwrap();
     let events = [(1, accepted(1, "Spring letter")), (2, accepted(2, "Summer letter")), (3, accepted(3, "Invoice 17"))];
@@ -68,12 +68,12 @@ fn states_follow_the_log_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let delivered = EventKind::Delivered { host: "mx".to_owned(), reply: "250".to_owned(), attempt: 0 };
     {
-        let index = MessageIndex::open(folder.path()).unwrap();
+        let index = SearchIndex::open(folder.path()).unwrap();
         let mut writer = index.writer().unwrap();
         writer.add(&[(1, accepted(1, "One")), (2, accepted(2, "Two"))], 10, &mut |_| None).unwrap();
         writer.add(&[(11, event(1, Some(0), delivered))], 20, &mut |_| None).unwrap();
     }
-    let index = MessageIndex::open(folder.path()).unwrap();
+    let index = SearchIndex::open(folder.path()).unwrap();
     assert_eq!(index.position(), 20);
     assert_eq!(subjects(&index, "state:delivered"), ["One"]);
     assert_eq!(subjects(&index, "state:queued"), ["Two"]);
@@ -81,5 +81,5 @@ fn states_follow_the_log_over_a_restart() {
     writer.add(&[(21, event(2, Some(0), EventKind::Opened { visitor: Visitor::default() }))], 30, &mut |_| None).unwrap();
     assert_eq!(subjects(&index, "state:opened"), ["Two"]);
     assert_eq!(index.search("", 0, 10).unwrap().total, 2);
-    assert_eq!(index.message(accepted(2, "").message).unwrap().unwrap().opens, 1);
+    assert_eq!(index.message(accepted(2, "").message).unwrap().unwrap().summary.opens, 1);
 }

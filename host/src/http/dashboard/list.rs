@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::page::{Badge, Size, Text, Time, page};
 use super::{Services, failed};
-use crate::event::search::{Page, Summary};
+use crate::event::search::{Page, SearchError, Summary};
 
 /// Messages on one page.
 const PER_PAGE: usize = 50;
@@ -32,7 +33,11 @@ pub(super) async fn show(State(services): State<Arc<Services>>, Query(wanted): Q
     let number = wanted.page.max(1);
     match services.index.search(&query, (number - 1).saturating_mul(PER_PAGE), PER_PAGE).await {
         Ok(found) => page("Messages", &query, &content(&found, &query, number)).into_response(),
-        Err(error) => failed(&error),
+        Err(SearchError::Query(reason)) => {
+            (StatusCode::BAD_REQUEST, page("Messages", &query, &format!("<h1>Messages</h1><p class=\"reason\">{}</p>", Text(reason))))
+                .into_response()
+        }
+        Err(SearchError::Store(error)) => failed(&error),
     }
 }
 

@@ -128,7 +128,7 @@ fn appearance(html: &mut String, summary: &Summary, wanted: Wanted, text: Option
          <input type=\"radio\" name=\"width\" id=\"tablet\"><label for=\"tablet\">Tablet</label>\
          <input type=\"radio\" name=\"width\" id=\"phone\"><label for=\"phone\">Phone</label>\
          <input type=\"radio\" name=\"width\" id=\"plain\"><label for=\"plain\">Text</label>\
-         <iframe sandbox=\"\" title=\"The message as HTML\" loading=\"lazy\" src=\"{base}/html?recipient={recipient}&amp;images={images}\"></iframe>\
+         <iframe sandbox=\"\" title=\"The message as HTML\" src=\"{base}/html?recipient={recipient}&amp;images={images}\"></iframe>\
          <pre class=\"text\">{}</pre></section>",
         Text(if text.is_empty() { "(no text part)" } else { text })
     )

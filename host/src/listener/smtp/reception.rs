@@ -12,6 +12,7 @@ use crate::spool::receipt::Receipt;
 use crate::submission::Submission;
 use crate::submission::login::{LoginError, Logins};
 use crate::submission::permission;
+use crate::telemetry::metric::{Authentication, Metrics};
 
 /// Answers to a session's questions. The sockets are tested with one that needs no spool and no passwords.
 pub trait Reception: Send + Sync + 'static {
@@ -26,28 +27,37 @@ pub trait Reception: Send + Sync + 'static {
 }
 
 /// Logins and intake, replaced together when the configuration is read again.
-pub struct FrontDesk(RwLock<(Logins, Intake)>);
+pub struct FrontDesk {
+    behind: RwLock<(Logins, Intake)>,
+    metrics: Metrics,
+}
 
 impl FrontDesk {
     /// Asks these.
-    pub fn new(logins: Logins, intake: Intake) -> Self {
-        Self(RwLock::new((logins, intake)))
+    pub fn new(logins: Logins, intake: Intake, metrics: Metrics) -> Self {
+        Self { behind: RwLock::new((logins, intake)), metrics }
     }
 
     /// Asks these from now on.
     pub fn reload(&self, logins: Logins, intake: Intake) {
-        *self.0.write() = (logins, intake);
+        *self.behind.write() = (logins, intake);
     }
 }
 
 impl Reception for FrontDesk {
     async fn authenticate(&self, username: &str, password: &str) -> Result<Arc<Login>, LoginError> {
-        let logins = self.0.read().0.clone();
-        logins.by_password(username, password).await
+        let logins = self.behind.read().0.clone();
+        let known = logins.by_password(username, password).await;
+        self.metrics.authenticated(match &known {
+            Ok(_) => Authentication::Succeeded,
+            Err(LoginError::Wrong) => Authentication::Failed,
+            Err(LoginError::Busy) => Authentication::Busy,
+        });
+        known
     }
 
     fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
-        self.0.read().0.by_name(&login.name)
+        self.behind.read().0.by_name(&login.name)
     }
 
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool {
@@ -55,7 +65,7 @@ impl Reception for FrontDesk {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
-        let intake = self.0.read().1.clone();
+        let intake = self.behind.read().1.clone();
         intake.submit(submission).await
     }
 }

@@ -291,7 +291,8 @@ impl HostMessage for State {
     }
 
     fn add_part(&mut self, _: Handle, parent: Option<u32>, part: NewPart) -> Answer<u32> {
-        let names = part.content_type.len() + part.filename.as_ref().map_or(0, String::len) + part.content_id.as_ref().map_or(0, String::len);
+        let names =
+            part.content_type.len() + part.filename.as_ref().map_or(0, String::len) + part.content_id.as_ref().map_or(0, String::len);
         self.edit(part.content.len() + names, |lent| {
             let part = content::NewPart {
                 content_type: part.content_type,

@@ -87,7 +87,9 @@ impl Schema {
         let object = match value {
             Value::Object(object) => object,
             Value::Bool(true) => return Ok(Self::default()),
-            _ => return Err("a schema is an object".to_owned()),
+            Value::Null | Value::Bool(false) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                return Err("a schema is an object".to_owned());
+            }
         };
         if depth == 0 {
             return Err("it is nested too deeply".to_owned());
@@ -110,10 +112,10 @@ impl Schema {
             }
             "required" => self.required = strings(value)?,
             "additionalProperties" => {
-                self.others = match value {
-                    Value::Bool(false) => Others::No,
-                    Value::Bool(true) => Others::Any,
-                    other => Others::Like(Box::new(Self::read(other, depth - 1)?)),
+                self.others = match value.as_bool() {
+                    Some(false) => Others::No,
+                    Some(true) => Others::Any,
+                    None => Others::Like(Box::new(Self::read(value, depth - 1)?)),
                 };
             }
             "enum" => self.values = Some(value.as_array().ok_or("must be a list")?.clone()),

@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn close_words_are_suggested() {
         let known = ["template", "tags", "tracking", "inline-css", "list-unsubscribe"];
-        for (word, expected) in [("templat", Some("template")), ("inline_css", Some("inline-css")), ("Tag", Some("tags")), ("greet", None)] {
+        for (word, expected) in [("templat", Some("template")), ("inline_css", Some("inline-css")), ("Tag", Some("tags")), ("greet", None)]
+        {
             assert_eq!(suggestion(word, known), expected, "{word}");
         }
         assert_eq!((distance("kitten", "sitting"), distance("", "abc"), distance("abc", "")), (3, 3, 3));

@@ -30,7 +30,10 @@ fn options_are_checked() {
         let options = options.as_object().unwrap().clone();
         manifest.check(&options, complete).map_err(|error| error.to_string())
     };
-    assert_eq!(check(json!({"word": "hi", "loud": true, "times": 2.0, "mode": "b", "list": [], "deep": {"x": 1}, "enabled": false}), true), Ok(()));
+    assert_eq!(
+        check(json!({"word": "hi", "loud": true, "times": 2.0, "mode": "b", "list": [], "deep": {"x": 1}, "enabled": false}), true),
+        Ok(())
+    );
     assert_eq!(check(json!({"loud": true}), false), Ok(()));
     for (options, reason) in [
         (json!({"loud": true}), "word: is required"),

@@ -24,6 +24,8 @@ fn entry() -> Entry {
             Slot::Link(Link::Unsubscribe),
         ],
         variables: r#"{"a":1}"#.into(),
+        reverse_path: ReversePath::Null,
+        tags: vec![Tag::parse("spring sale").unwrap()],
         steps: vec![PlannedStep { plugin: "template".into(), config: "{}".into(), per_recipient: true }],
     };
     Entry {
@@ -45,6 +47,7 @@ fn entry() -> Entry {
         tags: vec![Tag::parse("spring sale").unwrap()],
         recipient_count: 3,
         deliver_before: Some(Timestamp::from_millis(1_700_000_100_000)),
+        options: r#"{"tags":["spring sale"]}"#.into(),
         plan,
     }
 }
@@ -59,7 +62,7 @@ fn copy() -> Copy {
 }
 
 fn state() -> CopyState {
-    CopyState { attempts: 300, last: Some("451 later".into()), held: Some("operator".into()) }
+    CopyState { attempts: 300, last: Some("451 later".into()), held: Some("operator".into()), released: true }
 }
 
 fn hex(octets: &[u8]) -> String {

@@ -45,27 +45,38 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Makes segment `head.number` with its event file. On disk when it returns.
-    pub(super) fn create(disk: Arc<dyn Disk>, head: SegmentHead, segment_size: u32, reserve: u64) -> io::Result<Self> {
-        let files = || {
-            let file = disk.create(FileName::Segment(head.number))?;
-            reserve_room(&*disk, &*file, segment_size, reserve);
-            file.write_at(0, &mut [IoSlice::new(&head.encode())])?;
+    /// Makes segment `head.number` with its event file. On disk when it returns; where there is no room, nothing of it is left.
+    pub(super) fn create(disk: Arc<dyn Disk>, head: SegmentHead, segment_size: u32, reserve: u64) -> Result<Self, WriteError> {
+        let make = || {
             let events = disk.create(FileName::Events(head.number))?;
             events.write_at(0, &mut [IoSlice::new(&events::head(head.number, head.created))])?;
-            // The segment last: once its head is there, the one before it is sealed.
             events.sync()?;
+            let file = disk.create(FileName::Segment(head.number))?;
+            reserve_room(&*disk, &*file, segment_size, reserve);
+            // Last, as with this the segment before it is sealed.
+            file.write_at(0, &mut [IoSlice::new(&head.encode())])?;
             file.sync()?;
             disk.sync_folders()?;
             Ok((file, events))
         };
-        let created: io::Result<_> = files();
-        let (file, events) = created.inspect_err(|_| {
-            let _ = disk.remove(FileName::Segment(head.number));
-            let _ = disk.remove(FileName::Events(head.number));
+        let made: io::Result<_> = make();
+        let (file, events) = made.map_err(|error| match Self::unmake(&*disk, head.number) {
+            Ok(()) => WriteError::new("a segment cannot be made", &error),
+            // It might come back after a power cut and seal a segment that went on.
+            Err(error) => WriteError::failed("a segment that could not be made cannot be removed", &error),
         })?;
         let end = u32::try_from(SEGMENT_HEADER).unwrap_or_default();
         Ok(Self { disk, head, file, end, events, events_end: events::HEADER, segment_size, reserve })
+    }
+
+    fn unmake(disk: &dyn Disk, number: u32) -> io::Result<()> {
+        for name in [FileName::Segment(number), FileName::Events(number)] {
+            match disk.remove(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        disk.sync_folders()
     }
 
     /// Whether nothing was written yet.
@@ -120,7 +131,8 @@ impl Journal {
         self.file.set_length(self.end.into())?;
         self.events.set_length(self.events_end)?;
         reserve_room(&*self.disk, &*self.file, self.segment_size, self.reserve);
-        Ok(())
+        // Before the callers hear that nothing was written: a power cut must not bring it back.
+        self.file.sync()
     }
 
     /// Goes on in a new segment. The caller has written the summary of this one.
@@ -128,8 +140,7 @@ impl Journal {
         self.sync_events()?;
         let salt = u64::from_le_bytes(entropy.array());
         let head = SegmentHead { number: self.head.number.saturating_add(1), salt, previous_end: self.end, created: now };
-        let next = Self::create(Arc::clone(&self.disk), head, self.segment_size, self.reserve)
-            .map_err(|error| WriteError::new("a segment cannot be made", &error))?;
+        let next = Self::create(Arc::clone(&self.disk), head, self.segment_size, self.reserve)?;
         let sealed = std::mem::replace(self, next);
         // Gives back the room that was taken ahead; without it the file is only longer than it need be.
         if let Err(error) = sealed.file.set_length(sealed.end.into()) {

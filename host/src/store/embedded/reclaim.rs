@@ -138,13 +138,13 @@ impl Writer {
     /// Removes a segment in which nothing is queued.
     fn drop_segment(&mut self, segment: u32) -> Result<(), StoreError> {
         let shared = &self.shared;
+        // One after the other, on disk: an older segment must never outlive a newer one.
+        let removed = shared.disk.remove(FileName::Segment(segment)).and_then(|()| shared.disk.sync_folders());
+        removed.map_err(|error| StoreError::Damaged(format!("an old segment cannot be removed: {error}").into()))?;
         shared.state.lock().sealed.remove(&segment);
         for name in [FileName::Segment(segment), FileName::Summary(segment)] {
             shared.files.forget(name);
         }
-        // One after the other, on disk: an older segment must never outlive a newer one.
-        let removed = shared.disk.remove(FileName::Segment(segment)).and_then(|()| shared.disk.sync_folders());
-        removed.map_err(|error| StoreError::Damaged(format!("an old segment cannot be removed: {error}").into()))?;
         // A summary without its segment is removed by the next start, too.
         let _ = shared.disk.remove(FileName::Summary(segment));
         tracing::debug!(segment, "an old segment is gone");
@@ -155,7 +155,7 @@ impl Writer {
     fn drop_event_files(&self) {
         let now = self.shared.clock.now();
         loop {
-            let mut state = self.shared.state.lock();
+            let state = self.shared.state.lock();
             let octets = state.event_octets();
             let mut files = state.events.iter();
             let (Some((oldest, _)), Some((_, next))) = (files.next(), files.next()) else { return };
@@ -163,12 +163,14 @@ impl Writer {
                 return;
             }
             let oldest = *oldest;
-            state.events.remove(&oldest);
             drop(state);
-            self.shared.files.forget(FileName::Events(oldest));
             if let Err(error) = self.shared.disk.remove(FileName::Events(oldest)) {
+                // The ones after it stay too: the log has no holes.
                 tracing::warn!(%error, file = oldest, "an old file of the event log cannot be removed");
+                return;
             }
+            self.shared.state.lock().events.remove(&oldest);
+            self.shared.files.forget(FileName::Events(oldest));
         }
     }
 

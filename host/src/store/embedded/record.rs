@@ -6,7 +6,7 @@
 //! frame   = magic:u32 meta_length:u32 chunks_length:u32 group:u32 meta_crc:u32 check:u32 meta chunks
 //! chunk   = crc:u32 octets
 //! content = head_length:u32 body_length:u32 original_length:u32 head body original         (the octets of a message's chunk)
-//! event   = length:u32 crc:u32 octets
+//! event   = length:u32 crc:u32 octets                                                      (the crc covers length and octets)
 //! ```
 //!
 //! One caller's batch is one frame, so it is there or not. `meta` (postcard of [`Meta`]) says what the batch holds and where its chunks
@@ -283,8 +283,9 @@ impl Chunks {
     }
 
     fn push_event(&mut self, octets: &Bytes) -> Result<(), StoreError> {
-        self.append(&length_of(octets.len())?.to_le_bytes());
-        self.append(&crc32fast::hash(octets).to_le_bytes());
+        let length = length_of(octets.len())?.to_le_bytes();
+        self.append(&length);
+        self.append(&event_crc(length, octets).to_le_bytes());
         self.append(octets);
         Ok(())
     }
@@ -422,8 +423,17 @@ fn octets_of(octets: &[u8], span: Span) -> Option<&[u8]> {
 
 /// Returns the event that `octets` start with, if it is whole.
 pub(super) fn event(octets: &[u8]) -> Option<&[u8]> {
-    let content = octets.get(EVENT_HEADER..)?.get(..number(octets, 0)? as usize)?;
-    (crc32fast::hash(content) == number(octets, 4)?).then_some(content)
+    let length = number(octets, 0)?;
+    let content = octets.get(EVENT_HEADER..)?.get(..length as usize)?;
+    (event_crc(length.to_le_bytes(), content) == number(octets, 4)?).then_some(content)
+}
+
+/// Covers the length too: or zeros would be an event without octets.
+fn event_crc(length: [u8; 4], octets: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&length);
+    crc.update(octets);
+    crc.finalize()
 }
 
 /// Returns octets that an event takes, by its header; it may not be whole.

@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::disk::{Disk, DiskFile, FileName};
 use super::events;
 use super::index::Index;
-use super::journal::{Journal, reserve_room};
+use super::journal::{Journal, WriteError, reserve_room};
 use super::record::{FRAME_HEADER, FRAME_MAGIC, FrameHead, Meta, SEGMENT_HEADER, SegmentHead};
 use super::shared::{Active, EventFile, Sealed, State, read_file};
 use super::summary::{Contents, Summary};
@@ -114,7 +114,11 @@ impl Recovery<'_> {
         let number = last.max().unwrap_or(0).saturating_add(1);
         let salt = u64::from_le_bytes(entropy.array());
         let head = SegmentHead { number, salt, previous_end: 0, created: self.clock.now() };
-        Ok(Journal::create(Arc::clone(self.disk), head, self.settings.segment_size, self.settings.limits.reserve)?)
+        let created = Journal::create(Arc::clone(self.disk), head, self.settings.segment_size, self.settings.limits.reserve);
+        created.map_err(|error| match error {
+            WriteError::Full => io::Error::from(io::ErrorKind::StorageFull).into(),
+            WriteError::Failed(why) => io::Error::other(why).into(),
+        })
     }
 
     /// Takes in a segment that is written no more, by its summary if there is one.

@@ -53,7 +53,11 @@ impl Contents {
             }
         }
         for change in &meta.changes {
-            self.changes.insert(change.copy, change.again.map(|(due, state)| (due, state.at(base))));
+            let last = self.changes.entry(change.copy).or_insert(Some(Default::default()));
+            // What is done with stays so: a late worker may still ask for another attempt.
+            if last.is_some() {
+                *last = change.again.map(|(due, state)| (due, state.at(base)));
+            }
         }
         for value in &meta.values {
             self.values.insert((Arc::clone(&value.table), value.key.clone()), value.clone());

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::disk::FileName;
+use super::faulty::{Fault, FaultyDisk};
 use super::*;
 use crate::config::unit::ByteSize;
 use crate::store::{Change, NewMessage, NewRow, ValueChange};
@@ -89,4 +91,270 @@ async fn what_was_committed_is_there_after_a_restart() {
     }
     assert_eq!(store.value("t", b"k", NOW).await.unwrap().unwrap(), "v");
     assert_eq!(store.events(0, 1000).await.unwrap().len(), 200);
+}
+
+// --- over a disk in memory
+
+fn settings() -> Settings {
+    Settings::new(&config())
+}
+
+fn on(disk: &FaultyDisk) -> Embedded {
+    on_at(disk, &Clock::manual(NOW), settings())
+}
+
+fn on_at(disk: &FaultyDisk, clock: &Clock, settings: Settings) -> Embedded {
+    Embedded::open_on(Arc::new(disk.clone()), settings, clock.clone(), Entropy::seeded(1)).unwrap()
+}
+
+async fn ids(store: &Embedded) -> Vec<CopyId> {
+    store.rows(None, None, usize::MAX).await.unwrap().into_iter().map(|row| row.copy).collect()
+}
+
+fn end_of(store: &Embedded) -> usize {
+    store.shared.state.lock().active.end as usize
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_wherever_it_is_torn() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    store.commit(mail(message(1, 1, 30))).await.unwrap();
+    let first = end_of(&store);
+    store.commit(mail(message(2, 2, 30))).await.unwrap();
+    let second = end_of(&store);
+    drop(store);
+    for cut in first..second {
+        for zeros in [false, true] {
+            let disk = disk.killed();
+            disk.edit(FileName::Segment(1), |octets| {
+                octets.truncate(cut);
+                if zeros {
+                    octets.resize(second + 100, 0);
+                }
+            });
+            let store = on(&disk);
+            assert_eq!(ids(&store).await, [copy(1, 0)], "cut at {cut}");
+            store.commit(mail(message(3, 1, 30))).await.unwrap();
+            drop(store);
+            let store = on(&disk.killed());
+            let expected = [copy(1, 0), copy(3, 0)];
+            assert_eq!(ids(&store).await, expected, "cut at {cut}");
+            assert_eq!(store.events(0, 10).await.unwrap().len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_before_what_was_synced_is_reported() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    store.commit(mail(message(1, 1, 30))).await.unwrap();
+    let first = end_of(&store);
+    store.commit(mail(message(2, 1, 30))).await.unwrap();
+    drop(store);
+    for offset in record::SEGMENT_HEADER..first {
+        let disk = disk.killed();
+        disk.edit(FileName::Segment(1), |octets| octets[offset] ^= 1);
+        let opened = Embedded::open_on(Arc::new(disk), settings(), Clock::manual(NOW), Entropy::seeded(1));
+        assert!(matches!(opened.err(), Some(OpenError::Damaged(_))), "offset {offset}");
+    }
+}
+
+#[tokio::test]
+async fn content_that_looks_like_a_frame_is_none() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    store.commit(mail(message(1, 1, 30))).await.unwrap();
+    let end = end_of(&store);
+    drop(store);
+    // A mail that holds the octets of a frame, in a batch that is torn.
+    disk.edit(FileName::Segment(1), |octets| {
+        let frame = octets[record::SEGMENT_HEADER..end].to_vec();
+        octets[end + 200..end + 200 + frame.len()].copy_from_slice(&frame);
+        octets[end] = 1;
+    });
+    assert_eq!(ids(&on(&disk.killed())).await, [copy(1, 0)]);
+}
+
+#[tokio::test]
+async fn without_room_nothing_is_kept_and_settling_goes_on() {
+    let disk = FaultyDisk::new();
+    let clock = Clock::manual(NOW);
+    let mut settings = settings();
+    settings.limits.reserve = 1 << 20;
+    let store = on_at(&disk, &clock, settings);
+    store.commit(mail(message(1, 1, 30))).await.unwrap();
+    disk.set_free(1 << 20);
+    assert_eq!(store.commit(mail(message(2, 1, 30))).await, Err(StoreError::Full));
+    store.commit(Batch { changes: vec![Change::Done(copy(1, 0))], ..Batch::default() }).await.unwrap();
+    disk.set_free(u64::MAX);
+    store.commit(mail(message(3, 1, 30))).await.unwrap();
+    assert_eq!(ids(&store).await, [copy(3, 0)]);
+
+    // The disk says so itself, in the middle of a write.
+    disk.arm(0, Fault::Full);
+    assert_eq!(store.commit(mail(message(4, 1, 30))).await, Err(StoreError::Full));
+    store.commit(mail(message(5, 1, 30))).await.unwrap();
+    assert_eq!(store.events(0, 10).await.unwrap().len(), 3);
+    drop(store);
+    assert_eq!(ids(&on(&disk.killed())).await, [copy(3, 0), copy(5, 0)]);
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_all_writing_until_the_next_start() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    store.commit(mail(message(1, 1, 30))).await.unwrap();
+    // The change after the writes of segment and event log.
+    disk.arm(2, Fault::Broken);
+    assert!(matches!(store.commit(mail(message(2, 1, 30))).await, Err(StoreError::Poisoned(_))));
+    assert!(matches!(store.commit(mail(message(3, 1, 30))).await, Err(StoreError::Poisoned(_))));
+    assert_eq!(ids(&store).await, [copy(1, 0)]);
+    drop(store);
+    let store = on(&disk.killed());
+    assert_eq!(ids(&store).await, [copy(1, 0)]);
+    store.commit(mail(message(4, 1, 30))).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_come_in_the_order_of_due_time_and_leases_end() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    let second = Duration::from_secs(1);
+    let mut late = message(1, 1, 10);
+    late.rows[0].due = NOW.plus(second);
+    let mut held = message(4, 1, 10);
+    held.rows[0].due = Timestamp::NEVER;
+    for message in [late, held, message(3, 1, 10), message(2, 2, 10)] {
+        store.commit(mail(message)).await.unwrap();
+    }
+    let later = NOW.plus(10 * second);
+    let lease =
+        async |now| store.lease("q", now, now.plus(5 * second), MANY).await.unwrap().into_iter().map(|row| row.copy).collect::<Vec<_>>();
+    assert_eq!(lease(later).await, [copy(2, 0), copy(2, 1), copy(3, 0), copy(1, 0)]);
+    assert!(store.due_queues(later, 9).await.unwrap().is_empty());
+    assert_eq!(store.next_due(later).await.unwrap(), Some(later.plus(5 * second)));
+
+    // One is cancelled while it is leased, one is given back, one runs out, and the worker who was late finds nothing left to change.
+    store.commit(Batch { changes: vec![Change::Done(copy(2, 0))], ..Batch::default() }).await.unwrap();
+    store.release(vec![copy(3, 0), copy(2, 0), copy(9, 9)]).await.unwrap();
+    assert_eq!(store.due_queues(later, 9).await.unwrap(), ["q".into()]);
+    assert_eq!(lease(later).await, [copy(3, 0)]);
+    assert_eq!(lease(later.plus(5 * second)).await, [copy(2, 1), copy(3, 0), copy(1, 0)]);
+    let again = Change::Reschedule { copy: copy(2, 0), due: NOW, state: "late".into() };
+    store.commit(Batch { changes: vec![again], ..Batch::default() }).await.unwrap();
+    let usage = store.usage().await.unwrap();
+    assert_eq!((usage.rows, usage.leased, usage.oldest), (4, 3, Some(id(1).received())));
+    assert!(store.lease("q", Timestamp::NEVER, Timestamp::NEVER, MANY).await.unwrap().iter().all(|row| row.copy != copy(4, 0)));
+}
+
+#[tokio::test]
+async fn old_segments_go_but_queued_mail_stays() {
+    let disk = FaultyDisk::new();
+    let clock = Clock::manual(NOW);
+    let store = on_at(&disk, &clock, settings());
+    store.commit(mail(message(0, 3, 1000))).await.unwrap();
+    let state = Change::Reschedule { copy: copy(0, 1), due: NOW, state: "tried".into() };
+    let value = ValueChange { table: "t".into(), key: "k".into(), value: Some("v".into()), expires: Timestamp::NEVER };
+    store.commit(Batch { changes: vec![state, Change::Done(copy(0, 2))], values: vec![value], ..Batch::default() }).await.unwrap();
+    for number in 1..300 {
+        store.commit(mail(message(number, 1, 1000))).await.unwrap();
+        store.commit(Batch { changes: vec![Change::Done(copy(number, 0))], ..Batch::default() }).await.unwrap();
+    }
+    assert!(store.message(id(1)).await.unwrap().is_some());
+    let before = store.usage().await.unwrap();
+    assert!(before.octets > 300_000 && before.rows == 2);
+    assert_eq!(store.events(0, 1000).await.unwrap().len(), 300);
+
+    // The time of the last segment begins when it is sealed.
+    for _ in 0..2 {
+        clock.advance(config().retention);
+        store.maintain().await;
+    }
+    let after = store.usage().await.unwrap();
+    assert!(after.octets < 10_000 && after.rows == 2, "{after:?}");
+    assert!(disk.names().len() <= 6, "{:?}", disk.names());
+    assert_eq!(store.message(id(1)).await.unwrap().map(|message| message.head), None);
+    for store in [&store, &on(&disk.killed())] {
+        let rows = store.rows_of(id(0)).await.unwrap();
+        let rows: Vec<_> = rows.iter().map(|row| (row.copy, &row.payload[..], &row.state[..])).collect();
+        assert_eq!(rows, [(copy(0, 0), &b"payload 0-0"[..], &b"new"[..]), (copy(0, 1), b"payload 0-1", b"tried")]);
+        assert_eq!(store.message(id(0)).await.unwrap().unwrap().body, message(0, 1, 1000).body);
+        assert_eq!(store.value("t", b"k", NOW).await.unwrap().unwrap(), "v");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_does_not_stop_the_rest() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    for number in 0..3 {
+        store.commit(mail(message(number, 1, 10))).await.unwrap();
+    }
+    drop(store);
+    let disk = disk.killed();
+    let store = on(&disk);
+    disk.edit(FileName::Segment(1), |octets| {
+        let place = memchr::memmem::find(octets, b"payload 1-0").unwrap();
+        octets[place] ^= 1;
+    });
+    let rows = store.lease("q", NOW, NOW.plus(Duration::from_secs(1)), MANY).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.copy).collect::<Vec<_>>(), [copy(0, 0), copy(2, 0)]);
+    assert!(matches!(store.rows_of(id(1)).await, Err(StoreError::Damaged(_))));
+    assert_eq!(store.next_due(NOW.plus(Duration::from_secs(1))).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn limits_are_told() {
+    let store = on(&FaultyDisk::new());
+    let change = |key: usize, value: usize| ValueChange {
+        table: "t".into(),
+        key: vec![0; key].into(),
+        value: Some(vec![0; value].into()),
+        expires: Timestamp::NEVER,
+    };
+    for change in [change(513, 0), change(0, (1 << 20) + 1)] {
+        let batch = Batch { values: vec![change], ..Batch::default() };
+        assert!(matches!(store.commit(batch).await, Err(StoreError::TooLarge(_))));
+    }
+    for key in 1..64 {
+        store.commit(Batch { values: vec![change(key, 1 << 20)], ..Batch::default() }).await.unwrap();
+    }
+    assert_eq!(store.commit(Batch { values: vec![change(100, 1 << 20)], ..Batch::default() }).await, Err(StoreError::Full));
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_where_it_stopped() {
+    let store = on(&FaultyDisk::new());
+    let messages = (0..50).map(|number| {
+        let mut message = message(number, 3, 10);
+        message.rows[1].queue = "other".into();
+        message
+    });
+    store.commit(Batch { messages: messages.collect(), ..Batch::default() }).await.unwrap();
+    for (queue, expected) in [(None, 150), (Some("q"), 100), (Some("other"), 50), (Some("none"), 0)] {
+        let mut all = Vec::new();
+        loop {
+            let rows = store.rows(queue, all.last().copied(), 7).await.unwrap();
+            if rows.is_empty() {
+                break;
+            }
+            all.extend(rows.iter().map(|row| row.copy));
+        }
+        assert!(all.is_sorted() && all.len() == expected, "{queue:?}: {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn readers_hear_of_events() {
+    let store = on(&FaultyDisk::new());
+    let (one, other) = (store.events_appended(), store.events_appended());
+    store.commit(mail(message(1, 1, 10))).await.unwrap();
+    one.await;
+    other.await;
+    store.changed().await;
+    let first = store.events(0, 1).await.unwrap().remove(0);
+    assert_eq!(store.events(first.position, 1).await.unwrap(), [first.clone()]);
+    assert!(store.events(first.position + 1, 1).await.unwrap().is_empty());
 }

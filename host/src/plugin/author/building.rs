@@ -1,0 +1,172 @@
+//! `plugin build`: cargo for wasm32, then a component.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde::Deserialize;
+
+use super::toolchain::{Missing, Toolchain};
+
+/// What a component begins with: the magic number, version 13, layer 1.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// A component, written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Octets in it.
+    pub size: u64,
+}
+
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Nothing here compiles for wasm32.
+    #[error(transparent)]
+    Toolchain(#[from] Missing),
+    /// The folder holds no crate.
+    #[error("{} holds no crate: there is no Cargo.toml in it", .0.display())]
+    NoCrate(PathBuf),
+    /// Cargo does not understand the crate.
+    #[error("cargo cannot read the crate: {0}")]
+    Metadata(String),
+    /// The crate makes no module.
+    #[error("the crate {0} makes no WebAssembly module: `crate-type = [\"cdylib\", \"rlib\"]` is missing below [lib] in its Cargo.toml")]
+    NoLibrary(String),
+    /// Cargo says what is wrong on standard error.
+    #[error("the crate does not build ({0})")]
+    Failed(ExitStatus),
+    /// The module is no plugin.
+    #[error("the module does not become a component: {0}")]
+    Component(String),
+    /// A file cannot be read or written, or a program not be started.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Builds the crate in `folder` and writes `NAME.wasm` beside its Cargo.toml. Cargo's own words go to standard error.
+///
+/// # Errors
+/// See [`BuildError`]; a component that was there before is left as it was.
+pub fn build(folder: &Path) -> Result<Built, BuildError> {
+    let toolchain = Toolchain::find()?;
+    let folder = folder.canonicalize().map_err(|error| BuildError::Io { path: folder.to_owned(), error })?;
+    let library = Library::of(&folder)?;
+    let target = folder.join("target");
+    let mut command = toolchain.build(&folder, &target);
+    let status = command.arg("--lib").stdout(Stdio::null()).status();
+    let status = status.map_err(|error| BuildError::Io { path: command.get_program().into(), error })?;
+    if !status.success() {
+        return Err(BuildError::Failed(status));
+    }
+    let module = Toolchain::artifact(&target, &library.target);
+    let octets = fs::read(&module).map_err(|error| BuildError::Io { path: module, error })?;
+    let component = componentize(octets)?;
+    let path = folder.join(format!("{}.wasm", library.plugin));
+    write(&path, &component).map_err(|error| BuildError::Io { path: path.clone(), error })?;
+    Ok(Built { path, size: u64::try_from(component.len()).unwrap_or(u64::MAX) })
+}
+
+/// Makes a component of a module that carries its interface; what is one already stays as it is.
+pub fn componentize(octets: Vec<u8>) -> Result<Vec<u8>, BuildError> {
+    if !octets.starts_with(MODULE) {
+        return Ok(octets);
+    }
+    let encoder = wit_component::ComponentEncoder::default().validate(true).module(&octets);
+    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| BuildError::Component(format!("{error:#}")))
+}
+
+/// A plugin that is being used is replaced whole or not at all.
+fn write(path: &Path, component: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("wasm.tmp");
+    fs::write(&temporary, component)?;
+    fs::rename(&temporary, path)
+}
+
+/// What of a crate becomes the plugin.
+#[derive(Debug, PartialEq, Eq)]
+struct Library {
+    /// Name of the library, which cargo names the module after.
+    target: String,
+    /// Name of the plugin: that of the package, without the prefix that ours have.
+    plugin: String,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    crate_types: Vec<String>,
+}
+
+impl Library {
+    fn of(folder: &Path) -> Result<Self, BuildError> {
+        let manifest = folder.join("Cargo.toml");
+        if !manifest.is_file() {
+            return Err(BuildError::NoCrate(folder.to_owned()));
+        }
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(folder).stdin(Stdio::null());
+        let output = command.output().map_err(|error| BuildError::Io { path: command.get_program().into(), error })?;
+        if !output.status.success() {
+            return Err(BuildError::Metadata(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        Self::from_metadata(&output.stdout, &manifest)
+    }
+
+    fn from_metadata(json: &[u8], manifest: &Path) -> Result<Self, BuildError> {
+        let metadata: Metadata = serde_json::from_slice(json).map_err(|error| BuildError::Metadata(error.to_string()))?;
+        let package = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
+        let package = package.ok_or_else(|| BuildError::Metadata("the folder is a workspace: name one of its crates".to_owned()))?;
+        let is_module = |target: &Target| target.crate_types.iter().any(|kind| kind == "cdylib");
+        let Some(target) = package.targets.into_iter().find(is_module) else { return Err(BuildError::NoLibrary(package.name)) };
+        let plugin = package.name.strip_prefix("tubepost-plugin-").unwrap_or(&package.name).to_owned();
+        Ok(Self { target: target.name, plugin })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn the_library_is_found() {
+        let json = |kinds: &str| {
+            format!(
+                r#"{{"packages":[{{"name":"tubepost-plugin-greet","manifest_path":"/x/Cargo.toml","targets":[{{"name":"greet_me","crate_types":[{kinds}]}}]}}]}}"#
+            )
+        };
+        let library = Library::from_metadata(json(r#""cdylib","rlib""#).as_bytes(), Path::new("/x/Cargo.toml")).unwrap();
+        assert_eq!(library, Library { target: "greet_me".to_owned(), plugin: "greet".to_owned() });
+        let error = Library::from_metadata(json(r#""lib""#).as_bytes(), Path::new("/x/Cargo.toml")).unwrap_err();
+        assert!(error.to_string().contains("crate-type"));
+        assert!(Library::from_metadata(json("").as_bytes(), Path::new("/y/Cargo.toml")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_module_of_a_plugin_is_refused() {
+        let module = wat::parse_str("(module (import \"env\" \"f\" (func)))").unwrap();
+        assert!(matches!(componentize(module), Err(BuildError::Component(_))));
+        let component = crate::plugin::test_guest::Guest::new("x").component();
+        assert_eq!(componentize(component.clone()).unwrap(), component);
+    }
+}

@@ -1,0 +1,154 @@
+//! A name server for the `mx` route: what the test says, on UDP and TCP, in the wire format of RFC 1035 §4.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+
+use crate::wait::PATIENCE;
+
+const A: u16 = 1;
+const MX: u16 = 15;
+const NO_SUCH_NAME: u8 = 3;
+const HEADER: usize = 12;
+/// Ports that are tried until one is free for both UDP and TCP.
+const TRIES: usize = 20;
+
+/// Records by name, in lower case.
+type Records = BTreeMap<String, Vec<(u16, Vec<u8>)>>;
+
+/// A name server with one zone; it goes on until the test ends. A name without any record does not exist.
+#[derive(Clone)]
+pub struct Zone {
+    address: SocketAddr,
+    records: Arc<Mutex<Records>>,
+}
+
+impl Zone {
+    /// Listens on a free port of loopback.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn start() -> Result<Self> {
+        let (udp, tcp) = bind()?;
+        let zone = Self { address: tcp.local_addr()?, records: Arc::default() };
+        let (by_udp, by_tcp) = (zone.clone(), zone.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((length, client)) = udp.recv_from(&mut buffer) {
+                if let Some(answer) = buffer.get(..length).and_then(|question| by_udp.answer(question)) {
+                    let _ = udp.send_to(&answer, client);
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            for stream in tcp.incoming().map_while(Result::ok) {
+                let zone = by_tcp.clone();
+                std::thread::spawn(move || zone.serve(stream));
+            }
+        });
+        Ok(zone)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Mail for `name` goes to `host`.
+    #[must_use]
+    pub fn mx(self, name: &str, preference: u16, host: &str) -> Self {
+        let data = [preference.to_be_bytes().as_slice(), &encode(host)].concat();
+        self.with(name, MX, data)
+    }
+
+    /// `name` takes no mail (RFC 7505).
+    #[must_use]
+    pub fn null_mx(self, name: &str) -> Self {
+        self.mx(name, 0, "")
+    }
+
+    /// The address of `name`.
+    #[must_use]
+    pub fn address_of(self, name: &str, address: Ipv4Addr) -> Self {
+        self.with(name, A, address.octets().to_vec())
+    }
+
+    fn with(self, name: &str, kind: u16, data: Vec<u8>) -> Self {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().push((kind, data));
+        self
+    }
+
+    fn serve(&self, mut stream: TcpStream) -> Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        loop {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut question)?;
+            let answer = self.answer(&question).context("no question")?;
+            stream.write_all(&u16::try_from(answer.len())?.to_be_bytes())?;
+            stream.write_all(&answer)?;
+        }
+    }
+
+    /// Returns the answer to one question; `None` to what is none.
+    fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
+        let id = question.get(..2)?;
+        let (name, end) = decode(question)?;
+        let kind = u16::from_be_bytes(*question.get(end..end + 2)?.first_chunk()?);
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = records.get(&name);
+        let fitting: Vec<&[u8]> =
+            known.into_iter().flatten().filter(|(other, _)| *other == kind).map(|(_, data)| data.as_slice()).collect();
+        // A response to a question that wanted recursion, which is available; name error where nothing has this name.
+        let flags = [0x81, 0x80 | if known.is_some() { 0 } else { NO_SUCH_NAME }];
+        let mut answer = [id, &flags, &[0, 1], &u16::try_from(fitting.len()).ok()?.to_be_bytes(), &[0; 4]].concat();
+        answer.extend_from_slice(question.get(HEADER..end + 4)?);
+        for data in fitting {
+            // The name is that of the question; class IN, 60 seconds.
+            answer.extend_from_slice(&[0xc0, 12]);
+            answer.extend_from_slice(&kind.to_be_bytes());
+            answer.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+            answer.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
+            answer.extend_from_slice(data);
+        }
+        Some(answer)
+    }
+}
+
+fn bind() -> Result<(UdpSocket, TcpListener)> {
+    let both = || {
+        let tcp = TcpListener::bind("127.0.0.1:0").ok()?;
+        Some((UdpSocket::bind(tcp.local_addr().ok()?).ok()?, tcp))
+    };
+    (0..TRIES).find_map(|_| both()).context("no port is free for both UDP and TCP")
+}
+
+/// The name as labels.
+fn encode(name: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        octets.push(u8::try_from(label.len()).unwrap_or(u8::MAX));
+        octets.extend_from_slice(label.as_bytes());
+    }
+    octets.push(0);
+    octets
+}
+
+/// Reads the name of the first question, in lower case; also returns where it ends.
+fn decode(question: &[u8]) -> Option<(String, usize)> {
+    let mut labels = Vec::new();
+    let mut at = HEADER;
+    loop {
+        let length = usize::from(*question.get(at)?);
+        at += 1;
+        if length == 0 {
+            return Some((labels.join("."), at));
+        }
+        labels.push(String::from_utf8_lossy(question.get(at..at + length)?).to_ascii_lowercase());
+        at += length;
+    }
+}
