@@ -79,7 +79,9 @@ fn chore(chore: Chore) -> Result<()> {
         }
         Chore::Fmt => {
             cargo(&root(), &["fmt", "--all"])?;
-            cargo(&root().join("plugins"), &["fmt", "--all"])
+            cargo(&root().join("plugins"), &["fmt", "--all"])?;
+            // Not --all: that would go on into the host and the plugin that the targets use.
+            cargo(&root().join("fuzz"), &["fmt"])
         }
         Chore::Lint => lint(),
         Chore::Ci => {
@@ -93,8 +95,10 @@ fn lint() -> Result<()> {
     wasm_target::ensure()?;
     cargo(&root(), &["fmt", "--all", "--check"])?;
     cargo(&root().join("plugins"), &["fmt", "--all", "--check"])?;
+    cargo(&root().join("fuzz"), &["fmt", "--check"])?;
     cargo(&root(), &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     cargo(&root().join("plugins"), &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    cargo(&root().join("fuzz"), &["clippy", "--target-dir", &target().to_string_lossy(), "--all-targets", "--", "-D", "warnings"])?;
     if cargo_tool_is_there("deny") {
         cargo(&root(), &["deny", "--all-features", "check", "licenses", "bans", "sources"])?;
     } else {
@@ -108,7 +112,9 @@ fn test() -> Result<()> {
     // The black-box tests start the binary: it must be there, and new.
     cargo(&root(), &["build", "--package", "tubepost"])?;
     cargo(&root(), &["test", "--workspace"])?;
-    cargo(&root().join("plugins"), &["test", "--workspace"])
+    cargo(&root().join("plugins"), &["test", "--workspace"])?;
+    // The inputs that fuzzing has found, and mutations of them; in our folder, where the dependencies are built already.
+    cargo(&root().join("fuzz"), &["test", "--target-dir", &target().to_string_lossy(), "--lib"])
 }
 
 /// The repository's folder.

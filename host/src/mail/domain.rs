@@ -43,19 +43,7 @@ impl Domain {
         if name.len() > 255 {
             return Err(DomainError::TooLong);
         }
-        for label in name.split('.') {
-            if label.len() > 63 {
-                return Err(DomainError::TooLong);
-            }
-            if label.is_empty() || label.starts_with('-') || label.ends_with('-') {
-                return Err(DomainError::Invalid);
-            }
-            let valid =
-                |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (!c.is_ascii() && !c.is_control() && !c.is_whitespace());
-            if !label.chars().all(valid) {
-                return Err(DomainError::Invalid);
-            }
-        }
+        check_labels(name)?;
         if name.is_ascii() {
             return Ok(Self(name.to_ascii_lowercase().into()));
         }
@@ -65,6 +53,8 @@ impl Domain {
         if ascii.is_empty() || ascii.len() > 255 || lower.len() > 255 {
             return Err(DomainError::TooLong);
         }
+        // Characters that are mapped to a dot, or to nothing, make other labels than those that were seen.
+        check_labels(&ascii)?;
         Ok(Self(lower.into()))
     }
 
@@ -85,6 +75,23 @@ impl Domain {
     pub fn literal(&self) -> Option<IpAddr> {
         parse_literal(self.0.strip_prefix('[')?.strip_suffix(']')?)
     }
+}
+
+/// Labels of at most 63 octets of what domain names are made of.
+fn check_labels(name: &str) -> Result<(), DomainError> {
+    for label in name.split('.') {
+        if label.len() > 63 {
+            return Err(DomainError::TooLong);
+        }
+        if label.is_empty() || label.starts_with('-') || label.ends_with('-') {
+            return Err(DomainError::Invalid);
+        }
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (!c.is_ascii() && !c.is_control() && !c.is_whitespace());
+        if !label.chars().all(valid) {
+            return Err(DomainError::Invalid);
+        }
+    }
+    Ok(())
 }
 
 fn parse_literal(inner: &str) -> Option<IpAddr> {
@@ -162,5 +169,9 @@ mod tests {
             assert!(Domain::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Domain::parse(&"a".repeat(64)), Err(DomainError::TooLong));
+        // Dots and nothings in other scripts, which DNS would read as labels that are not there.
+        for text in ["\u{3002}.example", "a.\u{ad}.example", "\u{ff0e}"] {
+            assert!(Domain::parse(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -47,6 +47,19 @@ pub enum ContentFault {
     },
 }
 
+impl ContentFault {
+    /// Of several faults the one of the highest rank is said. Which is found first depends on how the content is cut into pieces, as those
+    /// on a line are seen before octets are counted.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::TooLarge { .. } => 0,
+            Self::LineTooLong { .. } => 1,
+            Self::Nul => 2,
+            Self::BareLineEnd => 3,
+        }
+    }
+}
+
 /// Content that is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
@@ -213,7 +226,9 @@ impl Decoder {
     }
 
     fn spoil(&mut self, fault: ContentFault) {
-        self.fault.get_or_insert(fault);
+        if self.fault.is_none_or(|known| known.rank() < fault.rank()) {
+            self.fault = Some(fault);
+        }
         self.octets = Vec::new();
     }
 }

@@ -92,8 +92,9 @@ pub enum RecordError {
     Broken(postcard::Error),
 }
 
-/// What the spool keeps, and how.
-pub(super) trait Record: Serialize + DeserializeOwned {
+/// What the spool keeps, and how. Public for the fuzz targets alone.
+#[doc(hidden)]
+pub trait Record: Serialize + DeserializeOwned {
     /// Encodes in the newest version.
     fn encode(&self) -> Bytes {
         let mut octets = Vec::with_capacity(256);

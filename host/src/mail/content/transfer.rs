@@ -80,7 +80,10 @@ impl TransferEncoding {
         match self {
             Self::SevenBit | Self::EightBit | Self::Binary => body.len(),
             Self::QuotedPrintable => decode_quoted_printable(body).len(),
-            Self::Base64 => body.iter().filter(|octet| octet.is_ascii_alphanumeric() || **octet == b'+' || **octet == b'/').count() * 3 / 4,
+            // Padding ends a quantum, wherever it stands.
+            Self::Base64 => {
+                body.split(|octet| *octet == b'=').map(|run| run.iter().filter(|octet| is_base64(**octet)).count() * 3 / 4).sum()
+            }
         }
     }
 
@@ -134,6 +137,10 @@ fn has_short_lines(content: &[u8]) -> bool {
         rest = tail;
     }
     rest.len() <= MAX_LINE && memchr(b'\r', rest).is_none()
+}
+
+fn is_base64(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || octet == b'+' || octet == b'/'
 }
 
 fn decode_base64(body: &[u8]) -> Vec<u8> {
@@ -421,7 +428,9 @@ mod tests {
             (TransferEncoding::Base64, b" YW Jj Z", b"abc"),
             (TransferEncoding::Base64, b"YQ==YmM=", b"abc"),
             (TransferEncoding::Base64, b"YQ", b"a"),
+            (TransferEncoding::Base64, b"!YWJj\r\nYQ=Y=\r\nY", b"abca"),
         ] {
+            assert_eq!(encoding.decoded_length(body), content.len(), "{body:?}");
             assert_eq!(encoding.decode(&Bytes::copy_from_slice(body)), content, "{body:?}");
         }
     }
@@ -473,8 +482,9 @@ mod tests {
         #[test]
         fn anything_can_be_decoded(body: Vec<u8>) {
             let body = Bytes::from(body);
-            TransferEncoding::QuotedPrintable.decode(&body);
-            TransferEncoding::Base64.decode(&body);
+            for encoding in [TransferEncoding::QuotedPrintable, TransferEncoding::Base64] {
+                prop_assert_eq!(encoding.decode(&body).len(), encoding.decoded_length(&body));
+            }
         }
     }
 }

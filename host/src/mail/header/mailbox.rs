@@ -305,8 +305,11 @@ impl Element {
                     let end = angle_end(tail)?;
                     let inside = tail.get(..end).unwrap_or_default().trim();
                     // A source route (RFC 5322 §4.4) is of no use any more.
-                    let address =
-                        if inside.starts_with('@') { inside.split_once(':').map_or(inside, |(_, address)| address) } else { inside };
+                    let address = if inside.starts_with('@') {
+                        inside.split_once(':').map_or(inside, |(_, address)| address.trim_start())
+                    } else {
+                        inside
+                    };
                     self.angle = Some(address.to_owned());
                     rest = tail.get(end + 1..).unwrap_or_default();
                 }

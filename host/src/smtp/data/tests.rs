@@ -99,6 +99,13 @@ fn limits_hold_and_the_end_is_still_found() {
 }
 
 #[test]
+fn of_several_faults_the_same_is_said_however_content_is_cut() {
+    let large = format!("{}\r\n", "y".repeat(998)).repeat(101);
+    check_fault(format!("{large}\0\r\n.\r\n").as_bytes(), ContentFault::Nul);
+    check_fault(format!("{}\r\n{large}a\0b\nc\r\n.\r\n", "x".repeat(1_001)).as_bytes(), ContentFault::BareLineEnd);
+}
+
+#[test]
 fn memory_of_what_is_refused_is_given_back() {
     let mut decoder = Decoder::dots(LIMITS, Some(u64::MAX));
     assert!(decoder.octets.capacity() >= 100_000);

@@ -29,6 +29,7 @@ fn lists_are_read() {
         ("\"quoted local\"@x", "-|\"quoted local\"@x"),
         ("john . doe @ x", "-|john.doe@x"),
         ("a@[IPv6:::1], <@route:b@x>", "-|a@[ipv6:::1] -|b@x"),
+        ("<@one,@two: b@x>", "-|b@x"),
         ("jörg@bücher.example", "-|jörg@bücher.example"),
         ("John Doe a@x", "Syntax"),
         ("\"open <a@x>", "Syntax"),

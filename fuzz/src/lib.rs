@@ -1,0 +1,76 @@
+//! What must hold whatever octets come in.
+//!
+//! One function for each fuzz target: it takes any octets, and panics where a promise is broken. `fuzz_targets/` gives them to libFuzzer;
+//! the test [`replay`] gives them the corpora and mutations of these with plain cargo. Promises are those of the property tests in the
+//! modules themselves, on their public functions.
+
+#![expect(clippy::missing_panics_doc, reason = "to panic is how a target says that a promise is broken")]
+
+mod composition;
+mod configuration;
+mod draft;
+mod input;
+mod mail;
+#[cfg(test)]
+mod replay;
+mod rest;
+mod search;
+mod smtp;
+mod smtp_client;
+mod spool;
+mod store;
+mod template;
+
+pub use composition::composition;
+pub use configuration::configuration;
+pub use draft::draft;
+pub use mail::{address, header, link};
+pub use rest::rest;
+pub use search::search;
+pub use smtp::{smtp_command, smtp_data, smtp_session};
+pub use smtp_client::{smtp_client, smtp_reply};
+pub use spool::{event, spool_record};
+pub use store::{store_frame, store_recovery};
+pub use template::template;
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
+pub const TARGETS: [(&str, Target); 18] = [
+    ("address", address),
+    ("composition", composition),
+    ("configuration", configuration),
+    ("draft", draft),
+    ("event", event),
+    ("header", header),
+    ("link", link),
+    ("rest", rest),
+    ("search", search),
+    ("smtp_client", smtp_client),
+    ("smtp_command", smtp_command),
+    ("smtp_data", smtp_data),
+    ("smtp_reply", smtp_reply),
+    ("smtp_session", smtp_session),
+    ("spool_record", spool_record),
+    ("store_frame", store_frame),
+    ("store_recovery", store_recovery),
+    ("template", template),
+];
+
+/// The whole of a file in `fuzz_targets/`: gives a target to libFuzzer; without it, a program that runs the target on the files that it is given.
+#[macro_export]
+macro_rules! target {
+    ($name:ident) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|octets: &[u8]| $crate::$name(octets));
+
+        #[cfg(not(fuzzing))]
+        fn main() -> std::io::Result<()> {
+            for path in std::env::args_os().skip(1) {
+                $crate::$name(&std::fs::read(path)?);
+            }
+            Ok(())
+        }
+    };
+}
