@@ -117,7 +117,7 @@ impl Writer {
             let live = self.shared.state.lock().index.live_message(id).filter(|live| live.content.segment == work.segment);
             if let Some(live) = live {
                 let message = self.shared.read_live(id, live)?;
-                octets += message.body.len() + message.original.as_ref().map_or(0, Bytes::len);
+                octets += message.body.len() + message.original.as_ref().map_or(0, bytes::Bytes::len);
                 batch.messages.push(message);
             }
         }
