@@ -493,15 +493,13 @@ impl Index {
         let wanted = number.flatten();
         let mut found = Vec::new();
         let start = after.map_or(Bound::Unbounded, |copy| Bound::Included(copy.message));
-        let mut scanned = 0;
-        for (id, message) in self.messages.range((start, Bound::Unbounded)) {
+        for (scanned, (id, message)) in self.messages.range((start, Bound::Unbounded)).enumerate() {
             if scanned == scan {
                 // All of the messages before this one were looked at.
                 let before = CopyId { message: *id, recipient: 0 };
                 let last = self.messages.range(..before.message).next_back().map(|(id, _)| CopyId { message: *id, recipient: u32::MAX });
                 return (found, last);
             }
-            scanned += 1;
             let rows = Self::views(*id, message).filter(|view| after.is_none_or(|after| view.copy > after));
             found.extend(rows.filter(|view| wanted.is_none_or(|number| view.queue == number)).take(limit - found.len()));
             if found.len() == limit {

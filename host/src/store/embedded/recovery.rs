@@ -208,7 +208,7 @@ fn scan(
         octets.resize(rest, 0);
         file.read_at(u64::from(offset) + FRAME_HEADER as u64, &mut octets)?;
         let Some(meta) = frame.decode_rest(&octets) else { return Ok(offset) };
-        let chunks_at = FRAME_HEADER as u32 + frame.meta_length;
+        let chunks_at = u32::try_from(FRAME_HEADER).unwrap_or_default() + frame.meta_length;
         visit(offset + chunks_at, &meta, octets.get(frame.meta_length as usize..).unwrap_or_default())?;
         let next = u64::from(offset) + frame.length();
         let Ok(next) = u32::try_from(next) else { return Ok(offset) };
@@ -250,7 +250,7 @@ fn windows(file: &dyn DiskFile, start: u64, overlap: usize, mut visit: impl FnMu
 }
 
 fn event_file_created(file: &dyn DiskFile) -> Option<crate::clock::Timestamp> {
-    let mut head = [0; events::HEADER as usize];
+    let mut head = [0; events::HEADER_OCTETS];
     file.read_at(0, &mut head).ok()?;
     events::created(&head)
 }

@@ -60,19 +60,27 @@ impl Writer {
             }
             self.reclaim_step();
             for order in taken.orders {
-                match order {
-                    #[cfg(test)]
-                    Order::Maintain(answer) => {
-                        self.maintain();
-                        let _ = answer.send(());
-                    }
-                    Order::Close(answer) => {
-                        let synced = self.journal.sync_events().map_err(|error| self.fail(error));
-                        shared.inbox.close();
-                        let _ = answer.send(synced);
-                        return;
-                    }
+                if self.obey(order) {
+                    return;
                 }
+            }
+        }
+    }
+
+    /// Does what is no batch; returns whether it is the end.
+    fn obey(&mut self, order: Order) -> bool {
+        match order {
+            #[cfg(test)]
+            Order::Maintain(answer) => {
+                self.maintain();
+                let _ = answer.send(());
+                false
+            }
+            Order::Close(answer) => {
+                let synced = self.journal.sync_events().map_err(|error| self.fail(error));
+                self.shared.inbox.close();
+                let _ = answer.send(synced);
+                true
             }
         }
     }
