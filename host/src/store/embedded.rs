@@ -108,8 +108,8 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the store below `data`, or makes it. Reads what is queued: on a thread that may wait.
     pub fn open(data: &Path, config: &config::Store, clock: Clock, entropy: Entropy) -> Result<Self, OpenError> {
-        let disk = RealDisk::open(data)
-            .map_err(|error| if error.kind() == io::ErrorKind::WouldBlock { OpenError::InUse } else { OpenError::Io(error) })?;
+        let in_use = |error: io::Error| if error.kind() == io::ErrorKind::WouldBlock { OpenError::InUse } else { OpenError::Io(error) };
+        let disk = RealDisk::open(data).map_err(in_use)?;
         Self::open_on(Arc::new(disk), Settings::new(config), clock, entropy)
     }
 

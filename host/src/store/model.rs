@@ -1,4 +1,5 @@
 //! What a store does, in the simplest words: the yardstick for the real ones.
+#![allow(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

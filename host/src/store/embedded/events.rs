@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::store::{LoggedEvent, StoreError};
 
 /// Octets before the first event.
-pub(super) const HEADER: u64 = 24;
+pub(super) const HEADER: u64 = HEADER_OCTETS as u64;
 pub(super) const HEADER_OCTETS: usize = 24;
 const MAGIC: [u8; 8] = *b"TubeEvt1";
 /// Octets after which an answer ends, whatever the limit is.

@@ -1,4 +1,5 @@
 //! A disk in memory that fails, fills up or loses power at a chosen moment.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

@@ -47,7 +47,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Makes segment `head.number` with its event file. On disk when it returns; where there is no room, nothing of it is left.
     pub(super) fn create(disk: Arc<dyn Disk>, head: SegmentHead, segment_size: u32, reserve: u64) -> Result<Self, WriteError> {
-        let make = || {
+        let files = || {
             let events = disk.create(FileName::Events(head.number))?;
             events.write_at(0, &mut [IoSlice::new(&events::head(head.number, head.created))])?;
             events.sync()?;
@@ -59,7 +59,7 @@ impl Journal {
             disk.sync_folders()?;
             Ok((file, events))
         };
-        let made: io::Result<_> = make();
+        let made: io::Result<_> = files();
         let (file, events) = made.map_err(|error| match Self::unmake(&*disk, head.number) {
             Ok(()) => WriteError::new("a segment cannot be made", &error),
             // It might come back after a power cut and seal a segment that went on.

@@ -13,7 +13,7 @@ use crate::store::model::Model;
 use crate::store::{Change, NewMessage, NewRow, ValueChange};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const RETENTION: Duration = Duration::from_secs(3600);
+const RETENTION: Duration = Duration::from_hours(1);
 const QUEUES: [&str; 3] = ["direct/a.example", "direct/b.example", "upstream"];
 
 /// One caller's batch, in numbers that are made to fit what there is.
@@ -124,7 +124,7 @@ impl Bench {
             });
             let rows = rows.collect();
             let body = format!("{};", self.next).repeat(usize::from(spec.body) / 4).into();
-            let original = (spec.body % 3 == 0).then(|| format!("original {}", self.next).into());
+            let original = (spec.body.is_multiple_of(3)).then(|| format!("original {}", self.next).into());
             batch.messages.push(NewMessage { id, head: format!("head {}", self.next).into(), body, original, rows });
         }
         let copies: Vec<_> = self.model.rows.keys().copied().collect();
@@ -150,7 +150,7 @@ impl Bench {
                 table: "table".into(),
                 key: vec![*key].into(),
                 value: value.map(|length| format!("{} ", self.next).repeat(usize::from(length)).into()),
-                expires: if *expires { now.plus(Duration::from_secs(600)) } else { Timestamp::NEVER },
+                expires: if *expires { now.plus(Duration::from_mins(10)) } else { Timestamp::NEVER },
             });
         }
         batch
@@ -227,7 +227,7 @@ impl Bench {
             }
         }
         if !in_flight.is_empty() {
-            let kill = self.random.array::<1>()[0] % 2 == 0;
+            let kill = self.random.array::<1>()[0].is_multiple_of(2);
             self.restart(kill, &in_flight).await;
         }
     }
@@ -263,7 +263,7 @@ impl Bench {
         let now = self.clock.now();
         let store = self.store.as_ref().unwrap();
         assert_eq!(self.found(usize::MAX).await, Self::expected(&self.model));
-        let queues = store.due_queues(now, 10).await.unwrap().iter().map(|name| name.to_string()).collect();
+        let queues = store.due_queues(now, 10).await.unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(self.model.due_queues(now), queues);
         assert_eq!(self.model.next_due(now), store.next_due(now).await.unwrap());
         let usage = store.usage().await.unwrap();
@@ -271,8 +271,8 @@ impl Bench {
         assert_eq!((usage.rows, usage.leased, usage.oldest), (self.model.rows.len() as u64, self.model.leases.len() as u64, oldest));
         for (id, (message, _)) in &self.model.messages {
             let stored = store.message(*id).await.unwrap();
-            let queued = self.model.rows.keys().any(|copy| copy.message == *id);
-            assert!(stored.is_some() || !queued, "the content of a queued message is gone");
+            let is_queued = self.model.rows.keys().any(|copy| copy.message == *id);
+            assert!(stored.is_some() || !is_queued, "the content of a queued message is gone");
             if let Some(stored) = stored {
                 assert_eq!((&stored.head, &stored.body, &stored.original), (&message.head, &message.body, &message.original));
             }

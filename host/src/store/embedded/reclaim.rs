@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::disk::FileName;
 use super::index::LiveMessage;
 use super::record::Frame;
@@ -99,7 +101,7 @@ impl Writer {
         match self.step(&mut work) {
             Ok(true) => {}
             Ok(false) => self.reclaim.work = Some(work),
-            Err(StoreError::Full) => tracing::warn!(segment = work.segment, "no room to move queued mail out of an old segment"),
+            Err(StoreError::Full) => tracing::debug!(segment = work.segment, "no room to move queued mail out of an old segment"),
             Err(error) => {
                 tracing::error!(segment = work.segment, %error, "an old segment stays until the next start");
                 self.reclaim.stuck = Some(work.segment);
@@ -117,7 +119,7 @@ impl Writer {
             let live = self.shared.state.lock().index.live_message(id).filter(|live| live.content.segment == work.segment);
             if let Some(live) = live {
                 let message = self.shared.read_live(id, live)?;
-                octets += message.body.len() + message.original.as_ref().map_or(0, bytes::Bytes::len);
+                octets += message.body.len() + message.original.as_ref().map_or(0, Bytes::len);
                 batch.messages.push(message);
             }
         }

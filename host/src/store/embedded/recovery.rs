@@ -208,8 +208,8 @@ fn scan(
         octets.resize(rest, 0);
         file.read_at(u64::from(offset) + FRAME_HEADER as u64, &mut octets)?;
         let Some(meta) = frame.decode_rest(&octets) else { return Ok(offset) };
-        let chunks_at = u32::try_from(FRAME_HEADER).unwrap_or(u32::MAX).saturating_add(frame.meta_length);
-        visit(offset.saturating_add(chunks_at), &meta, octets.get(frame.meta_length as usize..).unwrap_or_default())?;
+        let chunks_at = u32::try_from(FRAME_HEADER).unwrap_or_default() + frame.meta_length;
+        visit(offset + chunks_at, &meta, octets.get(frame.meta_length as usize..).unwrap_or_default())?;
         let next = u64::from(offset) + frame.length();
         let Ok(next) = u32::try_from(next) else { return Ok(offset) };
         offset = next;

@@ -226,7 +226,7 @@ impl Shared {
             };
             let damaged =
                 || StoreError::Damaged(format!("the summary of segment {segment} is broken; the next start makes it again").into());
-            if let Some(span) = summary::find(&octets, id).ok_or_else(damaged)? {
+            if let Some(span) = summary::find(&octets, id).map_err(|_| damaged())? {
                 return Ok(Some(Place { segment: *segment, span }));
             }
         }

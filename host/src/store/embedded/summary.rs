@@ -167,7 +167,7 @@ impl Summary {
 
     /// `None` where the octets are no whole summary of a segment with this end.
     pub(super) fn decode(segment: u32, end: u32, octets: &[u8]) -> Option<Self> {
-        let (sealed, record, table) = parts(octets).filter(|_| number(octets, 12) == Some(end))?;
+        let Parts { sealed, record, table } = parts(octets).filter(|_| number(octets, 12) == Some(end))?;
         let record = postcard::from_bytes(record).ok()?;
         Some(Self { segment, end, sealed, record, table: table.iter().filter_map(entry).collect() })
     }
@@ -211,23 +211,29 @@ impl Summary {
     }
 }
 
-/// Looks a message up in an encoded summary. `None` where the summary is not whole.
-#[expect(clippy::option_option, reason = "a summary that is not whole says nothing; one that is whole says that the message is not there")]
-pub(super) fn find(octets: &[u8], id: MessageId) -> Option<Option<Span>> {
-    let (_, _, table) = parts(octets)?;
+/// A summary is not what was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken;
+
+/// Looks a message up in an encoded summary.
+pub(super) fn find(octets: &[u8], id: MessageId) -> Result<Option<Span>, Broken> {
+    let Parts { table, .. } = parts(octets).ok_or(Broken)?;
     let found = table.binary_search_by_key(&id, |octets| MessageId::from_bytes(*octets.first_chunk().unwrap_or(&[0; 16])));
-    Some(found.ok().and_then(|place| entry(table.get(place)?)).map(|(_, span)| span))
+    Ok(found.ok().and_then(|place| entry(table.get(place)?)).map(|(_, span)| span))
 }
 
-/// When it was sealed, the encoded record, the table.
-type Parts<'a> = (Timestamp, &'a [u8], &'a [[u8; ENTRY]]);
+struct Parts<'a> {
+    sealed: Timestamp,
+    record: &'a [u8],
+    table: &'a [[u8; ENTRY]],
+}
 
 fn parts(octets: &[u8]) -> Option<Parts<'_>> {
     let whole = octets.starts_with(&MAGIC) && crc32fast::hash(octets.get(12..)?) == number(octets, 8)?;
     whole.then_some(())?;
     let (record, table) = octets.get(HEADER..)?.split_at_checked(number(octets, 24)? as usize)?;
     let (table, []) = table.as_chunks() else { return None };
-    Some((Timestamp::from_millis(long(octets, 16)?), record, table))
+    Some(Parts { sealed: Timestamp::from_millis(long(octets, 16)?), record, table })
 }
 
 fn entry(octets: &[u8; ENTRY]) -> Option<(MessageId, Span)> {

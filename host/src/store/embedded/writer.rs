@@ -59,21 +59,28 @@ impl Writer {
                 self.look();
             }
             self.reclaim_step();
-            #[cfg_attr(not(test), expect(clippy::never_loop, reason = "only tests give orders that are not the last"))]
             for order in taken.orders {
-                match order {
-                    #[cfg(test)]
-                    Order::Maintain(answer) => {
-                        self.maintain();
-                        let _ = answer.send(());
-                    }
-                    Order::Close(answer) => {
-                        let synced = self.journal.sync_events().map_err(|error| self.fail(error));
-                        shared.inbox.close();
-                        let _ = answer.send(synced);
-                        return;
-                    }
+                if self.obey(order) {
+                    return;
                 }
+            }
+        }
+    }
+
+    /// Does what is no batch; returns whether it is the end.
+    fn obey(&mut self, order: Order) -> bool {
+        match order {
+            #[cfg(test)]
+            Order::Maintain(answer) => {
+                self.maintain();
+                let _ = answer.send(());
+                false
+            }
+            Order::Close(answer) => {
+                let synced = self.journal.sync_events().map_err(|error| self.fail(error));
+                self.shared.inbox.close();
+                let _ = answer.send(synced);
+                true
             }
         }
     }
