@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tubepost::mail::content::submitted::with_crlf;
-use tubepost::mail::content::{Composition, Draft, NewPart, Position};
+use tubepost::mail::content::{Composition, Draft, MAX_FIELDS, NewPart, Position};
 use tubepost::mail::header::MAX_LINE;
 use tubepost::mail::slot::{Nonce, Slot, Tokens};
 
@@ -70,6 +70,10 @@ fn edited(message: &Bytes, script: &str) {
         return;
     }
     untouched(&after);
+    // Fields that are too many are one to us; where some are removed, those may be read.
+    if Draft::new(message.clone()).header_names().len() + 1 >= MAX_FIELDS {
+        return;
+    }
     // Without slots nothing is left to do to the header.
     let after = draft.into_composition(None).fill(&NONCE, &[], &mut |_| String::new());
     assert_eq!(Draft::new(after).header_names(), names, "the header reads otherwise than it was edited");
@@ -80,11 +84,9 @@ fn edit(draft: &mut Draft, letter: &str, argument: &str) {
     let (id, content) = argument.split_once(' ').unwrap_or((argument, ""));
     let before = draft.header_names();
     match letter {
-        "S" => {
-            if draft.set_header(name, value).is_ok() {
-                assert_eq!(draft.header_all(name).len(), 1, "a field that was set is there once");
-                check_line_lengths(draft, name);
-            }
+        "S" if draft.set_header(name, value).is_ok() => {
+            assert_eq!(draft.header_all(name).len(), 1, "a field that was set is there once");
+            check_line_lengths(draft, name);
         }
         "F" | "L" => {
             let position = if letter == "F" { Position::First } else { Position::Last };
@@ -97,16 +99,8 @@ fn edit(draft: &mut Draft, letter: &str, argument: &str) {
             assert_eq!(draft.header_names().len() + removed, before.len());
             assert!(draft.header(name).is_none());
         }
-        "T" => {
-            if draft.set_text(argument).is_ok() {
-                assert!(draft.text().is_some());
-            }
-        }
-        "H" => {
-            if draft.set_html(argument).is_ok() {
-                assert!(draft.html().is_some());
-            }
-        }
+        "T" if draft.set_text(argument).is_ok() => assert!(draft.text().is_some()),
+        "H" if draft.set_html(argument).is_ok() => assert!(draft.html().is_some()),
         "W" => {
             let Ok(id) = id.parse() else { return };
             if draft.write_part(id, Bytes::copy_from_slice(content.as_bytes())).is_ok() {

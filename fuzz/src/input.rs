@@ -7,6 +7,13 @@ pub(crate) fn directive(octets: &[u8]) -> (&str, &[u8]) {
     (str::from_utf8(line).unwrap_or_default(), rest.get(1..).unwrap_or_default())
 }
 
+/// Whether a CR or an LF stands alone: in mail, nobody may write one.
+pub(crate) fn has_bare_line_end(octets: &[u8]) -> bool {
+    let previous = std::iter::once(&b' ').chain(octets);
+    let next = octets.iter().chain(std::iter::once(&b' '));
+    previous.zip(next).any(|(previous, next)| (*previous == b'\r') != (*next == b'\n'))
+}
+
 /// Ways to cut an input into pieces: those that a protocol has to take for the same input.
 pub(crate) fn cuts(octets: &[u8]) -> [Cut<'_>; 3] {
     let seed = octets.iter().fold(octets.len() as u64, |seed, octet| seed.wrapping_mul(31).wrapping_add(u64::from(*octet)));

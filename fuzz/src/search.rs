@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 use tubepost::event::Event;
-use tubepost::event::index::MessageIndex;
+use tubepost::event::index::SearchIndex;
 
 /// An index of a few messages; it is only read.
-static INDEX: LazyLock<(TempDir, MessageIndex)> = LazyLock::new(|| {
+static INDEX: LazyLock<(TempDir, SearchIndex)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
-    let index = MessageIndex::open(folder.path()).expect("an index");
+    let index = SearchIndex::open(folder.path()).expect("an index");
     let events: Vec<(u64, Event)> = include_str!("search.jsonl")
         .lines()
         .zip(1..)
@@ -30,6 +30,10 @@ pub fn search(octets: &[u8]) {
     assert!(found.total <= all && found.messages.len() == found.total);
     if let Ok(fewer) = index.search(&format!("login:news {query}"), 0, 100) {
         assert!(fewer.total <= found.total, "another word finds more: {query:?}");
+    }
+    if !query.is_empty() && query.chars().all(char::is_alphanumeric) {
+        let others = index.search(&format!("-{query}"), 0, 100).expect("the same query, excluded");
+        assert_eq!(found.total + others.total, all, "what is not found is excluded: {query:?}");
     }
     let page = index.search(query, 1, 1).expect("the same query");
     assert!(page.total == found.total && page.messages.len() <= 1);

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use tubepost::event::Event;
-use tubepost::event::summary::Summary;
+use tubepost::event::search::Summary;
 use tubepost::spool::entry::{Copy, CopyState, Entry, Record};
 
 /// Records of the spool: damage is found, and what is read is written as it was.
@@ -26,11 +26,11 @@ fn check<T: Record + PartialEq + Debug>(octets: &[u8]) {
 /// Events: what is read is written as it was, and any order of them makes a summary.
 pub fn event(octets: &[u8]) {
     let mut summary: Option<Summary> = None;
-    for (position, line) in (0..).zip(octets.split(|octet| *octet == b'\n')) {
+    for line in octets.split(|octet| *octet == b'\n') {
         let Ok(event) = serde_json::from_slice::<Event>(line) else { continue };
         let text = serde_json::to_vec(&event).expect("events are plain values");
         assert_eq!(serde_json::from_slice::<Event>(&text).expect("it was just written"), event);
-        summary.get_or_insert_with(|| Summary::new(&event)).add(position, &event);
+        summary.get_or_insert_with(|| Summary::new(&event)).apply(&event);
     }
     if let Some(summary) = summary {
         let text = serde_json::to_vec(&summary).expect("a summary is plain values");
