@@ -25,7 +25,7 @@ impl Sample {
         let mut tail = header("The newsletter", "text/html; charset=utf-8");
         tail.push_str("<!DOCTYPE html>\r\n<html><head><title>News</title><style>\r\n");
         for class in 0..30 {
-            let _ = write!(tail, ".c{class} {{ color: #3366{:02x}; padding: {class}px; font-family: Georgia, serif }}\r\n", class * 8);
+            let _ = write!(tail, " .c{class} {{ color: #3366{:02x}; padding: {class}px; font-family: Georgia, serif }}\r\n", class * 8);
         }
         tail.push_str("td { vertical-align: top }\r\na { color: #336699; text-decoration: none }\r\na:hover { color: red }\r\n");
         tail.push_str("@media (max-width: 600px) { .c1 { font-size: 14px } }\r\n</style></head><body><table width=\"100%\">\r\n");

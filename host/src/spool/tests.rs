@@ -43,6 +43,8 @@ fn entry(number: u8, recipients: &[&str]) -> NewEntry {
         nonce: [0; 11],
         slots: Vec::new(),
         variables: String::new(),
+        reverse_path: ReversePath::Null,
+        tags: Vec::new(),
         steps: Vec::new(),
     };
     let entry = Entry {
@@ -59,6 +61,7 @@ fn entry(number: u8, recipients: &[&str]) -> NewEntry {
         tags: Vec::new(),
         recipient_count: u32::try_from(recipients.len()).unwrap(),
         deliver_before: None,
+        options: String::new(),
         plan,
     };
     let copies = recipients.iter().map(|address| {
@@ -93,7 +96,7 @@ async fn a_message_is_kept_leased_and_settled_across_restarts() {
     assert_eq!(leased[1].state, CopyState::default());
 
     // One is delivered, one bounces with a DSN, all at once.
-    let state = CopyState { attempts: 1, last: Some("451 later".into()), held: None };
+    let state = CopyState { attempts: 1, last: Some("451 later".into()), held: None, released: false };
     let again = Settlement::Again { copy: leased[1].copy, due: until, state: state.clone() };
     spool.settle(vec![Settlement::Done(leased[0].copy), again], vec![event(1)], vec![entry(2, &["sender@two.example"])]).await.unwrap();
     drop(spool);

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 use super::*;
-use crate::clock::Timestamp;
 use crate::event::{EventKind, Visitor};
 use crate::mail::tag::Tag;
 
@@ -9,9 +8,10 @@ fn event(number: u8, recipient: Option<u32>, kind: EventKind) -> Event {
     // Message ids hold their time: 2026-11-21, one second for each number.
     id[..6].copy_from_slice(&(1_795_219_200_000_u64 + u64::from(number) * 1000).to_be_bytes()[2..]);
     id[15] = number;
+    let message = MessageId::from_bytes(id);
     Event {
-        at: Timestamp::from_millis(1),
-        message: MessageId::from_bytes(id),
+        at: message.received(),
+        message,
         login: "News".into(),
         recipient,
         address: None,
