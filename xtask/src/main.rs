@@ -26,7 +26,8 @@ enum Chore {
         #[arg(long)]
         once: bool,
     },
-    /// Formats, lints and runs every test.
+    /// Checks format, lints and runs every test: what continuous integration runs.
+    #[command(visible_alias = "ci")]
     Test,
     /// Measures accepted and delivered messages per second.
     Bench(bench::Options),
@@ -36,8 +37,6 @@ enum Chore {
     Fmt,
     /// Checks format, lints and dependencies.
     Lint,
-    /// What continuous integration runs.
-    Ci,
 }
 
 fn main() -> ExitCode {
@@ -84,10 +83,6 @@ fn chore(chore: Chore) -> Result<()> {
             cargo(&root().join("fuzz"), &["fmt"])
         }
         Chore::Lint => lint(),
-        Chore::Ci => {
-            lint()?;
-            test()
-        }
     }
 }
 
