@@ -11,7 +11,7 @@ use crate::mail::address::{AddressError, EmailAddress};
 /// One mailbox of an address list, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mailbox {
-    /// The name that readers see, without quotes; control characters never.
+    /// The name that readers see, without quotes; no control character but the tab.
     pub name: Option<String>,
     /// Where mail for it goes.
     pub address: EmailAddress,
