@@ -50,8 +50,7 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
         if let Some(style) = found.style {
             edits.extend(style_edit(page, tag, style));
         }
-        if let (true, Some(before), Some(after)) =
-            (remove_inlined && is_sheet(&tag), &tag.text, found.text)
+        if let (true, Some(before), Some(after)) = (remove_inlined && is_sheet(&tag), &tag.text, found.text)
             && slice(page, before).trim() != after.trim()
         {
             edits.push((before.clone(), after.to_owned()));
@@ -62,12 +61,8 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
 
 /// Whether a style element is meant for every reader; one for print is not inlined.
 fn for_every_medium(page: &str, tag: &StartTag) -> bool {
-    let medium = tag
-        .attribute(page, "media")
-        .map_or("", |attribute| slice(page, &attribute.value).trim());
-    EVERY_MEDIUM
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(medium))
+    let medium = tag.attribute(page, "media").map_or("", |attribute| slice(page, &attribute.value).trim());
+    EVERY_MEDIUM.iter().any(|known| known.eq_ignore_ascii_case(medium))
 }
 
 /// The page with the number of each start tag in an attribute.
@@ -99,15 +94,11 @@ struct Found<'p> {
 fn found(after: &str, count: usize) -> Vec<Option<Found<'_>>> {
     let mut all: Vec<Option<Found<'_>>> = (0..count).map(|_| None).collect();
     for tag in start_tags(after) {
-        let number = tag
-            .attribute(after, MARK)
-            .and_then(|mark| slice(after, &mark.value).parse::<usize>().ok());
+        let number = tag.attribute(after, MARK).and_then(|mark| slice(after, &mark.value).parse::<usize>().ok());
         // A parser repeats elements that are not closed where they should be; the first stands where the tag did.
         if let Some(place @ None) = number.and_then(|number| all.get_mut(number)) {
             *place = Some(Found {
-                style: tag
-                    .attribute(after, "style")
-                    .map(|style| slice(after, &style.value)),
+                style: tag.attribute(after, "style").map(|style| slice(after, &style.value)),
                 text: tag.text.as_ref().map(|text| slice(after, text)),
             });
         }
@@ -139,17 +130,12 @@ fn unescape(value: &str) -> String {
     if !value.contains('&') {
         return value.to_owned();
     }
-    references
-        .iter()
-        .fold(value.to_owned(), |value, (reference, text)| {
-            value.replace(reference, text)
-        })
+    references.iter().fold(value.to_owned(), |value, (reference, text)| value.replace(reference, text))
 }
 
 /// The page with edits that are in order and do not overlap.
 fn apply(page: &str, edits: &[(Range<usize>, String)]) -> String {
-    let mut result =
-        String::with_capacity(page.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
+    let mut result = String::with_capacity(page.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
     let mut done = 0;
     for (range, text) in edits {
         result.push_str(slice(page, &(done..range.start)));

@@ -30,19 +30,13 @@ impl Plugin for InlineCss {
 
     fn describe(description: Description) -> Description {
         description
-            .option(
-                "remove_inlined",
-                Schema::boolean()
-                    .default(false)
-                    .describe("Take inlined rules out of the style elements"),
-            )
+            .option("remove_inlined", Schema::boolean().default(false).describe("Take inlined rules out of the style elements"))
             .header("X-SMTPeter-InlineCSS", "enabled")
     }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         if let Some(html) = message.html()
-            && let Some(inlined) =
-                inline::inline(&html, options.remove_inlined).map_err(Failure::permanent)?
+            && let Some(inlined) = inline::inline(&html, options.remove_inlined).map_err(Failure::permanent)?
         {
             message.set_html(&inlined)?;
         }
@@ -64,23 +58,14 @@ mod tests {
     fn the_html_part_alone_is_edited() {
         let source = "<style>p{color:red}</style><p>x</p>";
         let mut message = Draft::new().text(source).html(source).message();
-        assert_eq!(
-            InlineCss::submit(&mut message, &config::<InlineCss>("{}").unwrap()),
-            Ok(Verdict::Next)
-        );
+        assert_eq!(InlineCss::submit(&mut message, &config::<InlineCss>("{}").unwrap()), Ok(Verdict::Next));
         assert_eq!(message.text().as_deref(), Some(source));
-        assert_eq!(
-            message.html().as_deref(),
-            Some("<style>p{color:red}</style><p style=\"color: red;\">x</p>")
-        );
+        assert_eq!(message.html().as_deref(), Some("<style>p{color:red}</style><p style=\"color: red;\">x</p>"));
     }
 
     #[test]
     fn mail_without_html_goes_on() {
         let mut message = Draft::new().text("<style>p{color:red}</style>").message();
-        assert_eq!(
-            InlineCss::submit(&mut message, &Options::default()),
-            Ok(Verdict::Next)
-        );
+        assert_eq!(InlineCss::submit(&mut message, &Options::default()), Ok(Verdict::Next));
     }
 }

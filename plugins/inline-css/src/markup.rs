@@ -6,9 +6,7 @@
 use std::ops::Range;
 
 /// Elements whose content holds no tags (WHATWG HTML, "raw text" and "escapable raw text").
-const TEXT_ELEMENTS: [&str; 7] = [
-    "style", "script", "textarea", "title", "xmp", "iframe", "noembed",
-];
+const TEXT_ELEMENTS: [&str; 7] = ["style", "script", "textarea", "title", "xmp", "iframe", "noembed"];
 
 /// An attribute of a start tag, as ranges of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +32,7 @@ pub(crate) struct StartTag {
 impl StartTag {
     /// The first attribute of that name, which is the one that counts.
     pub(crate) fn attribute(&self, page: &str, name: &str) -> Option<&Attribute> {
-        self.attributes
-            .iter()
-            .find(|attribute| slice(page, &attribute.name).eq_ignore_ascii_case(name))
+        self.attributes.iter().find(|attribute| slice(page, &attribute.name).eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn is(&self, page: &str, name: &str) -> bool {
@@ -67,9 +63,7 @@ impl<'p> Scanner<'p> {
 
     /// Goes behind the next `needle`, or to the end.
     fn skip_past(&mut self, needle: &str) {
-        self.position = self.rest().find(needle).map_or(self.page.len(), |place| {
-            self.position + place + needle.len()
-        });
+        self.position = self.rest().find(needle).map_or(self.page.len(), |place| self.position + place + needle.len());
     }
 
     /// Goes on while octets belong. What does not belong is ASCII, so no character is cut.
@@ -86,20 +80,14 @@ impl<'p> Scanner<'p> {
 
     /// Reads a tag whose `<` stands at `start`, and its name behind that; nothing where the page ends inside it.
     fn tag(&mut self, start: usize) -> Option<StartTag> {
-        let name =
-            self.skip_while(|octet| !octet.is_ascii_whitespace() && !matches!(octet, b'/' | b'>'));
+        let name = self.skip_while(|octet| !octet.is_ascii_whitespace() && !matches!(octet, b'/' | b'>'));
         let mut attributes = Vec::new();
         loop {
             self.skip_while(|octet| octet.is_ascii_whitespace() || octet == b'/');
             match self.rest().bytes().next()? {
                 b'>' => {
                     self.position += 1;
-                    return Some(StartTag {
-                        name,
-                        attributes,
-                        whole: start..self.position,
-                        text: None,
-                    });
+                    return Some(StartTag { name, attributes, whole: start..self.position, text: None });
                 }
                 _ => attributes.push(self.attribute()?),
             }
@@ -110,19 +98,13 @@ impl<'p> Scanner<'p> {
         let start = self.position;
         // A name may begin with `=`, which is an error that browsers forgive.
         self.position += self.rest().chars().next()?.len_utf8();
-        let rest = self.skip_while(|octet| {
-            !octet.is_ascii_whitespace() && !matches!(octet, b'/' | b'>' | b'=')
-        });
+        let rest = self.skip_while(|octet| !octet.is_ascii_whitespace() && !matches!(octet, b'/' | b'>' | b'='));
         let name = start..rest.end;
         let behind_name = self.position;
         self.skip_blanks();
         if !self.rest().starts_with('=') {
             self.position = behind_name;
-            return Some(Attribute {
-                value: name.end..name.end,
-                whole: name.clone(),
-                name,
-            });
+            return Some(Attribute { value: name.end..name.end, whole: name.clone(), name });
         }
         self.position += 1;
         self.skip_blanks();
@@ -136,11 +118,7 @@ impl<'p> Scanner<'p> {
             }
             _ => self.skip_while(|octet| !octet.is_ascii_whitespace() && octet != b'>'),
         };
-        Some(Attribute {
-            name,
-            value,
-            whole: start..self.position,
-        })
+        Some(Attribute { name, value, whole: start..self.position })
     }
 
     /// Reads the text of an element that holds nothing else, up to its end tag.
@@ -151,12 +129,8 @@ impl<'p> Scanner<'p> {
             self.position = end + 2;
             let rest = self.rest();
             let behind = rest.get(name.len()..).and_then(|rest| rest.chars().next());
-            if rest
-                .get(..name.len())
-                .is_some_and(|found| found.eq_ignore_ascii_case(name))
-                && behind.is_none_or(|behind| {
-                    behind.is_ascii_whitespace() || matches!(behind, '/' | '>')
-                })
+            if rest.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name))
+                && behind.is_none_or(|behind| behind.is_ascii_whitespace() || matches!(behind, '/' | '>'))
             {
                 return start..end;
             }
@@ -186,10 +160,7 @@ impl Iterator for Scanner<'_> {
             if rest.starts_with(|first: char| first.is_ascii_alphabetic()) {
                 let mut tag = self.tag(start)?;
                 let name = slice(self.page, &tag.name).to_owned();
-                if TEXT_ELEMENTS
-                    .iter()
-                    .any(|element| element.eq_ignore_ascii_case(&name))
-                {
+                if TEXT_ELEMENTS.iter().any(|element| element.eq_ignore_ascii_case(&name)) {
                     tag.text = Some(self.text(&name));
                 }
                 return Some(tag);
@@ -203,11 +174,7 @@ impl Iterator for Scanner<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        reason = "tests fail by panicking"
-    )]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
     use super::*;
 
@@ -217,18 +184,9 @@ mod tests {
 
     #[test]
     fn tags_are_found_and_nothing_else() {
-        assert_eq!(
-            names("<!DOCTYPE html><p>a < b</p><BR/><a-b c><1>"),
-            ["p", "BR", "a-b"]
-        );
-        assert_eq!(
-            names("<!--<p>--><b><!--[if mso]><p><![endif]--><i><!--><u><!-- - -- <p> --><s>"),
-            ["b", "i", "u", "s"]
-        );
-        assert_eq!(
-            names("<style>a<p></styles><p></STYLE ><b><script>'<p>'</script><title><p></title>"),
-            ["style", "b", "script", "title"]
-        );
+        assert_eq!(names("<!DOCTYPE html><p>a < b</p><BR/><a-b c><1>"), ["p", "BR", "a-b"]);
+        assert_eq!(names("<!--<p>--><b><!--[if mso]><p><![endif]--><i><!--><u><!-- - -- <p> --><s>"), ["b", "i", "u", "s"]);
+        assert_eq!(names("<style>a<p></styles><p></STYLE ><b><script>'<p>'</script><title><p></title>"), ["style", "b", "script", "title"]);
         assert_eq!(names("<p title='<b>' x=\"<i>\" y=<u>z"), ["p"]);
         assert_eq!(names("<p title='"), Vec::<&str>::new());
         assert_eq!(names("<style>unfinished"), ["style"]);
@@ -238,17 +196,8 @@ mod tests {
     fn attributes_are_found_with_and_without_quotes() {
         let page = "<td Style='a:b' class = \"x y\" nowrap width=1/ height=2 =q=r/>";
         let tag = start_tags(page).next().unwrap();
-        let found: Vec<_> = tag
-            .attributes
-            .iter()
-            .map(|a| {
-                (
-                    &page[a.name.clone()],
-                    &page[a.value.clone()],
-                    &page[a.whole.clone()],
-                )
-            })
-            .collect();
+        let found: Vec<_> =
+            tag.attributes.iter().map(|a| (&page[a.name.clone()], &page[a.value.clone()], &page[a.whole.clone()])).collect();
         assert_eq!(
             found,
             [
@@ -260,10 +209,7 @@ mod tests {
                 ("=q", "r/", "=q=r/"),
             ]
         );
-        assert_eq!(
-            &page[tag.attribute(page, "style").unwrap().value.clone()],
-            "a:b"
-        );
+        assert_eq!(&page[tag.attribute(page, "style").unwrap().value.clone()], "a:b");
         assert_eq!(tag.whole, 0..page.len());
     }
 }

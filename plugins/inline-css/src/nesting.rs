@@ -9,14 +9,9 @@ use crate::markup::{StartTag, slice};
 /// counts for up to four levels of the tree.
 const DEEPEST: usize = 100;
 /// Elements without content.
-const VOID: [&str; 14] = [
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
-    "track", "wbr",
-];
+const VOID: [&str; 14] = ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
 /// Elements that others of their kind end, or that stand between counted ones.
-const NOT_COUNTED: [&str; 8] = [
-    "p", "tr", "tbody", "thead", "tfoot", "option", "colgroup", "dt",
-];
+const NOT_COUNTED: [&str; 8] = ["p", "tr", "tbody", "thead", "tfoot", "option", "colgroup", "dt"];
 /// Elements that end the one before them if that is of the same kind.
 const ITEMS: [&str; 4] = ["td", "th", "li", "dd"];
 
@@ -32,11 +27,7 @@ pub(crate) fn is_too_deep(page: &str, tags: &[StartTag]) -> bool {
         if among(&VOID) || among(&NOT_COUNTED) {
             continue;
         }
-        if among(&ITEMS)
-            && open
-                .last()
-                .is_some_and(|last| last.eq_ignore_ascii_case(name))
-        {
+        if among(&ITEMS) && open.last().is_some_and(|last| last.eq_ignore_ascii_case(name)) {
             open.pop();
         }
         open.push(name);
@@ -51,14 +42,9 @@ pub(crate) fn is_too_deep(page: &str, tags: &[StartTag]) -> bool {
 fn close(between: &str, open: &mut Vec<&str>) {
     for (index, _) in between.match_indices("</") {
         let rest = between.get(index + 2..).unwrap_or_default();
-        let end = rest.find(|character: char| {
-            character.is_ascii_whitespace() || matches!(character, '/' | '>')
-        });
+        let end = rest.find(|character: char| character.is_ascii_whitespace() || matches!(character, '/' | '>'));
         let name = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-        if let Some(place) = open
-            .iter()
-            .rposition(|known| known.eq_ignore_ascii_case(name))
-        {
+        if let Some(place) = open.iter().rposition(|known| known.eq_ignore_ascii_case(name)) {
             open.truncate(place);
         }
     }
@@ -76,10 +62,7 @@ mod tests {
     #[test]
     fn only_what_is_nested_counts() {
         assert!(!deep(&"<div><p>x<br></div>".repeat(1000)));
-        assert!(!deep(&format!(
-            "<table>{}</table>",
-            "<tr><td>x<td><font>y</tr>".repeat(40)
-        )));
+        assert!(!deep(&format!("<table>{}</table>", "<tr><td>x<td><font>y</tr>".repeat(40))));
         assert!(!deep(&format!("<ul>{}</ul>", "<li>x".repeat(1000))));
         assert!(!deep(&"<td><font>x</td>".repeat(1000)));
         assert!(!deep(&"<table><tr><td>".repeat(30)));

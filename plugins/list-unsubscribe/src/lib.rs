@@ -41,13 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            email: String::new(),
-            url: String::new(),
-            oneclick: false,
-            generate: true,
-            replace: false,
-        }
+        Self { email: String::new(), url: String::new(), oneclick: false, generate: true, replace: false }
     }
 }
 
@@ -56,36 +50,11 @@ impl Plugin for ListUnsubscribe {
 
     fn describe(description: Description) -> Description {
         description
-            .option(
-                "email",
-                Schema::string()
-                    .default("")
-                    .describe("Address or mailto URI that unsubscribes who writes to it"),
-            )
-            .option(
-                "url",
-                Schema::string()
-                    .default("")
-                    .describe("Page that unsubscribes its visitor"),
-            )
-            .option(
-                "oneclick",
-                Schema::boolean()
-                    .default(false)
-                    .describe("A POST to the https URI unsubscribes at once (RFC 8058)"),
-            )
-            .option(
-                "generate",
-                Schema::boolean()
-                    .default(true)
-                    .describe("Signed link of each recipient where nothing else names a way"),
-            )
-            .option(
-                "replace",
-                Schema::boolean()
-                    .default(false)
-                    .describe("Replace a List-Unsubscribe that is there already"),
-            )
+            .option("email", Schema::string().default("").describe("Address or mailto URI that unsubscribes who writes to it"))
+            .option("url", Schema::string().default("").describe("Page that unsubscribes its visitor"))
+            .option("oneclick", Schema::boolean().default(false).describe("A POST to the https URI unsubscribes at once (RFC 8058)"))
+            .option("generate", Schema::boolean().default(true).describe("Signed link of each recipient where nothing else names a way"))
+            .option("replace", Schema::boolean().default(false).describe("Replace a List-Unsubscribe that is there already"))
     }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
@@ -141,24 +110,16 @@ fn take_source_field(message: &mut Message) -> Result<Vec<Uri>, Failure> {
 fn configured(options: &Options) -> Result<Vec<Uri>, Failure> {
     let mut uris = Vec::new();
     if !options.email.trim().is_empty() {
-        uris.push(
-            Uri::mailto(&options.email)
-                .map_err(|reason| Failure::config(format!("email: {reason}")))?,
-        );
+        uris.push(Uri::mailto(&options.email).map_err(|reason| Failure::config(format!("email: {reason}")))?);
     }
     if !options.url.trim().is_empty() {
-        uris.push(
-            Uri::web(&options.url).map_err(|reason| Failure::config(format!("url: {reason}")))?,
-        );
+        uris.push(Uri::web(&options.url).map_err(|reason| Failure::config(format!("url: {reason}")))?);
     }
     Ok(uris)
 }
 
 fn join(uris: &[Uri]) -> String {
-    uris.iter()
-        .map(|uri| format!("<{}>", uri.as_str()))
-        .collect::<Vec<_>>()
-        .join(", ")
+    uris.iter().map(|uri| format!("<{}>", uri.as_str())).collect::<Vec<_>>().join(", ")
 }
 
 register!(ListUnsubscribe: submit);

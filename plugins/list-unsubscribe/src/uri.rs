@@ -31,22 +31,14 @@ pub(crate) struct Uri(String);
 impl Uri {
     /// Parses a URI. Blanks inside it, which folding leaves behind, are dropped (RFC 2369 §2); what is not ASCII is percent-encoded.
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidUri> {
-        let text: String = text
-            .chars()
-            .filter(|character| !character.is_whitespace() && !character.is_control())
-            .collect();
+        let text: String = text.chars().filter(|character| !character.is_whitespace() && !character.is_control()).collect();
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err(InvalidUri::Scheme(text));
         };
         let scheme = scheme.to_ascii_lowercase();
         let complete = match scheme.as_str() {
-            "mailto" => rest
-                .split('?')
-                .next()
-                .is_some_and(|address| address.contains('@')),
-            "http" | "https" => rest
-                .strip_prefix("//")
-                .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#'])),
+            "mailto" => rest.split('?').next().is_some_and(|address| address.contains('@')),
+            "http" | "https" => rest.strip_prefix("//").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#'])),
             _ => return Err(InvalidUri::Scheme(scheme)),
         };
         if !complete {
@@ -71,24 +63,14 @@ impl Uri {
     /// Parses a mailto URI, or an address to make one of.
     pub(crate) fn mailto(text: &str) -> Result<Self, InvalidUri> {
         let text = text.trim();
-        let is_uri = text
-            .get(..7)
-            .is_some_and(|start| start.eq_ignore_ascii_case("mailto:"));
-        if is_uri {
-            Self::parse(text)
-        } else {
-            Self::parse(&format!("mailto:{text}"))
-        }
+        let is_uri = text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("mailto:"));
+        if is_uri { Self::parse(text) } else { Self::parse(&format!("mailto:{text}")) }
     }
 
     /// Parses an http or https URI.
     pub(crate) fn web(text: &str) -> Result<Self, InvalidUri> {
         let uri = Self::parse(text)?;
-        if uri.0.starts_with("mailto:") {
-            Err(InvalidUri::Scheme("mailto".to_owned()))
-        } else {
-            Ok(uri)
-        }
+        if uri.0.starts_with("mailto:") { Err(InvalidUri::Scheme("mailto".to_owned())) } else { Ok(uri) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -105,8 +87,7 @@ pub(crate) fn parse_list(value: &str) -> Vec<Result<Uri, InvalidUri>> {
     let mut uris = Vec::new();
     let mut rest = value;
     loop {
-        rest = rest
-            .trim_start_matches(|character: char| character.is_whitespace() || character == ',');
+        rest = rest.trim_start_matches(|character: char| character.is_whitespace() || character == ',');
         if rest.is_empty() {
             return uris;
         }
@@ -130,11 +111,7 @@ fn bare_end(text: &str) -> usize {
     let starts_uri = |rest: &str| {
         let rest = rest.trim_start();
         let lower = rest.get(..8).unwrap_or(rest).to_ascii_lowercase();
-        rest.is_empty()
-            || rest.starts_with('<')
-            || ["mailto:", "http:", "https:"]
-                .iter()
-                .any(|scheme| lower.starts_with(scheme))
+        rest.is_empty() || rest.starts_with('<') || ["mailto:", "http:", "https:"].iter().any(|scheme| lower.starts_with(scheme))
     };
     text.char_indices()
         .find(|&(index, character)| match character {
@@ -152,27 +129,15 @@ mod tests {
     use super::*;
 
     fn list(value: &str) -> Vec<String> {
-        parse_list(value)
-            .into_iter()
-            .map(|uri| uri.unwrap().0)
-            .collect()
+        parse_list(value).into_iter().map(|uri| uri.unwrap().0).collect()
     }
 
     #[test]
     fn brackets_are_optional() {
-        assert_eq!(
-            list("<mailto:u@x>, <https://x/u>"),
-            ["mailto:u@x", "https://x/u"]
-        );
+        assert_eq!(list("<mailto:u@x>, <https://x/u>"), ["mailto:u@x", "https://x/u"]);
         assert_eq!(list("https://x/u"), ["https://x/u"]);
-        assert_eq!(
-            list("mailto:u@x,https://x/u?a=1,2"),
-            ["mailto:u@x", "https://x/u?a=1,2"]
-        );
-        assert_eq!(
-            list("https://x/u, <mailto:u@x> (by mail)"),
-            ["https://x/u", "mailto:u@x"]
-        );
+        assert_eq!(list("mailto:u@x,https://x/u?a=1,2"), ["mailto:u@x", "https://x/u?a=1,2"]);
+        assert_eq!(list("https://x/u, <mailto:u@x> (by mail)"), ["https://x/u", "mailto:u@x"]);
     }
 
     #[test]
@@ -182,14 +147,8 @@ mod tests {
 
     #[test]
     fn only_what_unsubscribes_is_taken() {
-        assert_eq!(
-            parse_list("<javascript:alert(1)>"),
-            [Err(InvalidUri::Scheme("javascript".to_owned()))]
-        );
-        assert_eq!(
-            parse_list("nothing"),
-            [Err(InvalidUri::Scheme("nothing".to_owned()))]
-        );
+        assert_eq!(parse_list("<javascript:alert(1)>"), [Err(InvalidUri::Scheme("javascript".to_owned()))]);
+        assert_eq!(parse_list("nothing"), [Err(InvalidUri::Scheme("nothing".to_owned()))]);
         assert_eq!(parse_list("<mailto:>"), [Err(InvalidUri::Incomplete)]);
         assert_eq!(parse_list("<https://>"), [Err(InvalidUri::Incomplete)]);
         assert!(parse_list(" , ").is_empty());

@@ -12,13 +12,7 @@ mod tag;
 use tag::{InvalidTag, parse_list};
 
 /// The fields that carry tags, in the order that their tags are added.
-const FIELDS: [&str; 5] = [
-    "X-OMS-Tags",
-    "X-OhMySMTP-Tags",
-    "X-MailPace-Tags",
-    "X-SMTPeter-Tags",
-    "X-Tubepost-Tags",
-];
+const FIELDS: [&str; 5] = ["X-OMS-Tags", "X-OhMySMTP-Tags", "X-MailPace-Tags", "X-SMTPeter-Tags", "X-Tubepost-Tags"];
 
 /// The plugin.
 #[derive(Debug)]
@@ -50,26 +44,14 @@ impl Plugin for Tags {
 
     fn describe(description: Description) -> Description {
         description
-            .option(
-                "add",
-                Schema::strings()
-                    .default(Vec::<String>::new())
-                    .describe("Tags that every message gets"),
-            )
-            .option(
-                "limit",
-                Schema::integer()
-                    .minimum(0)
-                    .default(100)
-                    .describe("The most tags a message may bring; more are left out"),
-            )
+            .option("add", Schema::strings().default(Vec::<String>::new()).describe("Tags that every message gets"))
+            .option("limit", Schema::integer().minimum(0).default(100).describe("The most tags a message may bring; more are left out"))
     }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         let mut tags = Collected::of(message);
         for tag in &options.add {
-            let tag = tag::parse(tag)
-                .map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
+            let tag = tag::parse(tag).map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
             tags.add(tag, message)?;
         }
         let most = tags.count().saturating_add(options.limit.0);
@@ -119,11 +101,7 @@ register!(Tags: submit);
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        reason = "tests fail by panicking"
-    )]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
     use tubepost_plugin_sdk::testing::{Draft, config, take_log};
 
@@ -139,12 +117,7 @@ mod tests {
     #[test]
     fn every_dialect_is_read_and_stripped() {
         for field in FIELDS {
-            let message = run(
-                Draft::new()
-                    .header("Subject", "s")
-                    .header(&field.to_uppercase(), "a b, c"),
-                "{}",
-            );
+            let message = run(Draft::new().header("Subject", "s").header(&field.to_uppercase(), "a b, c"), "{}");
             assert_eq!(message.tags(), ["a b", "c"]);
             assert_eq!(message.header_names(), ["Subject"]);
         }
@@ -152,33 +125,21 @@ mod tests {
 
     #[test]
     fn fields_are_united_without_doubles() {
-        let draft = Draft::new()
-            .header("X-MailPace-Tags", "one, two")
-            .header("X-OMS-Tags", "two")
-            .header("x-oms-tags", "three");
-        assert_eq!(
-            run(draft, r#"{"add":["fixed"]}"#).tags(),
-            ["fixed", "two", "three", "one"]
-        );
+        let draft = Draft::new().header("X-MailPace-Tags", "one, two").header("X-OMS-Tags", "two").header("x-oms-tags", "three");
+        assert_eq!(run(draft, r#"{"add":["fixed"]}"#).tags(), ["fixed", "two", "three", "one"]);
     }
 
     #[test]
     fn what_is_no_tag_is_left_out_with_a_line() {
         take_log();
-        let message = run(
-            Draft::new().header("X-OMS-Tags", "good, a;b, , also good,"),
-            "{}",
-        );
+        let message = run(Draft::new().header("X-OMS-Tags", "good, a;b, , also good,"), "{}");
         assert_eq!(message.tags(), ["good", "also good"]);
         assert_eq!(take_log().len(), 1);
     }
 
     #[test]
     fn the_limit_holds_for_the_message_alone() {
-        let message = run(
-            Draft::new().header("X-OMS-Tags", "a, b, c"),
-            r#"{"add":["x"],"limit":2}"#,
-        );
+        let message = run(Draft::new().header("X-OMS-Tags", "a, b, c"), r#"{"add":["x"],"limit":2}"#);
         assert_eq!(message.tags(), ["x", "a", "b"]);
     }
 
@@ -186,9 +147,6 @@ mod tests {
     fn a_bad_fixed_tag_is_the_operators_fault() {
         let mut message = Draft::new().message();
         let options = config::<Tags>(r#"{"add":["a;b"]}"#).unwrap();
-        assert!(matches!(
-            Tags::submit(&mut message, &options),
-            Err(Failure::Config(_))
-        ));
+        assert!(matches!(Tags::submit(&mut message, &options), Err(Failure::Config(_))));
     }
 }

@@ -36,9 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<&str, InvalidTag> {
         return Err(InvalidTag::TooLong);
     }
     let forbidden = |character: &char| matches!(character, ',' | ';') || character.is_control();
-    tag.chars()
-        .find(forbidden)
-        .map_or(Ok(tag), |character| Err(InvalidTag::Forbidden(character)))
+    tag.chars().find(forbidden).map_or(Ok(tag), |character| Err(InvalidTag::Forbidden(character)))
 }
 
 /// The tags of a comma list.

@@ -2,10 +2,7 @@
 
 use std::io;
 
-use minijinja::{
-    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,
-    value::Serde,
-};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
 use crate::limits::{Error, Limits};
 
@@ -19,41 +16,18 @@ const DEEPEST: usize = 50;
 /// # Errors
 /// [`Error::Syntax`] where the template is not well formed or asks for something that does not exist, [`Error::Limit`] where it wants
 /// more than it may have.
-pub fn render(
-    source: &str,
-    html: bool,
-    variables: &serde_json::Map<String, serde_json::Value>,
-    limits: Limits,
-) -> Result<String, Error> {
+pub fn render(source: &str, html: bool, variables: &serde_json::Map<String, serde_json::Value>, limits: Limits) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_recursion_limit(DEEPEST);
     environment.set_fuel(Some(limits.work));
-    let syntax = SyntaxConfig::builder()
-        .keep_trailing_newline(true)
-        .build()
-        .map_err(|error| describe(&error, limits))?;
+    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(|error| describe(&error, limits))?;
     environment.set_syntax(syntax);
-    environment.set_auto_escape_callback(move |_| {
-        if html {
-            AutoEscape::Html
-        } else {
-            AutoEscape::None
-        }
-    });
-    environment
-        .add_template(NAME, source)
-        .map_err(|error| describe(&error, limits))?;
-    let template = environment
-        .get_template(NAME)
-        .map_err(|error| describe(&error, limits))?;
-    let mut output = Bounded {
-        octets: Vec::with_capacity(source.len()),
-        limit: limits.output,
-    };
-    template
-        .render_captured_to(Value::from(Serde(variables)), &mut output)
-        .map_err(|error| describe(&error, limits))?;
+    environment.set_auto_escape_callback(move |_| if html { AutoEscape::Html } else { AutoEscape::None });
+    environment.add_template(NAME, source).map_err(|error| describe(&error, limits))?;
+    let template = environment.get_template(NAME).map_err(|error| describe(&error, limits))?;
+    let mut output = Bounded { octets: Vec::with_capacity(source.len()), limit: limits.output };
+    template.render_captured_to(Value::from(Serde(variables)), &mut output).map_err(|error| describe(&error, limits))?;
     String::from_utf8(output.octets).map_err(|_| Error::Limit("the text is not UTF-8".to_owned()))
 }
 
@@ -70,13 +44,8 @@ fn describe(error: &minijinja::Error, limits: Limits) -> Error {
     if kind == ErrorKind::WriteFailure {
         return Error::Limit(format!("the text has more than {} octets", limits.output));
     }
-    let reason = error
-        .detail()
-        .map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
-    Error::Syntax {
-        line: error.line().unwrap_or(1),
-        reason,
-    }
+    let reason = error.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
+    Error::Syntax { line: error.line().unwrap_or(1), reason }
 }
 
 /// Takes octets up to a limit.

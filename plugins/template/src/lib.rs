@@ -8,9 +8,7 @@
 //! mail without data that happens to hold a brace goes on untouched. `{$webversion}` is empty: there is no web version yet.
 
 use serde::Deserialize;
-use tubepost_plugin_sdk::{
-    Description, Failure, Message, Plugin, Position, Schema, Verdict, register,
-};
+use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Position, Schema, Verdict, register};
 
 pub mod jinja;
 pub mod limits;
@@ -19,13 +17,7 @@ pub mod smarty;
 use limits::{Error, Limits};
 
 /// Fields that tell how the message came here; what looks like a template in them is none.
-const TRACE_FIELDS: [&str; 5] = [
-    "Received",
-    "Return-Path",
-    "DKIM-Signature",
-    "ARC-Seal",
-    "ARC-Message-Signature",
-];
+const TRACE_FIELDS: [&str; 5] = ["Received", "Return-Path", "DKIM-Signature", "ARC-Seal", "ARC-Message-Signature"];
 
 /// The plugin.
 #[derive(Debug)]
@@ -57,11 +49,7 @@ pub struct Options {
 impl Options {
     fn limits(&self) -> Limits {
         let usual = Limits::default();
-        Limits {
-            output: self.max_output.unwrap_or(usual.output),
-            loops: self.max_loops.unwrap_or(usual.loops),
-            ..usual
-        }
+        Limits { output: self.max_output.unwrap_or(usual.output), loops: self.max_loops.unwrap_or(usual.loops), ..usual }
     }
 }
 
@@ -81,57 +69,33 @@ impl Plugin for Template {
 
     fn describe(description: Description) -> Description {
         description
-            .option(
-                "engine",
-                Schema::one_of(&["smarty", "jinja"])
-                    .default("smarty")
-                    .describe("Language of the templates"),
-            )
-            .option(
-                "max_output",
-                Schema::integer()
-                    .minimum(1)
-                    .default(10_485_760)
-                    .describe("The most octets of a filled part"),
-            )
-            .option(
-                "max_loops",
-                Schema::integer()
-                    .minimum(1)
-                    .default(100_000)
-                    .describe("The most turns of all loops of a part"),
-            )
+            .option("engine", Schema::one_of(&["smarty", "jinja"]).default("smarty").describe("Language of the templates"))
+            .option("max_output", Schema::integer().minimum(1).default(10_485_760).describe("The most octets of a filled part"))
+            .option("max_loops", Schema::integer().minimum(1).default(100_000).describe("The most turns of all loops of a part"))
     }
 
     fn wanted(message: &Message, options: &Options) -> Result<bool, Failure> {
-        let has_data = !message
-            .variables::<serde_json::Map<String, serde_json::Value>>()?
-            .is_empty();
+        let has_data = !message.variables::<serde_json::Map<String, serde_json::Value>>()?.is_empty();
         let concerns = |text: &str, html| options.engine.concerns(text, html, has_data);
         Ok(message.html().is_some_and(|html| concerns(&html, true))
             || message.text().is_some_and(|text| concerns(&text, false))
-            || message
-                .headers()
-                .iter()
-                .any(|(name, value)| !is_trace(name) && concerns(value, false)))
+            || message.headers().iter().any(|(name, value)| !is_trace(name) && concerns(value, false)))
     }
 
     fn recipient(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         let filler = Filler::new(message, options)?;
         match filler.fill(message) {
             Ok(()) => Ok(Verdict::Next),
-            Err(Refusal::Template { part, error }) => Ok(Verdict::reject_content(format!(
-                "the template of the {part} is not valid: {error}"
-            ))),
+            Err(Refusal::Template { part, error }) => {
+                Ok(Verdict::reject_content(format!("the template of the {part} is not valid: {error}")))
+            }
             Err(Refusal::Failure(failure)) => Err(failure),
         }
     }
 }
 
 fn is_trace(name: &str) -> bool {
-    TRACE_FIELDS
-        .iter()
-        .any(|field| field.eq_ignore_ascii_case(name))
+    TRACE_FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
 }
 
 /// Why a message is not filled.
@@ -161,25 +125,11 @@ impl Filler {
     fn new(message: &Message, options: &Options) -> Result<Self, Failure> {
         let mut variables: serde_json::Map<String, serde_json::Value> = message.variables()?;
         let has_data = !variables.is_empty();
-        let recipient = message
-            .recipients(0, 1)
-            .into_iter()
-            .next()
-            .map_or_else(String::new, |recipient| recipient.address);
-        variables
-            .entry("recipient")
-            .or_insert_with(|| recipient.into());
-        variables
-            .entry("envelope")
-            .or_insert_with(|| message.reverse_path().into());
+        let recipient = message.recipients(0, 1).into_iter().next().map_or_else(String::new, |recipient| recipient.address);
+        variables.entry("recipient").or_insert_with(|| recipient.into());
+        variables.entry("envelope").or_insert_with(|| message.reverse_path().into());
         let now = i64::try_from(message.now_ms() / 1000).unwrap_or(i64::MAX);
-        Ok(Self {
-            engine: options.engine,
-            limits: options.limits(),
-            has_data,
-            data: smarty::Data::new(&variables, now),
-            variables,
-        })
+        Ok(Self { engine: options.engine, limits: options.limits(), has_data, data: smarty::Data::new(&variables, now), variables })
     }
 
     /// The filled text, or nothing where there is nothing to fill.
@@ -194,10 +144,7 @@ impl Filler {
         match rendered {
             // What comes out as it went in is not edited, and keeps its encoding.
             Ok(filled) => Ok((filled != source).then_some(filled)),
-            Err(error) => Err(Refusal::Template {
-                part: part.to_owned(),
-                error,
-            }),
+            Err(error) => Err(Refusal::Template { part: part.to_owned(), error }),
         }
     }
 
@@ -225,18 +172,11 @@ impl Filler {
                 continue;
             }
             done.push(name);
-            let values: Vec<&str> = fields
-                .iter()
-                .filter(|(other, _)| other.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.as_str())
-                .collect();
+            let values: Vec<&str> =
+                fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
             let mut filled = Vec::with_capacity(values.len());
             for value in values {
-                filled.push(one_line(
-                    &self
-                        .render(name, value, false)?
-                        .unwrap_or_else(|| value.to_owned()),
-                ));
+                filled.push(one_line(&self.render(name, value, false)?.unwrap_or_else(|| value.to_owned())));
             }
             // The first stands where the first stood; fields of the same name follow in their order.
             let mut filled = filled.iter();
@@ -253,16 +193,7 @@ impl Filler {
 
 /// What data brings along must not end a header field, let alone begin another.
 fn one_line(value: &str) -> String {
-    value
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+    value.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 register!(Template: recipient);

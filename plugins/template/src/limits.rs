@@ -13,11 +13,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            output: 10 * 1024 * 1024,
-            loops: 100_000,
-            work: 10_000_000,
-        }
+        Self { output: 10 * 1024 * 1024, loops: 100_000, work: 10_000_000 }
     }
 }
 
@@ -56,21 +52,12 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            loops: limits.loops,
-            work: limits.work,
-        }
+        Self { limits, loops: limits.loops, work: limits.work }
     }
 
     /// Takes one turn of a loop.
     pub(crate) fn turn(&mut self) -> Result<(), Error> {
-        let over = || {
-            Error::Limit(format!(
-                "the loops take more than {} turns",
-                self.limits.loops
-            ))
-        };
+        let over = || Error::Limit(format!("the loops take more than {} turns", self.limits.loops));
         self.loops = self.loops.checked_sub(1).ok_or_else(over)?;
         self.work(1)
     }
@@ -91,10 +78,7 @@ impl Budget {
     /// Whether a text may have so many octets.
     pub(crate) fn fits(&self, octets: usize) -> Result<(), Error> {
         if octets > self.limits.output {
-            return Err(Error::Limit(format!(
-                "the text has more than {} octets",
-                self.limits.output
-            )));
+            return Err(Error::Limit(format!("the text has more than {} octets", self.limits.output)));
         }
         Ok(())
     }

@@ -30,10 +30,7 @@ pub struct Data {
 impl Data {
     /// Takes the variables of one recipient, and the time in seconds since 1970.
     pub fn new(variables: &serde_json::Map<String, serde_json::Value>, now: i64) -> Self {
-        let variables = variables
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::from_json(value)))
-            .collect();
+        let variables = variables.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
         Self { variables, now }
     }
 }
@@ -73,8 +70,7 @@ pub fn has_certain_tags(text: &str) -> bool {
 
 /// What follows each `{`, that included.
 fn braces(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices('{')
-        .filter_map(|(index, _)| text.get(index..))
+    text.match_indices('{').filter_map(|(index, _)| text.get(index..))
 }
 
 #[cfg(test)]

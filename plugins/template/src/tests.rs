@@ -1,9 +1,5 @@
 //! The plugin from message to message.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use tubepost_plugin_sdk::{
     Reply,
@@ -40,14 +36,7 @@ fn every_place_is_filled() {
     let (message, verdict) = run(draft, "{}");
     assert_eq!(verdict, Verdict::Next);
     let header = |name| message.header(name).unwrap();
-    assert_eq!(
-        (
-            header("From").as_str(),
-            header("To").as_str(),
-            header("Subject").as_str()
-        ),
-        ("Ann <a@x>", "ann@x", "Hi Ann")
-    );
+    assert_eq!((header("From").as_str(), header("To").as_str(), header("Subject").as_str()), ("Ann <a@x>", "ann@x", "Hi Ann"));
     assert_eq!(message.header_all("x-id"), ["7", "plain"]);
     assert_eq!(header("Received"), "by {$name}");
     assert_eq!(message.text().as_deref(), Some("Dear Ann, from news@x"));
@@ -56,13 +45,8 @@ fn every_place_is_filled() {
 
 #[test]
 fn data_cannot_add_header_fields() {
-    let draft = Draft::new()
-        .header("Subject", "{$x}")
-        .variables_to(r#"{"x":"a\r\nBcc: b@x"}"#);
-    assert_eq!(
-        run(draft, "{}").0.header("Subject").as_deref(),
-        Some("a  Bcc: b@x")
-    );
+    let draft = Draft::new().header("Subject", "{$x}").variables_to(r#"{"x":"a\r\nBcc: b@x"}"#);
+    assert_eq!(run(draft, "{}").0.header("Subject").as_deref(), Some("a  Bcc: b@x"));
 }
 
 #[test]
@@ -70,33 +54,18 @@ fn a_broken_template_is_refused_with_part_and_line() {
     let (_, verdict) = run(Draft::new().html("a\n{if $a}"), "{}");
     let text = "the template of the HTML is not valid: line 2: {if} without {/if}";
     assert_eq!(verdict, Verdict::Reject(Reply::new(550, "5.6.0", text)));
-    let (_, verdict) = run(
-        Draft::new().header("Subject", "{{ x"),
-        r#"{"engine":"jinja"}"#,
-    );
+    let (_, verdict) = run(Draft::new().header("Subject", "{{ x"), r#"{"engine":"jinja"}"#);
     assert!(matches!(verdict, Verdict::Reject(_)), "{verdict:?}");
 }
 
 #[test]
 fn only_templates_are_wanted() {
-    assert!(!wanted(
-        Draft::new().html("a{b}").text("c").header("Subject", "d"),
-        "{}"
-    ));
+    assert!(!wanted(Draft::new().html("a{b}").text("c").header("Subject", "d"), "{}"));
     assert!(wanted(Draft::new().header("Subject", "{$x}"), "{}"));
-    assert!(wanted(
-        Draft::new().text("{b}").variables_to(r#"{"x":1}"#),
-        "{}"
-    ));
-    assert!(!wanted(
-        Draft::new().text("nothing").variables_to(r#"{"x":1}"#),
-        "{}"
-    ));
+    assert!(wanted(Draft::new().text("{b}").variables_to(r#"{"x":1}"#), "{}"));
+    assert!(!wanted(Draft::new().text("nothing").variables_to(r#"{"x":1}"#), "{}"));
     assert!(!wanted(Draft::new().text("{$x}"), r#"{"engine":"jinja"}"#));
-    assert!(wanted(
-        Draft::new().text("{{ x }}"),
-        r#"{"engine":"jinja"}"#
-    ));
+    assert!(wanted(Draft::new().text("{{ x }}"), r#"{"engine":"jinja"}"#));
 }
 
 #[test]
@@ -115,37 +84,17 @@ fn jinja_escapes_html_alone() {
 
 #[test]
 fn both_engines_are_bounded() {
-    let rejected = |source: &str, options: &str| {
-        matches!(
-            run(Draft::new().text(source), options).1,
-            Verdict::Reject(_)
-        )
-    };
-    assert!(rejected(
-        "{% for x in range(10000) %}{% for y in range(10000) %}{% endfor %}{% endfor %}",
-        r#"{"engine":"jinja"}"#
-    ));
-    assert!(rejected(
-        "{{ 'x' * 1000 }}",
-        r#"{"engine":"jinja","max_output":999}"#
-    ));
+    let rejected = |source: &str, options: &str| matches!(run(Draft::new().text(source), options).1, Verdict::Reject(_));
+    assert!(rejected("{% for x in range(10000) %}{% for y in range(10000) %}{% endfor %}{% endfor %}", r#"{"engine":"jinja"}"#));
+    assert!(rejected("{{ 'x' * 1000 }}", r#"{"engine":"jinja","max_output":999}"#));
     assert!(rejected("{$x|indent:1000}", r#"{"max_output":999}"#));
 }
 
 #[test]
 fn data_does_not_make_a_template_of_plain_mail() {
     let page = "<style>p{color:red}</style><p>{ x }</p>";
-    assert!(!wanted(
-        Draft::new().html(page).variables_to(r#"{"x":1}"#),
-        "{}"
-    ));
-    let (message, verdict) = run(
-        Draft::new()
-            .header("Subject", "{$x}")
-            .text("{plain}")
-            .html(page),
-        "{}",
-    );
+    assert!(!wanted(Draft::new().html(page).variables_to(r#"{"x":1}"#), "{}"));
+    let (message, verdict) = run(Draft::new().header("Subject", "{$x}").text("{plain}").html(page), "{}");
     assert_eq!(verdict, Verdict::Next);
     assert_eq!(message.header("Subject").as_deref(), Some(""));
     assert_eq!(message.text().as_deref(), Some("{plain}"));

@@ -6,9 +6,7 @@
 //! comments, conditional ones included, is not touched; nor are mailto, tel and `#` links, and slots of other plugins.
 
 use serde::Deserialize;
-use tubepost_plugin_sdk::{
-    Description, EditError, Failure, Message, Plugin, Schema, Verdict, log, register,
-};
+use tubepost_plugin_sdk::{Description, EditError, Failure, Message, Plugin, Schema, Verdict, log, register};
 
 mod edit;
 mod page;
@@ -36,11 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            clicks: true,
-            opens: true,
-            prevent_scam: false,
-        }
+        Self { clicks: true, opens: true, prevent_scam: false }
     }
 }
 
@@ -49,24 +43,9 @@ impl Plugin for Tracking {
 
     fn describe(description: Description) -> Description {
         description
-            .option(
-                "clicks",
-                Schema::boolean()
-                    .default(true)
-                    .describe("Replace links, so that clicks are seen"),
-            )
-            .option(
-                "opens",
-                Schema::boolean()
-                    .default(true)
-                    .describe("Replace images or add a pixel, so that openings are seen"),
-            )
-            .option(
-                "prevent_scam",
-                Schema::boolean()
-                    .default(false)
-                    .describe("Leave links alone whose text names their target"),
-            )
+            .option("clicks", Schema::boolean().default(true).describe("Replace links, so that clicks are seen"))
+            .option("opens", Schema::boolean().default(true).describe("Replace images or add a pixel, so that openings are seen"))
+            .option("prevent_scam", Schema::boolean().default(false).describe("Leave links alone whose text names their target"))
             .header("X-SMTPeter-TrackClicks", "clicks")
             .header("X-SMTPeter-TrackOpens", "opens")
             .header("X-SMTPeter-PreventScam", "prevent_scam")
@@ -106,12 +85,7 @@ impl Links for Message {
 }
 
 /// The edited HTML, or nothing where it stays as it is.
-fn rewrite(
-    html: &str,
-    page: &Page,
-    options: &Options,
-    links: &mut impl Links,
-) -> Result<Option<String>, Failure> {
+fn rewrite(html: &str, page: &Page, options: &Options, links: &mut impl Links) -> Result<Option<String>, Failure> {
     let mut edits = Edits::default();
     if options.clicks {
         for (position, link) in (0..).zip(&page.links) {
@@ -145,23 +119,16 @@ fn accepted(url: &str, link: Result<String, EditError>) -> Result<Option<String>
     match link {
         Ok(link) => Ok(Some(link)),
         Err(EditError::Invalid(reason)) => {
-            log::warn!(
-                "a URL of {} characters stays as it is: {reason}",
-                url.chars().count()
-            );
+            log::warn!("a URL of {} characters stays as it is: {reason}", url.chars().count());
             Ok(None)
         }
-        Err(error @ (EditError::Denied(_) | EditError::TooLarge(_) | EditError::NoSuchPart)) => {
-            Err(error.into())
-        }
+        Err(error @ (EditError::Denied(_) | EditError::TooLarge(_) | EditError::NoSuchPart)) => Err(error.into()),
     }
 }
 
 /// The image that is loaded where there is no other; without `alt` a reader that shows no images would show its name.
 fn pixel(source: &str) -> String {
-    format!(
-        r#"<img src="{source}" width="1" height="1" alt="" style="display:block;width:1px;height:1px;border:0">"#
-    )
+    format!(r#"<img src="{source}" width="1" height="1" alt="" style="display:block;width:1px;height:1px;border:0">"#)
 }
 
 register!(Tracking: submit);

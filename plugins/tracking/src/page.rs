@@ -2,10 +2,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
-use lol_html::{
-    HtmlRewriter, OutputSink, Settings, element, end_tag, errors::RewritingError,
-    html_content::Element, text,
-};
+use lol_html::{HtmlRewriter, OutputSink, Settings, element, end_tag, errors::RewritingError, html_content::Element, text};
 
 use crate::url::web_url;
 
@@ -46,10 +43,7 @@ pub(crate) struct Page {
 impl Page {
     /// Scans a page.
     pub(crate) fn scan(html: &str) -> Result<Self, RewritingError> {
-        let page = RefCell::new(Self {
-            body_end: html.len(),
-            ..Self::default()
-        });
+        let page = RefCell::new(Self { body_end: html.len(), ..Self::default() });
         // An end tag's handler outlives this function's borrows as far as types can tell.
         let body_end = Rc::new(RefCell::new(None));
         // The text that follows belongs to the link that was seen last, unless that one is not tracked at all.
@@ -57,11 +51,7 @@ impl Page {
         let link = |element: &mut Element<'_, '_>| {
             let mut page = page.borrow_mut();
             *current.borrow_mut() = web_value(element, "href").map(|(value, url)| {
-                page.links.push(Link {
-                    value,
-                    url,
-                    text: String::new(),
-                });
+                page.links.push(Link { value, url, text: String::new() });
                 page.links.len() - 1
             });
             Ok(())
@@ -78,9 +68,7 @@ impl Page {
             .append_element_content_handler(element!("img[src]", image))
             .append_element_content_handler(text!("a[href]", |chunk| {
                 let mut page = page.borrow_mut();
-                let link = current
-                    .borrow()
-                    .and_then(|index: usize| page.links.get_mut(index));
+                let link = current.borrow().and_then(|index: usize| page.links.get_mut(index));
                 if let Some(link) = link.filter(|link| link.text.len() < LONGEST_TEXT) {
                     link.text.push_str(chunk.as_str());
                 }
@@ -89,9 +77,7 @@ impl Page {
             .append_element_content_handler(element!("body", |element| {
                 let body_end = Rc::clone(&body_end);
                 element.on_end_tag(end_tag!(move |tag| {
-                    body_end
-                        .borrow_mut()
-                        .get_or_insert(tag.source_location().bytes().start);
+                    body_end.borrow_mut().get_or_insert(tag.source_location().bytes().start);
                     Ok(())
                 }))
             }))
@@ -110,14 +96,8 @@ impl Page {
 /// The place and the URL of an attribute that names an http or https URL.
 fn web_value(element: &Element<'_, '_>, name: &str) -> Option<(Range<usize>, String)> {
     // The first of two attributes of the same name counts.
-    let attribute = element
-        .attributes()
-        .iter()
-        .find(|attribute| attribute.name() == name)?;
-    Some((
-        attribute.value_source_location()?.bytes(),
-        web_url(&attribute.value())?,
-    ))
+    let attribute = element.attributes().iter().find(|attribute| attribute.name() == name)?;
+    Some((attribute.value_source_location()?.bytes(), web_url(&attribute.value())?))
 }
 
 /// The page is only scanned.
@@ -129,11 +109,7 @@ impl OutputSink for Discard {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        reason = "tests fail by panicking"
-    )]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
     use super::*;
 
@@ -143,10 +119,7 @@ mod tests {
         let page = Page::scan(html).unwrap();
         assert_eq!(page.links.len(), 2);
         assert_eq!(&html[page.links[0].value.clone()], "http://a/?x=1&amp;y");
-        assert_eq!(
-            (page.links[0].url.as_str(), page.links[0].text.as_str()),
-            ("http://a/?x=1&y", "text")
-        );
+        assert_eq!((page.links[0].url.as_str(), page.links[0].text.as_str()), ("http://a/?x=1&y", "text"));
         assert_eq!(&html[page.links[1].value.clone()], "https://b");
         assert_eq!(&html[page.images[0].value.clone()], "http://c/i.png");
         assert_eq!(page.body_end, html.len());
@@ -154,10 +127,7 @@ mod tests {
 
     #[test]
     fn text_belongs_to_its_own_link() {
-        let page = Page::scan(
-            "<a href=http://a>one</a>two<a href=mailto:b@x>three</a><a href=http://c>four",
-        )
-        .unwrap();
+        let page = Page::scan("<a href=http://a>one</a>two<a href=mailto:b@x>three</a><a href=http://c>four").unwrap();
         let texts: Vec<_> = page.links.iter().map(|link| link.text.as_str()).collect();
         assert_eq!(texts, ["one", "four"]);
     }
@@ -165,10 +135,7 @@ mod tests {
     #[test]
     fn the_end_of_the_body_is_before_its_tag() {
         let html = "<html><body><p>x</p></BODY></html>\n";
-        assert_eq!(
-            &html[Page::scan(html).unwrap().body_end..],
-            "</BODY></html>\n"
-        );
+        assert_eq!(&html[Page::scan(html).unwrap().body_end..], "</BODY></html>\n");
     }
 
     #[test]

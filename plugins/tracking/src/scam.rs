@@ -20,10 +20,7 @@ pub(crate) fn names_target(text: &str, url: &str) -> bool {
     if shown == target || (shown.rest.is_empty() && shown.host == target.host) {
         return true;
     }
-    let elided = shown
-        .rest
-        .strip_suffix('…')
-        .or_else(|| shown.rest.strip_suffix("..."));
+    let elided = shown.rest.strip_suffix('…').or_else(|| shown.rest.strip_suffix("..."));
     elided.is_some_and(|start| shown.host == target.host && target.rest.starts_with(start))
 }
 
@@ -40,25 +37,14 @@ impl<'a> Address<'a> {
             .iter()
             .find_map(|scheme| {
                 let start = text.get(..scheme.len())?;
-                start
-                    .eq_ignore_ascii_case(scheme)
-                    .then(|| text.get(scheme.len()..))?
+                start.eq_ignore_ascii_case(scheme).then(|| text.get(scheme.len()..))?
             })
             .unwrap_or(text);
-        let end = without_scheme
-            .find(['/', '?', '#'])
-            .unwrap_or(without_scheme.len());
+        let end = without_scheme.find(['/', '?', '#']).unwrap_or(without_scheme.len());
         let (host, rest) = without_scheme.split_at(end);
         let host = host.to_lowercase();
-        let host = host
-            .strip_prefix("www.")
-            .unwrap_or(&host)
-            .trim_end_matches('.')
-            .to_owned();
-        Self {
-            host,
-            rest: rest.strip_suffix('/').unwrap_or(rest),
-        }
+        let host = host.strip_prefix("www.").unwrap_or(&host).trim_end_matches('.').to_owned();
+        Self { host, rest: rest.strip_suffix('/').unwrap_or(rest) }
     }
 }
 
@@ -68,13 +54,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_does_not_matter() {
-        for text in [
-            "www.example.com",
-            "example.com",
-            "http://www.example.com/",
-            " HTTPS://Example.COM ",
-            "Example.com/",
-        ] {
+        for text in ["www.example.com", "example.com", "http://www.example.com/", " HTTPS://Example.COM ", "Example.com/"] {
             assert!(names_target(text, "http://www.example.com"), "{text}");
         }
     }
@@ -82,20 +62,10 @@ mod tests {
     #[test]
     fn the_path_counts_unless_it_is_left_out() {
         let url = "https://example.com/a/b?x=1&y=2";
-        for text in [
-            "example.com",
-            "example.com/a/b?x=1&amp;y=2",
-            "example.com/a…",
-            "https://example.com/a/...",
-        ] {
+        for text in ["example.com", "example.com/a/b?x=1&amp;y=2", "example.com/a…", "https://example.com/a/..."] {
             assert!(names_target(text, url), "{text}");
         }
-        for text in [
-            "example.com/a",
-            "other.com/a/b?x=1&y=2",
-            "example.com/c…",
-            "example.com.evil/…",
-        ] {
+        for text in ["example.com/a", "other.com/a/b?x=1&y=2", "example.com/c…", "example.com.evil/…"] {
             assert!(!names_target(text, url), "{text}");
         }
     }

@@ -29,10 +29,9 @@ pub(crate) fn web_url(value: &str) -> Option<String> {
 /// In the stage `submit` such links are still slots, and no URLs at all. Where the message has a single recipient they are
 /// written out, below the same public address as the click that `signed` would be.
 pub(crate) fn is_signed_like(url: &str, signed: &str) -> bool {
-    signed.rsplit_once("/t/").is_some_and(|(public, _)| {
-        url.strip_prefix(public)
-            .is_some_and(|path| ["/t/", "/u/"].iter().any(|kind| path.starts_with(kind)))
-    })
+    signed
+        .rsplit_once("/t/")
+        .is_some_and(|(public, _)| url.strip_prefix(public).is_some_and(|path| ["/t/", "/u/"].iter().any(|kind| path.starts_with(kind))))
 }
 
 #[cfg(test)]
@@ -61,20 +60,9 @@ mod tests {
 
     #[test]
     fn other_kinds_are_left_alone() {
-        for value in [
-            "",
-            "#top",
-            "mailto:a@x",
-            "tel:+31",
-            "/path",
-            "//x/y",
-            "javascript:x",
-            "SLOT0",
-            "https:",
-            "https://",
-            "http:x",
-            "cid:a",
-        ] {
+        for value in
+            ["", "#top", "mailto:a@x", "tel:+31", "/path", "//x/y", "javascript:x", "SLOT0", "https:", "https://", "http:x", "cid:a"]
+        {
             check(value, None);
         }
     }
@@ -86,9 +74,6 @@ mod tests {
         assert!(is_signed_like("https://t.example.com/t/xyz", signed));
         assert!(!is_signed_like("https://t.example.com/", signed));
         assert!(!is_signed_like("https://other.example.com/u/xyz", signed));
-        assert!(!is_signed_like(
-            "https://t.example.com/u/xyz",
-            "SLOT0000000000000000000000000000"
-        ));
+        assert!(!is_signed_like("https://t.example.com/u/xyz", "SLOT0000000000000000000000000000"));
     }
 }

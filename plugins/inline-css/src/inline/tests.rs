@@ -1,9 +1,5 @@
 //! What is written where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use super::*;
 
@@ -16,45 +12,21 @@ fn check(css: &str, body: &str, expected: &str) {
 
 #[test]
 fn specificity_and_order_decide() {
-    check(
-        "p{color:red}p{color:blue}",
-        "<p>",
-        "<p style=\"color: blue;\">",
-    );
-    check(
-        "#i{color:red}.c{color:blue}p{color:green}",
-        "<p id=i class=c>",
-        "<p style=\"color: red;\" id=i class=c>",
-    );
+    check("p{color:red}p{color:blue}", "<p>", "<p style=\"color: blue;\">");
+    check("#i{color:red}.c{color:blue}p{color:green}", "<p id=i class=c>", "<p style=\"color: red;\" id=i class=c>");
     check(
         "div p{color:red;margin:0}p{color:blue}",
         "<div><p></div><p>",
         "<div><p style=\"color: red;margin: 0;\"></div><p style=\"color: blue;\">",
     );
-    check(
-        "ul > li:first-child{color:red}",
-        "<ul><li>a<li>b</ul>",
-        "<ul><li style=\"color: red;\">a<li>b</ul>",
-    );
+    check("ul > li:first-child{color:red}", "<ul><li>a<li>b</ul>", "<ul><li style=\"color: red;\">a<li>b</ul>");
 }
 
 #[test]
 fn an_existing_style_wins_unless_a_rule_is_important() {
-    check(
-        "p{color:red;margin:0}",
-        "<p style='color:blue'>",
-        "<p style=\"margin: 0;color: blue\">",
-    );
-    check(
-        "p{color:red !important}",
-        "<p style=\"color:blue\">",
-        "<p style=\"color: red !important\">",
-    );
-    check(
-        "p{font-family:\"A B\"}",
-        "<p style=margin:0>",
-        "<p style=\"font-family: 'A B';margin: 0\">",
-    );
+    check("p{color:red;margin:0}", "<p style='color:blue'>", "<p style=\"margin: 0;color: blue\">");
+    check("p{color:red !important}", "<p style=\"color:blue\">", "<p style=\"color: red !important\">");
+    check("p{font-family:\"A B\"}", "<p style=margin:0>", "<p style=\"font-family: 'A B';margin: 0\">");
 }
 
 #[test]
@@ -70,20 +42,13 @@ fn everything_else_keeps_every_octet() {
         "<TABLE  border = 0>\r\n{foreach $r in $rows}<tr><TD\tclass='a'>{$r|escape}&nbsp;&copy;</td>{/foreach}</TABLE ><br/><!--[if mso]><td><![endif]-->",
         "<TABLE  border = 0>\r\n{foreach $r in $rows}<tr><TD style=\"padding: 0;\"\tclass='a'>{$r|escape}&nbsp;&copy;</td>{/foreach}</TABLE ><br/><!--[if mso]><td><![endif]-->",
     );
-    check(
-        "b{color:red}",
-        "<p style='a: &quot;b&quot;; c: d'>x",
-        "<p style='a: &quot;b&quot;; c: d'>x",
-    );
+    check("b{color:red}", "<p style='a: &quot;b&quot;; c: d'>x", "<p style='a: &quot;b&quot;; c: d'>x");
 }
 
 #[test]
 fn fragments_stay_fragments() {
     let page = "<style>p{color:red}</style><p>x";
-    assert_eq!(
-        inline(page, false).unwrap().as_deref(),
-        Some("<style>p{color:red}</style><p style=\"color: red;\">x")
-    );
+    assert_eq!(inline(page, false).unwrap().as_deref(), Some("<style>p{color:red}</style><p style=\"color: red;\">x"));
 }
 
 #[test]
@@ -96,28 +61,15 @@ fn nothing_is_edited_where_nothing_is_inlined() {
         "<link rel=stylesheet href=https://x/s.css><p>",
     ] {
         assert_eq!(inline(page, false).unwrap(), None, "{page}");
-        assert_eq!(
-            inline(page, true).unwrap().filter(|after| after == page),
-            None,
-            "{page}"
-        );
+        assert_eq!(inline(page, true).unwrap().filter(|after| after == page), None, "{page}");
     }
 }
 
 #[test]
 fn sheets_for_other_media_are_not_inlined() {
-    assert_eq!(
-        inline("<style media=print>p{color:red}</style><p>", false).unwrap(),
-        None
-    );
-    let page =
-        "<style media=\"Screen\">p{color:red}</style><style media=print>p{margin:0}</style><p>";
-    assert!(
-        inline(page, false)
-            .unwrap()
-            .unwrap()
-            .ends_with("<p style=\"color: red;\">")
-    );
+    assert_eq!(inline("<style media=print>p{color:red}</style><p>", false).unwrap(), None);
+    let page = "<style media=\"Screen\">p{color:red}</style><style media=print>p{margin:0}</style><p>";
+    assert!(inline(page, false).unwrap().unwrap().ends_with("<p style=\"color: red;\">"));
 }
 
 #[test]
@@ -125,10 +77,7 @@ fn inlined_rules_are_taken_out_if_asked_for() {
     let page = "<style>p{color:red}\na:hover{color:blue}@media print{p{color:black}}</style><p>x<a href=y>z</a>";
     let inlined = inline(page, true).unwrap().unwrap();
     let (sheet, body) = inlined.split_once("</style>").unwrap();
-    assert!(
-        !sheet.contains("red") && sheet.contains("a:hover") && sheet.contains("@media print"),
-        "{sheet}"
-    );
+    assert!(!sheet.contains("red") && sheet.contains("a:hover") && sheet.contains("@media print"), "{sheet}");
     assert_eq!(body, "<p style=\"color: red;\">x<a href=y>z</a>");
 }
 

@@ -12,18 +12,9 @@ pub(crate) enum Node<'t> {
     /// `{$name = EXPRESSION}` and `{assign EXPRESSION to $name}`.
     Assign { name: String, value: Expression },
     /// `{if}`: the first branch whose test holds, or what stands behind `{else}`.
-    If {
-        branches: Vec<(Expression, Vec<Node<'t>>)>,
-        otherwise: Vec<Node<'t>>,
-    },
+    If { branches: Vec<(Expression, Vec<Node<'t>>)>, otherwise: Vec<Node<'t>> },
     /// `{foreach}`: once per element, or, where there is none, what stands behind `{foreachelse}`.
-    Foreach {
-        list: Expression,
-        key: Option<String>,
-        value: String,
-        body: Vec<Node<'t>>,
-        otherwise: Vec<Node<'t>>,
-    },
+    Foreach { list: Expression, key: Option<String>, value: String, body: Vec<Node<'t>>, otherwise: Vec<Node<'t>> },
 }
 
 /// Something that has a value.
@@ -85,13 +76,7 @@ impl Operator {
         match self {
             Self::Or => 1,
             Self::And => 2,
-            Self::Equal
-            | Self::NotEqual
-            | Self::Less
-            | Self::LessOrEqual
-            | Self::Greater
-            | Self::GreaterOrEqual
-            | Self::Matches => 3,
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessOrEqual | Self::Greater | Self::GreaterOrEqual | Self::Matches => 3,
             Self::Add | Self::Subtract => 4,
             Self::Multiply | Self::Divide | Self::Remainder => 5,
         }

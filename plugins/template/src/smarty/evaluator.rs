@@ -32,12 +32,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn new(variables: IndexMap<String, Value>, now: i64, limits: Limits) -> Self {
-        Self {
-            variables,
-            regexes: HashMap::new(),
-            now,
-            budget: Budget::new(limits),
-        }
+        Self { variables, regexes: HashMap::new(), now, budget: Budget::new(limits) }
     }
 
     /// The compiled expression; nothing where it is broken.
@@ -47,11 +42,7 @@ impl Scope {
         }
         // Compiling costs many times the length of what is compiled.
         self.budget.work(pattern.len().saturating_mul(1000))?;
-        let regex = regex::RegexBuilder::new(pattern)
-            .size_limit(LARGEST_REGEX)
-            .dfa_size_limit(LARGEST_REGEX)
-            .build()
-            .ok();
+        let regex = regex::RegexBuilder::new(pattern).size_limit(LARGEST_REGEX).dfa_size_limit(LARGEST_REGEX).build().ok();
         if self.regexes.len() < KEPT_REGEXES {
             self.regexes.insert(pattern.into(), regex.clone());
         }
@@ -63,10 +54,7 @@ impl Scope {
             return value.clone();
         }
         if name == "smarty" {
-            return Value::Object(Rc::new(IndexMap::from([(
-                "now".to_owned(),
-                Value::Integer(self.now),
-            )])));
+            return Value::Object(Rc::new(IndexMap::from([("now".to_owned(), Value::Integer(self.now))])));
         }
         Value::Missing
     }
@@ -77,12 +65,7 @@ impl Scope {
 }
 
 /// Renders `nodes` behind what `output` holds.
-pub(super) fn render(
-    nodes: &[Node<'_>],
-    escape: bool,
-    scope: &mut Scope,
-    output: &mut String,
-) -> Result<(), Error> {
+pub(super) fn render(nodes: &[Node<'_>], escape: bool, scope: &mut Scope, output: &mut String) -> Result<(), Error> {
     for node in nodes {
         match node {
             Node::Text(text) => append(text, scope, output)?,
@@ -98,10 +81,7 @@ pub(super) fn render(
                 let value = evaluate(value, scope)?;
                 scope.assign(name, value);
             }
-            Node::If {
-                branches,
-                otherwise,
-            } => {
+            Node::If { branches, otherwise } => {
                 let mut chosen = otherwise;
                 for (test, nodes) in branches {
                     if evaluate(test, scope)?.truth() {
@@ -111,13 +91,7 @@ pub(super) fn render(
                 }
                 render(chosen, escape, scope, output)?;
             }
-            Node::Foreach {
-                list,
-                key,
-                value,
-                body,
-                otherwise,
-            } => {
+            Node::Foreach { list, key, value, body, otherwise } => {
                 let elements = elements(&evaluate(list, scope)?);
                 if elements.is_empty() {
                     render(otherwise, escape, scope, output)?;
@@ -125,9 +99,7 @@ pub(super) fn render(
                 }
                 // What the loop calls its element is the loop's own; what is assigned inside stays.
                 let names = [Some(value), key.as_ref()];
-                let before = names.map(|name| {
-                    name.map(|name| (name.clone(), scope.variables.get(name).cloned()))
-                });
+                let before = names.map(|name| name.map(|name| (name.clone(), scope.variables.get(name).cloned())));
                 for (name, element) in elements {
                     scope.budget.turn()?;
                     scope.assign(value, element);
@@ -158,10 +130,7 @@ fn append(text: &str, scope: &mut Scope, output: &mut String) -> Result<(), Erro
 /// Whether an output says itself how it is escaped.
 fn is_raw(expression: &Expression) -> bool {
     let mut expression = expression;
-    while let Expression::Modified {
-        value, modifier, ..
-    } = expression
-    {
+    while let Expression::Modified { value, modifier, .. } = expression {
         if modifier.is_some_and(|modifier| modifier.effect() == Effect::Escaped) {
             return true;
         }
@@ -173,19 +142,9 @@ fn is_raw(expression: &Expression) -> bool {
 /// Names and values of a list or an object.
 fn elements(value: &Value) -> Vec<(Value, Value)> {
     match value {
-        Value::List(items) => (0..)
-            .map(Value::Integer)
-            .zip(items.iter().cloned())
-            .collect(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| (name.as_str().into(), value.clone()))
-            .collect(),
-        Value::Missing
-        | Value::Boolean(_)
-        | Value::Integer(_)
-        | Value::Decimal(_)
-        | Value::Text(_) => Vec::new(),
+        Value::List(items) => (0..).map(Value::Integer).zip(items.iter().cloned()).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.as_str().into(), value.clone())).collect(),
+        Value::Missing | Value::Boolean(_) | Value::Integer(_) | Value::Decimal(_) | Value::Text(_) => Vec::new(),
     }
 }
 
@@ -208,33 +167,19 @@ fn evaluate(expression: &Expression, scope: &mut Scope) -> Result<Value, Error> 
             Number::Integer(number) => Value::Integer(number.saturating_neg()),
             Number::Decimal(number) => Number::Decimal(-number).into(),
         },
-        Expression::Binary {
-            operator,
-            left,
-            right,
-        } => binary(*operator, left, right, scope)?,
-        Expression::Modified {
-            value,
-            modifier,
-            arguments,
-        } => {
+        Expression::Binary { operator, left, right } => binary(*operator, left, right, scope)?,
+        Expression::Modified { value, modifier, arguments } => {
             let value = evaluate(value, scope)?;
             match modifier {
                 Some(modifier) => {
-                    let arguments = arguments
-                        .iter()
-                        .map(|argument| evaluate(argument, scope))
-                        .collect::<Result<Vec<_>, _>>()?;
+                    let arguments = arguments.iter().map(|argument| evaluate(argument, scope)).collect::<Result<Vec<_>, _>>()?;
                     modifier.apply(value, &arguments, scope)?
                 }
                 None => value,
             }
         }
         Expression::Hash(arguments) => {
-            let arguments = arguments
-                .iter()
-                .map(|argument| evaluate(argument, scope))
-                .collect::<Result<Vec<_>, _>>()?;
+            let arguments = arguments.iter().map(|argument| evaluate(argument, scope)).collect::<Result<Vec<_>, _>>()?;
             match arguments.as_slice() {
                 [text, algorithm, ..] => match modifiers::hash_by_name(&algorithm.text()) {
                     Some(hash) => modifiers::hashed(text, hash, scope)?,
@@ -246,12 +191,7 @@ fn evaluate(expression: &Expression, scope: &mut Scope) -> Result<Value, Error> 
     })
 }
 
-fn binary(
-    operator: Operator,
-    left: &Expression,
-    right: &Expression,
-    scope: &mut Scope,
-) -> Result<Value, Error> {
+fn binary(operator: Operator, left: &Expression, right: &Expression, scope: &mut Scope) -> Result<Value, Error> {
     let left = evaluate(left, scope)?;
     // The right side is not looked at where the left one decides.
     if (operator == Operator::Or && left.truth()) || (operator == Operator::And && !left.truth()) {
@@ -274,32 +214,16 @@ fn binary(
             Value::Boolean(regex.is_some_and(|regex| regex.is_match(&text)))
         }
         Operator::Add => calculate(&left, &right, i64::checked_add, |left, right| left + right),
-        Operator::Subtract => {
-            calculate(&left, &right, i64::checked_sub, |left, right| left - right)
-        }
-        Operator::Multiply => {
-            calculate(&left, &right, i64::checked_mul, |left, right| left * right)
-        }
-        Operator::Divide | Operator::Remainder if right.number().decimal() == 0.0 => {
-            Value::Integer(0)
-        }
+        Operator::Subtract => calculate(&left, &right, i64::checked_sub, |left, right| left - right),
+        Operator::Multiply => calculate(&left, &right, i64::checked_mul, |left, right| left * right),
+        Operator::Divide | Operator::Remainder if right.number().decimal() == 0.0 => Value::Integer(0),
         Operator::Divide => calculate(&left, &right, exact_quotient, |left, right| left / right),
-        Operator::Remainder => calculate(
-            &left,
-            &right,
-            |left, right| Some(left.wrapping_rem(right)),
-            |left, right| left % right,
-        ),
+        Operator::Remainder => calculate(&left, &right, |left, right| Some(left.wrapping_rem(right)), |left, right| left % right),
     })
 }
 
 /// Calculates with whole numbers as long as the result is one, and with decimals otherwise.
-fn calculate(
-    left: &Value,
-    right: &Value,
-    whole: fn(i64, i64) -> Option<i64>,
-    decimal: fn(f64, f64) -> f64,
-) -> Value {
+fn calculate(left: &Value, right: &Value, whole: fn(i64, i64) -> Option<i64>, decimal: fn(f64, f64) -> f64) -> Value {
     let (left, right) = (left.number(), right.number());
     if let (Number::Integer(left), Number::Integer(right)) = (left, right)
         && let Some(exact) = whole(left, right)
@@ -311,9 +235,5 @@ fn calculate(
 
 /// The quotient, where nothing remains.
 fn exact_quotient(left: i64, right: i64) -> Option<i64> {
-    if left.checked_rem(right)? == 0 {
-        left.checked_div(right)
-    } else {
-        None
-    }
+    if left.checked_rem(right)? == 0 { left.checked_div(right) } else { None }
 }

@@ -77,12 +77,7 @@ pub(super) struct Lexer<'t> {
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(source: &'t str, html: bool) -> Self {
-        Self {
-            source,
-            position: 0,
-            html,
-            raw_until: None,
-        }
+        Self { source, position: 0, html, raw_until: None }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -91,19 +86,11 @@ impl<'t> Lexer<'t> {
 
     /// The line of a place, from 1.
     pub(super) fn line_at(&self, position: usize) -> usize {
-        self.source
-            .bytes()
-            .take(position)
-            .filter(|octet| *octet == b'\n')
-            .count()
-            + 1
+        self.source.bytes().take(position).filter(|octet| *octet == b'\n').count() + 1
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Syntax {
-            line: self.line_at(self.position),
-            reason: reason.into(),
-        }
+        Error::Syntax { line: self.line_at(self.position), reason: reason.into() }
     }
 
     fn rest(&self) -> &'t str {
@@ -149,18 +136,11 @@ impl<'t> Lexer<'t> {
         }
         self.position = self.source.len();
         let text = self.source.get(start..).unwrap_or_default();
-        Ok(if text.is_empty() {
-            Piece::Nothing
-        } else {
-            Piece::Text(text)
-        })
+        Ok(if text.is_empty() { Piece::Nothing } else { Piece::Text(text) })
     }
 
     fn enter_or_leave_raw(&mut self, rest: &str) {
-        let starts_with = |name: &str| {
-            rest.get(..name.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(name))
-        };
+        let starts_with = |name: &str| rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         match self.raw_until {
             Some(end) if starts_with(end) => self.raw_until = None,
             None if starts_with("<style") => self.raw_until = Some("</style"),
@@ -177,9 +157,7 @@ impl<'t> Lexer<'t> {
             let start = from + brace;
             let inside = rest.get(start + 2..).unwrap_or_default();
             if let Some(end) = inside.find('}')
-                && inside
-                    .get(..end)
-                    .is_some_and(|word| word.trim().eq_ignore_ascii_case("literal"))
+                && inside.get(..end).is_some_and(|word| word.trim().eq_ignore_ascii_case("literal"))
             {
                 self.position += start + 2 + end + 1;
                 return Ok(rest.get(..start).unwrap_or_default());
@@ -211,9 +189,7 @@ impl<'t> Lexer<'t> {
             return Ok(self.number());
         }
         if first.is_alphabetic() || first == '_' {
-            let length = rest
-                .find(|character: char| !character.is_alphanumeric() && character != '_')
-                .unwrap_or(rest.len());
+            let length = rest.find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or(rest.len());
             return Ok(Token::Word(self.take(length)));
         }
         for (spelling, token) in SYMBOLS {
@@ -285,15 +261,8 @@ impl<'t> Lexer<'t> {
         let rest = self.rest();
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         let whole = digits(rest);
-        let fraction = rest
-            .get(whole..)
-            .and_then(|rest| rest.strip_prefix('.'))
-            .map_or(0, digits);
-        let spelling = self.take(if fraction > 0 {
-            whole + 1 + fraction
-        } else {
-            whole
-        });
+        let fraction = rest.get(whole..).and_then(|rest| rest.strip_prefix('.')).map_or(0, digits);
+        let spelling = self.take(if fraction > 0 { whole + 1 + fraction } else { whole });
         match spelling.parse() {
             Ok(number) => Token::Integer(number),
             Err(_) => Token::Decimal(spelling.parse().unwrap_or(0.0)),
@@ -357,10 +326,7 @@ fn name_length(text: &str) -> usize {
     let mut length = 0;
     let mut characters = text.char_indices().peekable();
     while let Some((index, character)) = characters.next() {
-        let dash = character == '-'
-            && characters
-                .peek()
-                .is_some_and(|(_, next)| next.is_alphanumeric() || *next == '_' || *next == '-');
+        let dash = character == '-' && characters.peek().is_some_and(|(_, next)| next.is_alphanumeric() || *next == '_' || *next == '-');
         let belongs = if index == 0 {
             character.is_alphabetic() || character == '_'
         } else {
@@ -388,9 +354,7 @@ fn bracket_word(rest: &str) -> Option<(&'static str, usize)> {
 
 /// Whether a text holds `[ldelim]` or `[rdelim]`.
 pub(super) fn has_bracket_word(text: &str) -> bool {
-    text.match_indices('[')
-        .filter_map(|(index, _)| text.get(index..))
-        .any(|rest| bracket_word(rest).is_some())
+    text.match_indices('[').filter_map(|(index, _)| text.get(index..)).any(|rest| bracket_word(rest).is_some())
 }
 
 /// Whether a brace is the template's. Behind it there is neither a blank nor the end; in style and script elements there is a
@@ -410,20 +374,11 @@ fn opens_tag(rest: &str, raw: bool) -> bool {
 
 /// Whether what stands behind a brace can hardly be anything but a tag: a variable, an end tag or a known word.
 pub(super) fn certain_tag(inside: &str) -> bool {
-    let (closing, word) = inside
-        .strip_prefix('/')
-        .map_or((false, inside), |word| (true, word));
+    let (closing, word) = inside.strip_prefix('/').map_or((false, inside), |word| (true, word));
     let length = word.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (name, after) = word.split_at(length);
-    let known = KEYWORDS
-        .iter()
-        .any(|keyword| keyword.eq_ignore_ascii_case(name));
-    let ends = after.chars().next().is_some_and(|next| {
-        next.is_whitespace() || matches!(next, '}' | '(' | '=' | '|' | '&' | '!' | '$')
-    });
-    let variable = !closing
-        && inside
-            .strip_prefix('$')
-            .is_some_and(|name| name_length(name) > 0);
+    let known = KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name));
+    let ends = after.chars().next().is_some_and(|next| next.is_whitespace() || matches!(next, '}' | '(' | '=' | '|' | '&' | '!' | '$'));
+    let variable = !closing && inside.strip_prefix('$').is_some_and(|name| name_length(name) > 0);
     variable || (known && ends)
 }

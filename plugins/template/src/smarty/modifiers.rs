@@ -1,10 +1,6 @@
 //! What stands behind `|`: a name, and what it makes of a value.
 
-#![allow(
-    clippy::unnecessary_wraps,
-    clippy::needless_pass_by_value,
-    reason = "all modifiers have the signature of `Function`"
-)]
+#![allow(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "all modifiers have the signature of `Function`")]
 
 mod coding;
 mod counting;
@@ -79,11 +75,7 @@ impl Modifier {
             "sha512" => coding::sha512,
             _ => return None,
         };
-        let effect = if matches!(name.as_str(), "escape" | "raw") {
-            Effect::Escaped
-        } else {
-            Effect::Plain
-        };
+        let effect = if matches!(name.as_str(), "escape" | "raw") { Effect::Escaped } else { Effect::Plain };
         Some(Self { function, effect })
     }
 
@@ -92,12 +84,7 @@ impl Modifier {
     }
 
     /// Applies the modifier. What it reads and what it makes is taken from the budget.
-    pub(super) fn apply(
-        self,
-        value: Value,
-        arguments: &[Value],
-        scope: &mut Scope,
-    ) -> Result<Value, Error> {
+    pub(super) fn apply(self, value: Value, arguments: &[Value], scope: &mut Scope) -> Result<Value, Error> {
         let read: usize = std::iter::once(&value).chain(arguments).map(octets).sum();
         scope.budget.work(read)?;
         let made = (self.function)(value, Arguments(arguments), scope)?;
@@ -126,8 +113,7 @@ impl<'a> Arguments<'a> {
     }
 
     fn text(self, index: usize, otherwise: &'a str) -> std::borrow::Cow<'a, str> {
-        self.get(index)
-            .map_or(std::borrow::Cow::Borrowed(otherwise), Value::text)
+        self.get(index).map_or(std::borrow::Cow::Borrowed(otherwise), Value::text)
     }
 
     fn truth(self, index: usize) -> bool {
@@ -140,9 +126,7 @@ impl<'a> Arguments<'a> {
 
     /// A whole number that cannot be negative; what is counts as 0.
     fn size(self, index: usize, otherwise: usize) -> usize {
-        self.integer(index).map_or(otherwise, |number| {
-            usize::try_from(number.max(0)).unwrap_or(usize::MAX)
-        })
+        self.integer(index).map_or(otherwise, |number| usize::try_from(number.max(0)).unwrap_or(usize::MAX))
     }
 }
 

@@ -12,10 +12,7 @@
 //! primary    = literal / variable *("." word / "[" expression "]") / "(" expression ")" / "hash" "(" expression *("," expression) ")"
 //! ```
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "a grammar names the tokens that it takes; all others are errors"
-)]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a grammar names the tokens that it takes; all others are errors")]
 
 use super::{
     ast::{Access, Expression, Node, Operator},
@@ -40,21 +37,11 @@ pub(super) struct Parsed<'t> {
 
 /// Parses a template.
 pub(super) fn parse(source: &str, html: bool) -> Result<Parsed<'_>, Error> {
-    let mut parser = Parser {
-        lexer: Lexer::new(source, html),
-        depth: 0,
-        weight: 0,
-        escape: false,
-    };
+    let mut parser = Parser { lexer: Lexer::new(source, html), depth: 0, weight: 0, escape: false };
     let (nodes, stop) = parser.nodes(Block::Template)?;
     match stop {
-        Stop::Nothing => Ok(Parsed {
-            nodes,
-            escape: parser.escape,
-        }),
-        _ => Err(parser
-            .lexer
-            .error(format!("{} without its beginning", stop.spelling()))),
+        Stop::Nothing => Ok(Parsed { nodes, escape: parser.escape }),
+        _ => Err(parser.lexer.error(format!("{} without its beginning", stop.spelling()))),
     }
 }
 
@@ -120,10 +107,7 @@ impl<'t> Parser<'t> {
                         Block::If => "{if} without {/if}",
                         Block::Foreach => "{foreach} without {/foreach}",
                     };
-                    return Err(Error::Syntax {
-                        line: self.lexer.line_at(start),
-                        reason: reason.to_owned(),
-                    });
+                    return Err(Error::Syntax { line: self.lexer.line_at(start), reason: reason.to_owned() });
                 }
                 Piece::Tag => match self.tag()? {
                     Tag::Node(node) => nodes.push(node),
@@ -156,10 +140,7 @@ impl<'t> Parser<'t> {
                     self.lexer = ahead;
                     let value = self.expression()?;
                     self.end()?;
-                    return Ok(Tag::Node(Node::Assign {
-                        name: name.to_owned(),
-                        value,
-                    }));
+                    return Ok(Tag::Node(Node::Assign { name: name.to_owned(), value }));
                 }
                 self.output()
             }
@@ -186,8 +167,7 @@ impl<'t> Parser<'t> {
             "elseif" => return Ok(Tag::Stop(Stop::ElseIf)),
             "else" => {
                 // `{else if ...}` is what many write for `{elseif ...}`.
-                if matches!(self.lexer.peek()?, Token::Word(word) if word.eq_ignore_ascii_case("if"))
-                {
+                if matches!(self.lexer.peek()?, Token::Word(word) if word.eq_ignore_ascii_case("if")) {
                     self.lexer.token()?;
                     return Ok(Tag::Stop(Stop::ElseIf));
                 }
@@ -224,9 +204,7 @@ impl<'t> Parser<'t> {
     fn enter(&mut self) -> Result<(), Error> {
         self.depth += 1;
         if self.depth > DEEPEST_BLOCK {
-            return Err(self
-                .lexer
-                .error(format!("blocks are nested deeper than {DEEPEST_BLOCK}")));
+            return Err(self.lexer.error(format!("blocks are nested deeper than {DEEPEST_BLOCK}")));
         }
         Ok(())
     }
@@ -247,25 +225,18 @@ impl<'t> Parser<'t> {
                 Stop::Else => {
                     let (nodes, stop) = self.nodes(Block::If)?;
                     if stop != Stop::EndIf {
-                        return Err(self
-                            .lexer
-                            .error(format!("{} where {{/if}} should be", stop.spelling())));
+                        return Err(self.lexer.error(format!("{} where {{/if}} should be", stop.spelling())));
                     }
                     otherwise = nodes;
                     break;
                 }
                 Stop::Nothing | Stop::ForeachElse | Stop::EndForeach => {
-                    return Err(self
-                        .lexer
-                        .error(format!("{} where {{/if}} should be", stop.spelling())));
+                    return Err(self.lexer.error(format!("{} where {{/if}} should be", stop.spelling())));
                 }
             }
         }
         self.depth -= 1;
-        Ok(Tag::Node(Node::If {
-            branches,
-            otherwise,
-        }))
+        Ok(Tag::Node(Node::If { branches, otherwise }))
     }
 
     fn foreach_block(&mut self) -> Result<Tag<'t>, Error> {
@@ -273,9 +244,7 @@ impl<'t> Parser<'t> {
         let first = self.expression()?;
         let (list, key, value) = match self.word()?.to_ascii_lowercase().as_str() {
             "in" => match first {
-                Expression::Variable { name, path } if path.is_empty() => {
-                    (self.expression()?, None, name)
-                }
+                Expression::Variable { name, path } if path.is_empty() => (self.expression()?, None, name),
                 _ => return Err(self.lexer.error("{foreach} needs a variable before `in`")),
             },
             "as" => {
@@ -291,24 +260,12 @@ impl<'t> Parser<'t> {
         };
         self.end()?;
         let (body, stop) = self.nodes(Block::Foreach)?;
-        let (otherwise, stop) = if stop == Stop::ForeachElse {
-            self.nodes(Block::Foreach)?
-        } else {
-            (Vec::new(), stop)
-        };
+        let (otherwise, stop) = if stop == Stop::ForeachElse { self.nodes(Block::Foreach)? } else { (Vec::new(), stop) };
         if stop != Stop::EndForeach {
-            return Err(self
-                .lexer
-                .error(format!("{} where {{/foreach}} should be", stop.spelling())));
+            return Err(self.lexer.error(format!("{} where {{/foreach}} should be", stop.spelling())));
         }
         self.depth -= 1;
-        Ok(Tag::Node(Node::Foreach {
-            list,
-            key,
-            value,
-            body,
-            otherwise,
-        }))
+        Ok(Tag::Node(Node::Foreach { list, key, value, body, otherwise }))
     }
 
     fn assign(&mut self) -> Result<Tag<'t>, Error> {
@@ -322,11 +279,7 @@ impl<'t> Parser<'t> {
     }
 
     fn expect(&mut self, token: &Token<'_>, spelling: &str) -> Result<(), Error> {
-        if self.lexer.token()? == *token {
-            Ok(())
-        } else {
-            Err(self.lexer.error(format!("there should be {spelling}")))
-        }
+        if self.lexer.token()? == *token { Ok(()) } else { Err(self.lexer.error(format!("there should be {spelling}"))) }
     }
 
     fn end(&mut self) -> Result<(), Error> {
@@ -350,9 +303,7 @@ impl<'t> Parser<'t> {
     fn weigh(&mut self) -> Result<(), Error> {
         self.weight += 1;
         if self.weight > LARGEST_EXPRESSION {
-            return Err(self.lexer.error(format!(
-                "an expression has more than {LARGEST_EXPRESSION} parts"
-            )));
+            return Err(self.lexer.error(format!("an expression has more than {LARGEST_EXPRESSION} parts")));
         }
         Ok(())
     }
@@ -364,18 +315,11 @@ impl<'t> Parser<'t> {
     /// Reads operators that bind at least as tightly as `strength` (precedence climbing).
     fn binary(&mut self, strength: u8) -> Result<Expression, Error> {
         let mut left = self.operand()?;
-        while let Some(operator) = self
-            .operator()?
-            .filter(|operator| operator.strength() >= strength)
-        {
+        while let Some(operator) = self.operator()?.filter(|operator| operator.strength() >= strength) {
             self.weigh()?;
             self.lexer.token()?;
             let right = self.binary(operator.strength() + 1)?;
-            left = Expression::Binary {
-                operator,
-                left: Box::new(left),
-                right: Box::new(right),
-            };
+            left = Expression::Binary { operator, left: Box::new(left), right: Box::new(right) };
         }
         Ok(left)
     }
@@ -412,9 +356,7 @@ impl<'t> Parser<'t> {
             // The word reaches further than the sign: `not $a == 1` is `not ($a == 1)`.
             Token::Word(word) if word.eq_ignore_ascii_case("not") => {
                 self.lexer.token()?;
-                Ok(Expression::Not(Box::new(
-                    self.binary(Operator::Equal.strength())?,
-                )))
+                Ok(Expression::Not(Box::new(self.binary(Operator::Equal.strength())?)))
             }
             Token::Minus => {
                 self.lexer.token()?;
@@ -438,11 +380,7 @@ impl<'t> Parser<'t> {
                 self.lexer.token()?;
                 arguments.push(self.argument()?);
             }
-            value = Expression::Modified {
-                value: Box::new(value),
-                modifier,
-                arguments,
-            };
+            value = Expression::Modified { value: Box::new(value), modifier, arguments };
         }
         Ok(value)
     }
@@ -454,9 +392,7 @@ impl<'t> Parser<'t> {
         }
         // A bare word is its own text: `escape:html` is `escape:"html"`.
         if let Token::Word(word) = self.lexer.peek()?
-            && !["true", "false", "hash"]
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(word))
+            && !["true", "false", "hash"].iter().any(|known| known.eq_ignore_ascii_case(word))
         {
             self.lexer.token()?;
             return Ok(Expression::Literal(word.into()));
@@ -470,12 +406,8 @@ impl<'t> Parser<'t> {
             Token::Text(text) => Ok(Expression::Literal(text.into())),
             Token::Integer(number) => Ok(Expression::Literal(Value::Integer(number))),
             Token::Decimal(number) => Ok(Expression::Literal(Value::Decimal(number))),
-            Token::Word(word) if word.eq_ignore_ascii_case("true") => {
-                Ok(Expression::Literal(Value::Boolean(true)))
-            }
-            Token::Word(word) if word.eq_ignore_ascii_case("false") => {
-                Ok(Expression::Literal(Value::Boolean(false)))
-            }
+            Token::Word(word) if word.eq_ignore_ascii_case("true") => Ok(Expression::Literal(Value::Boolean(true))),
+            Token::Word(word) if word.eq_ignore_ascii_case("false") => Ok(Expression::Literal(Value::Boolean(false))),
             Token::Word(word) if word.eq_ignore_ascii_case("hash") => self.hash(),
             Token::Word(word) => Err(self.lexer.error(format!("there is no function {word:?}"))),
             Token::Open => {
@@ -503,10 +435,7 @@ impl<'t> Parser<'t> {
                     self.expect(&Token::CloseBracket, "`]`")?;
                 }
                 _ => {
-                    return Ok(Expression::Variable {
-                        name: name.to_owned(),
-                        path,
-                    });
+                    return Ok(Expression::Variable { name: name.to_owned(), path });
                 }
             }
         }
@@ -521,17 +450,11 @@ impl<'t> Parser<'t> {
         }
         self.expect(&Token::Close, "`)`")?;
         match arguments.get(1) {
-            Some(Expression::Literal(algorithm))
-                if super::modifiers::hash_by_name(&algorithm.text()).is_none() =>
-            {
-                Err(self
-                    .lexer
-                    .error(format!("there is no algorithm {:?}", algorithm.text())))
+            Some(Expression::Literal(algorithm)) if super::modifiers::hash_by_name(&algorithm.text()).is_none() => {
+                Err(self.lexer.error(format!("there is no algorithm {:?}", algorithm.text())))
             }
             Some(_) => Ok(Expression::Hash(arguments)),
-            None => Err(self
-                .lexer
-                .error("hash() needs a text and the name of an algorithm")),
+            None => Err(self.lexer.error("hash() needs a text and the name of an algorithm")),
         }
     }
 }

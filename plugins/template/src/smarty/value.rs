@@ -28,10 +28,7 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "arithmetic with decimals is inexact"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "arithmetic with decimals is inexact")]
     pub(crate) fn decimal(self) -> f64 {
         match self {
             Self::Integer(number) => number as f64,
@@ -81,16 +78,9 @@ impl Value {
                 None => number.as_f64().map_or(Self::Missing, Self::Decimal),
             },
             serde_json::Value::String(text) => text.as_str().into(),
-            serde_json::Value::Array(items) => Self::List(Rc::new(
-                items
-                    .iter()
-                    .map(|item| Self::from_json_at(item, depth + 1))
-                    .collect(),
-            )),
+            serde_json::Value::Array(items) => Self::List(Rc::new(items.iter().map(|item| Self::from_json_at(item, depth + 1)).collect())),
             serde_json::Value::Object(members) => {
-                let member = |(name, value): (&String, &serde_json::Value)| {
-                    (name.clone(), Self::from_json_at(value, depth + 1))
-                };
+                let member = |(name, value): (&String, &serde_json::Value)| (name.clone(), Self::from_json_at(value, depth + 1));
                 Self::Object(Rc::new(members.iter().map(member).collect()))
             }
         }
@@ -105,11 +95,9 @@ impl Value {
             Self::Decimal(number) => (*number).into(),
             Self::Text(text) => text.as_ref().into(),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
-            Self::Object(members) => members
-                .iter()
-                .map(|(name, value)| (name.clone(), value.to_json()))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
+            Self::Object(members) => {
+                members.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<serde_json::Map<_, _>>().into()
+            }
         }
     }
 
@@ -165,10 +153,7 @@ impl Value {
     }
 
     /// The value as a whole number; what is too large is cut.
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "`as` cuts at the ends of the range"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "`as` cuts at the ends of the range")]
     pub(crate) fn integer(&self) -> i64 {
         match self.number() {
             Number::Integer(number) => number,
@@ -197,13 +182,9 @@ impl Value {
             (_, Self::Missing) => self.is_empty() || !self.truth(),
             (Self::Text(one), Self::Text(two)) => one == two,
             (Self::Integer(one), Self::Integer(two)) => one == two,
-            (Self::List(_) | Self::Object(_), _) | (_, Self::List(_) | Self::Object(_)) => {
-                self == other
-            }
+            (Self::List(_) | Self::Object(_), _) | (_, Self::List(_) | Self::Object(_)) => self == other,
             _ => match (self.exact_number(), other.exact_number()) {
-                (Some(one), Some(two)) => {
-                    one.decimal().partial_cmp(&two.decimal()) == Some(Ordering::Equal)
-                }
+                (Some(one), Some(two)) => one.decimal().partial_cmp(&two.decimal()) == Some(Ordering::Equal),
                 _ => self.text() == other.text(),
             },
         }
@@ -212,16 +193,12 @@ impl Value {
     /// Which of two values is less: numbers by size, texts by their characters, text and number by the number in the text.
     pub(crate) fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) => match (self.exact_number(), other.exact_number())
-            {
+            (Self::Text(one), Self::Text(two)) => match (self.exact_number(), other.exact_number()) {
                 (Some(one), Some(two)) => one.decimal().partial_cmp(&two.decimal()),
                 _ => Some(one.cmp(two)),
             },
             (Self::Integer(one), Self::Integer(two)) => Some(one.cmp(two)),
-            _ => self
-                .number()
-                .decimal()
-                .partial_cmp(&other.number().decimal()),
+            _ => self.number().decimal().partial_cmp(&other.number().decimal()),
         }
     }
 
@@ -229,14 +206,8 @@ impl Value {
     pub(crate) fn member(&self, name: &str) -> Self {
         match self {
             Self::Object(members) => member_of(members, name).cloned().unwrap_or(Self::Missing),
-            Self::List(_) => name
-                .parse()
-                .map_or(Self::Missing, |index| self.element(index)),
-            Self::Missing
-            | Self::Boolean(_)
-            | Self::Integer(_)
-            | Self::Decimal(_)
-            | Self::Text(_) => Self::Missing,
+            Self::List(_) => name.parse().map_or(Self::Missing, |index| self.element(index)),
+            Self::Missing | Self::Boolean(_) | Self::Integer(_) | Self::Decimal(_) | Self::Text(_) => Self::Missing,
         }
     }
 
@@ -260,11 +231,7 @@ impl Value {
         let element = match self {
             Self::List(items) => items.get(index),
             Self::Object(members) => members.get_index(index).map(|(_, value)| value),
-            Self::Missing
-            | Self::Boolean(_)
-            | Self::Integer(_)
-            | Self::Decimal(_)
-            | Self::Text(_) => None,
+            Self::Missing | Self::Boolean(_) | Self::Integer(_) | Self::Decimal(_) | Self::Text(_) => None,
         };
         element.cloned().unwrap_or(Self::Missing)
     }
@@ -286,11 +253,7 @@ pub(crate) fn member_of<'a, V>(members: &'a IndexMap<String, V>, name: &str) -> 
 fn decimal_text(number: f64) -> String {
     let rounded = format!("{number:.14e}").parse().unwrap_or(number);
     // There is no negative zero outside of computers.
-    if rounded == 0.0 {
-        "0".to_owned()
-    } else {
-        rounded.to_string()
-    }
+    if rounded == 0.0 { "0".to_owned() } else { rounded.to_string() }
 }
 
 /// The number that a text starts with, or 0, and what follows it.
@@ -300,10 +263,7 @@ fn leading_number(text: &str) -> (Number, &str) {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let sign = text.len() - unsigned.len();
     let whole = digits(unsigned);
-    let fraction = unsigned
-        .get(whole..)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .map_or(0, digits);
+    let fraction = unsigned.get(whole..).and_then(|rest| rest.strip_prefix('.')).map_or(0, digits);
     let end = sign + whole + if fraction > 0 { fraction + 1 } else { 0 };
     let (number, rest) = text.split_at_checked(end).unwrap_or((text, ""));
     if fraction == 0
@@ -324,16 +284,9 @@ mod tests {
     #[test]
     fn text_counts_as_the_number_it_starts_with() {
         let number = |text: &str| Value::from(text).number().decimal().to_string();
-        for (text, expected) in [
-            ("10", "10"),
-            ("10 text", "10"),
-            ("text", "0"),
-            ("-1.5x", "-1.5"),
-            ("1.", "1"),
-            (".5", "0.5"),
-            ("", "0"),
-            ("-", "-0"),
-        ] {
+        for (text, expected) in
+            [("10", "10"), ("10 text", "10"), ("text", "0"), ("-1.5x", "-1.5"), ("1.", "1"), (".5", "0.5"), ("", "0"), ("-", "-0")]
+        {
             let expected = if expected == "-0" { "0" } else { expected };
             assert_eq!(number(text), expected, "{text:?}");
         }

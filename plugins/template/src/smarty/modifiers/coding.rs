@@ -47,11 +47,7 @@ pub(super) fn raw(value: Value, _: Arguments<'_>, _: &mut Scope) -> Result {
 /// Form encoding: a blank is `+`, and `A-Za-z0-9_.-` stay.
 pub(super) fn url_encode(value: Value, _: Arguments<'_>, _: &mut Scope) -> Result {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |nibble: u8| {
-        HEX.get(usize::from(nibble))
-            .copied()
-            .map_or('0', char::from)
-    };
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().map_or('0', char::from);
     Ok(map_text(value, |text| {
         let mut result = String::with_capacity(text.len() * 3);
         for octet in text.bytes() {
@@ -74,14 +70,11 @@ pub(super) fn url_decode(value: Value, _: Arguments<'_>, _: &mut Scope) -> Resul
         let mut rest = text.as_bytes();
         while let Some((&octet, after)) = rest.split_first() {
             rest = after;
-            let escaped = after
-                .split_at_checked(2)
-                .filter(|_| octet == b'%')
-                .and_then(|(digits, after)| {
-                    let digit = |octet: &u8| char::from(*octet).to_digit(16);
-                    let [high, low] = digits else { return None };
-                    Some((u8::try_from(digit(high)? * 16 + digit(low)?).ok()?, after))
-                });
+            let escaped = after.split_at_checked(2).filter(|_| octet == b'%').and_then(|(digits, after)| {
+                let digit = |octet: &u8| char::from(*octet).to_digit(16);
+                let [high, low] = digits else { return None };
+                Some((u8::try_from(digit(high)? * 16 + digit(low)?).ok()?, after))
+            });
             match escaped {
                 Some((decoded, after)) => {
                     octets.push(decoded);
@@ -95,18 +88,14 @@ pub(super) fn url_decode(value: Value, _: Arguments<'_>, _: &mut Scope) -> Resul
 }
 
 pub(super) fn base64_encode(value: Value, _: Arguments<'_>, _: &mut Scope) -> Result {
-    Ok(map_text(value, |text| {
-        base64::engine::general_purpose::STANDARD.encode(text)
-    }))
+    Ok(map_text(value, |text| base64::engine::general_purpose::STANDARD.encode(text)))
 }
 
 /// The other way; what is not Base64 becomes empty.
 pub(super) fn base64_decode(value: Value, _: Arguments<'_>, _: &mut Scope) -> Result {
     Ok(map_text(value, |text| {
         let packed: String = text.split_whitespace().collect();
-        let octets = base64::engine::general_purpose::STANDARD
-            .decode(packed)
-            .unwrap_or_default();
+        let octets = base64::engine::general_purpose::STANDARD.decode(packed).unwrap_or_default();
         String::from_utf8_lossy(&octets).into_owned()
     }))
 }
@@ -127,14 +116,11 @@ pub(super) fn json_decode(value: Value, _: Arguments<'_>, _: &mut Scope) -> Resu
 pub(in crate::smarty) type Hash = fn(&[u8]) -> String;
 
 fn hex(octets: impl AsRef<[u8]>) -> String {
-    octets
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut digits, octet| {
-            // Writing to a string cannot fail.
-            let _ = write!(digits, "{octet:02x}");
-            digits
-        })
+    octets.as_ref().iter().fold(String::new(), |mut digits, octet| {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{octet:02x}");
+        digits
+    })
 }
 
 /// The hash of that name.
@@ -159,14 +145,8 @@ pub(in crate::smarty) fn hashed(value: &Value, hash: Hash, scope: &mut Scope) ->
 fn gather(value: &Value, text: &mut String, scope: &mut Scope) -> std::result::Result<(), Error> {
     match value {
         Value::List(items) => items.iter().try_for_each(|item| gather(item, text, scope)),
-        Value::Object(members) => members
-            .values()
-            .try_for_each(|item| gather(item, text, scope)),
-        Value::Missing
-        | Value::Boolean(_)
-        | Value::Integer(_)
-        | Value::Decimal(_)
-        | Value::Text(_) => {
+        Value::Object(members) => members.values().try_for_each(|item| gather(item, text, scope)),
+        Value::Missing | Value::Boolean(_) | Value::Integer(_) | Value::Decimal(_) | Value::Text(_) => {
             text.push_str(&value.text());
             scope.budget.text(text.len())
         }

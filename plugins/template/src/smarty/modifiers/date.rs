@@ -6,39 +6,15 @@ use crate::{
     smarty::{evaluator::Scope, value::Value},
 };
 
-const DAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const SECONDS_PER_DAY: i64 = 86_400;
 /// The times that are written, in seconds since 1970: years 1 to 9999.
 const WRITTEN: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// Writes seconds since 1970, or a date as `2018-08-01`, `2018-08-01 12:30` or RFC 3339. What is no date stays as it is.
-pub(super) fn format(
-    value: Value,
-    arguments: Arguments<'_>,
-    scope: &mut Scope,
-) -> Result<Value, Error> {
+pub(super) fn format(value: Value, arguments: Arguments<'_>, scope: &mut Scope) -> Result<Value, Error> {
     let seconds = match &value {
         Value::Integer(_) | Value::Decimal(_) => Some(value.integer()),
         Value::Text(text) => parse(text.trim(), scope.now),
@@ -96,16 +72,11 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -131,15 +102,9 @@ fn parse(text: &str, now: i64) -> Option<i64> {
         Some((date, time)) => (date, time.trim()),
         None => (text, ""),
     };
-    let mut numbers = date
-        .split(['-', '/'])
-        .map(|number| number.parse::<i64>().ok());
+    let mut numbers = date.split(['-', '/']).map(|number| number.parse::<i64>().ok());
     let (year, month, day) = (numbers.next()??, numbers.next()??, numbers.next()??);
-    if numbers.next().is_some()
-        || !(1..=9999).contains(&year)
-        || !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-    {
+    if numbers.next().is_some() || !(1..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     Some(days_until(year, month, day) * SECONDS_PER_DAY + parse_time(time)?)
@@ -157,28 +122,15 @@ fn parse_time(time: &str) -> Option<i64> {
     let time = time.trim_end();
     let time = time.split_once('.').map_or(time, |(whole, _)| whole);
     let mut numbers = time.split(':').map(|number| number.parse::<i64>().ok());
-    let (hour, minute, second) = (
-        numbers.next()??,
-        numbers.next()??,
-        numbers.next().unwrap_or(Some(0))?,
-    );
-    if numbers.next().is_some()
-        || !(0..24).contains(&hour)
-        || !(0..60).contains(&minute)
-        || !(0..=60).contains(&second)
-    {
+    let (hour, minute, second) = (numbers.next()??, numbers.next()??, numbers.next().unwrap_or(Some(0))?);
+    if numbers.next().is_some() || !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0..=60).contains(&second) {
         return None;
     }
     let digits: String = offset.chars().filter(char::is_ascii_digit).collect();
     let offset_seconds = match (offset.chars().next(), digits.split_at_checked(2)) {
         (Some('+' | '-'), Some((hours, minutes))) => {
-            let seconds =
-                hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().unwrap_or(0) * 60;
-            if offset.starts_with('-') {
-                -seconds
-            } else {
-                seconds
-            }
+            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().unwrap_or(0) * 60;
+            if offset.starts_with('-') { -seconds } else { seconds }
         }
         (Some('+' | '-'), None) => return None,
         _ => 0,
@@ -206,10 +158,7 @@ fn write(moment: &Moment, pattern: &str, result: &mut String) {
 
 fn field_text(moment: &Moment, field: char) -> Option<String> {
     let day = DAYS.get(moment.weekday).copied().unwrap_or_default();
-    let month = MONTHS
-        .get(moment.month.saturating_sub(1))
-        .copied()
-        .unwrap_or_default();
+    let month = MONTHS.get(moment.month.saturating_sub(1)).copied().unwrap_or_default();
     let short = |name: &str| name.get(..3).unwrap_or(name).to_owned();
     let hour_12 = (moment.hour + 11) % 12 + 1;
     let nested = |pattern: &str| {
@@ -244,12 +193,7 @@ fn field_text(moment: &Moment, field: char) -> Option<String> {
         'S' => format!("{:02}", moment.second),
         't' => "\t".to_owned(),
         'T' | 'X' => nested("%H:%M:%S"),
-        'u' => if moment.weekday == 0 {
-            7
-        } else {
-            moment.weekday
-        }
-        .to_string(),
+        'u' => if moment.weekday == 0 { 7 } else { moment.weekday }.to_string(),
         'w' => moment.weekday.to_string(),
         'y' => format!("{:02}", moment.year % 100),
         'Y' => moment.year.to_string(),
@@ -276,23 +220,10 @@ mod tests {
 
     #[test]
     fn dates_are_read_in_the_usual_spellings() {
-        for text in [
-            "2018-08-01",
-            "2018/08/01 00:00",
-            "2018-08-01T02:00:00+02:00",
-            "2018-08-01T00:00:00.5Z",
-            "1533081600",
-        ] {
+        for text in ["2018-08-01", "2018/08/01 00:00", "2018-08-01T02:00:00+02:00", "2018-08-01T00:00:00.5Z", "1533081600"] {
             assert_eq!(parse(text, 0), Some(1_533_081_600), "{text}");
         }
-        for text in [
-            "",
-            "soon",
-            "2018-13-01",
-            "2018-08",
-            "2018-08-01 25:00",
-            "2018-08-01T00:00+x",
-        ] {
+        for text in ["", "soon", "2018-13-01", "2018-08", "2018-08-01 25:00", "2018-08-01T00:00+x"] {
             assert_eq!(parse(text, 0), None, "{text}");
         }
         assert_eq!(parse("now", 7), Some(7));

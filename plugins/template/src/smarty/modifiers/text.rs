@@ -54,12 +54,7 @@ pub(super) fn capitalize(value: Value, arguments: Arguments<'_>, _: &mut Scope) 
 /// Appends all arguments. Of a list, only these are left.
 pub(super) fn cat(value: Value, arguments: Arguments<'_>, scope: &mut Scope) -> Result {
     let start = value.text();
-    let size = start.len()
-        + arguments
-            .0
-            .iter()
-            .map(|argument| argument.text().len())
-            .sum::<usize>();
+    let size = start.len() + arguments.0.iter().map(|argument| argument.text().len()).sum::<usize>();
     scope.budget.text(size)?;
     let mut result = String::with_capacity(size);
     result.push_str(&start);
@@ -71,10 +66,7 @@ pub(super) fn cat(value: Value, arguments: Arguments<'_>, scope: &mut Scope) -> 
 
 pub(super) fn trim(value: Value, arguments: Arguments<'_>, _: &mut Scope) -> Result {
     let characters = arguments.text(0, " \t\n\r\u{b}\0");
-    Ok(map_text(value, |text| {
-        text.trim_matches(|character| characters.contains(character))
-            .to_owned()
-    }))
+    Ok(map_text(value, |text| text.trim_matches(|character| characters.contains(character)).to_owned()))
 }
 
 /// Cuts a text to a length that the ending counts in, at white space unless the third argument says otherwise.
@@ -92,9 +84,7 @@ pub(super) fn truncate(value: Value, arguments: Arguments<'_>, _: &mut Scope) ->
         let room = length.saturating_sub(ending.chars().count());
         let mut kept = take(text, room);
         // One character more tells whether a word ends just here.
-        if !inside_words
-            && let Some(blank) = take(text, room.saturating_add(1)).rfind(char::is_whitespace)
-        {
+        if !inside_words && let Some(blank) = take(text, room.saturating_add(1)).rfind(char::is_whitespace) {
             kept = text.get(..blank).unwrap_or(kept).trim_end();
         }
         format!("{kept}{ending}")
@@ -103,10 +93,7 @@ pub(super) fn truncate(value: Value, arguments: Arguments<'_>, _: &mut Scope) ->
 
 /// The first characters of a text.
 fn take(text: &str, count: usize) -> &str {
-    let end = text
-        .char_indices()
-        .nth(count)
-        .map_or(text.len(), |(index, _)| index);
+    let end = text.char_indices().nth(count).map_or(text.len(), |(index, _)| index);
     text.get(..end).unwrap_or(text)
 }
 
@@ -116,14 +103,8 @@ pub(super) fn substr(value: Value, arguments: Arguments<'_>, _: &mut Scope) -> R
     let length = arguments.integer(1);
     Ok(map_text(value, |text| {
         let count = text.chars().count();
-        let from_end = |distance: i64| {
-            count.saturating_sub(usize::try_from(distance.unsigned_abs()).unwrap_or(usize::MAX))
-        };
-        let start = if start < 0 {
-            from_end(start)
-        } else {
-            usize::try_from(start).unwrap_or(usize::MAX)
-        };
+        let from_end = |distance: i64| count.saturating_sub(usize::try_from(distance.unsigned_abs()).unwrap_or(usize::MAX));
+        let start = if start < 0 { from_end(start) } else { usize::try_from(start).unwrap_or(usize::MAX) };
         if start > count {
             return text.to_owned();
         }
@@ -132,10 +113,7 @@ pub(super) fn substr(value: Value, arguments: Arguments<'_>, _: &mut Scope) -> R
             Some(length) if length < 0 => from_end(length),
             Some(length) => start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)),
         };
-        text.chars()
-            .skip(start)
-            .take(end.saturating_sub(start))
-            .collect()
+        text.chars().skip(start).take(end.saturating_sub(start)).collect()
     }))
 }
 
@@ -156,12 +134,8 @@ pub(super) fn strpos(value: Value, arguments: Arguments<'_>, _: &mut Scope) -> R
         return Ok(Value::Integer(-1));
     }
     let text = value.text();
-    let place = text
-        .find(arguments.text(0, "").as_ref())
-        .and_then(|place| text.get(..place));
-    Ok(Value::Integer(place.map_or(-1, |before| {
-        i64::try_from(before.chars().count()).unwrap_or(i64::MAX)
-    })))
+    let place = text.find(arguments.text(0, "").as_ref()).and_then(|place| text.get(..place));
+    Ok(Value::Integer(place.map_or(-1, |before| i64::try_from(before.chars().count()).unwrap_or(i64::MAX))))
 }
 
 pub(super) fn replace(value: Value, arguments: Arguments<'_>, scope: &mut Scope) -> Result {
@@ -171,9 +145,7 @@ pub(super) fn replace(value: Value, arguments: Arguments<'_>, scope: &mut Scope)
     }
     let text = value.text();
     let hits = text.matches(from.as_ref()).count();
-    scope
-        .budget
-        .text((text.len() - hits * from.len()).saturating_add(hits.saturating_mul(to.len())))?;
+    scope.budget.text((text.len() - hits * from.len()).saturating_add(hits.saturating_mul(to.len())))?;
     Ok(text.replace(from.as_ref(), &to).into())
 }
 
@@ -239,19 +211,9 @@ pub(super) fn indent(value: Value, arguments: Arguments<'_>, scope: &mut Scope) 
     let (count, unit) = (arguments.size(0, 1), arguments.text(1, " "));
     let text = value.text();
     let lines = text.split('\n').count();
-    scope.budget.text(
-        count
-            .saturating_mul(unit.len())
-            .saturating_mul(lines)
-            .saturating_add(text.len()),
-    )?;
+    scope.budget.text(count.saturating_mul(unit.len()).saturating_mul(lines).saturating_add(text.len()))?;
     let prefix = unit.repeat(count);
-    Ok(text
-        .split('\n')
-        .map(|line| format!("{prefix}{line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .into())
+    Ok(text.split('\n').map(|line| format!("{prefix}{line}")).collect::<Vec<_>>().join("\n").into())
 }
 
 /// Puts a text between all characters.
@@ -261,10 +223,7 @@ pub(super) fn spacify(value: Value, arguments: Arguments<'_>, scope: &mut Scope)
     }
     let separator = arguments.text(0, " ");
     let text = value.text();
-    scope.budget.text(
-        text.len()
-            .saturating_add(text.chars().count().saturating_mul(separator.len())),
-    )?;
+    scope.budget.text(text.len().saturating_add(text.chars().count().saturating_mul(separator.len())))?;
     let mut result = String::new();
     for (index, character) in text.chars().enumerate() {
         if index > 0 {
