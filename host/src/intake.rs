@@ -21,6 +21,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Login, Route};
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
+use crate::mail::content::MAX_FIELDS;
 use crate::mail::domain::Domain;
 use crate::mail::refusal::Refusal;
 use crate::spool::Spool;
@@ -240,6 +241,10 @@ fn check(submission: &Submission, facts: &HeaderFacts<'_>) -> Result<(), Refusal
     }
     if envelope.forward_paths.is_empty() {
         return Err(Refusal::InvalidContent("the message has no recipients".to_owned()));
+    }
+    if facts.fields > MAX_FIELDS {
+        // What stands behind could not be seen, by plugins or by the check of senders below.
+        return Err(Refusal::InvalidContent(format!("the header has more than {MAX_FIELDS} fields")));
     }
     if facts.received >= HOPS {
         return Err(Refusal::InvalidContent(format!("the message has passed {HOPS} hosts: it goes in circles")));

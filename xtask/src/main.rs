@@ -104,8 +104,8 @@ fn lint() -> Result<()> {
 
 fn test() -> Result<()> {
     wasm_target::ensure()?;
-    // The black-box tests start the binary: it must be there, and new.
-    cargo(&root(), &["build", "--package", "tubepost"])?;
+    // The black-box tests start the binary: it must be there, and new. With the tests' own features, or all dependencies would be built twice.
+    cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
     cargo(&root(), &["test", "--workspace"])?;
     cargo(&root().join("plugins"), &["test", "--workspace"])?;
     // The inputs that fuzzing has found, and mutations of them; in our folder, where the dependencies are built already.

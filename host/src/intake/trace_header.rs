@@ -19,6 +19,8 @@ const SUBJECT: usize = 998;
 pub(super) struct HeaderFacts<'a> {
     /// The header, without the empty line that ends it.
     header: &'a [u8],
+    /// How many fields there are.
+    pub(super) fields: usize,
     /// How many Received fields there are.
     pub(super) received: usize,
     has_date: bool,
@@ -33,7 +35,7 @@ impl<'a> HeaderFacts<'a> {
     /// Looks at the header of a message; at its body not at all.
     pub(super) fn read(content: &'a [u8]) -> Self {
         let mut facts =
-            Self { header: content, received: 0, has_date: false, has_message_id: false, subject: None, begins_as_header: true };
+            Self { header: content, fields: 0, received: 0, has_date: false, has_message_id: false, subject: None, begins_as_header: true };
         let mut start = 0;
         while let Some(rest) = content.get(start..).filter(|rest| !rest.is_empty()) {
             let end = field_length(rest);
@@ -58,6 +60,7 @@ impl<'a> HeaderFacts<'a> {
     }
 
     fn field(&mut self, name: &[u8], value: &'a [u8]) {
+        self.fields += 1;
         if name.eq_ignore_ascii_case(b"Received") {
             self.received += 1;
         } else if name.eq_ignore_ascii_case(b"Date") {
