@@ -33,7 +33,7 @@ impl Origin {
     /// Reads `X-Forwarded-Proto` and `X-Forwarded-For`, but only of peers that are in `trusted`.
     pub fn of(connection: Connection, headers: &HeaderMap, trusted: &[IpNetwork]) -> Self {
         let peer = connection.peer.ip().to_canonical();
-        let is_trusted = |ip: IpAddr| trusted.iter().any(|network| contains(network, ip));
+        let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
         let local = peer.is_loopback();
         if !is_trusted(peer) {
             return Self { ip: peer, protected: connection.tls || local, https: connection.tls, internal: local };
@@ -70,18 +70,6 @@ fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str>
 fn address(entry: &str) -> Option<IpAddr> {
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
     bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip())).map(|ip: IpAddr| ip.to_canonical())
-}
-
-fn contains(network: &IpNetwork, ip: IpAddr) -> bool {
-    fn same(a: u128, b: u128, width: u32, prefix: u8) -> bool {
-        let rest = width.saturating_sub(u32::from(prefix));
-        a.checked_shr(rest).unwrap_or(0) == b.checked_shr(rest).unwrap_or(0)
-    }
-    match (network.address.to_canonical(), ip.to_canonical()) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(u128::from(u32::from(a)), u128::from(u32::from(b)), 32, network.prefix),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(u128::from(a), u128::from(b), 128, network.prefix),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    }
 }
 
 #[cfg(test)]

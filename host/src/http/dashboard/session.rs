@@ -5,9 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::PasswordVerifier;
-use argon2::password_hash::phc::PasswordHash;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 use base64::Engine;
@@ -16,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Entropy, Timestamp};
 use crate::config;
+use crate::config::secret::verify_password;
 use crate::config::unit::Secret;
 
 /// Name of the cookie.
@@ -155,7 +153,7 @@ impl Sessions {
 }
 
 fn is_right(hash: &Secret, password: &str) -> bool {
-    PasswordHash::new(hash.expose()).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    verify_password(hash.expose(), password)
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
@@ -195,7 +193,7 @@ fn is_this_machine(host: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use argon2::password_hash::PasswordHasher;
-    use argon2::{Algorithm, Params, Version};
+    use argon2::{Algorithm, Argon2, Params, Version};
     use axum::body::Body;
 
     use super::*;
