@@ -20,6 +20,7 @@ use tubepost::config::unit::ByteSize;
 use tubepost::mail::message_id::{CopyId, MessageId};
 use tubepost::store::embedded::Embedded;
 use tubepost::store::{Batch, Change, NewMessage, NewRow, Store};
+use tubepost::telemetry::metric::Metrics;
 
 const CALLERS: usize = 50;
 const ROUNDS: usize = 3;
@@ -178,7 +179,7 @@ fn open(name: &str, folder: &Path) -> Subject {
                 commit_queue: 4096,
                 reserve: ByteSize(64 << 20),
             };
-            Subject::Tubepost(Arc::new(Embedded::open(folder, &config, Clock::system(), Entropy::system()).unwrap()))
+            Subject::Tubepost(Arc::new(Embedded::open(folder, &config, Clock::system(), Entropy::system(), Metrics::new()).unwrap()))
         }
         "fjall" => Subject::grouped(Fjall::open(folder)),
         _ => Subject::grouped(Redb::open(folder)),

@@ -26,7 +26,7 @@ use crate::chain::rendering::Renderer;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::control;
-use crate::delivery::{Delivery, DeliveryHandle};
+use crate::delivery::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
 use crate::http::Services;
@@ -108,13 +108,13 @@ impl App {
         keys::make_folder(&data)?;
         let bound = sockets::bind(&config).await?;
         let certificate = sockets::certificate(&config)?;
+        let metrics = Metrics::new();
         let store: Arc<dyn Store> = Arc::new(
-            Embedded::open(&data, &config.store, clock.clone(), entropy.clone())
+            Embedded::open(&data, &config.store, clock.clone(), entropy.clone(), metrics.clone())
                 .with_context(|| format!("the spool in {}", data.display()))?,
         );
-        let engine = pipeline::engine(&config, &clock)?;
+        let engine = pipeline::engine(&config, &clock, metrics.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
-        let metrics = Metrics::new();
         let recorder = Recorder::new(store.clone());
         let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
         let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
@@ -132,7 +132,13 @@ impl App {
             metrics: metrics.clone(),
             settings: IntakeSettings::new(&config),
         });
-        let delivery = Delivery::new(spool.clone(), pipeline::delivery(&config, renderer.clone())?, clock.clone(), entropy.clone());
+        let delivery = Delivery::new(DeliveryParts {
+            spool: spool.clone(),
+            settings: pipeline::delivery(&config, renderer.clone())?,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            metrics: metrics.clone(),
+        });
         let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
@@ -151,7 +157,7 @@ impl App {
                 recorder,
                 links,
                 metrics: metrics.clone(),
-                delivery: delivery.handle(),
+                store: store.clone(),
             },
             &clock,
             &entropy,

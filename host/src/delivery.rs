@@ -14,7 +14,6 @@
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
 //! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
 
-pub mod counters;
 pub mod dkim;
 pub mod dns;
 pub mod dsn;
@@ -46,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Entropy};
 use crate::spool::Spool;
 use crate::store::StoreError;
-use counters::DeliveryCounters;
+use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
 use settings::Settings;
 use writer::Writer;
@@ -70,6 +69,20 @@ pub struct Delivery {
     writer: Writer,
 }
 
+/// What delivery works with.
+pub struct DeliveryParts {
+    /// Where mail comes from, and outcomes go.
+    pub spool: Spool,
+    /// Routes, limits, keys.
+    pub settings: Settings,
+    /// Tells the time.
+    pub clock: Clock,
+    /// For ids of reports, and the order of equal hosts.
+    pub entropy: Entropy,
+    /// Counts what becomes of copies.
+    pub metrics: Metrics,
+}
+
 /// Steers a running delivery. Cloning is cheap.
 #[derive(Clone)]
 pub struct DeliveryHandle {
@@ -77,11 +90,6 @@ pub struct DeliveryHandle {
 }
 
 impl DeliveryHandle {
-    /// Returns what was done so far.
-    pub fn counters(&self) -> &Arc<DeliveryCounters> {
-        &self.hub.counters
-    }
-
     /// Uses other settings from the next transaction on; connections stay as they are until they end.
     pub fn reconfigure(&self, settings: Settings) {
         *self.hub.settings.write() = Arc::new(settings);
@@ -90,9 +98,10 @@ impl DeliveryHandle {
 
 impl Delivery {
     /// Sets everything up; nothing happens before [`Delivery::run`].
-    pub fn new(spool: Spool, settings: Settings, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(parts: DeliveryParts) -> Self {
         let (sender, receiver) = mpsc::channel(OUTCOMES);
-        let hub = Hub::new(spool.clone(), Arc::new(settings), clock, entropy, sender);
+        let spool = parts.spool.clone();
+        let hub = Hub::new(parts, sender);
         let writer = Writer::new(spool, receiver, hub.draining.clone());
         Self { hub, writer }
     }
@@ -113,10 +122,7 @@ impl Delivery {
         hub.workers.close();
         hub.give_back_all().await;
         if tokio::time::timeout(drain_time, hub.workers.wait()).await.is_err() {
-            tracing::warn!(
-                connections = hub.counters.connections.load(Ordering::Relaxed),
-                "transactions were cut off at the end of the drain"
-            );
+            tracing::warn!(connections = hub.connections(), "transactions were cut off at the end of the drain");
             hub.cut_off.cancel();
             hub.workers.wait().await;
         }

@@ -25,6 +25,7 @@ use wasmtime::component::InstancePre;
 
 use crate::config::{OnError, PluginLimits};
 use crate::event::PluginRun;
+use crate::telemetry::metric::{PluginMetrics, PluginOutcome};
 use binding::{RecipientExport, SubmitExport};
 use engine::Engine;
 use lease::{Lease, Occasion};
@@ -35,6 +36,7 @@ use verdict::{Failure, Verdict};
 /// A plugin, loaded and ready to run.
 pub struct Plugin {
     name: Arc<str>,
+    metrics: PluginMetrics,
     digest: String,
     manifest: Manifest,
     limits: PluginLimits,
@@ -127,6 +129,7 @@ impl Plugin {
             Answer::Verdict(answer) => answer.map(Verdict::from).map_err(Failure::from),
             Answer::Description(_) | Answer::Wanted(_) => Err(Failure::BadAnswer("not a verdict".to_owned())),
         });
+        self.metrics.called(result.as_ref().map_or_else(Failure::metric, Verdict::metric), outcome.report.time);
         let (word, text) = match &result {
             Ok(verdict) => (verdict.word(), verdict.text().to_owned()),
             Err(failure) => ("failed", failure.to_string()),
@@ -151,6 +154,8 @@ impl Plugin {
             Answer::Wanted(answer) => answer.map_err(Failure::from),
             Answer::Description(_) | Answer::Verdict(_) => Err(Failure::BadAnswer("not a yes or no".to_owned())),
         });
+        let metric = |wanted: &bool| if *wanted { PluginOutcome::Continued } else { PluginOutcome::NotWanted };
+        self.metrics.called(result.as_ref().map_or_else(Failure::metric, metric), outcome.report.time);
         let (word, text) = match &result {
             Ok(true) => ("wanted", String::new()),
             Ok(false) => ("not wanted", String::new()),

@@ -205,6 +205,12 @@ pub trait Store: Send + Sync + 'static {
     /// Returns a value that has not expired.
     fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
 
+    /// Whether new mail would be taken now.
+    ///
+    /// # Errors
+    /// What [`Store::commit`] would say: [`StoreError::Full`], or [`StoreError::Poisoned`], also where the store is closed.
+    fn health(&self) -> Result<(), StoreError>;
+
     /// Counts.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
 

@@ -90,11 +90,19 @@ fn health_readiness_and_metrics_are_there_for_machines() -> Result<()> {
     assert_eq!(get(http, "/readyz")?.status, 200);
     wait_for("the count of the capture", || {
         let metrics = get(http, "/metrics").ok()?;
-        metrics.text().lines().any(|line| line == "tubepost_captured_total 1").then_some(())
+        metrics.text().lines().any(|line| line == "tubepost_recipients_total{route=\"sandbox\",outcome=\"captured\"} 1").then_some(())
     })?;
     let metrics = get(http, "/metrics")?;
     assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")), "{metrics:?}");
     let text = metrics.text();
+    for counted in [
+        "tubepost_plugin_calls_total{plugin=\"inline-css\",outcome=\"continued\"} 1",
+        "tubepost_plugin_time_seconds_count{plugin=\"tracking\"} 1",
+        "tubepost_connections{protocol=\"http\"} 1",
+    ] {
+        assert!(text.lines().any(|line| line == counted), "{counted:?} is missing in:\n{text}");
+    }
+    assert!(!text.lines().any(|line| line == "tubepost_store_commit_size_count 0"), "{text}");
     assert!(text.ends_with("# EOF\n"), "{text}");
     let families: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let distinct: std::collections::BTreeSet<&str> = families.iter().copied().collect();

@@ -22,14 +22,17 @@ fn mail_is_refused_for_now_and_taken_when_there_is_room() -> Result<()> {
         let response = post_json(host.address("http none"), &format!("/v1/send?access_token={TOKEN}"), &[], &call)?;
         assert_eq!(response.status, 503, "{}", response.text());
     }
-    // It lives, and what needs no room goes on.
+    // It lives, says that it is not ready, and what needs no room goes on.
     assert_eq!(get(host.address("http none"), "/healthz")?.status, 200);
+    let ready = get(host.address("http none"), "/readyz")?;
+    assert_eq!((ready.status, ready.text().trim()), (503, "no room in the store"));
     assert_eq!(host.json(&["queue", "list"])?, json!([]));
     assert_eq!(host.terminate()?, Some(0), "{}", host.log());
     assert_eq!(peer.count(), 0);
 
     host.configure(&config(peer.address(), ""))?;
     host.launch()?;
+    assert_eq!(get(host.address("http none"), "/readyz")?.status, 200);
     Client::login(host.address("smtp none"), "plain", PASSWORD)?.deliver("s@example.com", &["smtp@example.net"], &message("room"))?;
     let response = post_json(host.address("http none"), &format!("/v1/send?access_token={TOKEN}"), &[], &call)?;
     assert!((200..=202).contains(&response.status), "{}", response.text());

@@ -17,6 +17,7 @@ mod login_limits;
 mod message_commands;
 mod per_recipient;
 mod public_links;
+mod real_clients;
 mod reload_on_sighup;
 mod smart_host;
 mod submission_over_smtp;

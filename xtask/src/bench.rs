@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::run::{command, say, succeeds};
+use crate::debian;
+use crate::run::command;
 
 /// What `cargo xtask bench` takes.
 #[derive(Args)]
@@ -58,13 +59,10 @@ struct Postfix {
 
 impl Postfix {
     fn start() -> Result<Self> {
-        if !succeeds("/usr/sbin/postconf", &["mail_version"]) {
-            say("installing Postfix from Debian");
-            command(Path::new("apt-get"), Path::new("/"), &["update", "--quiet"])?;
-            let install =
-                ["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "postfix"];
-            command(Path::new("env"), Path::new("/"), &install)?;
-        }
+        ensure!(
+            debian::has_or_installs("/usr/sbin/postconf", &["mail_version"], &["postfix"])?,
+            "there is no Postfix: `apt-get install postfix`, as root on Debian"
+        );
         let folder = std::env::temp_dir().join(format!("tubepost-bench-postfix-{}", std::process::id()));
         let (server, sink) = (free_address()?, free_address()?);
         for part in ["config", "queue", "data"] {

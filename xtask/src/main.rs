@@ -1,6 +1,8 @@
 //! Tubepost's chores, in Rust: `cargo xtask help` lists them.
 
 mod bench;
+mod clients;
+mod debian;
 mod run;
 mod wasm_target;
 
@@ -106,7 +108,9 @@ fn test() -> Result<()> {
     wasm_target::ensure()?;
     // The black-box tests start the binary: it must be there, and new. With the tests' own features, or all dependencies would be built twice.
     cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
-    cargo(&root(), &["test", "--workspace"])?;
+    let clients = clients::ensure(&root().join("tests/clients/package.json"), &target().join("clients"))?;
+    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path)];
+    run::cargo_with(&root(), &["test", "--workspace"], &known)?;
     cargo(&root().join("plugins"), &["test", "--workspace"])?;
     // The inputs that fuzzing has found, and mutations of them; in our folder, where the dependencies are built already.
     cargo(&root().join("fuzz"), &["test", "--target-dir", &target().to_string_lossy(), "--lib"])

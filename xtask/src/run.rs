@@ -9,8 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 
 /// Runs cargo in `folder` and waits for it.
 pub(crate) fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
+    cargo_with(folder, arguments, &[])
+}
+
+/// Runs cargo in `folder`, with more in its environment, and waits for it.
+pub(crate) fn cargo_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    command(Path::new(&program), folder, arguments)
+    command_with(Path::new(&program), folder, arguments, environment)
 }
 
 /// Runs a program in `folder` and waits for it.
@@ -18,10 +23,15 @@ pub(crate) fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
 /// # Errors
 /// If it cannot be started, or does not exit with 0.
 pub(crate) fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Result<()> {
+    command_with(program, folder, arguments, &[])
+}
+
+fn command_with(program: &Path, folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     say(&format!("$ {name} {}", arguments.join(" ")));
     let status = Command::new(program)
         .args(arguments)
+        .envs(environment.iter().copied())
         .current_dir(folder)
         .status()
         .with_context(|| format!("{} cannot be started", program.display()))?;

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::run::{command, say, succeeds};
+use crate::debian;
+use crate::run::{say, succeeds};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
@@ -24,17 +25,14 @@ pub(crate) fn ensure() -> Result<()> {
     if succeeds("rustup", &["target", "add", TARGET]) && rustup_has_target() {
         return Ok(());
     }
-    let apt = format!("apt-get install --yes --no-install-recommends {}", DEBIAN.join(" "));
-    if succeeds("apt-get", &["--version"]) && is_root() {
+    if debian::can_install() {
         say(&format!("rustup has no {TARGET}; taking Debian's Rust"));
-        command(Path::new("apt-get"), Path::new("/"), &["update", "--quiet"])?;
-        let mut arguments = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
-        arguments.extend(DEBIAN);
-        command(Path::new("apt-get"), Path::new("/"), &arguments)?;
+        debian::install(DEBIAN)?;
         if debian_rust_is_there() {
             return Ok(());
         }
     }
+    let apt = format!("apt-get install --yes --no-install-recommends {}", DEBIAN.join(" "));
     bail!("plugins need a {TARGET} standard library: run `rustup target add {TARGET}`, or, on Debian, `{apt}` as root");
 }
 
@@ -52,8 +50,4 @@ fn debian_rust_is_there() -> bool {
         let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         Path::new("/usr/bin/cargo").exists() && Path::new(&folder).join("lib/rustlib/src/rust/library/Cargo.lock").exists()
     })
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -14,10 +14,11 @@ use crate::delivery::settings::Settings;
 use crate::listener::tls::Certificate;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{self, LoadError};
+use crate::telemetry::metric::Metrics;
 
 /// Makes the engine that compiles and runs plugins.
-pub(crate) fn engine(config: &Config, clock: &Clock) -> Result<Arc<Engine>> {
-    engine_with(config, clock, compiled_plugins(config))
+pub(crate) fn engine(config: &Config, clock: &Clock, metrics: Metrics) -> Result<Arc<Engine>> {
+    engine_with(config, clock, compiled_plugins(config), metrics)
 }
 
 /// Where compiled plugins are kept, unless they shall not be.
@@ -25,8 +26,9 @@ fn compiled_plugins(config: &Config) -> Option<PathBuf> {
     config.plugin_runtime.cache.then(|| config.server.data.join("plugins"))
 }
 
-fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>) -> Result<Arc<Engine>> {
-    Ok(Arc::new(Engine::new(EngineOptions { instances: config.plugin_runtime.instances, cache, clock: clock.clone() })?))
+fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>, metrics: Metrics) -> Result<Arc<Engine>> {
+    let options = EngineOptions { instances: config.plugin_runtime.instances, cache, clock: clock.clone(), metrics };
+    Ok(Arc::new(Engine::new(options)?))
 }
 
 /// Loads the plugins and builds the chains of a configuration.
@@ -64,7 +66,7 @@ pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> 
 /// Everything that is wrong, a line each.
 pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
     let mut wrong = Vec::new();
-    let engine = engine_with(config, clock, compiled_plugins(config).filter(|folder| folder.is_dir()))?;
+    let engine = engine_with(config, clock, compiled_plugins(config).filter(|folder| folder.is_dir()), Metrics::new())?;
     let built = match chains(config, &engine).await {
         Ok(chains) => Some(chains),
         Err(error) => {

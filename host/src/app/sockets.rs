@@ -1,9 +1,7 @@
 //! Sockets: bound before anything is started, served when everything is.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -17,8 +15,6 @@ use super::Parts;
 use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
-use crate::delivery::DeliveryHandle;
-use crate::delivery::counters::DeliveryCounters;
 use crate::event::recorder::Recorder;
 use crate::http::serve::{Server, Transport};
 use crate::http::{self, Services, dashboard};
@@ -26,6 +22,7 @@ use crate::link::LinkSigner;
 use crate::listener::smtp::reception::FrontDesk;
 use crate::listener::smtp::{Protection, Service, SmtpListener};
 use crate::listener::tls::Certificate;
+use crate::store::Store;
 use crate::submission::login::Logins;
 use crate::telemetry::metric::Metrics;
 
@@ -60,7 +57,7 @@ pub(super) struct Doors {
     pub(super) recorder: Recorder,
     pub(super) links: LinkSigner,
     pub(super) metrics: Metrics,
-    pub(super) delivery: DeliveryHandle,
+    pub(super) store: Arc<dyn Store>,
 }
 
 /// Binds all listeners, so that an address that is taken ends the start before anything else happens.
@@ -80,7 +77,7 @@ pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
 
 /// Puts together what the HTTP side works with.
 pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Services {
-    let (metrics, counters) = (doors.metrics, doors.delivery.counters().clone());
+    let Doors { metrics, store, .. } = doors;
     Services {
         intake: doors.archive.intake().clone(),
         logins: doors.logins,
@@ -96,8 +93,8 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         dashboard: dashboard::Access::new(&config.dashboard, open_dashboard),
         workshop: workshop(&doors.archive),
         index: Arc::new(doors.archive),
-        metrics: Arc::new(move || format!("{}{}", exposition(&counters), metrics.encode())),
-        ready: Arc::new(|| Ok(())),
+        metrics: Arc::new(move || metrics.encode()),
+        ready: Arc::new(move || store.health().map_err(|error| error.to_string())),
         background: TaskTracker::new(),
     }
 }
@@ -112,9 +109,9 @@ pub(super) fn serve(
 ) -> Result<Sockets> {
     let config = parts.config.read().clone();
     let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone(), parts.metrics.clone());
-    let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone()));
+    let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone(), parts.metrics.clone()));
     let (router, routers) = watch::channel(http::router(parts.services.clone()));
-    let server = Server::new(routers, &config.http, shutdown.clone());
+    let server = Server::new(routers, &config.http, shutdown.clone(), parts.metrics.clone());
     let smtp_tls = certificate.as_ref().map(|certificate| certificate.server_config(&[])).transpose()?;
     let http_tls = certificate.as_ref().map(|certificate| certificate.server_config(&HTTP_PROTOCOLS)).transpose()?;
     let tasks = TaskTracker::new();
@@ -175,30 +172,6 @@ fn tls_word(tls: ListenerTls) -> &'static str {
         ListenerTls::Implicit => "implicit",
         ListenerTls::None => "none",
     }
-}
-
-/// Counts of delivery in the text format that Prometheus reads.
-fn exposition(counters: &DeliveryCounters) -> String {
-    let rows = [
-        ("delivered_total", "counter", "Copies that next hops took", &counters.delivered),
-        ("deferred_total", "counter", "Attempts after which a copy waits", &counters.deferred),
-        ("bounced_total", "counter", "Copies that will not arrive", &counters.bounced),
-        ("captured_total", "counter", "Copies kept by capture routes", &counters.captured),
-        ("withheld_total", "counter", "Copies that the chain took off the way", &counters.withheld),
-        ("reports_total", "counter", "Delivery reports made", &counters.reports),
-        ("outgoing_connections_made_total", "counter", "Connections made", &counters.connected),
-        ("outgoing_connection_failures_total", "counter", "Destinations none of whose hosts answered", &counters.connect_failures),
-        ("transactions_total", "counter", "Transactions begun", &counters.transactions),
-        ("outgoing_connections", "gauge", "Connections in use or idle", &counters.connections),
-        ("destinations", "gauge", "Destinations that are worked on", &counters.destinations),
-    ];
-    let mut text = String::new();
-    for (name, kind, help, value) in rows {
-        let family = name.trim_end_matches("_total");
-        let value = value.load(Ordering::Relaxed);
-        let _ = write!(text, "# HELP tubepost_{family} {help}\n# TYPE tubepost_{family} {kind}\ntubepost_{name} {value}\n");
-    }
-    text
 }
 
 fn workshop(archive: &Archive) -> dashboard::Workshop {

@@ -55,6 +55,9 @@ impl Store for CommitLog {
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
         ready(Ok(Usage::default())).boxed()
     }
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(Ok(())).boxed()
     }

@@ -19,6 +19,7 @@ use crate::smtp::client::reply::Reply;
 use crate::smtp::client::transaction::{Conclusion, Transaction};
 use crate::spool::Leased;
 use crate::spool::entry::Entry;
+use crate::telemetry::metric::RouteMetrics;
 
 /// Copies with equal content, ready to be sent together.
 pub(super) struct Attempt {
@@ -55,6 +56,7 @@ impl Attempt {
 pub(super) struct Desk {
     hub: Arc<Hub>,
     destination: Arc<Destination>,
+    route: RouteMetrics,
     open: Option<OpenJob>,
 }
 
@@ -68,8 +70,8 @@ struct OpenJob {
 }
 
 impl Desk {
-    pub(super) fn new(hub: Arc<Hub>, destination: Arc<Destination>) -> Self {
-        Self { hub, destination, open: None }
+    pub(super) fn new(hub: Arc<Hub>, destination: Arc<Destination>, route: RouteMetrics) -> Self {
+        Self { hub, destination, route, open: None }
     }
 
     /// Whether a job was begun and has copies left.
@@ -216,7 +218,7 @@ impl Desk {
     }
 
     fn judge<'a>(&'a self, settings: &'a Settings) -> Judge<'a> {
-        Judge { settings, counters: &self.hub.counters, entropy: &self.hub.entropy, now: self.hub.clock.now() }
+        Judge { settings, metrics: &self.hub.metrics, route: &self.route, entropy: &self.hub.entropy, now: self.hub.clock.now() }
     }
 
     /// Ends an attempt with a verdict for each copy, by its place.

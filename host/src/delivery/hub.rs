@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::counters::DeliveryCounters;
+use super::DeliveryParts;
 use super::dead_hosts::DeadHosts;
 use super::destination::{Board, Destination, Job, jobs};
 use super::outcome::Settled;
@@ -25,6 +25,7 @@ use crate::clock::{Clock, Entropy};
 use crate::mail::message_id::CopyId;
 use crate::spool::Spool;
 use crate::store::{QueueName, StoreError};
+use crate::telemetry::metric::Metrics;
 
 /// Rows that one lease takes, at least.
 const LEASE_ROWS: u32 = 64;
@@ -36,7 +37,7 @@ pub(super) struct Hub {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) settings: RwLock<Arc<Settings>>,
-    pub(super) counters: Arc<DeliveryCounters>,
+    pub(super) metrics: Metrics,
     pub(super) dead_hosts: DeadHosts,
     /// No new work: running transactions end, the rest is given back.
     pub(super) draining: CancellationToken,
@@ -71,13 +72,14 @@ struct Registry {
 }
 
 impl Hub {
-    pub(super) fn new(spool: Spool, settings: Arc<Settings>, clock: Clock, entropy: Entropy, settled: mpsc::Sender<Settled>) -> Arc<Self> {
+    pub(super) fn new(parts: DeliveryParts, settled: mpsc::Sender<Settled>) -> Arc<Self> {
+        let DeliveryParts { spool, settings, clock, entropy, metrics } = parts;
         Arc::new(Self {
             spool,
             clock,
             entropy,
-            settings: RwLock::new(settings),
-            counters: Arc::default(),
+            settings: RwLock::new(Arc::new(settings)),
+            metrics,
             dead_hosts: DeadHosts::default(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -92,6 +94,11 @@ impl Hub {
 
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.read().clone()
+    }
+
+    /// How many connections are in use, idle, or being made.
+    pub(super) fn connections(&self) -> u32 {
+        self.registry.lock().connections
     }
 
     /// How many destinations are worked on.
@@ -126,7 +133,7 @@ impl Hub {
         let destination = Destination::new(queue.clone());
         destination.board.lock().may_have_more = true;
         registry.destinations.insert(queue.clone(), destination.clone());
-        self.counters.destinations.store(u64::try_from(registry.destinations.len()).unwrap_or(0), Ordering::Relaxed);
+        self.metrics.set_destinations(registry.destinations.len());
         self.add_worker(&mut registry, &destination);
         Woken::Taken
     }
@@ -160,7 +167,6 @@ impl Hub {
 
     fn add_worker(self: &Arc<Self>, registry: &mut Registry, destination: &Arc<Destination>) {
         registry.connections += 1;
-        self.counters.connections.store(registry.connections.into(), Ordering::Relaxed);
         {
             let mut board = destination.board.lock();
             board.workers += 1;
@@ -330,9 +336,7 @@ impl Place {
         if board.workers == 0 {
             registry.destinations.remove(&self.destination.queue);
         }
-        let counters = &self.hub.counters;
-        counters.connections.store(registry.connections.into(), Ordering::Relaxed);
-        counters.destinations.store(u64::try_from(registry.destinations.len()).unwrap_or(0), Ordering::Relaxed);
+        self.hub.metrics.set_destinations(registry.destinations.len());
         self.hub.freed.notify_one();
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::counters::DeliveryCounters;
 use super::dsn::{self, Action, Report, Reported};
 use super::failure::{Failure, TEXT_LENGTH};
 use super::route::queue_name;
@@ -21,6 +20,7 @@ use crate::smtp::client::reply::Reply;
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Leased, NewEntry, Settlement};
 use crate::submission::{Protocol, Received};
+use crate::telemetry::metric::{DeliveryOutcome, Metrics, RouteMetrics};
 
 /// What is written down together.
 #[derive(Debug, Default)]
@@ -101,7 +101,8 @@ pub(super) struct Subject<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) counters: &'a DeliveryCounters,
+    pub(super) metrics: &'a Metrics,
+    pub(super) route: &'a RouteMetrics,
     pub(super) entropy: &'a Entropy,
     pub(super) now: Timestamp,
 }
@@ -115,19 +116,19 @@ impl Judge<'_> {
             let attempt = leased.state.attempts;
             let (settlement, kind) = match self.expired(subject.entry, &leased, verdict) {
                 Verdict::Delivered { reply, dsn_passed_on } => {
-                    DeliveryCounters::add(&self.counters.delivered, 1);
+                    self.route.attempted(DeliveryOutcome::Delivered);
                     if leased.recipient.notify.success && !dsn_passed_on {
                         relayed.push(reported(&leased, Action::Relayed, EnhancedStatus::new(2, 0, 0), subject.host, &reply, true));
                     }
                     (Settlement::Done(leased.copy), EventKind::Delivered { host: subject.host.to_owned(), reply, attempt })
                 }
                 Verdict::Captured => {
-                    DeliveryCounters::add(&self.counters.captured, 1);
+                    self.route.attempted(DeliveryOutcome::Captured);
                     let (host, reply) = ("capture".to_owned(), "kept, not sent".to_owned());
                     (Settlement::Done(leased.copy), EventKind::Delivered { host, reply, attempt })
                 }
                 Verdict::Deferred { text, .. } => {
-                    DeliveryCounters::add(&self.counters.deferred, 1);
+                    self.route.attempted(DeliveryOutcome::Deferred);
                     // `expired` has left only those that have a next attempt.
                     let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
                     let state = CopyState { attempts: attempt + 1, last: Some(text.clone()), held: None, released: leased.state.released };
@@ -135,7 +136,7 @@ impl Judge<'_> {
                     (again, EventKind::Deferred { host: subject.host.to_owned(), reply: text, attempt, next: due })
                 }
                 Verdict::Bounced { status, text, is_reply } => {
-                    DeliveryCounters::add(&self.counters.bounced, 1);
+                    self.route.attempted(DeliveryOutcome::Bounced);
                     if leased.recipient.notify.failure {
                         failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
                     }
@@ -143,11 +144,11 @@ impl Judge<'_> {
                     (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt })
                 }
                 Verdict::Discarded { reason } => {
-                    DeliveryCounters::add(&self.counters.withheld, 1);
+                    self.route.attempted(DeliveryOutcome::Withheld);
                     (Settlement::Done(leased.copy), EventKind::Discarded { plugin: String::new(), reason })
                 }
                 Verdict::Held { reason } => {
-                    DeliveryCounters::add(&self.counters.withheld, 1);
+                    self.route.attempted(DeliveryOutcome::Withheld);
                     let state = CopyState { held: Some(reason.clone()), ..leased.state.clone() };
                     let held = Settlement::Again { copy: leased.copy, due: Timestamp::NEVER, state };
                     (held, EventKind::Held { by: String::new(), reason })
@@ -216,7 +217,7 @@ impl Judge<'_> {
             Some(kind) => queue_name(&entry.route, kind, sender.domain()),
             None => entry.route.clone(),
         };
-        DeliveryCounters::add(&self.counters.reports, 1);
+        self.metrics.reported();
         let report = self.report_entry(entry, id, &content, sender.is_ascii());
         let accepted = Event {
             at: self.now,

@@ -29,7 +29,7 @@ use super::dns::zone::Zone;
 use super::mx::Host;
 use super::route::{Route, TlsPolicy, queue_name};
 use super::settings::{Render, Settings};
-use super::{Delivery, DeliveryHandle};
+use super::{Delivery, DeliveryParts};
 use crate::chain::Plan;
 use crate::chain::rendering::{RenderError, Rendered};
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -44,6 +44,7 @@ use crate::spool::entry::{Copy, Entry};
 use crate::spool::{Leased, NewEntry, Spool};
 use crate::store::Store as _;
 use crate::submission::{Protocol, Received};
+use crate::telemetry::metric::Metrics;
 use memory::MemoryStore;
 use peer::{HANG_UP, Peer, SILENCE, Script};
 
@@ -135,11 +136,12 @@ impl Setup {
         let store = Arc::new(MemoryStore::default());
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
         let spool = Spool::new(store.clone(), clock.clone());
-        let delivery = Delivery::new(spool.clone(), settings, clock.clone(), Entropy::seeded(1));
-        let handle = delivery.handle();
+        let metrics = Metrics::new();
+        let (entropy, counting) = (Entropy::seeded(1), metrics.clone());
+        let delivery = Delivery::new(DeliveryParts { spool: spool.clone(), settings, clock: clock.clone(), entropy, metrics: counting });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(delivery.run(shutdown.clone(), self.drain_time));
-        Running { store, spool, clock, handle, shutdown, task, entropy: Entropy::seeded(2) }
+        Running { store, spool, clock, metrics, shutdown, task, entropy: Entropy::seeded(2) }
     }
 }
 
@@ -147,7 +149,7 @@ struct Running {
     store: Arc<MemoryStore>,
     spool: Spool,
     clock: Clock,
-    handle: DeliveryHandle,
+    metrics: Metrics,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
     entropy: Entropy,
@@ -194,6 +196,13 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
 }
 
 impl Running {
+    /// What the page of metrics says of one of them.
+    fn counted(&self, name: &str) -> String {
+        let page = self.metrics.encode();
+        let line = page.lines().find_map(|line| line.strip_prefix("tubepost_")?.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{page}")).to_owned()
+    }
+
     async fn accept(&self, mut new: NewEntry) -> MessageId {
         let id = MessageId::new(self.clock.now(), &self.entropy);
         new.entry.id = id;

@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use super::attempt::{Attempt, Desk, Load};
 use super::connection::{Broken, Connection};
-use super::counters::DeliveryCounters;
 use super::failure::Failure;
 use super::hub::{LEASE_MARGIN, Place};
 use super::outcome::{Settled, Verdict};
 use super::route::{Route, Surroundings, dead_time, split_queue_name};
 use super::settings::Settings;
 use crate::smtp::client::transaction::Conclusion;
+use crate::telemetry::metric::{OpenConnection, RouteMetrics};
 
 /// A server that takes longer than this to answer content is not given the next message together with it: another connection is faster.
 const PROMPT: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ const TURN: u32 = 100;
 /// Works for one destination.
 pub(super) struct Worker {
     place: Place,
+    metrics: RouteMetrics,
+    /// Counts the worker's connection, also while it is made.
+    _counted: OpenConnection,
     settings: Arc<Settings>,
     desk: Desk,
     connection: Option<Connection>,
@@ -49,8 +52,19 @@ enum Round {
 impl Worker {
     pub(super) fn new(place: Place) -> Self {
         let settings = place.hub.settings();
-        let desk = Desk::new(place.hub.clone(), place.destination.clone());
-        Self { place, settings, desk, connection: None, ready: None, running: VecDeque::new(), turn: 0 }
+        let metrics = place.hub.metrics.route(split_queue_name(&place.destination.queue).0);
+        let desk = Desk::new(place.hub.clone(), place.destination.clone(), metrics.clone());
+        Self {
+            place,
+            _counted: metrics.connection(),
+            metrics,
+            settings,
+            desk,
+            connection: None,
+            ready: None,
+            running: VecDeque::new(),
+            turn: 0,
+        }
     }
 
     /// Works until there is nothing left to do.
@@ -201,12 +215,12 @@ impl Worker {
                 };
                 match Box::pin(route.connect(domain, around)).await {
                     Ok(connection) => {
-                        DeliveryCounters::add(&hub.counters.connected, 1);
+                        self.metrics.connected(true);
                         self.place.connected(true);
                         none.insert(connection)
                     }
                     Err(failure) => {
-                        DeliveryCounters::add(&hub.counters.connect_failures, 1);
+                        self.metrics.connected(false);
                         if failure.is_permanent() || !self.place.has_company() {
                             self.fail(&failure).await;
                             return Round::Over;
@@ -224,7 +238,7 @@ impl Worker {
             && !hub.draining.is_cancelled()
             && let Some(attempt) = self.ready.take_if(|attempt| is_in_time(attempt.load.until, hub.clock.now()))
         {
-            DeliveryCounters::add(&hub.counters.transactions, 1);
+            self.metrics.transaction();
             self.turn = self.turn.saturating_add(1);
             let (load, transaction) = attempt.split();
             connection.start(transaction);

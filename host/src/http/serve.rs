@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 use super::origin::Connection;
 use super::problem::{Dialect, Problem};
 use crate::config::Http;
+use crate::telemetry::metric::{Ingress, Metrics};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -58,14 +59,15 @@ pub struct Server {
     request_time: Duration,
     connections: TaskTracker,
     draining: CancellationToken,
+    metrics: Metrics,
 }
 
 impl Server {
     /// Makes a server. Each connection takes the router of the moment; cancelling `draining` ends accepting, and each connection after its
     /// request.
-    pub fn new(router: watch::Receiver<Router>, limits: &Http, draining: CancellationToken) -> Self {
+    pub fn new(router: watch::Receiver<Router>, limits: &Http, draining: CancellationToken, metrics: Metrics) -> Self {
         let places = Arc::new(Semaphore::new(usize::try_from(limits.connections).unwrap_or(Semaphore::MAX_PERMITS)));
-        Self { router, places, request_time: limits.request_time, connections: TaskTracker::new(), draining }
+        Self { router, places, request_time: limits.request_time, connections: TaskTracker::new(), draining, metrics }
     }
 
     /// Accepts connections until the server drains. More than the limit wait in the listener's backlog.
@@ -83,9 +85,10 @@ impl Server {
                 None => return,
                 Some((place, Ok((stream, peer)))) => {
                     let (server, transport) = (self.clone(), transport.clone());
+                    let open = self.metrics.connection(Ingress::Http);
                     self.connections.spawn(async move {
                         server.connection(stream, peer, transport).await;
-                        drop(place);
+                        drop((place, open));
                     });
                 }
                 Some((_, Err(error))) => {

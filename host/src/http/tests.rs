@@ -71,7 +71,8 @@ fn start(demonstration: bool) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
     let (clock, entropy) = (Clock::manual(Timestamp::from_millis(1_533_081_600_000)), Entropy::seeded(1));
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(folder.path(), &config.store, clock.clone(), entropy.clone()).unwrap());
+    let store: Arc<dyn Store> =
+        Arc::new(Embedded::open(folder.path(), &config.store, clock.clone(), entropy.clone(), Metrics::new()).unwrap());
     let (recorder, links) = (Recorder::new(store.clone()), LinkSigner::new([1; 32], "https://t.example.com".to_owned()));
     let chains = ChainRegistry::default();
     let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());

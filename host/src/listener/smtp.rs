@@ -25,6 +25,7 @@ use crate::config::{self, ListenerTls};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Connection, Session, Settings, Tls};
+use crate::telemetry::metric::{Ingress, Metrics};
 use conversation::{Conversation, End, Stop};
 use reception::Reception;
 
@@ -43,6 +44,7 @@ pub struct Service<R> {
     sessions: AtomicU64,
     clock: Clock,
     entropy: Entropy,
+    metrics: Metrics,
 }
 
 /// What the configuration says, and may say otherwise after a reload.
@@ -70,7 +72,7 @@ impl Policy {
 
 impl<R: Reception> Service<R> {
     /// Makes a service that hands what it is given to `reception`.
-    pub fn new(reception: R, server: &config::Server, smtp: &config::Smtp, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(reception: R, server: &config::Server, smtp: &config::Smtp, clock: Clock, entropy: Entropy, metrics: Metrics) -> Self {
         Self {
             reception,
             policy: RwLock::new(Arc::new(Policy::new(server, smtp))),
@@ -78,6 +80,7 @@ impl<R: Reception> Service<R> {
             sessions: AtomicU64::new(0),
             clock,
             entropy,
+            metrics,
         }
     }
 
@@ -152,6 +155,7 @@ impl<R: Reception> SmtpListener<R> {
                         let admission = match service.connections.admit(peer.ip()) {
                             Ok(admission) => admission,
                             Err(reason) => {
+                                service.metrics.connection_refused(Ingress::Smtp);
                                 turn_away(stream, &protection, reason);
                                 continue;
                             }
@@ -188,6 +192,7 @@ async fn serve<R: Reception>(
     stop: Stop,
     admission: Admission,
 ) {
+    let _open = service.metrics.connection(Ingress::Smtp);
     let peer = peer.ip().to_canonical();
     let loopback = peer.is_loopback();
     // Replies are written whole, and the client waits for each.

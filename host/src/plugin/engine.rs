@@ -17,6 +17,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAll
 use crate::clock::Clock;
 use crate::plugin::binding;
 use crate::plugin::sandbox::State;
+use crate::telemetry::metric::Metrics;
 use cache::Cache;
 use ticker::{Running, Ticker};
 
@@ -48,6 +49,8 @@ pub struct EngineOptions {
     pub cache: Option<PathBuf>,
     /// Measures the time of calls.
     pub clock: Clock,
+    /// Counts calls.
+    pub metrics: Metrics,
 }
 
 /// No engine could be made.
@@ -69,6 +72,7 @@ pub struct Engine {
     permits: Semaphore,
     cache: Option<Cache>,
     clock: Clock,
+    metrics: Metrics,
     pooled: bool,
 }
 
@@ -95,7 +99,7 @@ impl Engine {
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
         let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        Ok(Self { wasm, linker, ticker, permits, cache, clock: options.clock, pooled })
+        Ok(Self { wasm, linker, ticker, permits, cache, clock: options.clock, metrics: options.metrics, pooled })
     }
 
     /// Whether instances come from a pool.
@@ -128,6 +132,10 @@ impl Engine {
 
     pub(super) fn linker(&self) -> &Linker<State> {
         &self.linker
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -119,6 +119,7 @@ pub async fn load(
     let manifest = describe(callee, &plugin_export).await?;
     Ok(Plugin {
         name: Arc::clone(name),
+        metrics: engine.metrics().plugin(name),
         digest,
         manifest,
         limits,

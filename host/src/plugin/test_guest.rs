@@ -14,6 +14,7 @@ use crate::config::{OnError, PluginLimits, PluginSource};
 use crate::plugin::Plugin;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{LoadError, load};
+use crate::telemetry::metric::Metrics;
 
 const WIT: &str = include_str!("../../../wit/0.1.0/mail.wit");
 
@@ -217,7 +218,7 @@ pub(crate) const LIMITS: PluginLimits =
     PluginLimits { time: Duration::from_secs(20), memory: ByteSize(16 << 20), output: ByteSize(1 << 20) };
 
 pub(crate) fn engine() -> Arc<Engine> {
-    Arc::new(Engine::new(EngineOptions { instances: 4, cache: None, clock: Clock::system() }).unwrap())
+    Arc::new(Engine::new(EngineOptions { instances: 4, cache: None, clock: Clock::system(), metrics: Metrics::new() }).unwrap())
 }
 
 pub(crate) async fn try_load(engine: &Arc<Engine>, name: &str, octets: &[u8]) -> Result<Plugin, LoadError> {

@@ -20,6 +20,7 @@ use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::LoadError;
+use crate::telemetry::metric::Metrics;
 
 const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
 
@@ -318,7 +319,8 @@ async fn compiled_plugins_are_kept_checked_and_tidied() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("plugins");
     let engine = || {
-        let options = EngineOptions { instances: 1, cache: Some(cache.clone()), clock: crate::clock::Clock::system() };
+        let options =
+            EngineOptions { instances: 1, cache: Some(cache.clone()), clock: crate::clock::Clock::system(), metrics: Metrics::new() };
         Arc::new(Engine::new(options).unwrap())
     };
     let octets = Guest::adding("one", "X-One", "1").component();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::mail::enhanced_status::EnhancedStatus;
+use crate::telemetry::metric::PluginOutcome;
 
 /// Octets of a reply's text, or of a reason, that are kept.
 pub const TEXT_LENGTH: usize = 400;
@@ -42,6 +43,17 @@ impl Verdict {
             Self::Defer(_) => "defer",
             Self::Discard(_) => "discard",
             Self::Hold(_) => "hold",
+        }
+    }
+
+    /// Returns under what it is counted.
+    pub const fn metric(&self) -> PluginOutcome {
+        match self {
+            Self::Next | Self::Accept => PluginOutcome::Continued,
+            Self::Reject(_) => PluginOutcome::Rejected,
+            Self::Defer(_) => PluginOutcome::Deferred,
+            Self::Discard(_) => PluginOutcome::Discarded,
+            Self::Hold(_) => PluginOutcome::Held,
         }
     }
 
@@ -132,6 +144,20 @@ pub enum Failure {
     /// It is not there any more: the configuration has changed since the message was accepted.
     #[error("is not configured any more")]
     Missing,
+}
+
+impl Failure {
+    /// Returns under what it is counted.
+    pub const fn metric(&self) -> PluginOutcome {
+        match self {
+            Self::Trapped(_) => PluginOutcome::Trapped,
+            Self::OutOfTime { .. } => PluginOutcome::OutOfTime,
+            Self::OutOfMemory { .. } => PluginOutcome::OutOfMemory,
+            Self::OutputTooLarge { .. } => PluginOutcome::OutputTooLarge,
+            Self::BadAnswer(_) | Self::Missing => PluginOutcome::BadAnswer,
+            Self::Transient(_) | Self::Permanent(_) | Self::Config(_) => PluginOutcome::Failed,
+        }
+    }
 }
 
 /// Returns `text` as one printable line of at most `limit` octets: whatever is not printable becomes a blank.

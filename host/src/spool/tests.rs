@@ -12,6 +12,7 @@ use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::store::embedded::Embedded;
 use crate::submission::{Protocol, Received};
+use crate::telemetry::metric::Metrics;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const MANY: NonZeroU32 = NonZeroU32::new(100).unwrap();
@@ -26,7 +27,7 @@ fn open(folder: &std::path::Path) -> Spool {
         reserve: ByteSize(0),
     };
     let clock = Clock::manual(NOW);
-    Spool::new(Arc::new(Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1)).unwrap()), clock)
+    Spool::new(Arc::new(Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap()), clock)
 }
 
 fn id(number: u8) -> MessageId {

@@ -58,6 +58,7 @@ use super::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::mail::message_id::{CopyId, MessageId};
+use crate::telemetry::metric::Metrics;
 
 /// Least and most octets of a segment.
 const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 16..=1 << 30;
@@ -102,18 +103,19 @@ impl Settings {
 /// The embedded store. Dropping it writes what waits, and ends it.
 pub struct Embedded {
     shared: Arc<Shared>,
+    reserve: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Embedded {
     /// Opens the store below `data`, or makes it. Reads what is queued: on a thread that may wait.
-    pub fn open(data: &Path, config: &config::Store, clock: Clock, entropy: Entropy) -> Result<Self, OpenError> {
+    pub fn open(data: &Path, config: &config::Store, clock: Clock, entropy: Entropy, metrics: Metrics) -> Result<Self, OpenError> {
         let in_use = |error: io::Error| if error.kind() == io::ErrorKind::WouldBlock { OpenError::InUse } else { OpenError::Io(error) };
         let disk = RealDisk::open(data).map_err(in_use)?;
-        Self::open_on(Arc::new(disk), Settings::new(config), clock, entropy)
+        Self::open_on(Arc::new(disk), Settings::new(config), clock, entropy, metrics)
     }
 
-    fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, entropy: Entropy) -> Result<Self, OpenError> {
+    fn open_on(disk: Arc<dyn Disk>, settings: Settings, clock: Clock, entropy: Entropy, metrics: Metrics) -> Result<Self, OpenError> {
         let recovered = recovery::recover(&disk, &settings, &clock, &entropy)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(recovered.state),
@@ -131,10 +133,11 @@ impl Embedded {
             contents: recovered.contents,
             limits: settings.limits,
             entropy,
+            metrics,
             reclaim: Reclaim::default(),
         };
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+        Ok(Self { shared, reserve: settings.limits.reserve, writer: Mutex::new(Some(writer)) })
     }
 
     /// Runs `read` where waiting for the disk holds up nobody.
@@ -277,6 +280,14 @@ impl Store for Embedded {
 
     fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         Box::pin(async move { Ok(self.shared.state.lock().values.get(table, key, now)) })
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        if self.shared.failure.get().is_some() || self.shared.inbox.is_closed() {
+            return Err(self.shared.refusal());
+        }
+        // Where it cannot be told, writing will show.
+        if self.shared.disk.free().is_ok_and(|free| free < self.reserve) { Err(StoreError::Full) } else { Ok(()) }
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {

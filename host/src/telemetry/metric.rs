@@ -96,18 +96,28 @@ label! {
     PluginOutcome, "outcome" {
         /// The message went on.
         Continued = "continued",
+        /// The plugin was asked whether the message needs it, and it does not.
+        NotWanted = "not_wanted",
         /// The plugin refused it for good.
         Rejected = "rejected",
         /// The plugin refused it for now.
         Deferred = "deferred",
+        /// The plugin threw it away.
+        Discarded = "discarded",
+        /// The plugin keeps it for an operator.
+        Held = "held",
+        /// The plugin says that it failed.
+        Failed = "failed",
         /// The plugin trapped.
         Trapped = "trapped",
         /// The plugin took too long.
         OutOfTime = "out_of_time",
         /// The plugin took too much memory.
         OutOfMemory = "out_of_memory",
-        /// The plugin's answer was none, or too large.
+        /// The plugin's answer was none.
         BadAnswer = "bad_answer",
+        /// The plugin's answer was too large.
+        OutputTooLarge = "output_too_large",
     }
 }
 
@@ -116,10 +126,14 @@ label! {
     DeliveryOutcome, "outcome" {
         /// The next hop has it.
         Delivered = "delivered",
+        /// A capture route keeps it.
+        Captured = "captured",
         /// It will be tried again.
         Deferred = "deferred",
         /// It will not be tried again.
         Bounced = "bounced",
+        /// A plugin threw it away, or keeps it for an operator.
+        Withheld = "withheld",
     }
 }
 
@@ -162,6 +176,11 @@ struct Inner {
     connections_refused: Each<Ingress, Counter>,
     recipients: Family<Labels<2>, Counter>,
     delivery_connections: Family<Labels<1>, Gauge>,
+    delivery_connections_made: Family<Labels<1>, Counter>,
+    delivery_connections_failed: Family<Labels<1>, Counter>,
+    delivery_transactions: Family<Labels<1>, Counter>,
+    delivery_destinations: Gauge,
+    delivery_reports: Counter,
     plugin_calls: Family<Labels<2>, Counter>,
     plugin_time: Family<Labels<1>, Histogram, fn() -> Histogram>,
     commit_time: Histogram,
@@ -192,6 +211,8 @@ impl Metrics {
         let accept_time = Family::new_with_constructor(times as fn() -> Histogram);
         let (refused, authentications, connections_refused) = (Family::default(), Family::default(), Family::default());
         let (connections, delivery_connections) = (Family::default(), Family::default());
+        let (connections_made, connections_failed, transactions) = (Family::default(), Family::default(), Family::default());
+        let (destinations, reports) = (Gauge::default(), Counter::default());
         let (recipients, plugin_calls) = (Family::default(), Family::default());
         let plugin_time = Family::new_with_constructor(times as fn() -> Histogram);
         let (commit_time, commit_size, queue) = (times(), Histogram::new(&COUNTS, 1.0), Gauge::default());
@@ -204,7 +225,12 @@ impl Metrics {
         registry.register("connections", "Connections of clients that are open", connections.clone());
         registry.register("connections_refused", "Connections beyond a limit", connections_refused.clone());
         registry.register("recipients", "Attempts to deliver, by recipient", recipients.clone());
-        registry.register("delivery_connections", "Connections to next hops that are open", delivery_connections.clone());
+        registry.register("delivery_connections", "Connections to next hops that are open or being made", delivery_connections.clone());
+        registry.register("delivery_connections_made", "Connections to next hops that were made", connections_made.clone());
+        registry.register("delivery_connections_failed", "Destinations none of whose hosts answered", connections_failed.clone());
+        registry.register("delivery_transactions", "Transactions with next hops that were begun", transactions.clone());
+        registry.register("delivery_destinations", "Destinations that are worked on", destinations.clone());
+        registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
         registry.register("plugin_calls", "Calls of plugins", plugin_calls.clone());
         registry.register_with_unit("plugin_time", "Time that calls of plugins took", Unit::Seconds, plugin_time.clone());
         registry.register_with_unit("store_commit_time", "Time from write to sync of a commit", Unit::Seconds, commit_time.clone());
@@ -221,6 +247,11 @@ impl Metrics {
             connections_refused: Each::of(&connections_refused),
             recipients,
             delivery_connections,
+            delivery_connections_made: connections_made,
+            delivery_connections_failed: connections_failed,
+            delivery_transactions: transactions,
+            delivery_destinations: destinations,
+            delivery_reports: reports,
             plugin_calls,
             plugin_time,
             commit_time,
@@ -266,6 +297,16 @@ impl Metrics {
         self.0.queue.set(i64::try_from(recipients).unwrap_or(i64::MAX));
     }
 
+    /// Says how many destinations are worked on.
+    pub fn set_destinations(&self, destinations: usize) {
+        self.0.delivery_destinations.set(i64::try_from(destinations).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a delivery report.
+    pub fn reported(&self) {
+        self.0.delivery_reports.inc();
+    }
+
     /// Returns the handle of a route. Get it once: this takes a lock.
     pub fn route(&self, name: &str) -> RouteMetrics {
         let route = || ("route", name.to_owned());
@@ -273,7 +314,13 @@ impl Metrics {
             let labels = [route(), (DeliveryOutcome::KEY, outcome.text().to_owned())];
             self.0.recipients.get_or_create_owned(&labels)
         };
-        RouteMetrics { outcomes: Each::new(outcome), connections: self.0.delivery_connections.get_or_create_owned(&[route()]) }
+        RouteMetrics {
+            outcomes: Each::new(outcome),
+            connections: self.0.delivery_connections.get_or_create_owned(&[route()]),
+            connections_made: self.0.delivery_connections_made.get_or_create_owned(&[route()]),
+            connections_failed: self.0.delivery_connections_failed.get_or_create_owned(&[route()]),
+            transactions: self.0.delivery_transactions.get_or_create_owned(&[route()]),
+        }
     }
 
     /// Returns the handle of a plugin. Get it once: this takes a lock.
@@ -308,12 +355,25 @@ impl Default for Metrics {
 pub struct RouteMetrics {
     outcomes: Each<DeliveryOutcome, Counter>,
     connections: Gauge,
+    connections_made: Counter,
+    connections_failed: Counter,
+    transactions: Counter,
 }
 
 impl RouteMetrics {
-    /// Counts what came of an attempt for a number of recipients.
-    pub fn attempted(&self, outcome: DeliveryOutcome, recipients: u64) {
-        self.outcomes.get(outcome).inc_by(recipients);
+    /// Counts what came of an attempt for one recipient.
+    pub fn attempted(&self, outcome: DeliveryOutcome) {
+        self.outcomes.get(outcome).inc();
+    }
+
+    /// Counts a try to connect to a destination: with success, or with none at any of its hosts.
+    pub fn connected(&self, success: bool) {
+        if success { &self.connections_made } else { &self.connections_failed }.inc();
+    }
+
+    /// Counts a transaction that was begun.
+    pub fn transaction(&self) {
+        self.transactions.inc();
     }
 
     /// Counts a connection to a next hop as open until the value that is returned is dropped.
@@ -372,7 +432,13 @@ mod tests {
         clone.connection_refused(Ingress::Smtp);
         clone.committed(3, Duration::from_mins(2));
         clone.set_queue(12);
-        clone.route("direct").attempted(DeliveryOutcome::Delivered, 5);
+        for _ in 0..5 {
+            clone.route("direct").attempted(DeliveryOutcome::Delivered);
+        }
+        clone.route("direct").connected(true);
+        clone.route("direct").transaction();
+        clone.set_destinations(2);
+        clone.reported();
         let _next_hop = clone.route("direct").connection();
         clone.plugin("tags").called(PluginOutcome::Trapped, Duration::from_millis(1));
 
@@ -393,6 +459,11 @@ mod tests {
             "tubepost_recipients_total{route=\"direct\",outcome=\"delivered\"} 5",
             "tubepost_recipients_total{route=\"direct\",outcome=\"bounced\"} 0",
             "tubepost_delivery_connections{route=\"direct\"} 1",
+            "tubepost_delivery_connections_made_total{route=\"direct\"} 1",
+            "tubepost_delivery_connections_failed_total{route=\"direct\"} 0",
+            "tubepost_delivery_transactions_total{route=\"direct\"} 1",
+            "tubepost_delivery_destinations 2",
+            "tubepost_delivery_reports_total 1",
             "tubepost_plugin_calls_total{plugin=\"tags\",outcome=\"trapped\"} 1",
             "tubepost_plugin_time_seconds_count{plugin=\"tags\"} 1",
             "tubepost_store_commit_time_seconds_bucket{le=\"60.0\"} 0",

@@ -161,6 +161,10 @@ impl Store for MemoryStore {
         at_once(Usage::default())
     }
 
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         at_once(())
     }

@@ -47,7 +47,8 @@ async fn each_recipient_has_his_own_fate() {
     running.store.commit(crate::store::Batch::default()).await.unwrap();
     let events = running.wait_for_events(6).await;
     assert_eq!(events[5], "deferred later@b.example 1 450 4.2.2 mailbox full");
-    assert_eq!(running.handle.counters().reports.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(running.counted("delivery_reports_total"), "1");
+    assert_eq!(running.counted("recipients_total{route=\"direct\",outcome=\"deferred\"}"), "2");
     running.stop().await;
 }
 
@@ -157,7 +158,7 @@ async fn success_is_reported_where_the_next_hop_will_not() {
         running.accept(new).await;
         // The report itself: accepted, and delivered to the sender.
         running.wait_for_events(1 + 2 * reports).await;
-        assert_eq!(running.handle.counters().reports.load(std::sync::atomic::Ordering::Relaxed), u64::try_from(reports).unwrap());
+        assert_eq!(running.counted("delivery_reports_total"), reports.to_string());
         let log = peer.log();
         assert_eq!(log.messages.len(), 1 + reports);
         if reports == 1 {

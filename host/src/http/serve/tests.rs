@@ -29,7 +29,7 @@ async fn start(limits: Http) -> (SocketAddr, Server, CancellationToken) {
         );
     let (_, routers) = watch::channel(router);
     let draining = CancellationToken::new();
-    let server = Server::new(routers, &limits, draining.clone());
+    let server = Server::new(routers, &limits, draining.clone(), Metrics::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = server.clone();

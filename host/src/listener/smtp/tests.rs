@@ -98,7 +98,7 @@ impl Server {
         let tray = Arc::new(Tray { login: Arc::new(login), taken: Mutex::default() });
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
         let clock = if smtp.command_time < Duration::from_mins(1) { Clock::system() } else { clock };
-        let service = Arc::new(Service::new(Arc::clone(&tray), &server, &smtp, clock, Entropy::seeded(1)));
+        let service = Arc::new(Service::new(Arc::clone(&tray), &server, &smtp, clock, Entropy::seeded(1), Metrics::new()));
 
         let folder = tempfile::tempdir().unwrap();
         let pair = rcgen::generate_simple_self_signed(vec!["mail.example.com".to_owned()]).unwrap();

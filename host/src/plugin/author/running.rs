@@ -22,6 +22,7 @@ use crate::plugin::loading::{LoadError, load};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::verdict::{Failure, Verdict};
 use crate::plugin::{Plugin, Stage};
+use crate::telemetry::metric::Metrics;
 
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
@@ -93,7 +94,7 @@ impl Report {
 
 /// Runs a plugin on a message as the server would: its stage `submit`, and, where it wants to, its stage `recipient`.
 pub async fn run(trial: Trial, clock: Clock, entropy: &Entropy) -> Result<Report, TrialError> {
-    let engine = Arc::new(Engine::new(EngineOptions { instances: 1, cache: None, clock: clock.clone() })?);
+    let engine = Arc::new(Engine::new(EngineOptions { instances: 1, cache: None, clock: clock.clone(), metrics: Metrics::new() })?);
     let name = trial.file.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy()).into_owned();
     let source = PluginSource::File(trial.file.clone());
     let plugin = load(&engine, &name.as_str().into(), &source, trial.limits, OnError::Defer).await?;

@@ -100,7 +100,8 @@ impl Bench {
 
     fn open(&mut self) {
         self.opened += 1;
-        let store = Embedded::open_on(Arc::new(self.disk.clone()), settings(), self.clock.clone(), Entropy::seeded(self.opened));
+        let store =
+            Embedded::open_on(Arc::new(self.disk.clone()), settings(), self.clock.clone(), Entropy::seeded(self.opened), Metrics::new());
         self.store = Some(store.unwrap());
         self.model.leases.clear();
     }

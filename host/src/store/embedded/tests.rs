@@ -23,7 +23,7 @@ fn config() -> config::Store {
 }
 
 fn open(folder: &Path) -> Embedded {
-    Embedded::open(folder, &config(), Clock::manual(NOW), Entropy::seeded(1)).unwrap()
+    Embedded::open(folder, &config(), Clock::manual(NOW), Entropy::seeded(1), Metrics::new()).unwrap()
 }
 
 fn id(number: u64) -> MessageId {
@@ -76,7 +76,10 @@ async fn what_was_committed_is_there_after_a_restart() {
     drop(store);
 
     let store = open(folder.path());
-    assert!(matches!(Embedded::open(folder.path(), &config(), Clock::manual(NOW), Entropy::seeded(1)), Err(OpenError::InUse)));
+    assert!(matches!(
+        Embedded::open(folder.path(), &config(), Clock::manual(NOW), Entropy::seeded(1), Metrics::new()),
+        Err(OpenError::InUse)
+    ));
     assert_eq!(store.usage().await.unwrap().rows, 300);
     assert_eq!(store.next_due(NOW).await.unwrap(), Some(NOW.plus(Duration::from_mins(1))));
     let rows = store.lease("q", NOW, NOW.plus(Duration::from_secs(1)), MANY).await.unwrap();
@@ -104,7 +107,7 @@ fn on(disk: &FaultyDisk) -> Embedded {
 }
 
 fn on_at(disk: &FaultyDisk, clock: &Clock, settings: Settings) -> Embedded {
-    Embedded::open_on(Arc::new(disk.clone()), settings, clock.clone(), Entropy::seeded(1)).unwrap()
+    Embedded::open_on(Arc::new(disk.clone()), settings, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap()
 }
 
 async fn ids(store: &Embedded) -> Vec<CopyId> {
@@ -156,7 +159,7 @@ async fn damage_before_what_was_synced_is_reported() {
     for offset in record::SEGMENT_HEADER..first {
         let disk = disk.killed();
         disk.edit(FileName::Segment(1), |octets| octets[offset] ^= 1);
-        let opened = Embedded::open_on(Arc::new(disk), settings(), Clock::manual(NOW), Entropy::seeded(1));
+        let opened = Embedded::open_on(Arc::new(disk), settings(), Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
         assert!(matches!(opened.err(), Some(OpenError::Damaged(_))), "offset {offset}");
     }
 }

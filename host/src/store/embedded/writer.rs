@@ -18,6 +18,7 @@ use super::summary::Contents;
 use super::values::{TABLE_OCTETS, growth};
 use crate::clock::Entropy;
 use crate::store::{NewMessage, StoreError};
+use crate::telemetry::metric::Metrics;
 
 /// Most octets that one sync makes durable, unless a single batch is larger.
 const GROUP_OCTETS: u64 = 16 << 20;
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     pub(super) contents: Contents,
     pub(super) limits: Limits,
     pub(super) entropy: Entropy,
+    pub(super) metrics: Metrics,
     pub(super) reclaim: Reclaim,
 }
 
@@ -134,8 +136,12 @@ impl Writer {
         if jobs.is_empty() {
             return (jobs, Ok(()));
         }
+        let began = self.shared.clock.monotonic();
         let (mut frames, mut messages): (Vec<_>, Vec<_>) = jobs.iter_mut().map(|job| (&mut job.frame, &mut job.messages)).unzip();
         let written = self.write_frames(&mut frames, &mut messages);
+        if written.is_ok() {
+            self.metrics.committed(jobs.len(), self.shared.clock.monotonic().saturating_sub(began));
+        }
         (jobs, written)
     }
 
