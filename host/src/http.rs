@@ -44,14 +44,12 @@ use axum::routing::{any, get};
 use axum::{Extension, Router};
 use tokio_util::task::TaskTracker;
 
+use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Chain, Http, IpNetwork};
 use crate::event::recorder::Recorder;
-use crate::event::search::MessageIndex;
-use crate::intake::Intake;
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
-use crate::spool::Spool;
 use crate::submission::login::Logins;
 use origin::{Connection, Origin};
 use problem::{Dialect, Problem};
@@ -59,12 +57,10 @@ use problem::{Dialect, Problem};
 /// What handlers work with.
 #[derive(Clone)]
 pub struct Services {
-    /// Takes submissions.
-    pub intake: Intake,
+    /// Takes submissions, and knows what became of them.
+    pub archive: Archive,
     /// Knows who may submit.
     pub logins: Logins,
-    /// Knows messages.
-    pub spool: Spool,
     /// Takes events of public links.
     pub recorder: Recorder,
     /// Knows its own links.
@@ -83,10 +79,6 @@ pub struct Services {
     pub limits: Http,
     /// Who may look at the dashboard.
     pub dashboard: dashboard::Access,
-    /// Runs plugins for the dashboard.
-    pub workshop: dashboard::Workshop,
-    /// Finds messages for the dashboard.
-    pub index: Arc<dyn MessageIndex>,
     /// Writes metrics in the text format of `OpenMetrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says why the server is not ready, if it is not.

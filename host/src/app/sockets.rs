@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -79,9 +78,8 @@ pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
 pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Services {
     let Doors { metrics, store, .. } = doors;
     Services {
-        intake: doors.archive.intake().clone(),
+        archive: doors.archive,
         logins: doors.logins,
-        spool: doors.archive.spool().clone(),
         recorder: doors.recorder,
         links: doors.links,
         clock: clock.clone(),
@@ -91,8 +89,6 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, open_dashboard),
-        workshop: workshop(&doors.archive),
-        index: Arc::new(doors.archive),
         metrics: Arc::new(move || metrics.encode()),
         ready: Arc::new(move || store.health().map_err(|error| error.to_string())),
         background: TaskTracker::new(),
@@ -171,23 +167,5 @@ fn tls_word(tls: ListenerTls) -> &'static str {
         ListenerTls::StartTls => "starttls",
         ListenerTls::Implicit => "implicit",
         ListenerTls::None => "none",
-    }
-}
-
-fn workshop(archive: &Archive) -> dashboard::Workshop {
-    let (rendering, replaying) = (archive.clone(), archive.clone());
-    dashboard::Workshop {
-        render: Arc::new(move |kept, recipient, address| {
-            let archive = rendering.clone();
-            async move { archive.render(kept.entry, kept.body, recipient, address).await }.boxed()
-        }),
-        replay: Arc::new(move |kept| {
-            let archive = replaying.clone();
-            async move {
-                let run = archive.replay(kept.entry, kept.body, kept.original).await?;
-                Ok(run.steps.into_iter().map(|step| dashboard::Step { run: step.run, before: step.before, after: step.after }).collect())
-            }
-            .boxed()
-        }),
     }
 }

@@ -118,7 +118,7 @@ async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: 
         content: order.content.into_octets(stamp),
         options: order.options,
     };
-    services.intake.submit(submission).await.map_err(Problem::from)
+    services.archive.intake().submit(submission).await.map_err(Problem::from)
 }
 
 /// `{"<id>":"<recipient>"}`, in the order of the recipients.

@@ -12,16 +12,17 @@ use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use super::*;
-use crate::archive::{Archive, ArchiveParts};
+use crate::archive::ArchiveParts;
 use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::event::index;
 use crate::event::{Event, EventKind};
-use crate::intake::{IntakeParts, IntakeSettings};
+use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::slot::Link;
+use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
@@ -90,26 +91,17 @@ fn start(demonstration: bool) -> Running {
         settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new() },
     });
     let archive = Archive::new(ArchiveParts {
-        spool: spool.clone(),
+        spool,
         index: index::SearchIndex::open(&folder.path().join("index")).unwrap(),
-        intake: intake.clone(),
+        intake,
         renderer,
         logins: logins.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
     });
-    let rendering = archive.clone();
-    let workshop = dashboard::Workshop {
-        render: Arc::new(move |kept, recipient, address| {
-            let archive = rendering.clone();
-            Box::pin(async move { archive.render(kept.entry, kept.body, recipient, address).await })
-        }),
-        replay: Arc::new(|_| Box::pin(std::future::ready(Ok(Vec::new())))),
-    };
     let services = Services {
-        intake,
+        archive,
         logins,
-        spool,
         recorder,
         links,
         clock,
@@ -119,8 +111,6 @@ fn start(demonstration: bool) -> Running {
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, demonstration),
-        workshop,
-        index: Arc::new(archive),
         metrics: Arc::new(|| "# EOF".into()),
         ready: Arc::new(|| Err("no room".into())),
         background: TaskTracker::new(),
@@ -233,7 +223,7 @@ async fn calls_become_messages() {
     let ids: Vec<CopyId> = copies.keys().map(|id| id.parse().unwrap()).collect();
     assert_eq!((ids[0].message, ids[1].recipient), (ids[1].message, 1));
 
-    let (entry, ..) = running.services.spool.message(ids[0].message).await.unwrap().unwrap();
+    let (entry, ..) = running.services.archive.spool().message(ids[0].message).await.unwrap().unwrap();
     assert_eq!((&*entry.login, entry.subject.as_str(), entry.tags.len()), ("app", "Grüße", 1));
     let page = running.get(&format!("/dashboard/messages/{}", ids[0].message)).await;
     assert!(page.status.is_success() && page.body.contains("s@sink.example"), "{}", page.body);
@@ -246,6 +236,8 @@ async fn calls_become_messages() {
     let source = running.get(&format!("/dashboard/messages/{}/source", ids[0].message)).await;
     assert_eq!(source.headers["content-type"], "text/plain; charset=utf-8");
     assert!(source.body.contains("From: \"Ann\" <ann@x.example>\r\n"), "{}", source.body);
+    let changes = running.get(&format!("/dashboard/messages/{}/changes", ids[0].message)).await;
+    assert!(changes.body.contains("No plugin had this message."), "{}", changes.body);
 }
 
 #[tokio::test]
