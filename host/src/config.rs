@@ -43,6 +43,9 @@ pub use plugin::FIRST_PARTY;
 pub use secret::Environment;
 use unit::{ByteSize, Secret};
 
+/// `http.json_values` where nobody says otherwise.
+pub const JSON_VALUES: u32 = 100_000;
+
 /// Octets of a configuration file; more is surely another file, or one without end.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
@@ -512,6 +515,8 @@ pub struct Http {
     pub request_time: Duration,
     /// `body_size`: of a request. Default: 1.5 times `smtp.message_size`, as base64 swells.
     pub body_size: ByteSize,
+    /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
+    pub json_values: u32,
 }
 
 /// `[dashboard]`.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`origin`] | where a request comes from, trusted proxies looked through |
 //! | [`problem`] | refusals and mistakes as each dialect says them |
-//! | [`body`], [`fields`], [`address_list`], [`attachment`], [`raw_mime`] | from octets to fields to values |
+//! | [`body`], [`json`], [`fields`], [`address_list`], [`attachment`], [`raw_mime`] | from octets to fields to values |
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
@@ -22,6 +22,7 @@ pub mod body;
 pub mod compose;
 pub mod dashboard;
 pub mod fields;
+pub mod json;
 pub mod mailpace;
 pub mod order;
 pub mod origin;

@@ -7,10 +7,10 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fields::{Fields, File};
+use super::json::{self, JsonError};
 use super::problem::Problem;
 use crate::mail::refusal::Refusal;
 
@@ -90,27 +90,64 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, 
 
 /// Takes a body apart.
 ///
-/// Without a content type, and with curl's default one, a body that opens with `{` is JSON.
-pub async fn fields(headers: &HeaderMap, body: Bytes) -> Result<Fields, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let looks_like_json = body.iter().find(|octet| !octet.is_ascii_whitespace()) == Some(&b'{');
-    match essence.as_str() {
-        "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" if looks_like_json => json(&body),
-        "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" => urlencoded(&body),
-        "multipart/form-data" => multipart(content_type, body).await,
-        "application/json" | "text/json" => json(&body),
-        other if other.starts_with("application/") && other.ends_with("+json") => json(&body),
-        _ => Err(Problem::MediaType),
-    }
+/// A JSON body, or a field that holds JSON, has at most `json_values` values.
+pub async fn fields(headers: &HeaderMap, body: Bytes, json_values: u32) -> Result<Fields, Problem> {
+    let content_type = content_type(headers);
+    let fields = match Form::of(content_type, &body)? {
+        Form::Json => return json(&body, json_values),
+        Form::Urlencoded => urlencoded(&body)?,
+        Form::Multipart => multipart(content_type, body).await?,
+    };
+    Ok(fields.with_json_values(json_values))
+}
+
+/// Looks for two texts at the top of a body: for callers whom nobody knows yet, from whom nothing is unfolded in memory.
+pub async fn pair(headers: &HeaderMap, body: &Bytes, names: [&str; 2]) -> Result<Option<(String, String)>, Problem> {
+    let [first, second] = match Form::of(content_type(headers), body)? {
+        Form::Json => json::texts(body, names)?,
+        Form::Urlencoded | Form::Multipart => {
+            let fields = fields(headers, body.clone(), 0).await?;
+            names.map(|name| fields.text(&[name]).ok().flatten())
+        }
+    };
+    Ok(first.zip(second))
 }
 
 /// Takes a JSON object apart; anything else is a problem that names the place.
-pub fn json(body: &[u8]) -> Result<Fields, Problem> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(Fields::from_object(object)),
-        Ok(_) => Err(Problem::BodyUnreadable("the body is no JSON object".into())),
-        Err(error) => Err(Problem::BodyUnreadable(format!("the body is no JSON: {error}"))),
+pub fn json(body: &[u8], json_values: u32) -> Result<Fields, Problem> {
+    Ok(Fields::from_object(json::object(body, json_values)?).with_json_values(json_values))
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self::BodyUnreadable(error.to_string())
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// How the fields stand in a body.
+enum Form {
+    Json,
+    Urlencoded,
+    Multipart,
+}
+
+impl Form {
+    /// Without a content type, and with curl's default one, a body that opens with `{` is JSON.
+    fn of(content_type: &str, body: &[u8]) -> Result<Self, Problem> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let looks_like_json = body.iter().find(|octet| !octet.is_ascii_whitespace()) == Some(&b'{');
+        match essence.as_str() {
+            "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" if looks_like_json => Ok(Self::Json),
+            "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" => Ok(Self::Urlencoded),
+            "multipart/form-data" => Ok(Self::Multipart),
+            "application/json" | "text/json" => Ok(Self::Json),
+            other if other.starts_with("application/") && other.ends_with("+json") => Ok(Self::Json),
+            _ => Err(Problem::MediaType),
+        }
     }
 }
 
@@ -169,7 +206,7 @@ mod tests {
     }
 
     async fn subject(content_type: &str, body: &str) -> Result<Option<String>, Problem> {
-        let fields = fields(&typed(content_type), Bytes::from(body.to_owned())).await?;
+        let fields = fields(&typed(content_type), Bytes::from(body.to_owned()), 10).await?;
         Ok(fields.text(&["subject"]).unwrap())
     }
 
@@ -190,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn files_keep_their_octets() {
         let body = b"--b\r\nContent-Disposition: form-data; name=\"attachments\"; filename=\"a.bin\"\r\nContent-Type: image/png\r\n\r\n\xff\0\r\n\r\n--b--\r\n";
-        let fields = fields(&typed("multipart/form-data; boundary=b"), Bytes::from_static(body)).await.unwrap();
+        let fields = fields(&typed("multipart/form-data; boundary=b"), Bytes::from_static(body), 1).await.unwrap();
         let file = File {
             field: "attachments".into(),
             name: "a.bin".into(),
@@ -208,7 +245,35 @@ mod tests {
         assert!(matches!(subject("multipart/form-data; boundary=b", "--b\r\nnonsense").await, Err(Problem::BodyUnreadable(_))));
         assert!(matches!(subject("multipart/form-data", "").await, Err(Problem::BodyUnreadable(_))));
         assert_eq!(subject("text/plain", "x").await, Err(Problem::MediaType));
-        assert!(fields(&HeaderMap::new(), Bytes::from_static(b"{}")).await.is_ok());
+        assert!(fields(&HeaderMap::new(), Bytes::from_static(b"{}"), 1).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_unfolds_in_memory_has_a_limit() {
+        let values = |count: usize| format!("{{\"subject\":\"s\",\"x\":[{}]}}", vec!["0"; count].join(","));
+        assert!(subject("application/json", &values(7)).await.is_ok());
+        let error = Problem::BodyUnreadable("the JSON has more than 10 values".into());
+        assert_eq!(subject("application/json", &values(8)).await, Err(error));
+        // A form may hold JSON too.
+        let form = Bytes::from(format!("data={}", values(8)));
+        let fields = fields(&typed("application/x-www-form-urlencoded"), form, 10).await.unwrap();
+        assert_eq!(fields.object(&["data"]).unwrap_err().reason, "the JSON has more than 10 values");
+    }
+
+    #[tokio::test]
+    async fn a_pair_is_found_without_the_rest() {
+        let multipart = "--b\r\nContent-Disposition: form-data; name=\"authuser\"\r\n\r\nu\r\n\
+                         --b\r\nContent-Disposition: form-data; name=\"authpass\"\r\n\r\np\r\n--b--\r\n";
+        for (content_type, body) in [
+            ("application/json", format!("{{\"x\":[{}0],\"authuser\":\"u\",\"AUTHPASS\":\"p\"}}", "0,".repeat(1_000_000))),
+            ("application/x-www-form-urlencoded", "authuser=u&authpass=p&x=y".to_owned()),
+            ("multipart/form-data; boundary=b", multipart.to_owned()),
+        ] {
+            let found = pair(&typed(content_type), &Bytes::from(body), ["authuser", "authpass"]).await;
+            assert_eq!(found, Ok(Some(("u".to_owned(), "p".to_owned()))), "{content_type}");
+        }
+        let half = Bytes::from_static(b"{\"authuser\":\"u\"}");
+        assert_eq!(pair(&HeaderMap::new(), &half, ["authuser", "authpass"]).await, Ok(None));
     }
 
     #[tokio::test]

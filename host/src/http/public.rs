@@ -28,6 +28,8 @@ const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xf
 const MOST_WAITING: usize = 256;
 /// Octets of a confirmation that are read.
 const LONGEST_CONFIRMATION: u64 = 8 * 1024;
+/// Values of a confirmation in JSON that are read.
+const MOST_VALUES: u32 = 100;
 /// Octets of `User-Agent` that are kept.
 const LONGEST_USER_AGENT: usize = 512;
 /// Nothing is loaded, nothing runs; the form goes back to where it came from.
@@ -98,7 +100,7 @@ pub(super) async fn unsubscribe(State(services): State<Arc<Services>>, Extension
 /// Whether the body is a one-click confirmation (`true`) or that of our page; `None` for others.
 async fn confirmation(headers: &HeaderMap, content: Body) -> Option<bool> {
     let octets = body::read(headers, content, LONGEST_CONFIRMATION).await.ok()?;
-    let fields = body::fields(headers, octets).await.ok()?;
+    let fields = body::fields(headers, octets, MOST_VALUES).await.ok()?;
     let says = |name: &str, value: &str| fields.text(&[name]).ok().flatten().is_some_and(|text| text.trim().eq_ignore_ascii_case(value));
     if says("list-unsubscribe", "One-Click") {
         return Some(true);

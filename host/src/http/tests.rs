@@ -61,7 +61,7 @@ fn config(folder: &Path) -> Config {
     let text = format!(
         "[server]\nhostname = \"mail.example.com\"\ndata = \"{data}\"\npublic_url = \"https://t.example.com\"\n\
          [[listen]]\nkind = \"http\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n\
-         [http]\nbody_size = \"64KiB\"\n\
+         [http]\nbody_size = \"64KiB\"\njson_values = 1000\n\
          [[logins]]\nname = \"app\"\ntoken = \"sha256:{digest}\"\nroute = \"sandbox\"\nsenders = [\"*@x.example\"]\n\
          [routes.sandbox]\nkind = \"capture\"\n"
     );
@@ -272,6 +272,27 @@ async fn every_dialect_answers_as_its_own() {
     let (status, answer) = running.post_json("/v1/send", &[("authorization", &format!("Bearer {TOKEN}"))], &other).await;
     let text = "You cannot send mailings from other.example without configuring it as sender domain";
     assert_eq!((status, &answer["error"]["message"]), (403, &json!(text)));
+}
+
+#[tokio::test]
+async fn a_body_that_unfolds_is_refused_to_those_who_may_send_and_not_looked_at_for_others() {
+    let running = start(false);
+    let call = json!({ "from": "ann@x.example", "to": "r@sink.example", "content": "t", "x": vec![0; 1000] });
+    let (status, answer) = running.post_json("/api/mail/send", &[], &call).await;
+    assert_eq!((status, &answer["errorCode"]), (401, &json!(3)), "{answer}");
+    let known: [&[(&str, &str)]; 3] = [
+        &[("authuser", TOKEN), ("authpass", TOKEN)],
+        &[("authorization", "Bearer a-token-of-the-test")],
+        &[("MailPace-Server-Token", TOKEN)],
+    ];
+    for (path, headers) in ["/api/mail/send", "/v1/send", "/api/v1/send"].into_iter().zip(known) {
+        assert_eq!(running.post_json(path, headers, &call).await.0, 400, "{path}");
+    }
+    // The right credentials in the body are found in spite of what else is there.
+    let mut own = call;
+    (own["authuser"], own["authpass"]) = (json!(TOKEN), json!(TOKEN));
+    let refused = running.post_json("/api/mail/send", &[], &own).await;
+    assert_eq!(refused, (400, json!({ "message": "error", "errors": ["the JSON has more than 1000 values"] })));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn start(limits: Http) -> (SocketAddr, Server, CancellationToken) {
 }
 
 fn limits(request_time: Duration) -> Http {
-    Http { connections: 10, request_time, body_size: ByteSize(LIMIT) }
+    Http { connections: 10, request_time, body_size: ByteSize(LIMIT), json_values: 1000 }
 }
 
 /// Sends octets, returns everything up to the end of the connection.

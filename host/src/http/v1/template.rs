@@ -35,12 +35,12 @@ pub fn read(fields: &Fields, has_recipient_data: bool, options: &mut Options) ->
     let template = match fields.get(&["template"]) {
         None => None,
         Some((_, Value::Object(object))) => Some(inline(object.clone(), options)?),
-        Some((name, Value::String(text))) => match serde_json::from_str(text) {
-            Ok(object) => Some(inline(object, options)?),
+        Some((name, Value::String(text))) => match fields.parse_json(text) {
+            Ok(Value::Object(object)) => Some(inline(object, options)?),
             // A placeholder may open the text: what is no JSON object is a source, or the name of a template.
-            Err(_) if text.contains(['{', '<', '\n']) => Some(source(text.clone())),
-            Err(_) if text.trim().is_empty() => None,
-            Err(_) => return Err(not_stored(name)),
+            Ok(_) | Err(_) if text.contains(['{', '<', '\n']) => Some(source(text.clone())),
+            Ok(_) | Err(_) if text.trim().is_empty() => None,
+            Ok(_) | Err(_) => return Err(not_stored(name)),
         },
         Some((name, Value::Number(_))) => return Err(not_stored(name)),
         Some((name, Value::Null | Value::Bool(_) | Value::Array(_))) => {
