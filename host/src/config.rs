@@ -511,6 +511,10 @@ pub struct Smtp {
 pub struct Http {
     /// `connections`: default 1000.
     pub connections: u32,
+    /// `connections_per_address`: default 100.
+    pub connections_per_address: u32,
+    /// `header_time`: how long a request's header may take, and how long a connection may be idle. Default 30 s.
+    pub header_time: Duration,
     /// `request_time`: the longest request. Default 60 s.
     pub request_time: Duration,
     /// `body_size`: of a request. Default: 1.5 times `smtp.message_size`, as base64 swells.

@@ -54,6 +54,7 @@ use crate::mail::domain::Domain;
 use crate::submission::login::Logins;
 use origin::{Connection, Origin};
 use problem::{Dialect, Problem};
+use serve::Serving;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -86,6 +87,11 @@ pub struct Services {
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Events that are still being written after their response; whoever stops the server waits for it.
     pub background: TaskTracker,
+}
+
+/// Builds what a server serves.
+pub fn serving(services: Services) -> Serving {
+    Serving { limits: services.limits.clone(), trusted_proxies: services.trusted_proxies.clone(), router: router(services) }
 }
 
 /// Builds the router. Requests need a [`Connection`] in their extensions.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::event::recorder::Recorder;
-use crate::http::serve::{Server, Transport};
+use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
 use crate::listener::smtp::reception::FrontDesk;
@@ -44,7 +43,7 @@ pub(super) struct Sockets {
     listening: Vec<Listening>,
     tasks: TaskTracker,
     http: Server,
-    router: watch::Sender<Router>,
+    serving: watch::Sender<Serving>,
     pub(super) smtp: Arc<Service<FrontDesk>>,
     pub(super) certificate: Option<Certificate>,
 }
@@ -106,8 +105,8 @@ pub(super) fn serve(
     let config = parts.config.read().clone();
     let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone(), parts.metrics.clone());
     let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone(), parts.metrics.clone()));
-    let (router, routers) = watch::channel(http::router(parts.services.clone()));
-    let server = Server::new(routers, &config.http, shutdown.clone(), parts.metrics.clone());
+    let (serving, served) = watch::channel(http::serving(parts.services.clone()));
+    let server = Server::new(served, shutdown.clone(), parts.metrics.clone());
     let smtp_tls = certificate.as_ref().map(|certificate| certificate.server_config(&[])).transpose()?;
     let http_tls = certificate.as_ref().map(|certificate| certificate.server_config(&HTTP_PROTOCOLS)).transpose()?;
     let tasks = TaskTracker::new();
@@ -135,7 +134,7 @@ pub(super) fn serve(
         tracing::info!("listening on {kind} {address} ({tls})");
         listening.push(Listening { kind, address, tls });
     }
-    Ok(Sockets { listening, tasks, http: server, router, smtp, certificate })
+    Ok(Sockets { listening, tasks, http: server, serving, smtp, certificate })
 }
 
 impl Sockets {
@@ -145,7 +144,7 @@ impl Sockets {
 
     /// Serves HTTP with other services from the next request on.
     pub(super) fn replace_services(&self, services: Services) {
-        drop(self.router.send_replace(http::router(services)));
+        drop(self.serving.send_replace(http::serving(services)));
     }
 
     /// Completes when no session and no request is left, once the server drains.
