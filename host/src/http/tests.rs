@@ -230,6 +230,9 @@ async fn calls_become_messages() {
     let list = running.get("/dashboard?q=").await;
     assert!(list.status.is_success(), "{}", list.body);
     assert_eq!(running.get("/dashboard?q=colour:red").await.status, 400);
+    for page in ["0", "1000000000000", "18446744073709551615"] {
+        assert!(running.get(&format!("/dashboard?page={page}")).await.status.is_success(), "{page}");
+    }
     let html = running.get(&format!("/dashboard/messages/{}/html", ids[0].message)).await;
     assert!(html.headers["content-security-policy"].to_str().unwrap().starts_with("sandbox; default-src 'none';"));
     assert_eq!(html.body.trim_end(), "<p>Hi</p>");

@@ -11,11 +11,13 @@ use serde::Deserialize;
 use super::page::{Badge, Size, Text, Time, page};
 use super::{Services, failed};
 use crate::archive::ArchiveError;
-use crate::event::index::{Found, IndexError};
+use crate::event::index::{Found, IndexError, MOST_PASSED_OVER};
 use crate::event::search::Summary;
 
 /// Messages on one page.
 const PER_PAGE: usize = 50;
+/// The last page that is shown; further back a search with `before:` leads.
+const LAST_PAGE: usize = MOST_PASSED_OVER / PER_PAGE;
 /// Characters of a query that are looked at.
 const LONGEST_QUERY: usize = 500;
 
@@ -32,8 +34,8 @@ pub(super) struct Wanted {
 /// `GET /dashboard`.
 pub(super) async fn show(State(services): State<Arc<Services>>, Query(wanted): Query<Wanted>) -> Response {
     let query: String = wanted.q.chars().take(LONGEST_QUERY).collect();
-    let number = wanted.page.max(1);
-    match services.archive.search(&query, (number - 1).saturating_mul(PER_PAGE), PER_PAGE).await {
+    let number = wanted.page.clamp(1, LAST_PAGE);
+    match services.archive.search(&query, (number - 1) * PER_PAGE, PER_PAGE).await {
         Ok(found) => page("Messages", &query, &content(&found, &query, number)).into_response(),
         Err(ArchiveError::Index(IndexError::Query(reason))) => {
             let html = format!("<h1>Messages</h1><p class=\"reason\">{}</p>", Text(reason.to_string()));
@@ -58,7 +60,7 @@ fn content(found: &Found, query: &str, number: usize) -> String {
         row(&mut html, summary);
     }
     html.push_str("</ul>");
-    let last = found.total.div_ceil(PER_PAGE);
+    let last = found.total.div_ceil(PER_PAGE).min(LAST_PAGE);
     if last > 1 {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         html.push_str("<nav class=\"pages\">");
