@@ -80,6 +80,8 @@ impl Signals {
 /// What a reload changes, and what must outlive it.
 struct Parts {
     config: RwLock<Arc<Config>>,
+    /// What the server was started with, and still works by where a change takes a restart.
+    started: Arc<Config>,
     /// Where the configuration is read from again; none where it was made in memory.
     path: Option<PathBuf>,
     clock: Clock,
@@ -163,8 +165,10 @@ impl App {
             &entropy,
             open_dashboard,
         );
+        let started = Arc::new(config);
         let parts = Arc::new(Parts {
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(Arc::clone(&started)),
+            started,
             path,
             clock: clock.clone(),
             store,
@@ -179,8 +183,8 @@ impl App {
             metrics: metrics.clone(),
         });
         let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let drain_time = parts.config.read().server.drain_time;
-        tasks.spawn(delivery.run(egress.clone(), drain_time));
+        let reloaded = Arc::clone(&parts);
+        tasks.spawn(delivery.run(egress.clone(), move || reloaded.config.read().server.drain_time));
         tasks.spawn(follower::run(spool, index, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));

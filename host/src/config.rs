@@ -180,7 +180,7 @@ pub struct IpNetwork {
 }
 
 /// `[store]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// `segment_size`: octets of a file of the spool. Default 64 MiB.
     pub segment_size: ByteSize,
@@ -197,7 +197,7 @@ pub struct Store {
 }
 
 /// `[[listen]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// `kind`.
     pub kind: ListenerKind,
@@ -280,7 +280,7 @@ pub enum OnError {
 }
 
 /// `[plugin_runtime]`: what all plugins share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginRuntime {
     /// `instances`: plugins running at one moment; more calls wait. Default 100.
     pub instances: u32,
@@ -507,7 +507,7 @@ pub struct Smtp {
 }
 
 /// `[http]`: limits of every HTTP listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// `connections`: default 1000.
     pub connections: u32,
@@ -524,7 +524,7 @@ pub struct Http {
 }
 
 /// `[dashboard]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dashboard {
     /// `password`: argon2id hash; without it the dashboard is closed, except in demonstration mode.
     pub password: Option<Secret>,

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::{Entropy, Timestamp};
 use crate::config;
@@ -31,8 +31,7 @@ const LONGEST_PASSWORD: usize = 1024;
 /// Decides who may look. Clones share their sessions.
 #[derive(Clone)]
 pub struct Access {
-    password: Option<Secret>,
-    session_time: Duration,
+    settings: Arc<RwLock<config::Dashboard>>,
     demonstration: bool,
     state: Arc<Mutex<Sessions>>,
     /// One hash is computed at a time: it takes memory and a processor on purpose.
@@ -61,13 +60,16 @@ pub enum Attempt {
 impl Access {
     /// By the configuration. In demonstration mode everybody may look who reaches the server under a name of this machine.
     pub fn new(dashboard: &config::Dashboard, demonstration: bool) -> Self {
-        Self {
-            password: dashboard.password.clone(),
-            session_time: dashboard.session_time,
-            demonstration,
-            state: Arc::default(),
-            hashing: Arc::default(),
+        Self { settings: Arc::new(RwLock::new(dashboard.clone())), demonstration, state: Arc::default(), hashing: Arc::default() }
+    }
+
+    /// Takes over another configuration. Another password ends all sessions: whoever has one knew the old one.
+    pub fn replace(&self, dashboard: &config::Dashboard) {
+        let mut settings = self.settings.write();
+        if settings.password != dashboard.password {
+            self.state.lock().ends.clear();
         }
+        settings.clone_from(dashboard);
     }
 
     /// Everybody may look.
@@ -77,7 +79,7 @@ impl Access {
 
     /// Nobody may look: there is no password.
     pub fn is_closed(&self) -> bool {
-        self.password.is_none() && !self.demonstration
+        !self.demonstration && self.settings.read().password.is_none()
     }
 
     /// Whether the headers hold the cookie of a session.
@@ -99,7 +101,7 @@ impl Access {
 
     /// Checks a password and begins a session.
     pub async fn log_in(&self, password: String, now: Timestamp, entropy: &Entropy) -> Attempt {
-        let Some(hash) = self.password.clone() else { return Attempt::Wrong };
+        let Some(hash) = self.settings.read().password.clone() else { return Attempt::Wrong };
         if password.len() > LONGEST_PASSWORD {
             return Attempt::Wrong;
         }
@@ -108,16 +110,19 @@ impl Access {
             return Attempt::TooMany;
         }
         let one_at_a_time = self.hashing.lock().await;
-        let right = tokio::task::spawn_blocking(move || is_right(&hash, &password)).await.unwrap_or(false);
+        let checked = hash.clone();
+        let right = tokio::task::spawn_blocking(move || is_right(&checked, &password)).await.unwrap_or(false);
         drop(one_at_a_time);
-        if !right {
+        // Held until the session has begun, so that one that is replaced meanwhile opens nothing.
+        let settings = self.settings.read();
+        if !right || settings.password.as_ref() != Some(&hash) {
             return Attempt::Wrong;
         }
         let value = URL_SAFE_NO_PAD.encode(entropy.array::<32>());
         let mut state = self.state.lock();
         state.failures = 0;
-        state.begin(blake3::hash(value.as_bytes()), now, now.plus(self.session_time));
-        let seconds = self.session_time.as_secs();
+        state.begin(blake3::hash(value.as_bytes()), now, now.plus(settings.session_time));
+        let seconds = settings.session_time.as_secs();
         Attempt::Right(format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}"))
     }
 
@@ -226,6 +231,21 @@ mod tests {
         let Attempt::Right(cookie) = access.log_in("open sesame".into(), NOW, &Entropy::seeded(2)).await else { panic!("right") };
         access.log_out(&with_cookie(&cookie));
         assert!(!access.knows(&with_cookie(&cookie), NOW));
+    }
+
+    #[tokio::test]
+    async fn another_password_ends_all_sessions() {
+        let access = access(false);
+        let Attempt::Right(cookie) = access.log_in("open sesame".into(), NOW, &Entropy::seeded(1)).await else { panic!("right") };
+        let same = access.settings.read().clone();
+        access.replace(&config::Dashboard { session_time: Duration::from_mins(1), ..same.clone() });
+        assert!(access.knows(&with_cookie(&cookie), NOW));
+        access.replace(&config::Dashboard { password: None, ..same.clone() });
+        assert!(access.is_closed() && !access.knows(&with_cookie(&cookie), NOW));
+        assert_eq!(access.log_in("open sesame".into(), NOW, &Entropy::seeded(2)).await, Attempt::Wrong);
+        access.replace(&same);
+        assert!(!access.knows(&with_cookie(&cookie), NOW));
+        assert!(matches!(access.log_in("open sesame".into(), NOW, &Entropy::seeded(3)).await, Attempt::Right(_)));
     }
 
     #[tokio::test]
