@@ -126,8 +126,8 @@ impl Archive {
     }
 
     async fn queued_message(&self, id: MessageId) -> Result<QueuedMessage, ArchiveError> {
-        let message = self.spool.message(id).await?;
-        Ok(message.map_or_else(QueuedMessage::default, |(entry, ..)| QueuedMessage {
+        let entry = self.spool.entry(id).await?;
+        Ok(entry.map_or_else(QueuedMessage::default, |entry| QueuedMessage {
             login: entry.login.to_string(),
             reverse_path: entry.reverse_path.to_string(),
             subject: entry.subject,
@@ -137,8 +137,8 @@ impl Archive {
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
         let events = self.events_of(id).await?;
-        let kept = self.spool.message(id).await?;
-        if events.is_empty() && kept.is_none() {
+        let entry = self.spool.entry(id).await?;
+        if events.is_empty() && entry.is_none() {
             return Ok(None);
         }
         let rows = self.spool.store().rows_of(id).await?;
@@ -147,7 +147,7 @@ impl Archive {
         Ok(Some(MessageView {
             id,
             summary: known(&events),
-            entry: kept.map(|(entry, ..)| entry),
+            entry,
             queued: queued.collect(),
             events: events.into_iter().map(|(_, event)| event).collect(),
         }))

@@ -126,8 +126,8 @@ async fn record_later(services: &Arc<Services>, copy: CopyId, kind: EventKind) {
 }
 
 async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<(), StoreError> {
-    let entry = match services.archive.spool().message(copy.message).await {
-        Ok(found) => found.map(|(entry, _, _)| entry),
+    let entry = match services.archive.spool().entry(copy.message).await {
+        Ok(found) => found,
         Err(StoreError::Damaged(_)) => None,
         Err(error @ (StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_))) => return Err(error),
     };
