@@ -127,6 +127,9 @@ fn what_a_proxy_says_counts_when_it_is_trusted() -> Result<()> {
     assert_eq!(call(&trusting, &[outside, ("X-Forwarded-Proto", "https")])? / 100, 2);
     assert_eq!(get(trusting.address("http none"), "/healthz")?.status, 200);
     assert_eq!(request(trusting.address("http none"), "GET", "/metrics", &[outside, ("X-Forwarded-Proto", "https")], b"")?.status, 404);
+    // A proxy that does not say for whom it asks does not ask for itself.
+    assert_eq!(request(trusting.address("http none"), "GET", "/metrics", &[("X-Forwarded-Proto", "https")], b"")?.status, 404);
+    assert_eq!(get(trusting.address("http none"), "/metrics")?.status, 200);
     // From anybody else these fields are the client's own invention.
     let plain = sandboxed("")?;
     assert_eq!(call(&plain, &[outside, ("X-Forwarded-Proto", "http")])? / 100, 2);
