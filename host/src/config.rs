@@ -171,7 +171,7 @@ pub struct Server {
 }
 
 /// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpNetwork {
     /// Some address in it.
     pub address: IpAddr,

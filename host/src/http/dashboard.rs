@@ -101,7 +101,7 @@ async fn log_in(State(services): State<Arc<Services>>, Extension(origin): Extens
     let octets = body::read(&parts.headers, content, LONGEST_LOGIN).await;
     let fields = octets.ok().and_then(|octets| body::urlencoded(&octets).ok());
     let password = fields.and_then(|fields| fields.text(&["password"]).ok().flatten()).unwrap_or_default();
-    match services.dashboard.log_in(password, services.clock.now(), &services.entropy).await {
+    match services.dashboard.log_in(password, origin.ip, services.clock.now(), &services.entropy).await {
         Attempt::Right(cookie) => {
             let secure = if origin.https { "; Secure" } else { "" };
             let mut response = Redirect::to("/dashboard").into_response();
