@@ -25,8 +25,8 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
-use crate::submission::Submission;
 use crate::submission::login::Logins;
+use crate::submission::{Options, Submission};
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
@@ -201,7 +201,7 @@ impl Archive {
         let recipients = summary.map(|summary| summary.recipients).unwrap_or_default();
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
-        let options = serde_json::from_str(&entry.options).unwrap_or_default();
+        let options = options(&entry.options);
         let submission = Submission { id: entry.id, login, received: entry.received, envelope, content, options };
         Ok(self.intake.dry_run(submission, Content::Stored).await)
     }
@@ -215,7 +215,7 @@ impl Archive {
         if let Some(content) = self.spool.captured(copy).await.map_err(|error| error.to_string())? {
             return Ok(content);
         }
-        let rendered = self.renderer.render(&entry.plan, body, copy, &address, "").await;
+        let rendered = self.renderer.render(&entry.plan, body, copy, &address, &own_variables(&entry.options, recipient)).await;
         rendered.map(|rendered| rendered.content).map_err(|error| error.to_string())
     }
 
@@ -277,6 +277,16 @@ impl Archive {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// What was asked for with a message, as its entry keeps it.
+fn options(text: &str) -> Options {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// A recipient's own data as one JSON object, "" where it has none.
+fn own_variables(text: &str, recipient: u32) -> String {
+    options(text).recipient_variables.get(&recipient).and_then(|data| serde_json::to_string(data).ok()).unwrap_or_default()
 }
 
 fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
