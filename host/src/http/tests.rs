@@ -235,7 +235,7 @@ async fn calls_become_messages() {
     }
     let html = running.get(&format!("/dashboard/messages/{}/html", ids[0].message)).await;
     assert!(html.headers["content-security-policy"].to_str().unwrap().starts_with("sandbox; default-src 'none';"));
-    assert_eq!(html.body.trim_end(), "<p>Hi</p>");
+    assert_eq!((html.body.trim_end(), &html.headers["x-dns-prefetch-control"]), ("<p>Hi</p>", &"off".parse().unwrap()));
     let source = running.get(&format!("/dashboard/messages/{}/source", ids[0].message)).await;
     assert_eq!(source.headers["content-type"], "text/plain; charset=utf-8");
     assert!(source.body.contains("From: \"Ann\" <ann@x.example>\r\n"), "{}", source.body);
@@ -310,6 +310,8 @@ async fn links_lead_on_and_are_events() {
         let answer = running.ask(From::Plain, method, &click, &[("user-agent", "Reader")], "").await;
         assert_eq!((answer.status.as_u16(), answer.headers["location"].to_str().unwrap()), (302, "https://x.example/p?q=1#f"));
     }
+    let prefetched = running.ask(From::Plain, "GET", &click, &[("sec-purpose", "prefetch;prerender")], "").await;
+    assert_eq!(prefetched.status, 302);
     let pixel = running.ask(From::Plain, "GET", &link(Link::Open(None)), &[], "").await;
     assert_eq!(
         (pixel.headers["content-type"].to_str().unwrap(), &pixel.headers["cache-control"]),

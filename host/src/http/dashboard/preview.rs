@@ -37,7 +37,10 @@ pub(super) async fn html(State(services): State<Arc<Services>>, Path(id): Path<S
         document(&octets).unwrap_or_else(|| "<!doctype html><p style=\"font:1rem system-ui\">This message has no HTML part.</p>".into());
     let mut response = Html(page).into_response();
     let policy = if wanted.images == 0 { POLICY } else { POLICY_WITH_IMAGES };
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // Looking up the names in links would tell their owners that somebody reads the message.
+    headers.insert(header::X_DNS_PREFETCH_CONTROL, HeaderValue::from_static("off"));
     response
 }
 
