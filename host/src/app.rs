@@ -151,6 +151,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let services = sockets::services(
             &config,
             sockets::Doors {
@@ -160,6 +161,7 @@ impl App {
                 links,
                 metrics: metrics.clone(),
                 store: store.clone(),
+                ingress: ingress.clone(),
             },
             &clock,
             &entropy,
@@ -182,7 +184,6 @@ impl App {
             services,
             metrics: metrics.clone(),
         });
-        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let reloaded = Arc::clone(&parts);
         tasks.spawn(delivery.run(egress.clone(), move || reloaded.config.read().server.drain_time));
         tasks.spawn(follower::run(spool, index, clock.clone(), egress.clone()));

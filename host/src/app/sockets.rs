@@ -56,6 +56,8 @@ pub(super) struct Doors {
     pub(super) links: LinkSigner,
     pub(super) metrics: Metrics,
     pub(super) store: Arc<dyn Store>,
+    /// Cancelled when the server takes nothing new any more.
+    pub(super) ingress: CancellationToken,
 }
 
 /// Binds all listeners, so that an address that is taken ends the start before anything else happens.
@@ -75,7 +77,7 @@ pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
 
 /// Puts together what the HTTP side works with.
 pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Services {
-    let Doors { metrics, store, .. } = doors;
+    let Doors { metrics, store, ingress, .. } = doors;
     Services {
         archive: doors.archive,
         logins: doors.logins,
@@ -89,7 +91,12 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, open_dashboard),
         metrics: Arc::new(move || metrics.encode()),
-        ready: Arc::new(move || store.health().map_err(|error| error.to_string())),
+        ready: Arc::new(move || {
+            if ingress.is_cancelled() {
+                return Err("the server is draining".to_owned());
+            }
+            store.health().map_err(|error| error.to_string())
+        }),
         background: TaskTracker::new(),
     }
 }
