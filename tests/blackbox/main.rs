@@ -8,6 +8,7 @@ mod chains_differ_by_login;
 mod dashboard;
 mod deferred_then_delivered;
 mod delivery_by_mx;
+mod demonstration;
 mod dkim_signatures;
 mod drain_on_sigterm;
 mod full_disk;
