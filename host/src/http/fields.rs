@@ -155,7 +155,7 @@ impl Fields {
 fn not_json(name: &str, error: &JsonError) -> Flaw {
     let reason = match error {
         JsonError::Syntax(error) => format!("not valid JSON: {error}"),
-        JsonError::TooManyValues(_) | JsonError::NoObject => error.to_string(),
+        JsonError::TooManyValues(_) | JsonError::DoubledKey(_) | JsonError::NoObject => error.to_string(),
     };
     Flaw::new(name, reason)
 }

@@ -1,4 +1,5 @@
-//! JSON with a limit on the number of its values: in memory a value takes many times the octets that it has on the way.
+//! JSON with a limit on the number of its values: in memory a value takes many times the octets that it has on the way. No object has a key
+//! twice: which of the two counts is open (RFC 8259 §4), and a caller who is misread had better know.
 
 use std::fmt;
 
@@ -12,6 +13,9 @@ pub enum JsonError {
     /// More values than are read.
     #[error("the JSON has more than {0} values")]
     TooManyValues(u32),
+    /// An object has this key twice.
+    #[error("the key {0:?} is there twice")]
+    DoubledKey(String),
     /// Something else than an object.
     #[error("the body is no JSON object")]
     NoObject,
@@ -22,10 +26,10 @@ pub enum JsonError {
 
 /// Reads a value that has, with all that is in it, at most `most` values.
 pub fn parse(octets: &[u8], most: u32) -> Result<Value, JsonError> {
-    let mut count = Count { left: most, exceeded: false };
+    let mut count = Count { most, left: most, fault: None };
     let mut deserializer = serde_json::Deserializer::from_slice(octets);
     let read = Counted(&mut count).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    read.map_err(|error| if count.exceeded { JsonError::TooManyValues(most) } else { JsonError::Syntax(error) })
+    read.map_err(|error| count.fault.unwrap_or(JsonError::Syntax(error)))
 }
 
 /// Reads an object of at most `most` values.
@@ -50,8 +54,10 @@ pub fn texts<const N: usize>(octets: &[u8], names: [&str; N]) -> Result<[Option<
 }
 
 struct Count {
+    most: u32,
     left: u32,
-    exceeded: bool,
+    /// What is wrong, where it is not the syntax.
+    fault: Option<JsonError>,
 }
 
 /// A value, counted before it is read.
@@ -62,7 +68,7 @@ impl<'de> DeserializeSeed<'de> for Counted<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let Some(left) = self.0.left.checked_sub(1) else {
-            self.0.exceeded = true;
+            self.0.fault = Some(JsonError::TooManyValues(self.0.most));
             return Err(D::Error::custom("too many values"));
         };
         self.0.left = left;
@@ -115,7 +121,11 @@ impl<'de> Visitor<'de> for Counted<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some(name) = members.next_key()? {
+        while let Some(name) = members.next_key::<String>()? {
+            if object.contains_key(&name) {
+                self.0.fault = Some(JsonError::DoubledKey(name));
+                return Err(A::Error::custom("a key is there twice"));
+            }
             let value = members.next_value_seed(Counted(self.0))?;
             object.insert(name, value);
         }
@@ -176,12 +186,20 @@ mod tests {
 
     #[test]
     fn values_are_counted_wherever_they_are() {
-        for (text, count) in [("1", 1), ("[]", 1), ("[1,2]", 3), ("{\"a\":{\"b\":[null]}}", 4), ("{\"a\":1,\"a\":2}", 3)] {
+        for (text, count) in [("1", 1), ("[]", 1), ("[1,2]", 3), ("{\"a\":{\"b\":[null]}}", 4)] {
             assert!(parse(text.as_bytes(), count).is_ok(), "{text}");
             assert!(matches!(parse(text.as_bytes(), count - 1), Err(JsonError::TooManyValues(most)) if most == count - 1), "{text}");
         }
         assert!(matches!(object(b"[1]", 5), Err(JsonError::NoObject)));
         assert_eq!(object(b"{\"a\":1}", 2).unwrap().get("a"), Some(&json!(1)));
+    }
+
+    #[test]
+    fn a_key_counts_once() {
+        for text in ["{\"a\":1,\"a\":1}", "[{\"b\":{\"a\":1,\"c\":2,\"a\":[]}}]"] {
+            assert!(matches!(parse(text.as_bytes(), 10), Err(JsonError::DoubledKey(key)) if key == "a"), "{text}");
+        }
+        assert!(parse(b"{\"a\":{\"c\":1},\"b\":{\"c\":1}}", 10).is_ok());
     }
 
     #[test]
