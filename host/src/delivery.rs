@@ -111,9 +111,9 @@ impl Delivery {
         DeliveryHandle { hub: self.hub.clone() }
     }
 
-    /// Delivers until `shutdown`; then drains: takes nothing new, lets running transactions end for at most `drain_time`, gives back what was not begun,
-    /// and writes down all outcomes. What was cut off then is due again when its lease ends.
-    pub async fn run(self, shutdown: CancellationToken, drain_time: Duration) {
+    /// Delivers until `shutdown`; then drains: takes nothing new, lets running transactions end for at most what `drain_time` says then, gives back what
+    /// was not begun, and writes down all outcomes. What was cut off then is due again when its lease ends.
+    pub async fn run(self, shutdown: CancellationToken, drain_time: impl Fn() -> Duration) {
         let Self { hub, writer } = self;
         let done = CancellationToken::new();
         let writing = tokio::spawn(writer.run(done.clone()));
@@ -121,7 +121,7 @@ impl Delivery {
         hub.draining.cancel();
         hub.workers.close();
         hub.give_back_all().await;
-        if tokio::time::timeout(drain_time, hub.workers.wait()).await.is_err() {
+        if tokio::time::timeout(drain_time(), hub.workers.wait()).await.is_err() {
             tracing::warn!(connections = hub.connections(), "transactions were cut off at the end of the drain");
             hub.cut_off.cancel();
             hub.workers.wait().await;

@@ -140,7 +140,8 @@ impl Setup {
         let (entropy, counting) = (Entropy::seeded(1), metrics.clone());
         let delivery = Delivery::new(DeliveryParts { spool: spool.clone(), settings, clock: clock.clone(), entropy, metrics: counting });
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(delivery.run(shutdown.clone(), self.drain_time));
+        let drain_time = self.drain_time;
+        let task = tokio::spawn(delivery.run(shutdown.clone(), move || drain_time));
         Running { store, spool, clock, metrics, shutdown, task, entropy: Entropy::seeded(2) }
     }
 }

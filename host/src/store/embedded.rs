@@ -237,6 +237,15 @@ impl Store for Embedded {
         })
     }
 
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move {
+            if let Some(head) = self.shared.cached_head(id) {
+                return Ok(Some(head));
+            }
+            self.read(move |shared| shared.read_head(id)).await
+        })
+    }
+
     fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
         let queue = queue.map(QueueName::from);
         Box::pin(self.read(move |shared| {
