@@ -11,6 +11,7 @@ mod delivery_by_mx;
 mod dkim_signatures;
 mod drain_on_sigterm;
 mod full_disk;
+mod headers_are_looked_over;
 mod hostile_plugins;
 mod login_hash;
 mod login_limits;
