@@ -1,9 +1,10 @@
 //! Messages that are edited.
 
 use bytes::Bytes;
-use tubepost::mail::content::submitted::with_crlf;
+use tubepost::http::raw_mime::with_crlf;
 use tubepost::mail::content::{Composition, Draft, MAX_FIELDS, NewPart, Position};
 use tubepost::mail::header::MAX_LINE;
+use tubepost::mail::header::raw_fields::raw_values;
 use tubepost::mail::slot::{Nonce, Slot, Tokens};
 
 const NONCE: Nonce = [7; 11];
@@ -25,7 +26,7 @@ pub fn draft(octets: &[u8]) {
     // As it is, and as it would be taken over HTTP.
     let message = Bytes::copy_from_slice(message);
     untouched(&message);
-    let message = with_crlf(message);
+    let message = Bytes::from(with_crlf(&String::from_utf8_lossy(&message)).into_owned());
     untouched(&message);
     edited(&message, &String::from_utf8_lossy(script));
 }
@@ -39,8 +40,10 @@ fn untouched(message: &Bytes) {
             assert_eq!(content.len() as u64, part.size, "the size of part {} is another", part.id);
         }
     }
-    let _ =
-        (draft.text(), draft.html(), draft.subject(), draft.message_id_field(), draft.date(), draft.from_addresses(), draft.is_looping());
+    let _ = (draft.text(), draft.html());
+    let from: Vec<&[u8]> = draft.header_all_raw("From").collect();
+    let mut seen = raw_values(message, "From");
+    assert!(from.iter().all(|value| seen.any(|other| other == *value)), "a From is overlooked");
     assert!(!draft.header_names().iter().any(|name| draft.header(name).is_none()));
     assert_eq!(draft.size(), message.len() as u64);
     assert!(!draft.is_edited());

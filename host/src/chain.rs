@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::config::When;
+use crate::config::{SenderPattern, When};
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::slot::Slot;
@@ -119,6 +119,9 @@ pub struct Plan {
     pub tags: Vec<Tag>,
     /// Plugins that run for each recipient, in order.
     pub steps: Vec<PlannedStep>,
+    /// Whom From may name, where a copy's own is still to be made; none is anybody. The spool keeps it beside the rest of the plan.
+    #[serde(skip)]
+    pub senders: Vec<SenderPattern>,
 }
 
 /// A plugin that is still to run.

@@ -35,6 +35,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mail::domain::Domain;
 use document::{Reader, Section};
 pub use error::{ConfigError, ConfigErrors};
@@ -361,8 +363,8 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Whom a login may send as.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whom a login may send as. The spool keeps these: a change is one of its format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SenderPattern {
     /// `user@example.com`.
     Address(crate::mail::address::EmailAddress),
@@ -488,6 +490,8 @@ pub struct Delivery {
 pub struct Smtp {
     /// `message_size`: default 25 MiB; shown in EHLO.
     pub message_size: ByteSize,
+    /// `header_size`: of what is handed in; default 256 KiB.
+    pub header_size: ByteSize,
     /// `recipients`: in one message; default 1000.
     pub recipients: u32,
     /// `connections`: on all SMTP listeners; more hear 421. Default 1000.

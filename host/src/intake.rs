@@ -9,7 +9,6 @@ mod trace_header;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -18,6 +17,7 @@ use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
+use crate::config::unit::ByteSize;
 use crate::config::{Config, Login, Route};
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
@@ -27,11 +27,11 @@ use crate::mail::refusal::Refusal;
 use crate::spool::Spool;
 use crate::spool::receipt::Receipt;
 use crate::store::StoreError;
-use crate::submission::permission::{Rates, may_send_as};
+use crate::submission::permission::{LONGEST_ADDRESS, Rates, check_from, may_send_as};
 use crate::submission::{Protocol, Submission};
 use crate::telemetry::metric::{Ingress, Metrics};
 use composing::Composed;
-use trace_header::HeaderFacts;
+use trace_header::{ADDED_FIELDS, Flaw, HeaderFacts};
 
 /// Submissions in work at one moment; more are told to come back. Above what the listeners let in by default, so that only a much larger
 /// configuration meets it.
@@ -39,6 +39,12 @@ pub const SUBMISSIONS: usize = 4_096;
 
 /// Received fields of a message that goes in circles (RFC 5321 §6.3 says at least 100).
 pub const HOPS: usize = 100;
+
+/// Fields of a header that is handed in: as many as can be told apart when ours stand in front of them.
+const FIELDS: usize = MAX_FIELDS - ADDED_FIELDS;
+
+/// Octets of the reason in the event of a refusal: what is refused may be anything.
+const REASON: usize = LONGEST_ADDRESS;
 
 /// Takes submissions. Cloning is cheap.
 #[derive(Clone)]
@@ -73,6 +79,8 @@ pub struct IntakeSettings {
     pub hostname: Domain,
     /// Routes whose copies wait by domain.
     pub routes_by_domain: BTreeSet<Arc<str>>,
+    /// Octets that a header may have.
+    pub header_size: ByteSize,
 }
 
 impl IntakeSettings {
@@ -83,7 +91,16 @@ impl IntakeSettings {
             Route::SmartHost(_) | Route::Capture => false,
         };
         let routes = config.routes.iter().filter(|(_, route)| by_domain(route));
-        Self { hostname: config.server.hostname.clone(), routes_by_domain: routes.map(|(name, _)| Arc::clone(name)).collect() }
+        Self {
+            hostname: config.server.hostname.clone(),
+            routes_by_domain: routes.map(|(name, _)| Arc::clone(name)).collect(),
+            header_size: config.smtp.header_size,
+        }
+    }
+
+    /// Looks at the header of a message.
+    fn facts<'a>(&self, content: &'a [u8]) -> HeaderFacts<'a> {
+        HeaderFacts::read(content, usize::try_from(self.header_size.0).unwrap_or(usize::MAX))
     }
 }
 
@@ -156,21 +173,26 @@ impl Parts {
     }
 
     async fn take(&self, submission: &Submission, trace: &mut Trace) -> Result<Receipt, Refusal> {
-        let facts = HeaderFacts::read(&submission.content);
-        check(submission, &facts)?;
+        let settings = self.settings();
+        let facts = settings.facts(&submission.content);
+        check(submission, &facts, &settings)?;
         let login = &submission.login;
         self.rates.take(login)?;
-        let taken = self.keep(submission, &facts, trace).await;
+        let taken = self.keep(submission, &facts, &settings, trace).await;
         if taken.is_err() {
             self.rates.give_back(login);
         }
         taken
     }
 
-    async fn keep(&self, submission: &Submission, facts: &HeaderFacts<'_>, trace: &mut Trace) -> Result<Receipt, Refusal> {
-        let settings = self.settings();
-        let content = trace_header::prepend(submission, facts, &settings.hostname);
-        let stored = match self.compose(submission, facts, content, &settings, trace).await? {
+    async fn keep(
+        &self,
+        submission: &Submission,
+        facts: &HeaderFacts<'_>,
+        settings: &IntakeSettings,
+        trace: &mut Trace,
+    ) -> Result<Receipt, Refusal> {
+        let stored = match self.compose(submission, facts, settings, trace).await? {
             Composed::Kept(entry) => self.spool.accept(*entry).await,
             Composed::Discarded { plugin, reason } => {
                 let mut events = self.failure_events(submission, trace);
@@ -208,19 +230,22 @@ impl Parts {
 
     /// Writes down that a message was refused, unless that is because there is too much to do: then one more write helps nobody.
     async fn record_refusal(&self, submission: &Submission, refusal: &Refusal, trace: Trace) {
-        debug!(message.id = %submission.id, login = %submission.login.name, "refused: {refusal}");
+        // What is wrong, without the addresses and texts in it: those go into the event.
+        debug!(message.id = %submission.id, login = %submission.login.name, class = ?refusal.class(), "refused");
         match refusal {
             Refusal::RateLimited { .. } | Refusal::Overloaded | Refusal::StorageFull | Refusal::StorageFailed => return,
             Refusal::SenderNotAllowed { .. }
             | Refusal::TooManyRecipients { .. }
             | Refusal::MessageTooLarge { .. }
+            | Refusal::HeaderTooLarge { .. }
+            | Refusal::Loop { .. }
             | Refusal::InvalidContent(_)
             | Refusal::InvalidField { .. }
             | Refusal::Plugin { .. }
             | Refusal::PluginFailed { .. } => {}
         }
         let mut events = self.failure_events(submission, &trace);
-        let kind = EventKind::Rejected { reason: refusal.to_string(), temporary: refusal.is_temporary(), plugins: trace.runs };
+        let kind = EventKind::Rejected { reason: cut(refusal.to_string(), REASON), temporary: refusal.is_temporary(), plugins: trace.runs };
         events.push(self.event(submission, kind));
         if let Err(error) = self.recorder.record(events).await {
             warn!(message.id = %submission.id, %error, "a refusal could not be recorded");
@@ -229,7 +254,7 @@ impl Parts {
 }
 
 /// What can be said of a submission by looking at it.
-fn check(submission: &Submission, facts: &HeaderFacts<'_>) -> Result<(), Refusal> {
+fn check(submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSettings) -> Result<(), Refusal> {
     let Submission { login, envelope, content, .. } = submission;
     let limits = &login.limits;
     let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
@@ -242,12 +267,17 @@ fn check(submission: &Submission, facts: &HeaderFacts<'_>) -> Result<(), Refusal
     if envelope.forward_paths.is_empty() {
         return Err(Refusal::InvalidContent("the message has no recipients".to_owned()));
     }
-    if facts.fields > MAX_FIELDS {
-        // What stands behind could not be seen, by plugins or by the check of senders below.
-        return Err(Refusal::InvalidContent(format!("the header has more than {MAX_FIELDS} fields")));
+    match facts.flaw {
+        Some(Flaw::TooLarge) => return Err(Refusal::HeaderTooLarge { limit: settings.header_size.0 }),
+        Some(Flaw::Junk) => return Err(Refusal::InvalidContent("the header has a line that is no field".to_owned())),
+        None => {}
+    }
+    if facts.fields > FIELDS {
+        // With ours in front, what stands behind could not be seen by plugins.
+        return Err(Refusal::InvalidContent(format!("the header has more than {FIELDS} fields")));
     }
     if facts.received >= HOPS {
-        return Err(Refusal::InvalidContent(format!("the message has passed {HOPS} hosts: it goes in circles")));
+        return Err(Refusal::Loop { hops: HOPS });
     }
     if login.senders.is_empty() {
         return Ok(());
@@ -257,38 +287,18 @@ fn check(submission: &Submission, facts: &HeaderFacts<'_>) -> Result<(), Refusal
 
 /// Checks the envelope's sender and every address in From: a second From field is no way around.
 fn check_senders(login: &Login, submission: &Submission, facts: &HeaderFacts<'_>) -> Result<(), Refusal> {
-    let refused = |address: &dyn std::fmt::Display| Refusal::SenderNotAllowed { address: address.to_string() };
     if let Some(address) = submission.envelope.reverse_path.mailbox()
         && !may_send_as(login, address)
     {
-        return Err(refused(address));
+        return Err(Refusal::SenderNotAllowed { address: address.to_string() });
     }
-    let from = facts.senders();
-    if from.is_empty() {
-        return Err(Refusal::InvalidContent("the message has no address in its From field".to_owned()));
-    }
-    for address in from {
-        match address {
-            Ok(address) if may_send_as(login, &address) => {}
-            Ok(address) => return Err(refused(&address)),
-            Err(text) => return Err(refused(&text)),
-        }
-    }
-    Ok(())
+    check_from(&login.senders, facts.from.iter().copied())
 }
 
 /// Cuts a text at `limit` octets, between characters.
 fn cut(mut text: String, limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text
-}
-
-/// Octets that are the message with `prefix` in front of it.
-fn joined(prefix: &str, content: &Bytes) -> Bytes {
-    let mut octets = Vec::with_capacity(prefix.len() + content.len());
-    octets.extend_from_slice(prefix.as_bytes());
-    octets.extend_from_slice(content);
-    octets.into()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod demonstration;
 mod dkim_signatures;
 mod drain_on_sigterm;
 mod full_disk;
+mod headers_are_looked_over;
 mod hostile_plugins;
 mod login_hash;
 mod login_limits;

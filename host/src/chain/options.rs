@@ -11,8 +11,13 @@ use crate::mail::refusal::Refusal;
 use crate::plugin::manifest::ENABLED;
 use crate::submission::Options;
 
-/// Prefix of the fields with which SMTPeter's users steer single messages. None leaves a login that has a chain.
+/// Prefix of the fields with which SMTPeter's users steer single messages. They are for us: none reaches a recipient.
 const SERVICE_PREFIX: &str = "x-smtpeter-";
+
+/// Whether a field steers a service.
+pub fn is_service_field(name: &[u8]) -> bool {
+    name.get(..SERVICE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(SERVICE_PREFIX.as_bytes()))
+}
 
 /// Names of the fields in a message, in lower case, so that looking for options does not look through the header for each.
 pub(super) struct FieldNames(Vec<String>);
@@ -108,7 +113,7 @@ impl Chain {
 /// Takes the fields out that steer a service and that no plugin took.
 pub(super) fn remove_service_fields(draft: &mut Draft) {
     for name in FieldNames::of(draft).0 {
-        if name.starts_with(SERVICE_PREFIX) {
+        if is_service_field(name.as_bytes()) {
             draft.remove_header(&name);
         }
     }

@@ -22,6 +22,7 @@ use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
 use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{ForwardPath, ReversePath};
+use crate::mail::header::raw_fields::raw_values;
 use crate::mail::message_id::CopyId;
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
@@ -29,6 +30,7 @@ use crate::plugin::Stage;
 use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_variables};
 use crate::plugin::letter::Letter;
 use crate::plugin::verdict::{Failure, Verdict};
+use crate::submission::permission::check_from;
 
 /// Renders copies. Cloning is cheap.
 #[derive(Clone)]
@@ -53,14 +55,14 @@ pub struct Rendered {
 /// Why there is nothing to send.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// A plugin refuses the copy.
+    /// A plugin refuses the copy, or From is none that the login may use.
     #[error("{code} {enhanced} {text}")]
     Rejected {
         /// 5yz.
         code: u16,
         /// Of the same class.
         enhanced: EnhancedStatus,
-        /// What the plugin says.
+        /// What the plugin says, or we.
         text: String,
     },
     /// A plugin refuses the copy for now.
@@ -205,6 +207,7 @@ impl Renderer {
         };
         let content = composition.fill(&plan.nonce, &plan.slots, &mut |slot| facts.value(slot, &self.links));
         if plan.steps.is_empty() {
+            check_senders(plan, &content)?;
             return Ok(Finished { content, reverse_path: None, tags: Vec::new(), held: None });
         }
         let chains = self.chains.current();
@@ -240,8 +243,21 @@ impl Renderer {
         remove_service_fields(&mut letter.draft);
         let reverse_path = (letter.reverse_path != plan.reverse_path).then_some(letter.reverse_path);
         let content = finish(letter.draft);
+        check_senders(plan, &content)?;
         Ok(Finished { content, reverse_path, tags: letter.tags, held })
     }
+}
+
+/// Checks From of a finished copy: it is as values and plugins have left it, and not as the intake saw it.
+fn check_senders(plan: &Plan, content: &[u8]) -> Result<(), RenderError> {
+    if plan.senders.is_empty() {
+        return Ok(());
+    }
+    check_from(&plan.senders, raw_values(content, "From")).map_err(|refusal| RenderError::Rejected {
+        code: 550,
+        enhanced: EnhancedStatus::new(5, 7, 1),
+        text: refusal.to_string(),
+    })
 }
 
 /// Whether anything of the plan looks at the recipient's data.

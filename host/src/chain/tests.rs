@@ -95,6 +95,7 @@ impl Bench {
             reverse_path: ReversePath::Null,
             tags: Vec::new(),
             steps: kept.steps,
+            senders: Vec::new(),
         };
         (plan, kept.letter.draft.into_composition(Some(slots.nonce())).encode())
     }

@@ -11,8 +11,8 @@ use super::{ConfigFile, Format, block_on};
 use crate::archive::trace::{StepView, TraceView};
 use crate::control::{Question, ask};
 use crate::http::raw_mime::with_crlf;
-use crate::mail::content::Draft;
 use crate::mail::header::mailbox::Mailbox;
+use crate::mail::header::raw_fields::raw_values;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -26,7 +26,7 @@ pub(super) struct Options {
     /// Reverse-path; the address of From where not given.
     #[arg(long)]
     from: Option<String>,
-    /// Recipients; those of To and Cc where not given.
+    /// Recipients; those of To, Cc and Bcc where not given.
     #[arg(long)]
     to: Vec<String>,
     /// Shows the result of the chain for each recipient, and what each plugin changed; keeps and sends nothing.
@@ -44,16 +44,14 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
         // With octets that are no UTF-8 the line ends must be right already: guessing could break a binary part.
         Err(error) => error.into_bytes(),
     };
-    let draft = Draft::new(content.clone().into());
     let Some(login) = options.login.or_else(|| config.logins.first().map(|login| login.name.to_string())) else {
         anyhow::bail!("the configuration has no login");
     };
     let addresses = |name: &str| -> Vec<String> {
-        let values = draft.header_raw(name);
-        values.iter().flat_map(|raw| Mailbox::parse_raw(raw)).map(|mailbox| mailbox.address.to_string()).collect()
+        raw_values(&content, name).flat_map(Mailbox::parse_raw).map(|mailbox| mailbox.address.to_string()).collect()
     };
     let from = options.from.or_else(|| addresses("From").into_iter().next()).unwrap_or_default();
-    let to = if options.to.is_empty() { [addresses("To"), addresses("Cc")].concat() } else { options.to };
+    let to = if options.to.is_empty() { ["To", "Cc", "Bcc"].map(addresses).concat() } else { options.to };
     ensure!(!to.is_empty(), "no recipient: name one with --to");
     let question = Question::Submit { login, from, to, size: content.len() as u64, dry_run: options.dry_run };
     let answer = block_on(async { ask(&config.server.data, &question, &content).await })?;

@@ -9,6 +9,7 @@ use super::unit::ByteSize;
 pub(super) fn read(section: &Section<'_>) -> Smtp {
     Smtp {
         message_size: section.or("message_size", ByteSize::mib(25), Value::size),
+        header_size: section.or("header_size", ByteSize::kib(256), Value::size),
         recipients: section.or("recipients", 1000, Value::count),
         connections: section.or("connections", 1000, Value::count),
         connections_per_address: section.or("connections_per_address", 100, Value::count),

@@ -17,6 +17,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::mail::domain::Domain;
+use crate::mail::header::Mailbox;
 
 /// Fields that are signed where they are (RFC 6376 §5.4.1), in lower case.
 const SIGNED: [&str; 27] = [
@@ -63,9 +64,9 @@ pub struct DkimError {
     pub reason: String,
 }
 
-/// All keys.
+/// All keys, by their domains in A-labels: From may hold either form.
 #[derive(Default)]
-pub struct Signers(BTreeMap<Domain, Vec<Signer>>);
+pub struct Signers(BTreeMap<String, Vec<Signer>>);
 
 struct Signer {
     domain: String,
@@ -80,11 +81,11 @@ impl Signers {
     /// # Errors
     /// All keys that cannot be used.
     pub fn load(keys: &[config::Dkim]) -> Result<Self, Vec<DkimError>> {
-        let mut signers: BTreeMap<Domain, Vec<Signer>> = BTreeMap::new();
+        let mut signers: BTreeMap<String, Vec<Signer>> = BTreeMap::new();
         let mut errors = Vec::new();
         for key in keys {
             match parse_key(key.key.expose()) {
-                Ok((algorithm, private)) => signers.entry(key.domain.clone()).or_default().push(Signer {
+                Ok((algorithm, private)) => signers.entry(key.domain.to_ascii()).or_default().push(Signer {
                     domain: key.domain.to_ascii(),
                     selector: key.selector.clone(),
                     algorithm,
@@ -120,9 +121,10 @@ impl Signers {
 
     /// Keys of `domain`, or of the nearest domain above it.
     fn of(&self, domain: &Domain) -> Option<&[Signer]> {
+        let domain = domain.to_ascii();
         let mut name = domain.as_str();
         loop {
-            if let Some(signers) = Domain::parse(name).ok().and_then(|domain| self.0.get(&domain)) {
+            if let Some(signers) = self.0.get(name) {
                 return Some(signers);
             }
             name = name.split_once('.')?.1;
@@ -252,15 +254,11 @@ fn relax(data: &mut Vec<u8>, field: &Field<'_>) {
     }
 }
 
-/// The domain of the first address of From.
+/// The domain of the first address of From. Of what is no list of addresses nobody knows whose it is: it is not signed.
 fn from_domain(fields: &[Field<'_>]) -> Option<Domain> {
     let from = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"from"))?;
-    let mut header = b"From:".to_vec();
-    header.extend_from_slice(from.value);
-    header.extend_from_slice(b"\r\n\r\n");
-    let message = mail_parser::MessageParser::default().parse_headers(&header)?;
-    let address = message.from()?.first()?.address()?;
-    Domain::parse(address.rsplit_once('@')?.1).ok()
+    let list = Mailbox::parse_field(from.value).ok()?;
+    list.first().map(|mailbox| mailbox.address.domain().clone())
 }
 
 #[cfg(test)]

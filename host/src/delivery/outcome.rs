@@ -275,6 +275,7 @@ impl Judge<'_> {
                 reverse_path: ReversePath::Null,
                 tags: Vec::new(),
                 steps: Vec::new(),
+                senders: Vec::new(),
             },
         }
     }

@@ -190,6 +190,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
             reverse_path: ReversePath::Null,
             tags: Vec::new(),
             steps: Vec::new(),
+            senders: Vec::new(),
         },
     };
     let body = Bytes::from_static(b"From: <sender@a.example>\r\nSubject: Hello\r\n\r\nHi\r\n.\r\n");

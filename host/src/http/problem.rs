@@ -303,7 +303,7 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
     match refusal {
         Refusal::SenderNotAllowed { .. } if dialect == Dialect::TurboSmtp => StatusCode::BAD_REQUEST,
         Refusal::SenderNotAllowed { .. } => StatusCode::FORBIDDEN,
-        Refusal::MessageTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::MessageTooLarge { .. } | Refusal::HeaderTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if refusal.is_temporary() => StatusCode::SERVICE_UNAVAILABLE,
         // The seeds' clients know 400 alone for a message that nobody wants.
@@ -311,6 +311,7 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
         Refusal::Plugin { .. }
         | Refusal::PluginFailed { .. }
         | Refusal::TooManyRecipients { .. }
+        | Refusal::Loop { .. }
         | Refusal::InvalidContent(_)
         | Refusal::InvalidField { .. } => StatusCode::BAD_REQUEST,
         Refusal::StorageFailed => StatusCode::INTERNAL_SERVER_ERROR,

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use mail_parser::MessageParser;
 
 use crate::mail::address::EmailAddress;
+use crate::mail::header::Mailbox;
+use crate::mail::header::raw_fields::raw_values;
 
 /// A text that is given as a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +67,15 @@ pub fn with_crlf(text: &str) -> Cow<'_, str> {
 
 /// Returns the address in From, where there is exactly one that can be read.
 pub fn sender(message: &[u8]) -> Option<EmailAddress> {
-    let message = MessageParser::new().parse_headers(message)?;
-    let mut senders = message.from()?.iter();
-    let first = senders.next()?.address()?;
-    if senders.next().is_some() { None } else { EmailAddress::parse(first).ok() }
+    let mut only = None;
+    for value in raw_values(message, "From") {
+        for mailbox in Mailbox::parse_field(value).ok()? {
+            if only.replace(mailbox.address).is_some() {
+                return None;
+            }
+        }
+    }
+    only
 }
 
 /// Checks that each line is a field or goes on with one, and leaves out the fields that name hidden recipients.
@@ -144,6 +150,8 @@ mod tests {
     fn senders_are_read() {
         assert_eq!(sender(b"From: Ann <a@x>\r\n\r\n"), Some(EmailAddress::parse("a@x").unwrap()));
         assert_eq!(sender(b"From: a@x, b@x\r\n\r\n"), None);
+        assert_eq!(sender(b"From: a@x\r\nFrom: b@x\r\n\r\n"), None);
+        assert_eq!(sender(b"From: b@x: a@x;\r\n\r\n"), None);
         assert_eq!(sender(b"To: a@x\r\n\r\n"), None);
     }
 

@@ -88,7 +88,11 @@ fn start(demonstration: bool) -> Running {
         renderer: renderer.clone(),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
-        settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new() },
+        settings: IntakeSettings {
+            hostname: config.server.hostname.clone(),
+            routes_by_domain: BTreeSet::new(),
+            header_size: config.smtp.header_size,
+        },
     });
     let archive = Archive::new(ArchiveParts {
         spool,

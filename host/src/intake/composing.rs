@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::trace_header::HeaderFacts;
+use super::trace_header::{HeaderFacts, SUBJECT, prepend};
 use super::{IntakeSettings, Parts, cut};
 use crate::chain::processing::{Kept, Processed};
 use crate::chain::rendering::{Recipient, RenderError};
@@ -17,19 +17,19 @@ use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
-use crate::mail::slot::Slot;
+use crate::mail::slot::{Slot, Tokens};
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::{Letter, TAGS};
 use crate::spool::NewEntry;
 use crate::spool::entry::{Copy, Entry};
 use crate::store::QueueName;
+use crate::submission::login::Login;
+use crate::submission::permission::check_from;
 use crate::submission::{Options, Submission};
 
 /// Forward-paths that stand in the event of acceptance.
 const RECIPIENTS_IN_EVENT: usize = 100;
-/// Octets of a subject that are kept.
-const SUBJECT: usize = 998;
 
 /// What becomes of a submission.
 pub(super) enum Composed {
@@ -55,6 +55,13 @@ pub(super) enum Chained {
         /// What it says.
         reason: String,
     },
+}
+
+/// A message with its trace header, and the plugins in its way.
+pub(super) struct Prepared {
+    pub(super) content: Bytes,
+    /// `None` where there is no plugin.
+    pub(super) chain: Option<Arc<Chain>>,
 }
 
 /// What all copies of a message are made from.
@@ -94,20 +101,36 @@ impl Parts {
         &self,
         submission: &Submission,
         facts: &HeaderFacts<'_>,
-        content: Bytes,
         settings: &IntakeSettings,
         trace: &mut Trace,
     ) -> Result<Composed, Refusal> {
-        let mut press = match self.run_chain(submission, facts, &content, trace).await? {
+        let prepared = self.prepare(submission, facts, settings)?;
+        let mut press = match self.run_chain(submission, facts, &prepared, trace).await? {
             Chained::Kept(press) => press,
             Chained::Discarded { plugin, reason } => return Ok(Composed::Discarded { plugin, reason }),
         };
-        if !press.plan.steps.is_empty()
-            && let Some((plugin, reason)) = self.render_first(submission, &mut press, trace).await?
-        {
+        // What the client can still be told: a template that cannot work, and a From that is not his.
+        let has_more_to_tell = !press.plan.steps.is_empty() || !press.plan.senders.is_empty();
+        if has_more_to_tell && let Some((plugin, reason)) = self.render_first(submission, &mut press, trace).await? {
             return Ok(Composed::Discarded { plugin, reason });
         }
-        Ok(Composed::Kept(Box::new(self.entry(submission, content, *press, settings, trace))))
+        Ok(Composed::Kept(Box::new(self.entry(submission, prepared.content, *press, settings, trace))))
+    }
+
+    /// Finds the login's plugins and puts the trace header on.
+    pub(super) fn prepare(&self, submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSettings) -> Result<Prepared, Refusal> {
+        let chain = self.chain(submission)?;
+        Ok(Prepared { content: prepend(submission, facts, &settings.hostname, chain.is_some()), chain })
+    }
+
+    /// The login's chain, unless there is no plugin in it.
+    pub(super) fn chain(&self, submission: &Submission) -> Result<Option<Arc<Chain>>, Refusal> {
+        let Some(name) = &submission.login.chain else { return Ok(None) };
+        match self.chains.current().chain(name) {
+            Some(chain) => Ok((!chain.is_empty()).then(|| Arc::clone(chain))),
+            // The configuration has changed under the session: nothing that the sender did wrong.
+            None => Err(Refusal::PluginFailed { plugin: name.to_string(), permanent: false }),
+        }
     }
 
     /// Runs the login's chain on a message with its trace header.
@@ -115,33 +138,26 @@ impl Parts {
         &self,
         submission: &Submission,
         facts: &HeaderFacts<'_>,
-        content: &Bytes,
+        prepared: &Prepared,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
-        let Some(name) = &submission.login.chain else { return Ok(plain(submission, facts, content)) };
-        let chains = self.chains.current();
-        let Some(chain) = chains.chain(name) else {
-            // The configuration has changed under the session: nothing that the sender did wrong.
-            return Err(Refusal::PluginFailed { plugin: name.to_string(), permanent: false });
-        };
-        if chain.is_empty() {
-            return Ok(plain(submission, facts, content));
-        }
+        let Some(chain) = &prepared.chain else { return Ok(plain(submission, facts, &prepared.content)) };
         let circumstances = Arc::new(Circumstances {
             id: submission.id,
             received: submission.received.at,
             context: context(submission),
             variables: if submission.options.variables.is_empty() { String::new() } else { object_text(&submission.options.variables) },
-            original: content.clone(),
+            original: prepared.content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
         });
-        self.run(chain, submission, circumstances, trace).await
+        self.run(chain, submission, facts, circumstances, trace).await
     }
 
     async fn run(
         &self,
         chain: &Chain,
         submission: &Submission,
+        facts: &HeaderFacts<'_>,
         circumstances: Arc<Circumstances>,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
@@ -172,7 +188,11 @@ impl Parts {
             reverse_path: ReversePath::Null,
             tags: Vec::new(),
             steps,
+            senders: Vec::new(),
         };
+        if is_from_open(&submission.login, facts, &letter.draft, &plan)? {
+            plan.senders.clone_from(&submission.login.senders);
+        }
         // What only plugins ask for is kept only where plugins will.
         if needs_variables(&plan) {
             plan.variables.clone_from(&circumstances.variables);
@@ -221,8 +241,10 @@ impl Parts {
                 return Ok(only.then(|| (plugin(), reason)));
             }
         };
-        // Tags that a plugin adds behind one that runs per recipient: those of the first copy stand for all.
-        press.tags = copy.tags;
+        if !press.plan.steps.is_empty() {
+            // Tags that a plugin adds behind one that runs per recipient: those of the first copy stand for all.
+            press.tags = copy.tags;
+        }
         if only {
             press.plan.steps.clear();
             press.plan.slots.clear();
@@ -230,6 +252,7 @@ impl Parts {
             press.plan.tags.clear();
             press.plan.variables.clear();
             press.plan.reverse_path = ReversePath::Null;
+            press.plan.senders.clear();
             press.subject = cut(Draft::new(copy.content.clone()).header("Subject").unwrap_or_default(), SUBJECT);
             press.body = Composition::plain(copy.content).encode();
             if let Some(reverse_path) = copy.reverse_path {
@@ -312,6 +335,7 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> C
         reverse_path: ReversePath::Null,
         tags: Vec::new(),
         steps: Vec::new(),
+        senders: Vec::new(),
     };
     let envelope = &submission.envelope;
     Chained::Kept(Box::new(Letterpress {
@@ -324,6 +348,22 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> C
         held: None,
         changed: false,
     }))
+}
+
+/// Checks From where plugins have changed it. Returns whether each copy's own is still to be checked when it is made.
+fn is_from_open(login: &Login, facts: &HeaderFacts<'_>, draft: &Draft, plan: &Plan) -> Result<bool, Refusal> {
+    if login.senders.is_empty() {
+        return Ok(false);
+    }
+    let from: Vec<&[u8]> = draft.header_all_raw("From").collect();
+    let tokens = Tokens::new(&plan.nonce);
+    if !plan.steps.is_empty() || from.iter().any(|value| tokens.are_in(value)) {
+        return Ok(true);
+    }
+    if from != facts.from {
+        check_from(&login.senders, from)?;
+    }
+    Ok(false)
 }
 
 /// The copies with their queues: one queue for a domain where the route goes to the domains' own hosts, else one for the route.

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::composing::Chained;
-use super::trace_header::{self, HeaderFacts};
+use super::composing::{Chained, Prepared};
 use super::{Intake, check};
 use crate::chain::rendering::{Recipient, RenderError, finish};
 use crate::chain::trace::Trace;
@@ -91,14 +90,16 @@ impl Intake {
     /// Runs a message through permission, chain and rendering. Nothing is kept, counted or recorded.
     pub async fn dry_run(&self, submission: Submission, content: Content) -> DryRun {
         let parts = &self.0;
-        let facts = HeaderFacts::read(&submission.content);
-        let with_trace = match content {
-            Content::Submitted => trace_header::prepend(&submission, &facts, &parts.settings().hostname),
-            Content::Stored => submission.content.clone(),
+        let settings = parts.settings();
+        let facts = settings.facts(&submission.content);
+        let prepared = match content {
+            Content::Submitted => parts.prepare(&submission, &facts, &settings),
+            Content::Stored => parts.chain(&submission).map(|chain| Prepared { content: submission.content.clone(), chain }),
         };
+        let with_trace = prepared.as_ref().map_or_else(|_| submission.content.clone(), |prepared| prepared.content.clone());
         let mut trace = Trace::with_snapshots();
-        let chained = match check(&submission, &facts) {
-            Ok(()) => parts.run_chain(&submission, &facts, &with_trace, &mut trace).await,
+        let chained = match check(&submission, &facts, &settings).and(prepared) {
+            Ok(prepared) => parts.run_chain(&submission, &facts, &prepared, &mut trace).await,
             Err(refusal) => Err(refusal),
         };
         let mut failures = failure_texts(&trace);

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::dry_run::{Content, DryResult};
 use super::*;
 use crate::chain::Chains;
+use crate::chain::rendering::RenderError;
 use crate::chain::test_store::CommitLog;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{self, Bounces, ChainStep, LoginLimits, OnError, When};
+use crate::config::{self, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, When};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
-use crate::mail::content::Composition;
+use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::plugin::loading::Plugins;
@@ -51,6 +54,7 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
             routes_by_domain: BTreeSet::from(["direct".into()]),
+            header_size: ByteSize(5_000),
         },
     })
 }
@@ -85,11 +89,10 @@ fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submis
 }
 
 async fn compose(intake: &Intake, submission: &Submission) -> Result<Composed, Refusal> {
-    let facts = HeaderFacts::read(&submission.content);
-    check(submission, &facts)?;
     let settings = intake.0.settings();
-    let content = trace_header::prepend(submission, &facts, &settings.hostname);
-    intake.0.compose(submission, &facts, content, &settings, &mut Trace::default()).await
+    let facts = settings.facts(&submission.content);
+    check(submission, &facts, &settings)?;
+    intake.0.compose(submission, &facts, &settings, &mut Trace::default()).await
 }
 
 async fn kept(intake: &Intake, submission: &Submission) -> NewEntry {
@@ -141,8 +144,8 @@ async fn what_is_missing_is_added() {
     let added = format!("Date: Wed, 1 Aug 2018 00:00:00 +0000\r\nMessage-ID: <{id}@mail.example.com>\r\nSubject: x\r\n\r\nbody\r\n");
     assert!(text.ends_with(&added), "{text}");
     // A message without any header is all body.
-    let text = octets(&kept(&intake, &submission("just words\r\nand: more\r\n", &["b@one.example"], None)).await);
-    assert!(text.ends_with("example.com>\r\n\r\njust words\r\nand: more\r\n"), "{text}");
+    let text = octets(&kept(&intake, &submission("From now on\r\nwords\r\n\r\nand: more\r\n", &["b@one.example"], None)).await);
+    assert!(text.ends_with("example.com>\r\n\r\nFrom now on\r\nwords\r\n\r\nand: more\r\n"), "{text}");
     let text = octets(&kept(&intake, &submission("\r\nbody\r\n", &["b@one.example"], None)).await);
     assert!(text.ends_with("example.com>\r\n\r\nbody\r\n"), "{text}");
 }
@@ -173,20 +176,188 @@ async fn limits_are_kept() {
     let large = format!("{MESSAGE}{}", "x".repeat(10_000));
     assert_eq!(refused(large, vec!["a@x.example"]).await, Some(Refusal::MessageTooLarge { limit: 10_000 }));
     let hops = |count| format!("{}{MESSAGE}", "Received: from a by b;\r\n now\r\n".repeat(count));
-    assert!(matches!(refused(hops(HOPS), vec!["a@x.example"]).await, Some(Refusal::InvalidContent(_))));
+    assert_eq!(refused(hops(HOPS), vec!["a@x.example"]).await, Some(Refusal::Loop { hops: HOPS }));
     assert_eq!(refused(hops(HOPS - 1), vec!["a@x.example"]).await, None);
     assert!(matches!(refused(MESSAGE.to_owned(), Vec::new()).await, Some(Refusal::InvalidContent(_))));
+    let header = |size: usize| format!("A: {}\r\n\r\nbody\r\n", "x".repeat(size - 5));
+    assert_eq!(refused(header(5_000), vec!["a@x.example"]).await, None);
+    assert_eq!(refused(header(5_001), vec!["a@x.example"]).await, Some(Refusal::HeaderTooLarge { limit: 5_000 }));
+    let fields = |count| format!("{}\r\n", "A:\r\n".repeat(count));
+    assert_eq!(refused(fields(FIELDS), vec!["a@x.example"]).await, None);
+    assert!(matches!(refused(fields(FIELDS + 1), vec!["a@x.example"]).await, Some(Refusal::InvalidContent(_))));
 }
 
-#[test]
-fn every_from_counts() {
-    let from = |message: &str| {
-        let facts = HeaderFacts::read(message.as_bytes());
-        facts.senders().into_iter().map(|address| address.map(|a| a.to_string())).collect::<Vec<_>>()
+#[tokio::test]
+async fn a_line_that_is_no_field_is_refused() {
+    let intake = intake(Vec::new()).await;
+    for message in [
+        "From: a@example.com\r\njunk\r\n \r\nFrom: b@y.example\r\n\r\nbody\r\n",
+        "\u{feff}From: a@example.com\r\nSubject: x\r\n\r\nbody\r\n",
+        " folded: first\r\nFrom: a@example.com\r\n\r\n",
+        "From a@example.com now\r\njunk\r\nFrom: a@example.com\r\n\r\n",
+        "just words\r\nand: more\r\n",
+    ] {
+        let refusal = compose(&intake, &submission(message, &["b@one.example"], None)).await.err();
+        assert!(matches!(refusal, Some(Refusal::InvalidContent(_))), "{message:?}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_envelope_of_a_mailbox_file_goes() {
+    let intake = intake(Vec::new()).await;
+    for first in ["From a@example.com Wed Aug  1 00:00:00 2018\r\n", ">From a@example.com\r\n"] {
+        let one = submission(&format!("{first}{MESSAGE}"), &["b@one.example"], None);
+        let text = octets(&kept(&intake, &one).await);
+        assert_eq!(text, format!("{}{MESSAGE}", trace(&one, "\tfor <b@one.example>")));
+    }
+    // With a blank before its colon, this is the field.
+    let one = submission("From : a@example.com\r\n\r\n", &["b@one.example"], None);
+    assert!(octets(&kept(&intake, &one).await).contains("\r\nFrom : a@example.com\r\n"));
+}
+
+#[tokio::test]
+async fn what_is_not_for_the_recipient_is_left_out() {
+    let header = "bcc: x@one.example,\r\n y@one.example\r\nA: 1\r\nReturn-Path: <z@one.example>\r\nX-SMTPeter-Tags: t\r\nResent-Bcc: x@y\r\nB: 2\r\n";
+    let message = format!("{header}{MESSAGE}");
+    let left = format!("A: 1\r\nB: 2\r\n{MESSAGE}");
+    // Without a chain, with one that is empty, and with one that has plugins.
+    for (guests, chain) in
+        [(Vec::new(), None), (Vec::new(), Some("c")), (vec![("n", Guest::new("n").submit(NEXT), OnError::Defer)], Some("c"))]
+    {
+        let intake = intake(guests).await;
+        let one = submission(&message, &["b@one.example"], chain);
+        let text = octets(&kept(&intake, &one).await);
+        assert_eq!(text, format!("{}{left}", trace(&one, "\tfor <b@one.example>")), "{chain:?}");
+    }
+}
+
+/// A login that may only send as somebody at example.com.
+fn restricted(message: &str, recipients: &[&str], chain: Option<&str>) -> Submission {
+    let mut submission = submission(message, recipients, chain);
+    let mut login = (*submission.login).clone();
+    login.senders = vec![SenderPattern::Domain(Domain::parse("example.com").unwrap())];
+    submission.login = Arc::new(login);
+    submission
+}
+
+#[tokio::test]
+async fn every_from_counts() {
+    let intake = intake(Vec::new()).await;
+    for (header, is_taken) in [
+        ("From: A <a@example.com>, b@EXAMPLE.com", true),
+        ("From: \"john doe\"@example.com", true),
+        ("From: Us: a@example.com;", true),
+        ("From: A <a@example.com>\r\nSubject: s\r\nfrom: b@y.example", false),
+        ("From: a@example.com,\r\n b@y.example", false),
+        ("From: a@example.com\r\n \r\nFrom: b@y.example", false),
+        ("From: \"CEO\" <ceo@y.example>: <a@example.com>;", false),
+        ("From: ceo@y.example: a@example.com;", false),
+        ("From: ceo@y.example (x) .example.com", false),
+        ("From: not an address", false),
+        ("Subject: s", false),
+    ] {
+        let refusal = compose(&intake, &restricted(&format!("{header}\r\n\r\n"), &["b@one.example"], None)).await.err();
+        assert_eq!(refusal.is_none(), is_taken, "{header}: {refusal:?}");
+    }
+    let long = format!("From: {}\r\n\r\n", "not an address".repeat(100));
+    let Some(Refusal::SenderNotAllowed { address }) = compose(&intake, &restricted(&long, &["b@one.example"], None)).await.err() else {
+        panic!("taken")
     };
-    assert_eq!(from("From: A <a@x.example>\r\nSubject: s\r\nfrom: b@y.example,\r\n c@z.example\r\n\r\nFrom: d@d.example\r\n").len(), 3);
-    assert_eq!(from("Subject: s\r\n\r\n"), []);
-    assert!(from("From: not an address\r\n\r\n").iter().all(Result::is_err));
+    assert_eq!(address.len(), LONGEST_ADDRESS);
+}
+
+/// Adds another From: once for all recipients, or for each.
+fn renaming(from: &'static str, per_recipient: bool) -> Vec<(&'static str, Guest, OnError)> {
+    let mut guest = Guest::new("rename");
+    let (name, value) = (guest.text("From"), guest.text(from));
+    let body = format!("(drop (call $add_header (local.get $message) {name} {value})) {NEXT}");
+    let guest = if per_recipient { guest.recipient("(call $answer (i32.const 1))", body) } else { guest.submit(body) };
+    vec![("rename", guest, OnError::Defer)]
+}
+
+#[tokio::test]
+async fn from_is_checked_again_where_plugins_change_it() {
+    let two = |login: fn(&str, &[&str], Option<&str>) -> Submission| login(MESSAGE, &["b@one.example", "c@one.example"], Some("c"));
+    let evil = intake(renaming("b@y.example", false)).await;
+    let refusal = compose(&evil, &two(restricted)).await.err();
+    assert_eq!(refusal, Some(Refusal::SenderNotAllowed { address: "b@y.example".to_owned() }));
+    assert!(kept(&evil, &two(submission)).await.entry.plan.senders.is_empty());
+    let good = intake(renaming("b@example.com", false)).await;
+    assert!(kept(&good, &two(restricted)).await.entry.plan.senders.is_empty());
+
+    let evil = intake(renaming("b@y.example", true)).await;
+    let Some(Refusal::Plugin { code: 550, enhanced, .. }) = compose(&evil, &two(restricted)).await.err() else { panic!("taken") };
+    assert_eq!(enhanced.to_string(), "5.7.1");
+    let good = intake(renaming("b@example.com", true)).await;
+    let entry = kept(&good, &two(restricted)).await.entry;
+    assert_eq!(entry.plan.senders, restricted("", &[], None).login.senders);
+}
+
+/// Writes a variable of the recipient's data into From.
+fn naming_by_slot() -> Vec<(&'static str, Guest, OnError)> {
+    let mut guest = Guest::new("slot");
+    let (name, variable) = (guest.text("From"), guest.text("from"));
+    let body = format!(
+        "(call $slot (local.get $message) (i32.const 1) {variable} (i32.const 0) (i32.const 0) (i32.const 512))
+        (drop (call $add_header (local.get $message) {name} (i32.load (i32.const 520)) (i32.load (i32.const 524))))
+        {NEXT}"
+    );
+    vec![("slot", guest.submit(body), OnError::Defer)]
+}
+
+#[tokio::test]
+async fn a_from_that_differs_by_recipient_is_checked_for_each() {
+    let intake = intake(naming_by_slot()).await;
+    let with = |values: [&str; 2]| {
+        let mut two = restricted(MESSAGE, &["b@one.example", "c@one.example"], Some("c"));
+        for (place, value) in (0..).zip(values) {
+            two.options.recipient_variables.insert(place, json!({ "from": value }).as_object().unwrap().clone());
+        }
+        two
+    };
+    let Some(Refusal::Plugin { code: 550, .. }) = compose(&intake, &with(["x@y.example", "a@example.com"])).await.err() else {
+        panic!("taken")
+    };
+    let dry = intake.dry_run(with(["a@example.com", "x@y.example"]), Content::Submitted).await;
+    let DryResult::Kept { copies, .. } = dry.result else { panic!("{:?}", dry.result) };
+    assert!(copies[0].content.as_ref().unwrap().is_ok());
+    assert!(matches!(copies[1].content, Some(Err(RenderError::Rejected { code: 550, .. }))), "{copies:?}");
+    let mut tagged = with(["a@example.com", "x@y.example"]);
+    tagged.options.tags = vec![crate::mail::tag::Tag::parse("t").unwrap()];
+    let entry = kept(&intake, &tagged).await;
+    assert_eq!((entry.copies.len(), entry.entry.plan.senders.len(), entry.entry.tags.len()), (2, 1, 1));
+}
+
+proptest! {
+    /// Whatever is handed in: plugins see the fields that the look over the header saw, and nothing of the content is lost but what is dropped.
+    #[test]
+    fn the_look_over_the_header_is_that_of_the_draft(
+        content in "((From|To|Bcc|X-SMTPeter-A|Date|Return-Path) ?: ?[a@x:;<> ]{0,6}(\r\n|\r\n [a:]{0,3}\r\n)|From a\r\n|[a: ]{0,3}\r\n){0,8}",
+    ) {
+        let facts = HeaderFacts::read(content.as_bytes(), 1_000);
+        if facts.flaw.is_some() {
+            return Ok(());
+        }
+        let submission = submission(&content, &["b@one.example"], None);
+        let hostname = Domain::parse("mail.example.com").unwrap();
+        let whole = trace_header::prepend(&submission, &facts, &hostname, true);
+        let draft = Draft::new(whole.clone());
+        let values: Vec<_> = draft.header_all_raw("From").collect();
+        prop_assert_eq!(values, facts.from.clone());
+        let names = draft.header_names();
+        let seen = names.iter().filter(|name| !["received", "message-id"].contains(&name.to_ascii_lowercase().as_str())).count();
+        let hidden = |name: &String| ["bcc", "return-path"].contains(&name.to_ascii_lowercase().as_str());
+        prop_assert!(!names.iter().any(hidden));
+        prop_assert!(seen <= facts.fields + 1);
+        let stripped = trace_header::prepend(&submission, &facts, &hostname, false);
+        prop_assert!(!Draft::new(stripped).header_names().iter().any(|name| name.starts_with("X-SMTPeter")));
+        if let Some(end) = content.find("\r\n\r\n") {
+            prop_assert!(whole.ends_with(&content.as_bytes()[end..]));
+        }
+        if !content.contains("Bcc") && !content.contains("Return-Path") && !content.contains("From a") {
+            prop_assert!(whole.ends_with(content.as_bytes()));
+        }
+    }
 }
 
 /// Adds `X-Copy` with the recipient's address, once for each.

@@ -1,128 +1,132 @@
-//! What a submission server adds to a header: the trace field (RFC 5321 §4.4), and Date and Message-ID where they are missing (RFC 6409 §8).
+//! The header of what is handed in: what one look over it tells, and what a submission server makes of it. We add the trace field (RFC 5321
+//! §4.4), and Date and Message-ID where they are missing (RFC 6409 §8); we leave out what is not for the recipient.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::joined;
-use crate::mail::address::EmailAddress;
-use crate::mail::content::Draft;
+use crate::chain::options::is_service_field;
 use crate::mail::domain::Domain;
+use crate::mail::header;
+use crate::mail::header::raw_fields::RawFields;
 use crate::mail::message_id::MessageId;
 use crate::submission::{Protocol, Submission};
 
 /// Octets of a subject that are kept in events.
-const SUBJECT: usize = 998;
+pub(super) const SUBJECT: usize = 998;
+
+/// Fields that we add at most: Received, Date, Message-ID.
+pub(super) const ADDED_FIELDS: usize = 3;
+
+/// Fields that are left out: those that name hidden recipients (RFC 5322 §3.6.3; who they are says the envelope), and the one that is only the
+/// last host's to write (RFC 5321 §4.4).
+const HIDDEN: [&[u8]; 3] = [b"Bcc", b"Resent-Bcc", b"Return-Path"];
 
 /// What one look over the header tells.
 #[derive(Debug)]
 pub(super) struct HeaderFacts<'a> {
-    /// The header, without the empty line that ends it.
-    header: &'a [u8],
     /// How many fields there are.
     pub(super) fields: usize,
     /// How many Received fields there are.
     pub(super) received: usize,
+    /// All From fields, as they stand.
+    pub(super) from: Vec<&'a [u8]>,
+    /// Why nobody should take it.
+    pub(super) flaw: Option<Flaw>,
     has_date: bool,
     has_message_id: bool,
     /// The first Subject as it stands.
     subject: Option<&'a [u8]>,
-    /// Whether the message begins with a field, or with the empty line.
+    /// Whether the message begins with a field, or with the empty line; else all of it is body.
     begins_as_header: bool,
+    /// What is left out, in order.
+    dropped: Vec<Dropped>,
+}
+
+/// Why a header cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It has more octets than were looked at.
+    TooLarge,
+    /// There are fields, and a line that is none: readers differ in where such a header ends.
+    Junk,
+}
+
+/// Lines that are left out.
+#[derive(Debug)]
+struct Dropped {
+    place: Range<usize>,
+    /// It steers a service: a chain reads it first.
+    is_option: bool,
 }
 
 impl<'a> HeaderFacts<'a> {
-    /// Looks at the header of a message; at its body not at all.
-    pub(super) fn read(content: &'a [u8]) -> Self {
-        let mut facts =
-            Self { header: content, fields: 0, received: 0, has_date: false, has_message_id: false, subject: None, begins_as_header: true };
-        let mut start = 0;
-        while let Some(rest) = content.get(start..).filter(|rest| !rest.is_empty()) {
-            let end = field_length(rest);
-            let (field, _) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-            if field.starts_with(b"\r\n") {
-                break;
-            }
-            let name = memchr::memchr(b':', field).and_then(|colon| Some((field.get(..colon)?, field.get(colon + 1..)?)));
-            match name {
-                Some((name, value)) if is_name(name) => facts.field(name.trim_ascii_end(), value),
-                _ if start == 0 => {
-                    // No header at all: everything is body.
-                    facts.begins_as_header = false;
-                    break;
+    /// Looks at the header of a message, of `limit` octets at most; at its body not at all.
+    pub(super) fn read(content: &'a [u8], limit: usize) -> Self {
+        let mut facts = Self {
+            fields: 0,
+            received: 0,
+            from: Vec::new(),
+            flaw: None,
+            has_date: false,
+            has_message_id: false,
+            subject: None,
+            begins_as_header: true,
+            dropped: Vec::new(),
+        };
+        // With the empty line behind a header that is as large as it may be.
+        let seen = content.get(..limit.saturating_add(2)).unwrap_or(content);
+        let mut lines = RawFields::of(seen);
+        for line in lines.by_ref() {
+            match line.field {
+                Some((name, value)) => facts.field(name, value, line.place),
+                // The envelope of a mailbox file, which its readers write in front of a message, or have quoted.
+                None if line.place.start == 0 && (seen.starts_with(b"From ") || seen.starts_with(b">From ")) => {
+                    facts.dropped.push(Dropped { place: line.place, is_option: false });
                 }
-                _ => {}
+                None => facts.flaw = Some(Flaw::Junk),
             }
-            start += end;
         }
-        facts.header = content.get(..start).unwrap_or_default();
+        if facts.fields == 0 && lines.place() > 0 {
+            // No header at all: everything is body.
+            facts.begins_as_header = false;
+            facts.flaw = None;
+            facts.dropped.clear();
+        } else if seen.len() < content.len() && lines.place() >= seen.len() {
+            facts.flaw = Some(Flaw::TooLarge);
+        }
         facts
     }
 
-    fn field(&mut self, name: &[u8], value: &'a [u8]) {
+    fn field(&mut self, name: &[u8], value: &'a [u8], place: Range<usize>) {
         self.fields += 1;
         if name.eq_ignore_ascii_case(b"Received") {
             self.received += 1;
+        } else if name.eq_ignore_ascii_case(b"From") {
+            self.from.push(value);
         } else if name.eq_ignore_ascii_case(b"Date") {
             self.has_date = true;
         } else if name.eq_ignore_ascii_case(b"Message-ID") {
             self.has_message_id = true;
-        } else if name.eq_ignore_ascii_case(b"Subject") && self.subject.is_none() {
-            self.subject = Some(value);
+        } else if name.eq_ignore_ascii_case(b"Subject") {
+            self.subject.get_or_insert(value);
+        } else if HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) {
+            self.dropped.push(Dropped { place, is_option: false });
+        } else if is_service_field(name) {
+            self.dropped.push(Dropped { place, is_option: true });
         }
     }
 
     /// Returns the decoded subject, cut at 998 octets.
     pub(super) fn subject(&self) -> String {
-        let Some(raw) = self.subject else { return String::new() };
-        let raw = raw.trim_ascii();
-        let plain = raw.is_ascii() && !raw.contains(&b'\r') && memchr::memmem::find(raw, b"=?").is_none();
-        let text = if plain {
-            String::from_utf8_lossy(raw).into_owned()
-        } else {
-            Draft::new(Bytes::copy_from_slice(self.header)).header("Subject").unwrap_or_default()
-        };
-        super::cut(text, SUBJECT)
-    }
-
-    /// Returns the addresses of all From fields; an error is a text that is no address.
-    pub(super) fn senders(&self) -> Vec<Result<EmailAddress, String>> {
-        let Some(message) = mail_parser::MessageParser::default().parse_headers(self.header) else { return Vec::new() };
-        let from = message.headers().iter().filter(|header| header.name == mail_parser::HeaderName::From);
-        let mut addresses = Vec::new();
-        for header in from {
-            let Some(list) = header.value.as_address() else {
-                addresses.push(Err(String::new()));
-                continue;
-            };
-            for mailbox in list.iter() {
-                let text = mailbox.address.as_deref().unwrap_or_default().trim();
-                addresses.push(EmailAddress::parse(text).map_err(|_| text.to_owned()));
-            }
-        }
-        addresses
+        super::cut(header::decode("Subject", self.subject.unwrap_or_default()), SUBJECT)
     }
 }
 
-/// Octets of the first field, its folded lines and line end included.
-fn field_length(rest: &[u8]) -> usize {
-    for newline in memchr::memchr_iter(b'\n', rest) {
-        match rest.get(newline + 1) {
-            // A folded line goes on; the empty line is a field of its own.
-            Some(b' ' | b'\t') if newline > 1 => {}
-            _ => return newline + 1,
-        }
-    }
-    rest.len()
-}
-
-fn is_name(name: &[u8]) -> bool {
-    let name = name.trim_ascii_end();
-    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
-}
-
-/// Returns the message with our fields in front of it.
-pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname: &Domain) -> Bytes {
+/// Returns the message with our fields in front of it, and without what is not for the recipient. Where a chain comes that reads the fields
+/// that steer a service, these stay.
+pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname: &Domain, has_chain: bool) -> Bytes {
     let mut fields = String::with_capacity(512);
     received_field(submission, hostname, &mut fields);
     // Writing to a String cannot fail.
@@ -135,7 +139,16 @@ pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname
     if !facts.begins_as_header {
         fields.push_str("\r\n");
     }
-    joined(&fields, &submission.content)
+    let content = &submission.content;
+    let mut octets = Vec::with_capacity(fields.len() + content.len());
+    octets.extend_from_slice(fields.as_bytes());
+    let mut kept = 0;
+    for Dropped { place, .. } in facts.dropped.iter().filter(|dropped| !(dropped.is_option && has_chain)) {
+        octets.extend_from_slice(content.get(kept..place.start).unwrap_or_default());
+        kept = place.end;
+    }
+    octets.extend_from_slice(content.get(kept..).unwrap_or_default());
+    octets.into()
 }
 
 fn message_id_field(id: MessageId, hostname: &Domain, fields: &mut String) {

@@ -7,7 +7,6 @@ pub mod builder;
 mod composition;
 mod edit;
 mod header_block;
-pub mod submitted;
 mod transfer;
 mod tree;
 
@@ -146,6 +145,11 @@ impl Draft {
     /// Returns the first field of this name as it stands: folded and encoded, without name, colon and final CRLF.
     pub fn header_raw(&self, name: &str) -> Option<Bytes> {
         self.header.raw(name, &self.original).map(Bytes::copy_from_slice)
+    }
+
+    /// Returns all fields of this name as they stand, as [`Draft::header_raw`] does.
+    pub fn header_all_raw<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.header.find(name, &self.original).map(|field| field.raw(&self.original))
     }
 
     /// Returns names of all fields, in order.

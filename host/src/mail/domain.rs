@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// A domain name in lower case, possibly internationalised, or an address literal such as `[192.0.2.1]`.
 ///
-/// At most 255 octets; labels of at most 63 octets of letters, digits, hyphens, underscores (which exist in practice) and, by
-/// RFC 6531, what is not ASCII. Equality is that of the names, without case.
+/// At most 255 octets; labels of letters, digits, hyphens, underscores (which exist in practice) and, by
+/// RFC 6531, what is not ASCII; in the form that DNS knows, a label has at most 63 octets (RFC 5890 §2.3.2.1). Equality is that of the names, without case.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Domain(Arc<str>);
@@ -45,6 +45,7 @@ impl Domain {
         }
         check_labels(name)?;
         if name.is_ascii() {
+            check_lengths(name)?;
             return Ok(Self(name.to_ascii_lowercase().into()));
         }
         let lower = name.to_lowercase();
@@ -55,6 +56,7 @@ impl Domain {
         }
         // Characters that are mapped to a dot, or to nothing, make other labels than those that were seen.
         check_labels(&ascii)?;
+        check_lengths(&ascii)?;
         Ok(Self(lower.into()))
     }
 
@@ -77,12 +79,14 @@ impl Domain {
     }
 }
 
-/// Labels of at most 63 octets of what domain names are made of.
+/// At most 63 octets in each label.
+fn check_lengths(ascii: &str) -> Result<(), DomainError> {
+    if ascii.split('.').any(|label| label.len() > 63) { Err(DomainError::TooLong) } else { Ok(()) }
+}
+
+/// Labels of what domain names are made of.
 fn check_labels(name: &str) -> Result<(), DomainError> {
     for label in name.split('.') {
-        if label.len() > 63 {
-            return Err(DomainError::TooLong);
-        }
         if label.is_empty() || label.starts_with('-') || label.ends_with('-') {
             return Err(DomainError::Invalid);
         }
@@ -169,6 +173,9 @@ mod tests {
             assert!(Domain::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Domain::parse(&"a".repeat(64)), Err(DomainError::TooLong));
+        // 44 letters of two octets: the label that DNS knows has 51. With 100, 107.
+        assert!(Domain::parse(&format!("{}.example", "ü".repeat(44))).is_ok());
+        assert_eq!(Domain::parse(&format!("{}.example", "ü".repeat(100))), Err(DomainError::TooLong));
         // Dots and nothings in other scripts, which DNS would read as labels that are not there.
         for text in ["\u{3002}.example", "a.\u{ad}.example", "\u{ff0e}"] {
             assert!(Domain::parse(text).is_err(), "{text:?}");

@@ -9,10 +9,10 @@ mod fold;
 pub mod mailbox;
 pub mod message_id_field;
 pub mod parameters;
+pub mod raw_fields;
 
 use std::borrow::Cow;
 
-use crate::clock::Timestamp;
 use fold::Folder;
 pub use mailbox::{AddressListError, Mailbox};
 pub use message_id_field::MessageIdField;
@@ -130,12 +130,6 @@ pub fn decode(name: &str, raw: &[u8]) -> String {
 pub(crate) fn unfold(raw: &[u8]) -> Cow<'_, str> {
     let text = charset::decode(None, raw);
     if text.contains(['\r', '\n']) { Cow::Owned(text.replace(['\r', '\n'], "")) } else { text }
-}
-
-/// Reads a date as fields hold it (RFC 5322 §3.3, obsolete forms included); `None` for what is none, or lies before 1970.
-pub fn parse_date(value: &str) -> Option<Timestamp> {
-    let seconds = mail_parser::DateTime::parse_rfc822(value)?.to_timestamp();
-    Some(Timestamp::from_millis(u64::try_from(seconds).ok()?.checked_mul(1_000)?))
 }
 
 fn is_blank(character: char) -> bool {

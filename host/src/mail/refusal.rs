@@ -29,6 +29,18 @@ pub enum Refusal {
         /// How many octets are allowed.
         limit: u64,
     },
+    /// The header is bigger than the server allows.
+    #[error("the header is larger than {limit} octets")]
+    HeaderTooLarge {
+        /// How many octets are allowed.
+        limit: u64,
+    },
+    /// The message has passed so many hosts that it must be going in circles.
+    #[error("the message has passed {hops} hosts: it goes in circles")]
+    Loop {
+        /// As many as are too many.
+        hops: usize,
+    },
     /// Bare CR or LF, NUL or other octets that no message has, a header that cannot be read.
     #[error("{0}")]
     InvalidContent(String),
@@ -87,6 +99,8 @@ impl Refusal {
             Self::SenderNotAllowed { .. }
             | Self::TooManyRecipients { .. }
             | Self::MessageTooLarge { .. }
+            | Self::HeaderTooLarge { .. }
+            | Self::Loop { .. }
             | Self::InvalidContent(_)
             | Self::InvalidField { .. } => false,
         }
@@ -96,8 +110,8 @@ impl Refusal {
     pub fn class(&self) -> RefusalClass {
         match self {
             Self::SenderNotAllowed { .. } => RefusalClass::Sender,
-            Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } => RefusalClass::Size,
-            Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
+            Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } | Self::HeaderTooLarge { .. } => RefusalClass::Size,
+            Self::Loop { .. } | Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
             Self::RateLimited { .. } => RefusalClass::Rate,
             Self::Plugin { .. } => RefusalClass::Plugin,
             Self::PluginFailed { .. } => RefusalClass::PluginFailed,

@@ -5,6 +5,7 @@ pub mod suggestion;
 
 use serde_json::{Map, Value};
 
+use crate::mail::header::is_field_name;
 use crate::plugin::binding::WitDescription;
 use crate::plugin::verdict::printable;
 use schema::{Invalid, Schema};
@@ -110,11 +111,6 @@ impl Manifest {
         self.check_one(option, &value)?;
         Ok(value)
     }
-}
-
-/// `ftext` (RFC 5322 §3.6.8): printable ASCII but the colon.
-fn is_field_name(name: &str) -> bool {
-    (1..=76).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':')
 }
 
 #[cfg(test)]

@@ -99,7 +99,8 @@ impl From<&Refusal> for Reply {
         let (code, subject, detail) = match refusal {
             Refusal::SenderNotAllowed { .. } => (550, 7, 1),
             Refusal::TooManyRecipients { .. } => (550, 5, 3),
-            Refusal::MessageTooLarge { .. } => (552, 3, 4),
+            Refusal::MessageTooLarge { .. } | Refusal::HeaderTooLarge { .. } => (552, 3, 4),
+            Refusal::Loop { .. } => (554, 4, 6),
             Refusal::InvalidContent(_) | Refusal::InvalidField { .. } => (550, 6, 0),
             Refusal::RateLimited { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);

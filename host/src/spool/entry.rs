@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Plan;
 use crate::clock::Timestamp;
+use crate::config::SenderPattern;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Notify, Return, ReversePath};
 use crate::mail::message_id::MessageId;
@@ -78,8 +79,11 @@ pub struct CopyState {
     pub released: bool,
 }
 
-/// The version that is written.
+/// The first version.
 const VERSION: u8 = 1;
+
+/// The version of an [`Entry`] whose plan says whom From may name: that list follows the entry. Others are written as they always were.
+const WITH_SENDERS: u8 = 2;
 
 /// Why a record of the spool cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +99,7 @@ pub enum RecordError {
 /// What the spool keeps, and how. Public for the fuzz targets alone.
 #[doc(hidden)]
 pub trait Record: Serialize + DeserializeOwned {
-    /// Encodes in the newest version.
+    /// Encodes in the newest version that it needs.
     fn encode(&self) -> Bytes {
         let mut octets = Vec::with_capacity(256);
         octets.push(VERSION);
@@ -104,15 +108,42 @@ pub trait Record: Serialize + DeserializeOwned {
 
     /// Decodes any version.
     fn decode(octets: &[u8]) -> Result<Self, RecordError> {
-        match octets.split_first() {
-            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(RecordError::Broken),
-            Some((version, _)) => Err(RecordError::Version(*version)),
-            None => Err(RecordError::Broken(postcard::Error::DeserializeUnexpectedEnd)),
-        }
+        decode_first(octets)
     }
 }
 
-impl Record for Entry {}
+fn decode_first<T: DeserializeOwned>(octets: &[u8]) -> Result<T, RecordError> {
+    match octets.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(RecordError::Broken),
+        Some((version, _)) => Err(RecordError::Version(*version)),
+        None => Err(RecordError::Broken(postcard::Error::DeserializeUnexpectedEnd)),
+    }
+}
+
+impl Record for Entry {
+    fn encode(&self) -> Bytes {
+        let senders = &self.plan.senders;
+        let version = if senders.is_empty() { VERSION } else { WITH_SENDERS };
+        let mut octets = Vec::with_capacity(256);
+        octets.push(version);
+        let written = match version {
+            WITH_SENDERS => postcard::to_extend(&(self, senders), octets),
+            _ => postcard::to_extend(self, octets),
+        };
+        written.expect("records are plain values in memory").into()
+    }
+
+    fn decode(octets: &[u8]) -> Result<Self, RecordError> {
+        match octets.split_first() {
+            Some((&WITH_SENDERS, rest)) => {
+                let (mut entry, senders): (Self, Vec<SenderPattern>) = postcard::from_bytes(rest).map_err(RecordError::Broken)?;
+                entry.plan.senders = senders;
+                Ok(entry)
+            }
+            Some(_) | None => decode_first(octets),
+        }
+    }
+}
 impl Record for Copy {}
 impl Record for CopyState {}
 

@@ -47,6 +47,7 @@ fn entry(number: u8, recipients: &[&str]) -> NewEntry {
         reverse_path: ReversePath::Null,
         tags: Vec::new(),
         steps: Vec::new(),
+        senders: Vec::new(),
     };
     let entry = Entry {
         id: message,

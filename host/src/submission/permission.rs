@@ -11,6 +11,8 @@ use crate::clock::Clock;
 use crate::config::{Login, SenderPattern};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
+use crate::mail::header::encoded_word::without_controls;
+use crate::mail::header::{Mailbox, unfold};
 use crate::mail::refusal::Refusal;
 
 /// Whether `login` may send as `address`, in the envelope and in From.
@@ -19,7 +21,34 @@ use crate::mail::refusal::Refusal;
 /// Local parts, which only their own host could compare (RFC 5321 §2.4), are compared without regard to ASCII case: operators
 /// and applications do not agree on `News@` and `news@`, and who may be the one has no business not being the other.
 pub fn may_send_as(login: &Login, address: &EmailAddress) -> bool {
-    login.senders.is_empty() || login.senders.iter().any(|pattern| fits(pattern, address))
+    login.senders.is_empty() || is_among(&login.senders, address)
+}
+
+/// Checks every address in From, of which the raw values are given: a second field is no way around.
+///
+/// # Errors
+/// `senders` do not have an address, there is none, or what stands there cannot be read without doubt.
+pub fn check_from<'a>(senders: &[SenderPattern], values: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Refusal> {
+    let mut has_address = false;
+    for value in values {
+        let Ok(addresses) = Mailbox::parse_senders(value) else {
+            let mut text = without_controls(&unfold(value)).trim().to_owned();
+            text.truncate(text.floor_char_boundary(LONGEST_ADDRESS));
+            return Err(Refusal::SenderNotAllowed { address: text });
+        };
+        if let Some(address) = addresses.iter().find(|address| !is_among(senders, address)) {
+            return Err(Refusal::SenderNotAllowed { address: address.to_string() });
+        }
+        has_address |= !addresses.is_empty();
+    }
+    if has_address { Ok(()) } else { Err(Refusal::InvalidContent("the message has no address in its From field".to_owned())) }
+}
+
+/// Octets of an address: 64 before the `@` and 255 behind it. Of what stands in the place of one, no more is repeated.
+pub const LONGEST_ADDRESS: usize = 320;
+
+fn is_among(senders: &[SenderPattern], address: &EmailAddress) -> bool {
+    senders.iter().any(|pattern| fits(pattern, address))
 }
 
 fn fits(pattern: &SenderPattern, address: &EmailAddress) -> bool {

@@ -1,9 +1,11 @@
 //! The other language: Jinja, by `minijinja`.
 
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
+use crate::addresses::Marks;
 use crate::limits::{Error, Limits};
 
 /// The name of the template while it is rendered.
@@ -17,7 +19,35 @@ const DEEPEST: usize = 50;
 /// [`Error::Syntax`] where the template is not well formed or asks for something that does not exist, [`Error::Limit`] where it wants
 /// more than it may have.
 pub fn render(source: &str, html: bool, variables: &serde_json::Map<String, serde_json::Value>, limits: Limits) -> Result<String, Error> {
+    run(source, html, variables, limits, None)
+}
+
+/// As [`render`] of text, with marks in the place of all that outputs give.
+pub(crate) fn render_marked(
+    source: &str,
+    variables: &serde_json::Map<String, serde_json::Value>,
+    limits: Limits,
+) -> Result<(String, Marks), Error> {
+    let marks = Arc::new(Mutex::new(Marks::new(limits.output)));
+    let output = run(source, false, variables, limits, Some(Arc::clone(&marks)))?;
+    let taken = marks.lock().map(|mut marks| std::mem::replace(&mut *marks, Marks::new(0)));
+    Ok((output, taken.unwrap_or_else(|_| Marks::new(0))))
+}
+
+fn run(
+    source: &str,
+    html: bool,
+    variables: &serde_json::Map<String, serde_json::Value>,
+    limits: Limits,
+    marks: Option<Arc<Mutex<Marks>>>,
+) -> Result<String, Error> {
     let mut environment = Environment::new();
+    if let Some(marks) = marks {
+        environment.set_formatter(move |output, _, value| {
+            let mark = marks.lock().ok().and_then(|mut marks| marks.put(&value.to_string()).ok());
+            mark.map_or_else(|| Err(ErrorKind::WriteFailure.into()), |mark| output.write_str(&mark).map_err(Into::into))
+        });
+    }
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_recursion_limit(DEEPEST);
     environment.set_fuel(Some(limits.work));

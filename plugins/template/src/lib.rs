@@ -2,7 +2,8 @@
 //!
 //! Subject, From, To, Reply-To and every other header field, the text and the HTML are templates, in one of two languages:
 //! [Smarty](smarty), the default, and [Jinja](jinja). Each recipient's own data lies over the message's; `recipient` and `envelope`,
-//! the two addresses, are there without being given. A template that is not well formed is refused with the part and the line.
+//! the two addresses, are there without being given. In a list of addresses, a value is a name, an address or part of one, and cannot add
+//! an address. A template that is not well formed is refused with the part and the line.
 //!
 //! A message takes part where it was given data and has anything to fill, or where its text is a template beyond doubt: a
 //! mail without data that happens to hold a brace goes on untouched. `{$webversion}` is empty: there is no web version yet.
@@ -10,6 +11,7 @@
 use serde::Deserialize;
 use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Position, Schema, Verdict, register};
 
+mod addresses;
 pub mod jinja;
 pub mod limits;
 pub mod smarty;
@@ -148,6 +150,20 @@ impl Filler {
         }
     }
 
+    /// As [`Filler::render`], for the value of a header field. In a list of addresses, values become names and addresses, and no more than that.
+    fn render_field(&self, name: &str, source: &str) -> Result<Option<String>, Refusal> {
+        if !addresses::is_list(name) || !self.engine.concerns(source, false, self.has_data) {
+            return self.render(name, source, false);
+        }
+        let marked = match self.engine {
+            Engine::Smarty => smarty::render_marked(source, &self.data, self.limits),
+            Engine::Jinja => jinja::render_marked(source, &self.variables, self.limits),
+        };
+        let filled = marked.and_then(|(text, marks)| addresses::fill(&text, &marks));
+        let filled = filled.map_err(|error| Refusal::Template { part: name.to_owned(), error })?;
+        Ok((filled != source).then_some(filled))
+    }
+
     fn fill(&self, message: &mut Message) -> Result<(), Refusal> {
         self.fill_header(message)?;
         if let Some(text) = message.text()
@@ -176,7 +192,7 @@ impl Filler {
                 fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
             let mut filled = Vec::with_capacity(values.len());
             for value in values {
-                filled.push(one_line(&self.render(name, value, false)?.unwrap_or_else(|| value.to_owned())));
+                filled.push(one_line(&self.render_field(name, value)?.unwrap_or_else(|| value.to_owned())));
             }
             // The first stands where the first stood; fields of the same name follow in their order.
             let mut filled = filled.iter();

@@ -16,6 +16,7 @@ mod value;
 
 use indexmap::IndexMap;
 
+use crate::addresses::Marks;
 use crate::limits::{Error, Limits};
 use lexer::{Lexer, Piece};
 use value::Value;
@@ -40,11 +41,22 @@ impl Data {
 /// # Errors
 /// [`Error::Syntax`] where the template is not well formed, [`Error::Limit`] where it wants more than it may have.
 pub fn render(source: &str, html: bool, data: &Data, limits: Limits) -> Result<String, Error> {
+    let (output, _) = run(source, html, data, limits, None)?;
+    Ok(output)
+}
+
+/// As [`render`] of text, with marks in the place of all that outputs give.
+pub(crate) fn render_marked(source: &str, data: &Data, limits: Limits) -> Result<(String, Marks), Error> {
+    let (output, marks) = run(source, false, data, limits, Some(Marks::new(limits.output)))?;
+    Ok((output, marks.unwrap_or_else(|| Marks::new(0))))
+}
+
+fn run(source: &str, html: bool, data: &Data, limits: Limits, marks: Option<Marks>) -> Result<(String, Option<Marks>), Error> {
     let parsed = parser::parse(source, html)?;
-    let mut scope = evaluator::Scope::new(data.variables.clone(), data.now, limits);
+    let mut scope = evaluator::Scope::new(data.variables.clone(), data.now, limits, marks);
     let mut output = String::with_capacity(source.len());
     evaluator::render(&parsed.nodes, parsed.escape, &mut scope, &mut output)?;
-    Ok(output)
+    Ok((output, scope.into_marks()))
 }
 
 /// Whether a text has anything that [`render`] would look at. What is not well formed has.

@@ -50,6 +50,29 @@ fn data_cannot_add_header_fields() {
 }
 
 #[test]
+fn data_cannot_add_addresses() {
+    let draft = |list: &str| {
+        Draft::new()
+            .header("From", list)
+            .variables_to(r#"{"name":"Ann \"Jo\" B","f":"CEO <ceo@y>,","list":"a@x, b@x","q":"\" <ceo@y>, \""}"#)
+    };
+    let from = |list: &str, options: &str| {
+        let (message, verdict) = run(draft(list), options);
+        (verdict == Verdict::Next).then(|| message.header("From").unwrap())
+    };
+    let jinja = r#"{"engine":"jinja"}"#;
+    assert_eq!(from("{$name} <a@x>", "{}").as_deref(), Some("\"Ann \\\"Jo\\\" B\" <a@x>"));
+    assert_eq!(from("{$f} <a@x>", "{}").as_deref(), Some("\"CEO <ceo@y>,\" <a@x>"));
+    assert_eq!(from("\"{$q}\" <a@x>", "{}").as_deref(), Some("\"\\\" <ceo@y>, \\\"\" <a@x>"));
+    assert_eq!(from("{if $name}{$name|upper}{else}nobody{/if} <a@x>", "{}").as_deref(), Some("\"ANN \\\"JO\\\" B\" <a@x>"));
+    assert_eq!(from("{$list}", "{}"), None);
+    assert_eq!(from("{{ f }} <a@x>", jinja).as_deref(), Some("\"CEO <ceo@y>,\" <a@x>"));
+    assert_eq!(from("{% set n %}{{ f }}!{% endset %}{{ n|lower }} <a@x>", jinja).as_deref(), Some("\"CEO <ceo@y>,!\" <a@x>"));
+    assert_eq!(from("{{ nobody }} <a@x>", jinja).as_deref(), Some("a@x"));
+    assert_eq!(from("{{ list }}", jinja), None);
+}
+
+#[test]
 fn a_broken_template_is_refused_with_part_and_line() {
     let (_, verdict) = run(Draft::new().html("a\n{if $a}"), "{}");
     let text = "the template of the HTML is not valid: line 2: {if} without {/if}";

@@ -106,6 +106,25 @@ async fn the_nearest_domain_signs() {
 }
 
 #[test]
+fn both_forms_of_a_domain_are_signed() {
+    let signers = Signers::load(&[key("bücher.example", "s", include_str!("ed25519.pem"))]).unwrap();
+    for from in ["a@bücher.example", "a@xn--bcher-kva.example", "a@shop.xn--bcher-kva.example"] {
+        let signed = signers.sign(Bytes::from(format!("From: {from}\r\n\r\nb\r\n")), NOW);
+        assert!(String::from_utf8_lossy(&signed).contains("d=xn--bcher-kva.example;"), "{from}");
+    }
+}
+
+#[test]
+fn what_is_no_list_of_addresses_is_not_signed() {
+    for from in ["ceo@example.com: me@other.example;", "\"CEO\" <ceo@example.com>: <me@other.example>;", "ceo@example.com <"] {
+        let text = format!("From: {from}\n\nb\n");
+        assert_eq!(sign(&text), text.replace('\n', "\r\n"), "{from}");
+    }
+    let many = format!("From:{} <bill@example.com>\n\nb\n", " =?aa?Q?\n".repeat(20_000));
+    assert!(sign(&many).starts_with(b"DKIM-Signature"));
+}
+
+#[test]
 fn a_retry_sends_the_same_octets() {
     let text = "From: bill@example.com\nSubject: a\n\nb\n";
     assert_eq!(sign(text), sign(text));

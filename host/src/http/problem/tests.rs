@@ -16,6 +16,8 @@ fn problems_in_all_dialects() {
         Refusal::SenderNotAllowed { address: "a@other.example".into() },
         Refusal::TooManyRecipients { limit: 1000 },
         Refusal::MessageTooLarge { limit: 26_214_400 },
+        Refusal::HeaderTooLarge { limit: 262_144 },
+        Refusal::Loop { hops: 100 },
         Refusal::InvalidContent("the header cannot be read".into()),
         Refusal::InvalidField { field: "recipient".into(), reason: "missing".into() },
         Refusal::RateLimited { retry_after: Duration::from_secs(90) },

@@ -16,6 +16,7 @@ use crate::http::problem::Flaw;
 use crate::http::raw_mime::{self, RawMime};
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath, ReversePath};
+use crate::mail::header::is_field_name;
 use crate::mail::tag::Tag;
 use crate::submission::Options;
 
@@ -248,11 +249,6 @@ pub fn any_headers(fields: &Fields, field: &str) -> Result<Vec<(String, String)>
         headers.push((name, text));
     }
     Ok(headers)
-}
-
-/// `ftext` (RFC 5322 §3.6.8), at a length that leaves room in a line.
-pub fn is_field_name(name: &str) -> bool {
-    (1..=76).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':')
 }
 
 /// Header fields that no caller adds by name: they come from fields of their own, or are the server's to write.

@@ -74,6 +74,7 @@ impl Server {
         };
         let mut smtp = config::Smtp {
             message_size: ByteSize(10_000_000),
+            header_size: ByteSize(100_000),
             recipients: 10,
             connections: 10,
             connections_per_address: 10,

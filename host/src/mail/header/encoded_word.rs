@@ -97,7 +97,7 @@ impl<'a> EncodedWord<'a> {
             return None;
         }
         let (encoding, after) = after.split_once('?')?;
-        let (encoded, _) = after.split_once("?=")?;
+        let encoded = after.get(..memmem::find(after.as_bytes(), SUFFIX.as_bytes())?)?;
         let octets = match encoding {
             "B" | "b" => decode_b(encoded)?,
             "Q" | "q" => decode_q(encoded),

@@ -40,11 +40,40 @@ impl Mailbox {
         }
         let mut mailboxes = Vec::new();
         for item in parse_items(text).ok_or(AddressListError::Syntax)? {
-            if let Item::Mailbox(RawMailbox { name, address }) = item {
+            if let Item::Mailbox(RawMailbox { name, address, .. }) = item {
                 mailboxes.push(Self { name, address: EmailAddress::parse(&address)? });
             }
         }
         Ok(mailboxes)
+    }
+
+    /// Reads a raw field value (folded, encoded) as [`Mailbox::parse_list`] does. Control characters are blanks, as readers show them.
+    ///
+    /// # Errors
+    /// The value is no list of addresses.
+    pub fn parse_field(raw: &[u8]) -> Result<Vec<Self>, AddressListError> {
+        Self::parse_list(&encoded_word::without_controls(&super::unfold(raw)))
+    }
+
+    /// Reads the addresses of a raw From, for those who ask whether somebody may use them.
+    ///
+    /// # Errors
+    /// The value is no list, or one that readers may take for another: with control characters, or with an address that has blanks, comments
+    /// or a route in it (obsolete, RFC 5322 §4.4).
+    pub fn parse_senders(raw: &[u8]) -> Result<Vec<EmailAddress>, AddressListError> {
+        let text = super::unfold(raw);
+        if !is_field_value(&text) {
+            return Err(AddressListError::Control);
+        }
+        let mut addresses = Vec::new();
+        for item in parse_items(&text).ok_or(AddressListError::Syntax)? {
+            match item {
+                Item::Mailbox(RawMailbox { is_obsolete: true, .. }) => return Err(AddressListError::Syntax),
+                Item::Mailbox(RawMailbox { address, .. }) => addresses.push(EmailAddress::parse(&address)?),
+                Item::GroupStart(_) | Item::GroupEnd => {}
+            }
+        }
+        Ok(addresses)
     }
 
     /// Reads a raw field value (folded, encoded) as [`Mailbox::parse_list`] does, leaving out what is no address.
@@ -54,7 +83,7 @@ impl Mailbox {
             .unwrap_or_default()
             .into_iter()
             .filter_map(|item| match item {
-                Item::Mailbox(RawMailbox { name, address }) => Some(Self { name, address: EmailAddress::parse(&address).ok()? }),
+                Item::Mailbox(RawMailbox { name, address, .. }) => Some(Self { name, address: EmailAddress::parse(&address).ok()? }),
                 Item::GroupStart(_) | Item::GroupEnd => None,
             })
             .collect()
@@ -86,6 +115,8 @@ struct RawMailbox {
     name: Option<String>,
     /// Not checked.
     address: String,
+    /// Something stood inside of the address that does not belong to it.
+    is_obsolete: bool,
 }
 
 /// Decodes the encoded words of a list and puts names in quotes where they need it; `None` if it is no list.
@@ -102,7 +133,7 @@ pub(super) fn fill_list(template: &str, fill: &mut dyn FnMut(&str) -> String) ->
         match item {
             Item::GroupStart(name) => *name = fill(name),
             Item::GroupEnd => {}
-            Item::Mailbox(RawMailbox { name, address }) => {
+            Item::Mailbox(RawMailbox { name, address, .. }) => {
                 *name = name.as_deref().map(&mut *fill).filter(|name| !name.trim().is_empty());
                 *address = fill(address);
                 if EmailAddress::parse(address).is_err() {
@@ -127,7 +158,7 @@ fn list_text(items: Vec<Item>) -> String {
                 continue;
             }
             Item::GroupEnd => text.push(';'),
-            Item::Mailbox(RawMailbox { name, address }) => {
+            Item::Mailbox(RawMailbox { name, address, .. }) => {
                 text.push_str(separator);
                 match name {
                     Some(name) => text.extend([&*quote(&name), " <", &address, ">"]),
@@ -159,7 +190,7 @@ pub(super) fn write_list(text: &str, folder: &mut Folder) -> Result<(), AddressL
                 let end = if end == ";" { ":;" } else { ":" };
                 write_phrase(&name, end, folder);
             }
-            Item::Mailbox(RawMailbox { name, address }) => {
+            Item::Mailbox(RawMailbox { name, address, .. }) => {
                 blank_unless(&mut is_first, folder);
                 let address = match EmailAddress::parse(&address) {
                     Ok(address) if address.is_ascii() => address.to_ascii_domain(),
@@ -231,7 +262,8 @@ fn parse_items(text: &str) -> Option<Vec<Item>> {
         let (end, tail) = element.read(rest)?;
         rest = tail;
         match end {
-            Some(':') if !in_group => {
+            // The name of a group is a phrase (RFC 5322 §3.4). Where an address stands there, readers differ in whose it is.
+            Some(':') if !in_group && element.is_phrase() => {
                 items.push(Item::GroupStart(element.phrase()));
                 in_group = true;
                 continue;
@@ -263,6 +295,8 @@ struct Element {
     words: Vec<Word>,
     angle: Option<String>,
     comment: Option<String>,
+    /// A route stood before the address in angle brackets.
+    has_route: bool,
 }
 
 struct Word {
@@ -305,11 +339,9 @@ impl Element {
                     let end = angle_end(tail)?;
                     let inside = tail.get(..end).unwrap_or_default().trim();
                     // A source route (RFC 5322 §4.4) is of no use any more.
-                    let address = if inside.starts_with('@') {
-                        inside.split_once(':').map_or(inside, |(_, address)| address.trim_start())
-                    } else {
-                        inside
-                    };
+                    self.has_route = inside.starts_with('@');
+                    let address =
+                        if self.has_route { inside.split_once(':').map_or(inside, |(_, address)| address.trim_start()) } else { inside };
                     self.angle = Some(address.to_owned());
                     rest = tail.get(end + 1..).unwrap_or_default();
                 }
@@ -323,6 +355,12 @@ impl Element {
                 }
             }
         }
+    }
+
+    /// Whether it can be a name: there are words, and none of them is an address.
+    fn is_phrase(&self) -> bool {
+        let is_address = |word: &Word| !word.raw.starts_with('"') && word.raw.contains('@');
+        self.angle.is_none() && !self.words.is_empty() && !self.words.iter().any(is_address)
     }
 
     /// The words as a display name, decoded.
@@ -342,18 +380,20 @@ impl Element {
     fn into_mailbox(self) -> Option<Option<RawMailbox>> {
         if self.angle.is_some() {
             let name = Some(self.phrase()).filter(|name| !name.is_empty());
-            return Some(self.angle.map(|address| RawMailbox { name, address }));
+            return Some(self.angle.map(|address| RawMailbox { name, address, is_obsolete: self.has_route }));
         }
         if self.words.is_empty() {
             return Some(None);
         }
         let mut address = String::new();
+        let mut is_obsolete = false;
         for word in self.words {
             // Blanks may stand around dots and the @ (RFC 5322 §4.4), and nowhere else in an address.
             let is_joined = word.is_joined || address.is_empty() || address.ends_with(['.', '@']) || word.raw.starts_with(['.', '@']);
             if !is_joined {
                 return None;
             }
+            is_obsolete |= !word.is_joined && !address.is_empty();
             address.push_str(&word.raw);
         }
         // The oldest way to write a name: `user@example.com (Name)`.
@@ -361,7 +401,7 @@ impl Element {
             .comment
             .map(|comment| encoded_word::without_controls(&encoded_word::decode(&comment)).trim().to_owned())
             .filter(|name| !name.is_empty());
-        Some(Some(RawMailbox { name, address }))
+        Some(Some(RawMailbox { name, address, is_obsolete }))
     }
 }
 

@@ -16,6 +16,8 @@ fn every_refusal_has_its_reply() {
         Refusal::SenderNotAllowed { address: "a@example.com".to_owned() },
         Refusal::TooManyRecipients { limit: 1_000 },
         Refusal::MessageTooLarge { limit: 26_214_400 },
+        Refusal::HeaderTooLarge { limit: 262_144 },
+        Refusal::Loop { hops: 100 },
         Refusal::InvalidContent("the header has no end".to_owned()),
         Refusal::InvalidField { field: "x-smtpeter-tags".to_owned(), reason: "a tag is too long".to_owned() },
         Refusal::RateLimited { retry_after: Duration::from_mins(2) },

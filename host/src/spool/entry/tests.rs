@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::chain::PlannedStep;
+use crate::mail::domain::Domain;
 use crate::mail::slot::{Link, Slot};
 use crate::submission::Protocol;
 
@@ -27,6 +28,7 @@ fn entry() -> Entry {
         reverse_path: ReversePath::Null,
         tags: vec![Tag::parse("spring sale").unwrap()],
         steps: vec![PlannedStep { plugin: "template".into(), config: "{}".into(), per_recipient: true }],
+        senders: Vec::new(),
     };
     Entry {
         id,
@@ -97,9 +99,23 @@ fn version_1_loads_for_ever() {
 }
 
 #[test]
+fn version_2_of_an_entry_loads_for_ever() {
+    let mut entry = entry();
+    let domain = |text: &str| Domain::parse(text).unwrap();
+    entry.plan.senders = vec![
+        SenderPattern::Address(EmailAddress::parse("a@example.com").unwrap()),
+        SenderPattern::Domain(domain("example.com")),
+        SenderPattern::Subdomains(domain("bücher.example")),
+    ];
+    check(&entry, include_str!("fixtures/entry.v2.hex"));
+}
+
+#[test]
 fn what_a_later_release_wrote_is_told_apart_from_damage() {
     let mut octets = state().encode().to_vec();
     octets[0] = 2;
     assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(2)));
+    octets[0] = 3;
+    assert_eq!(Entry::decode(&octets), Err(RecordError::Version(3)));
     assert!(matches!(CopyState::decode(&[]), Err(RecordError::Broken(_))));
 }

@@ -10,7 +10,10 @@ use super::{
     modifiers::{self, Effect},
     value::{Number, Value, member_of},
 };
-use crate::limits::{Budget, Error, Limits};
+use crate::{
+    addresses::Marks,
+    limits::{Budget, Error, Limits},
+};
 
 /// The most compiled memory of a regular expression, in octets; one that wants more counts as broken.
 const LARGEST_REGEX: usize = 256 * 1024;
@@ -28,11 +31,17 @@ pub(crate) struct Scope {
     /// Seconds since 1970, for `{$smarty.now}` and dates.
     pub(super) now: i64,
     pub(super) budget: Budget,
+    /// Where outputs go, if marks take their place.
+    marks: Option<Marks>,
 }
 
 impl Scope {
-    pub(crate) fn new(variables: IndexMap<String, Value>, now: i64, limits: Limits) -> Self {
-        Self { variables, regexes: HashMap::new(), now, budget: Budget::new(limits) }
+    pub(crate) fn new(variables: IndexMap<String, Value>, now: i64, limits: Limits, marks: Option<Marks>) -> Self {
+        Self { variables, regexes: HashMap::new(), now, budget: Budget::new(limits), marks }
+    }
+
+    pub(super) fn into_marks(self) -> Option<Marks> {
+        self.marks
     }
 
     /// The compiled expression; nothing where it is broken.
@@ -72,9 +81,9 @@ pub(super) fn render(nodes: &[Node<'_>], escape: bool, scope: &mut Scope, output
             Node::Output(expression) => {
                 let value = evaluate(expression, scope)?;
                 if escape && !is_raw(expression) {
-                    append(&modifiers::escape_html(&value.text()), scope, output)?;
+                    put(&modifiers::escape_html(&value.text()), scope, output)?;
                 } else {
-                    append(&value.text(), scope, output)?;
+                    put(&value.text(), scope, output)?;
                 }
             }
             Node::Assign { name, value } => {
@@ -118,6 +127,14 @@ pub(super) fn render(nodes: &[Node<'_>], escape: bool, scope: &mut Scope, output
         }
     }
     Ok(())
+}
+
+/// Appends what an output gives, or its mark.
+fn put(text: &str, scope: &mut Scope, output: &mut String) -> Result<(), Error> {
+    let Some(marks) = &mut scope.marks else { return append(text, scope, output) };
+    let mark = marks.put(text)?;
+    scope.budget.work(text.len())?;
+    append(&mark, scope, output)
 }
 
 fn append(text: &str, scope: &mut Scope, output: &mut String) -> Result<(), Error> {

@@ -198,7 +198,7 @@ proptest! {
         let message = fields.build(&Entropy::seeded(1)).unwrap();
         prop_assert!(message.is_ascii() && message.split(|octet| *octet == b'\n').all(|line| line.len() <= 999));
         let mut draft = Draft::new(message);
-        prop_assert_eq!(draft.subject().unwrap_or_default(), subject.trim_matches([' ', '\t']));
+        prop_assert_eq!(draft.header("Subject").unwrap_or_default(), subject.trim_matches([' ', '\t']));
         prop_assert_eq!(draft.text().unwrap(), text.replace('\n', "\r\n"));
         prop_assert_eq!(draft.html().unwrap(), html.replace('\n', "\r\n"));
         let part = draft.parts().pop().unwrap();

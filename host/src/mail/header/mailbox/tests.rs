@@ -37,6 +37,11 @@ fn lists_are_read() {
         ("A <a@x> <b@x>", "Syntax"),
         ("a@x; b@x", "Syntax"),
         ("a: b: c@x", "Syntax"),
+        ("\"CEO\" <ceo@x>: <a@x>;", "Syntax"),
+        ("ceo@x: a@x;", "Syntax"),
+        ("The ceo@x: a@x;", "Syntax"),
+        (": a@x;", "Syntax"),
+        ("\"the ceo@x\": a@x;", "-|a@x"),
         ("Bob", "Address(NoAt)"),
         ("A <>", "Address(NoAt)"),
         ("A <a@x>\r\nBcc: b@x", "Control"),
@@ -49,6 +54,34 @@ fn lists_are_read() {
 fn raw_lists_leave_out_what_is_no_address() {
     let list = Mailbox::parse_raw(b" =?utf-8?Q?=C3=A9?=\r\n <a@x>, nobody,\r\n b@x");
     assert_eq!(list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["é <a@x>", "b@x"]);
+}
+
+#[test]
+fn senders_are_read_without_doubt_or_not_at_all() {
+    for (raw, expected) in [
+        (&b" \"john doe\"@x.example, A <a@x>,\r\n =?utf-8?Q?b=40y?= <b@x> (c@y)"[..], Some("\"john doe\"@x.example a@x b@x")),
+        (b" Us: a@x, b@x;", Some("a@x b@x")),
+        (b" ", Some("")),
+        (b" ceo@x: a@x;", None),
+        (b" ceo@victim .example", None),
+        (b" ceo@victim(x).example", None),
+        (b" <@ceo@victim:a@x>", None),
+        (b" a@x\x01", None),
+        (b" John Doe", None),
+    ] {
+        let read = Mailbox::parse_senders(raw).ok();
+        let shown = read.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        assert_eq!(shown.as_deref(), expected, "{}", String::from_utf8_lossy(raw));
+    }
+}
+
+/// Encoded words that begin and do not end: each is looked at once, and no further than an encoded word is long.
+#[test]
+fn beginnings_of_encoded_words_cost_no_time() {
+    let value = [" =?aa?Q? \r\n".repeat(50_000).as_bytes(), b"<a@x>"].concat();
+    let list = Mailbox::parse_field(&value).unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(Mailbox::parse_senders(&value).unwrap(), [EmailAddress::parse("a@x").unwrap()]);
 }
 
 proptest! {
