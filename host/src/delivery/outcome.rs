@@ -117,7 +117,7 @@ impl Judge<'_> {
             let (settlement, kind) = match self.expired(subject.entry, &leased, verdict) {
                 Verdict::Delivered { reply, dsn_passed_on } => {
                     self.route.attempted(DeliveryOutcome::Delivered);
-                    if leased.recipient.notify.success && !dsn_passed_on {
+                    if leased.recipient.notify().success && !dsn_passed_on {
                         relayed.push(reported(&leased, Action::Relayed, EnhancedStatus::new(2, 0, 0), subject.host, &reply, true));
                     }
                     (Settlement::Done(leased.copy), EventKind::Delivered { host: subject.host.to_owned(), reply, attempt })
@@ -137,7 +137,7 @@ impl Judge<'_> {
                 }
                 Verdict::Bounced { status, text, is_reply } => {
                     self.route.attempted(DeliveryOutcome::Bounced);
-                    if leased.recipient.notify.failure {
+                    if leased.recipient.notify().failure {
                         failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
                     }
                     let (host, status) = (subject.host.to_owned(), status.to_string());
@@ -241,7 +241,7 @@ impl Judge<'_> {
             entry: report,
             body: Composition::plain(content).encode(),
             original: None,
-            copies: vec![(Copy { address: sender.clone(), notify: Notify::NEVER, original: None, variables: String::new() }, queue)],
+            copies: vec![(Copy { address: sender.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() }, queue)],
             held: None,
             events: vec![accepted],
         })

@@ -160,7 +160,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
     let copies = recipients.iter().map(|text| {
         let address = EmailAddress::parse(text).unwrap();
         let queue = if route == "direct" { format!("direct/{}", address.domain()).into() } else { route.into() };
-        (Copy { address, notify: Notify::default(), original: None, variables: String::new() }, queue)
+        (Copy { address, notify: None, original: None, variables: String::new() }, queue)
     });
     let id = MessageId::from_bytes([0; 16]);
     let at = Timestamp::from_millis(1_800_000_000_000);

@@ -57,12 +57,34 @@ pub struct Entry {
 pub struct Copy {
     /// Where it goes.
     pub address: EmailAddress,
-    /// When a DSN is wanted.
-    pub notify: Notify,
+    /// When a DSN is wanted, where the sender said so.
+    pub notify: Option<Notify>,
     /// `ORCPT`.
     pub original: Option<String>,
     /// Data of this recipient as one JSON object; "" where there is none.
     pub variables: String,
+}
+
+impl Copy {
+    /// Returns when a DSN is sent.
+    pub fn notify(&self) -> Notify {
+        self.notify.unwrap_or_default()
+    }
+}
+
+/// Version 1 of [`Copy`], which did not know whether the sender had said when he wants a DSN.
+#[derive(Deserialize)]
+struct CopyV1 {
+    address: EmailAddress,
+    notify: Notify,
+    original: Option<String>,
+    variables: String,
+}
+
+impl From<CopyV1> for Copy {
+    fn from(CopyV1 { address, notify, original, variables }: CopyV1) -> Self {
+        Self { address, notify: (notify != Notify::default()).then_some(notify), original, variables }
+    }
 }
 
 /// One recipient's copy: what changes with each attempt.
@@ -78,9 +100,6 @@ pub struct CopyState {
     pub released: bool,
 }
 
-/// The version that is written.
-const VERSION: u8 = 1;
-
 /// Why a record of the spool cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -95,26 +114,44 @@ pub enum RecordError {
 /// What the spool keeps, and how. Public for the fuzz targets alone.
 #[doc(hidden)]
 pub trait Record: Serialize + DeserializeOwned {
+    /// The version that is written.
+    const VERSION: u8 = 1;
+
     /// Encodes in the newest version.
     fn encode(&self) -> Bytes {
         let mut octets = Vec::with_capacity(256);
-        octets.push(VERSION);
+        octets.push(Self::VERSION);
         postcard::to_extend(self, octets).expect("records are plain values in memory").into()
     }
 
     /// Decodes any version.
     fn decode(octets: &[u8]) -> Result<Self, RecordError> {
         match octets.split_first() {
-            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(RecordError::Broken),
-            Some((version, _)) => Err(RecordError::Version(*version)),
+            Some((version, rest)) if *version == Self::VERSION => postcard::from_bytes(rest).map_err(RecordError::Broken),
+            Some((version, rest)) => Self::decode_old(*version, rest),
             None => Err(RecordError::Broken(postcard::Error::DeserializeUnexpectedEnd)),
         }
+    }
+
+    /// Decodes a version that is not written any more.
+    fn decode_old(version: u8, _octets: &[u8]) -> Result<Self, RecordError> {
+        Err(RecordError::Version(version))
     }
 }
 
 impl Record for Entry {}
-impl Record for Copy {}
 impl Record for CopyState {}
+
+impl Record for Copy {
+    const VERSION: u8 = 2;
+
+    fn decode_old(version: u8, octets: &[u8]) -> Result<Self, RecordError> {
+        match version {
+            1 => postcard::from_bytes::<CopyV1>(octets).map(Self::from).map_err(RecordError::Broken),
+            _ => Err(RecordError::Version(version)),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

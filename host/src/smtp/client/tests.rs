@@ -165,7 +165,7 @@ fn parameters_are_those_that_the_server_knows() {
     full.ret = Some(Return::Full);
     full.envid = Some("id=1 +".into());
     full.smtputf8 = true;
-    full.forward_paths[0].notify = Notify { success: true, failure: true, delay: false };
+    full.forward_paths[0].notify = Some(Notify { success: true, failure: true, delay: false });
     full.forward_paths[0].original = Some("rfc822;a+b@c".into());
     let mut client = ready(options(), "250-PIPELINING|250-8BITMIME|250-SMTPUTF8|250-DSN|250-SIZE 1000|");
     client.start(full.clone());

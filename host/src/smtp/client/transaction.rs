@@ -108,9 +108,10 @@ pub(super) fn recipient_command(recipient: &ForwardPath, extensions: &Extensions
     push_address(&mut command, &recipient.address);
     command.push('>');
     if extensions.dsn {
-        if recipient.notify != Notify::default() {
+        // What the sender did not say is not said for him; what he said is passed on, the default too (RFC 3461 §5.2.1).
+        if let Some(notify) = recipient.notify {
             command.push_str(" NOTIFY=");
-            push_notify(&mut command, recipient.notify);
+            push_notify(&mut command, notify);
         }
         if let Some(original) = &recipient.original {
             command.push_str(" ORCPT=");

@@ -257,8 +257,8 @@ fn describe(envelope: &Envelope) -> String {
     let mut text = format!("from <{}> to", envelope.reverse_path);
     for path in &envelope.forward_paths {
         let _ = write!(text, " <{}>", path.address);
-        if path.notify != Notify::default() {
-            let _ = write!(text, " notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
+        if let Some(Notify { success, failure, delay }) = path.notify {
+            let _ = write!(text, " notify success={success} failure={failure} delay={delay}");
         }
         if let Some(original) = &path.original {
             let _ = write!(text, " orcpt {original}");
