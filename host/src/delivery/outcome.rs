@@ -80,8 +80,7 @@ impl Verdict {
 
     /// What a failure of ours, or of the way, means.
     pub(super) fn of_failure(failure: &Failure) -> Self {
-        let (status, text) = (failure.status, failure.text.clone());
-        let is_reply = text.get(..3).is_some_and(|code| code.bytes().all(|octet| octet.is_ascii_digit()));
+        let (status, text, is_reply) = (failure.status, failure.text.clone(), failure.is_reply);
         if failure.is_permanent() { Self::Bounced { status, text, is_reply } } else { Self::Deferred { text, is_reply } }
     }
 }
