@@ -180,16 +180,6 @@ impl Client {
         self.expected.front().map(|expected| if *expected == Expected::Of(Part::End) { time.saturating_mul(2) } else { time })
     }
 
-    /// Whether no transaction runs and none waits.
-    pub fn is_idle(&self) -> bool {
-        self.ready && self.running.is_empty() && self.expected.is_empty()
-    }
-
-    /// Whether the connection is in TLS.
-    pub fn is_secured(&self) -> bool {
-        self.secured
-    }
-
     /// Whether a transaction can be started now: none runs, or all that is left of the one that runs is the reply to its content and the
     /// server has PIPELINING.
     pub fn can_start(&self) -> bool {

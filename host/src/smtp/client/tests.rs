@@ -216,7 +216,7 @@ fn starttls_forgets_what_was_said_before_it() {
     assert_eq!(sent(&mut client), "EHLO tp.example|");
     step(&mut client, "250 mx|", "");
     assert!(matches!(client.event(), Some(Event::Ready)));
-    assert!(!client.chains() && client.is_secured());
+    assert!(!client.chains() && client.secured);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::extension::{Extensions, Size};
 use super::reply::Reply;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
+use crate::smtp::extension::push_xtext;
 
 /// What is to be sent.
 #[derive(Clone, Debug)]
@@ -142,20 +143,5 @@ fn push_address(command: &mut String, address: &EmailAddress) {
         let _ = write!(command, "{address}");
     } else {
         command.push_str(&address.to_ascii_domain());
-    }
-}
-
-/// `xtext` (RFC 3461 §4): printable ASCII without `+` and `=`, the rest as `+` and two digits.
-fn push_xtext(command: &mut String, text: &str) {
-    for octet in text.bytes() {
-        match octet {
-            b'+' | b'=' => {
-                let _ = write!(command, "+{octet:02X}");
-            }
-            b'!'..=b'~' => command.push(char::from(octet)),
-            _ => {
-                let _ = write!(command, "+{octet:02X}");
-            }
-        }
     }
 }
