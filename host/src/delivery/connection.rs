@@ -182,6 +182,11 @@ impl Connection {
         self.client.can_start()
     }
 
+    /// Whether the server takes content that is not ASCII.
+    pub(super) fn takes_eight_bit(&self) -> bool {
+        self.client.takes_eight_bit()
+    }
+
     /// Whether it is worth to have the next transaction ready before the one that runs is over.
     pub(super) fn takes_next(&self) -> bool {
         self.client.chains() && !self.slow

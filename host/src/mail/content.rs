@@ -10,6 +10,7 @@ mod header_block;
 pub mod submitted;
 mod transfer;
 mod tree;
+mod wire;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use header_block::HeaderBlock;
 pub use header_block::MAX_FIELDS;
 pub use tree::{MAX_DEPTH, MAX_PARTS};
 use tree::{NodeContent, Tree};
+pub use wire::Wire;
 
 use crate::mail::header::{self, FieldError};
 

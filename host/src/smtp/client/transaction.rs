@@ -51,13 +51,24 @@ impl Transaction {
         self.content.get(..end).unwrap_or_default()
     }
 
-    /// Returns the reply that this recipient would get if the server knew what it is asked, or `None` if it can be asked.
-    pub(super) fn local_refusal(&self, recipient: &ForwardPath, extensions: &Extensions) -> Option<Reply> {
+    /// Returns the reply that the content would get if the server knew what it is asked, or `None` if it can be asked.
+    ///
+    /// RFC 6152 §3: content with the eighth bit set is no mail to a server without 8BITMIME. What could be converted has been.
+    pub(super) fn content_refusal(&self, extensions: &Extensions) -> Option<Reply> {
         if let Some(Size::AtMost(limit)) = extensions.size
             && u64::try_from(self.content.len()).unwrap_or(u64::MAX) > limit
         {
             return Some(Reply::local(552, &format!("5.3.4 The next hop takes at most {limit} octets")));
         }
+        if !extensions.eight_bit_mime && !self.content.is_ascii() {
+            let text = "5.6.3 The next hop takes ASCII only (no 8BITMIME), and the message cannot be converted";
+            return Some(Reply::local(554, text));
+        }
+        None
+    }
+
+    /// Returns the reply that this recipient would get if the server knew what it is asked, or `None` if it can be asked.
+    pub(super) fn recipient_refusal(&self, recipient: &ForwardPath, extensions: &Extensions) -> Option<Reply> {
         if !extensions.smtputf8 && (!recipient.address.is_ascii() || self.needs_smtputf8()) {
             return Some(Reply::local(553, "5.6.7 The next hop does not take internationalised mail (SMTPUTF8)"));
         }
@@ -65,9 +76,6 @@ impl Transaction {
     }
 
     /// `MAIL FROM` with the parameters that the server knows (RFC 5321 §4.1.1.2).
-    ///
-    /// Where the server has no 8BITMIME, content with the eighth bit set is sent as it is, as most do: re-encoding would break signatures,
-    /// and servers that lose the bit are long gone.
     pub(super) fn mail_command(&self, extensions: &Extensions) -> String {
         let smtputf8 =
             extensions.smtputf8 && (self.needs_smtputf8() || self.forward_paths.iter().any(|recipient| !recipient.address.is_ascii()));
