@@ -130,7 +130,7 @@ impl App {
         let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
         let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
         let spool = Spool::new(store.clone(), clock.clone());
-        let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
+        let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
             entropy: entropy.clone(),

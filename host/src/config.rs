@@ -3,6 +3,7 @@
 //! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
 //! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
 
+mod authentication;
 mod chain;
 mod dashboard;
 mod delivery;
@@ -79,6 +80,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let server = file.section("server", server::read);
     let store = file.section("store", store::read);
     let smtp = file.section("smtp", smtp::read);
+    let authentication = file.section("authentication", authentication::read);
     let http = file.section("http", |section| http::read(section, smtp.message_size));
     // References are checked against the names that are written, so that an entry with an error is not also said to be missing.
     let (chain_names, route_names) = (file.names("chains"), file.names("routes"));
@@ -114,6 +116,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         dkim,
         delivery,
         smtp,
+        authentication,
         http,
         dashboard,
     })
@@ -148,6 +151,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[smtp]`.
     pub smtp: Smtp,
+    /// `[authentication]`.
+    pub authentication: Authentication,
     /// `[http]`.
     pub http: Http,
     /// `[dashboard]`.
@@ -522,6 +527,22 @@ pub struct Http {
     /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
     pub json_values: u32,
 }
+/// `[authentication]`: limits of logins, over SMTP and REST together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// `failures`: wrong passwords from one address after which no more are checked. Default 20.
+    pub failures: u32,
+    /// `period`: how long they count. Default 10 min.
+    pub period: Duration,
+    /// `addresses`: of how many addresses failures are known; the oldest are forgotten. Default 10,000.
+    pub addresses: u32,
+    /// `waiting`: checks that wait for one that runs, of which there is one for each processor. At some 30 ms for one, the last waits about as long as a
+    /// client is patient. Default 256.
+    pub waiting: u32,
+    /// `remembered`: passwords that were right and need no check for a while. Default 1024.
+    pub remembered: u32,
+}
+
 
 /// `[dashboard]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -120,6 +120,8 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
     }
 }
+    /// Not from here: too many passwords that came from there were wrong.
+    TooManyFailures,
 
 /// What a login is allowed in one message, as far as the protocol must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,6 +286,7 @@ impl Session {
             self.drain_if_idle();
         }
     }
+            Err(LoginRefused::TooManyFailures) => self.error(&answer::AUTHENTICATION_BARRED),
 
     /// Answers [`Action::Authenticate`].
     pub fn login_checked(&mut self, answer: Result<Allowance, LoginRefused>) {

@@ -205,7 +205,7 @@ impl<R: Reception> Conversation<R> {
     }
 
     async fn authenticate(&mut self, credentials: Credentials) {
-        let checking = self.service.reception.authenticate(&credentials.username, &credentials.password);
+        let checking = self.service.reception.authenticate(&credentials.username, &credentials.password, self.peer);
         let answer = match Box::pin(checking).await {
             Ok(login) => {
                 tracing::debug!(login = %login.name, "logged in");
@@ -220,6 +220,7 @@ impl<R: Reception> Conversation<R> {
             Err(LoginError::Busy) => Err(LoginRefused::Busy),
         };
         self.session.login_checked(answer);
+            Err(LoginError::TooManyFailures { .. }) => Err(LoginRefused::TooManyFailures),
     }
 
     fn check_sender(&mut self, reverse_path: &ReversePath) {

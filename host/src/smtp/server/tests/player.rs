@@ -235,6 +235,7 @@ impl Player {
         };
         self.session(|session| session.sender_checked(answer));
     }
+            ("barred", _) => Err(LoginRefused::TooManyFailures),
 
     fn submit(&mut self, message: Message) {
         let answer = if let Some(refusal) = self.answer.take() {
