@@ -141,6 +141,7 @@ impl App {
             rates: Arc::new(Rates::new(clock.clone())),
             metrics: metrics.clone(),
             settings: IntakeSettings::new(&config),
+            submissions: config.server.submissions,
         });
         let delivery = Delivery::new(DeliveryParts {
             spool: spool.clone(),

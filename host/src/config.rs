@@ -173,6 +173,9 @@ pub struct Server {
     pub drain_time: Duration,
     /// `trusted_proxies`: whose `X-Forwarded-Proto` and `X-Forwarded-For` count. Default none.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// `submissions`: messages in work at one moment, over SMTP and REST together; more are told to come back. Default 4096, which is more than the
+    /// listeners let in by default.
+    pub submissions: u32,
 }
 
 /// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
