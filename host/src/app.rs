@@ -32,6 +32,7 @@ use crate::event::recorder::Recorder;
 use crate::http::Services;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::link::LinkSigner;
+use crate::listener::smtp::LAST_WORDS_TIME;
 use crate::plugin::engine::Engine;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -249,7 +250,8 @@ impl App {
         let Self { parts, sockets, tasks, ingress, egress } = self;
         let drain_time = parts.config.read().server.drain_time;
         ingress.cancel();
-        if tokio::time::timeout(drain_time, sockets.drained()).await.is_err() {
+        // The sessions end by themselves after the drain time, and have then a moment for their last words.
+        if tokio::time::timeout(drain_time + 2 * LAST_WORDS_TIME, sockets.drained()).await.is_err() {
             tracing::warn!("sessions were cut off at the end of the drain");
         }
         egress.cancel();

@@ -33,8 +33,10 @@ use reception::Reception;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// How long to wait where accepting fails because the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long sessions may take to say 421 once the drain time is over.
-const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+/// How long sessions may take, once the drain time is over, to end what is on its way to the disk and to say their last words.
+pub const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+/// How much of that a commit may take.
+const COMMIT_TIME: Duration = Duration::from_secs(1);
 
 /// What all SMTP listeners share.
 pub struct Service<R> {

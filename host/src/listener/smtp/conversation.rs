@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::Service;
 use super::reception::Reception;
+use super::{COMMIT_TIME, Service};
 use crate::config::Login;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
@@ -260,8 +261,24 @@ impl<R: Reception> Conversation<R> {
         let submitting = Box::pin(self.service.reception.submit(submission)).instrument(span);
         tokio::select! {
             biased;
-            answer = submitting => self.session.submitted(answer.as_ref()),
-            () = &mut self.ended => self.session.shut_down(),
+            answer = &mut submitting => Some(answer),
+            () = &mut self.ended => None,
+        };
+        if let Some(answer) = answer {
+            return self.session.submitted(answer.as_ref());
+        }
+        // What is on its way to the disk is not stopped by our leaving: the client is told what becomes of it, or it would send the message again.
+        if let Ok(answer) = tokio::time::timeout(COMMIT_TIME, submitting).await {
+            self.session.submitted(answer.as_ref());
+        }
+        self.session.shut_down();
+    }
+
+    /// Gives back the memory that a large message needed.
+    fn shrink(&mut self) {
+        if self.read_octets > SMALLEST_READ_OCTETS {
+            self.read_octets = SMALLEST_READ_OCTETS;
+            self.input = BytesMut::from(&*self.input);
         }
     }
 }
