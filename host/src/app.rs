@@ -141,8 +141,8 @@ impl App {
             renderer: renderer.clone(),
             rates: Arc::new(Rates::new(clock.clone())),
             metrics: metrics.clone(),
-            settings: IntakeSettings::new(&config),
             submissions: config.server.submissions,
+            settings: IntakeSettings::new(&config),
         });
         let delivery = Delivery::new(DeliveryParts {
             spool: spool.clone(),

@@ -496,6 +496,11 @@ pub struct Delivery {
 pub struct Smtp {
     /// `message_size`: default 25 MiB; shown in EHLO.
     pub message_size: ByteSize,
+    /// `line_size`: octets of a line of a message. RFC 5322 §2.1.1 has 998, but HTML in one line is common, and refusing it would help nobody: delivery
+    /// encodes it again. Default 64 KiB.
+    pub line_size: ByteSize,
+    /// `memory`: for content that is on its way in, of all sessions together; what is above it hears 452. Default 256 MiB.
+    pub memory: ByteSize,
     /// `recipients`: in one message; default 1000.
     pub recipients: u32,
     /// `connections`: on all SMTP listeners; more hear 421. Default 1000.
@@ -508,6 +513,8 @@ pub struct Smtp {
     pub session_time: Duration,
     /// `errors`: wrong commands after which a session is closed. Default 20.
     pub errors: u32,
+    /// `junk_commands`: commands that bring no message any nearer, before each more counts as an error. Default 100.
+    pub junk_commands: u32,
     /// `auth_failures`: wrong passwords after which a session is closed. Default 3.
     pub auth_failures: u32,
     /// `messages_per_session`: default 10,000.
@@ -530,6 +537,7 @@ pub struct Http {
     /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
     pub json_values: u32,
 }
+
 /// `[authentication]`: limits of logins, over SMTP and REST together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {
@@ -545,7 +553,6 @@ pub struct Authentication {
     /// `remembered`: passwords that were right and need no check for a while. Default 1024.
     pub remembered: u32,
 }
-
 
 /// `[dashboard]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,6 +37,11 @@ const SIZE_UNITS: [(&str, u64); 10] = [
 ];
 
 impl ByteSize {
+    /// Returns `count` times 1024 octets.
+    pub const fn kib(count: u64) -> Self {
+        Self(count << 10)
+    }
+
     /// Returns `count` times 1024 · 1024 octets.
     pub const fn mib(count: u64) -> Self {
         Self(count << 20)

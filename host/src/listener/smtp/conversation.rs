@@ -1,6 +1,7 @@
 //! One session on one socket: reads, writes, waits, asks.
 //!
-//! Per message this is one read for each batch of commands, one write for its replies. The read buffer grows while a client sends much.
+//! Per message this is one read for each batch of commands, one write for its replies. The read buffer grows while a client sends much, and
+//! shrinks with the end of the message.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,7 +17,6 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::Instrument;
 
-use super::Service;
 use super::reception::Reception;
 use super::{COMMIT_TIME, Service};
 use crate::config::Login;
@@ -122,6 +122,7 @@ impl<R: Reception> Conversation<R> {
                         return Ok(End::Closed);
                     }
                 }
+                Action::Send => self.send(stream).await?,
                 Action::StartTls => {
                     self.send(stream).await?;
                     return Ok(End::StartTls);
@@ -219,9 +220,9 @@ impl<R: Reception> Conversation<R> {
                 Err(LoginRefused::Wrong)
             }
             Err(LoginError::Busy) => Err(LoginRefused::Busy),
+            Err(LoginError::TooManyFailures { .. }) => Err(LoginRefused::TooManyFailures),
         };
         self.session.login_checked(answer);
-            Err(LoginError::TooManyFailures { .. }) => Err(LoginRefused::TooManyFailures),
     }
 
     fn check_sender(&mut self, reverse_path: &ReversePath) {
@@ -257,9 +258,10 @@ impl<R: Reception> Conversation<R> {
             content: message.content.octets,
             options: Options::default(),
         };
+        self.shrink();
         // In a box, because it is large and most sessions are idle.
-        let submitting = Box::pin(self.service.reception.submit(submission)).instrument(span);
-        tokio::select! {
+        let mut submitting = Box::pin(self.service.reception.submit(submission).instrument(span));
+        let answer = tokio::select! {
             biased;
             answer = &mut submitting => Some(answer),
             () = &mut self.ended => None,
