@@ -8,7 +8,8 @@ use tubepost::mail::envelope::ReversePath;
 use tubepost::mail::refusal::Refusal;
 use tubepost::smtp::command::{self, Command, Rcpt};
 use tubepost::smtp::data::{Content, ContentFault, ContentLimits, Decoder};
-use tubepost::smtp::extension::{xtext_decode, xtext_encode};
+use tubepost::smtp::extension::{push_xtext, xtext_decode};
+use tubepost::smtp::memory::ContentMemory;
 use tubepost::smtp::reply::Reply;
 use tubepost::smtp::server::{Action, Allowance, Connection, Message, SenderRefused, Session, Settings, Step, Tls};
 
@@ -35,7 +36,9 @@ fn check_command(command: Command<'_>) {
         Command::Mail(mail) => {
             assert_eq!(ReversePath::parse(&mail.reverse_path.to_string()), Ok(mail.reverse_path));
             if let Some(envid) = mail.envid {
-                assert_eq!(xtext_decode(&xtext_encode(&envid)), Some(envid));
+                let mut encoded = String::new();
+                push_xtext(&mut encoded, &envid);
+                assert_eq!(xtext_decode(&encoded), Some(envid));
             }
         }
         Command::Rcpt(Rcpt::Mailbox(path)) => {
@@ -99,10 +102,15 @@ pub fn smtp_data(octets: &[u8]) {
     }
 }
 
+/// More than any message here takes.
+fn memory() -> ContentMemory {
+    ContentMemory::new(1024 * 1024)
+}
+
 type Decoded = Result<Content, ContentFault>;
 
 fn dots<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (usize, Option<Decoded>) {
-    let mut decoder = Decoder::dots(LIMITS, None);
+    let mut decoder = Decoder::dots(LIMITS, None, memory().share());
     let mut used = 0;
     for piece in pieces {
         let taken = decoder.push(piece);
@@ -113,15 +121,15 @@ fn dots<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (usize, Option<Decoded>) 
         assert_eq!(taken, piece.len(), "what is not the end is taken");
     }
     let complete = decoder.is_complete();
-    (used, complete.then(|| decoder.finish()))
+    (used, complete.then(|| decoder.finish().map(|(content, _)| content)))
 }
 
 fn counted<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Decoded {
-    let mut decoder = Decoder::counted(LIMITS, Some(u64::MAX));
+    let mut decoder = Decoder::counted(LIMITS, Some(u64::MAX), memory().share());
     for piece in pieces {
         assert_eq!(decoder.push(piece), piece.len());
     }
-    decoder.finish()
+    decoder.finish().map(|(content, _)| content)
 }
 
 fn check_content(content: &Content) {
@@ -184,8 +192,10 @@ fn settings() -> Settings {
         command_time: Duration::from_mins(5),
         session_time: Duration::from_hours(1),
         errors: 8,
+        junk_commands: 6,
         auth_failures: 3,
         messages: 5,
+        memory: memory(),
     }
 }
 
@@ -193,7 +203,7 @@ fn settings() -> Settings {
 fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Message>) {
     let mut session = Session::new(Arc::new(settings()), Connection { loopback: true, tls: Tls::Offered }, Duration::ZERO);
     let allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS };
-    let (mut unused, mut messages) = (Vec::new(), Vec::new());
+    let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let Step { used, action } = session.receive(&unused, Duration::ZERO);
         unused.drain(..used);
@@ -202,6 +212,10 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Messag
                 Some(piece) => unused.extend_from_slice(piece),
                 None => break,
             },
+            Action::Send => {
+                replies.extend_from_slice(session.replies());
+                session.replies_sent();
+            }
             Action::StartTls => {
                 // What would follow is the handshake; what came before it is forgotten.
                 assert!(unused.is_empty(), "clear text is left for after the handshake");
@@ -225,5 +239,6 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Messag
             }
         }
     }
-    (session.replies().to_vec(), messages)
+    replies.extend_from_slice(session.replies());
+    (replies, messages)
 }

@@ -71,7 +71,7 @@ fn transaction(letters: &str, number: usize) -> Transaction {
         forward_paths.push(ForwardPath::new(address("jörg@bücher.example")));
     }
     if letters.contains('d') {
-        let notify = Notify { success: true, failure: false, delay: true };
+        let notify = Some(Notify { success: true, failure: false, delay: true });
         forward_paths.push(ForwardPath { address: address("d@b.example"), notify, original: Some("rfc822;a+b@c\r\n.example".to_owned()) });
     }
     let content =

@@ -10,7 +10,7 @@ use tubepost::spool::entry::{Copy, CopyState, Entry, Record};
 ///
 /// What follows the octet with the version may be anything: a checksum stands before it on disk, and a release before this one wrote it.
 pub fn spool_record(octets: &[u8]) {
-    for record in [octets.to_vec(), [b"\x01", octets].concat()] {
+    for record in [octets.to_vec(), [b"\x01", octets].concat(), [b"\x02", octets].concat()] {
         check::<Entry>(&record);
         check::<Copy>(&record);
         check::<CopyState>(&record);

@@ -10,9 +10,10 @@ use tubepost::mail::domain::Domain;
 use tubepost::mail::refusal::Refusal;
 use tubepost::smtp::command;
 use tubepost::smtp::data::{ContentLimits, Decoder};
+use tubepost::smtp::memory::ContentMemory;
 use tubepost::smtp::server::{Action, Allowance, Connection, Session, Settings, Tls};
 
-const LIMITS: ContentLimits = ContentLimits { size_octets: 25 * 1024 * 1024, line_octets: Settings::LINE_OCTETS };
+const LIMITS: ContentLimits = ContentLimits { size_octets: 25 * 1024 * 1024, line_octets: 64 * 1024 };
 /// What one read brings.
 const READ_OCTETS: usize = 16 * 1024;
 
@@ -36,8 +37,9 @@ fn command(line: &str) -> bool {
 #[divan::bench(args = [1_000, 10_000, 100_000])]
 fn content(bencher: Bencher<'_, '_>, octets: usize) {
     let wire = wire(octets);
+    let memory = ContentMemory::new(u64::MAX);
     bencher.counter(BytesCount::of_slice(&wire)).bench(|| {
-        let mut decoder = Decoder::dots(LIMITS, Some(wire.len() as u64));
+        let mut decoder = Decoder::dots(LIMITS, Some(wire.len() as u64), memory.share());
         for piece in wire.chunks(READ_OCTETS) {
             decoder.push(black_box(piece));
         }
@@ -71,6 +73,7 @@ fn push(session: &mut Session, mut input: &[u8]) {
         input = input.split_at(step.used).1;
         match step.action {
             Action::Read => break session.replies_sent(),
+            Action::Send => session.replies_sent(),
             Action::Authenticate(_) => session.login_checked(Ok(allowance)),
             Action::CheckSender(_) => session.sender_checked(Ok(allowance)),
             Action::Submit(message) => {
@@ -91,7 +94,9 @@ fn settings() -> Settings {
         command_time: Duration::MAX,
         session_time: Duration::MAX,
         errors: u32::MAX,
+        junk_commands: u32::MAX,
         auth_failures: u32::MAX,
         messages: u32::MAX,
+        memory: ContentMemory::new(u64::MAX),
     }
 }

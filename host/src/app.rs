@@ -32,6 +32,7 @@ use crate::event::recorder::Recorder;
 use crate::http::Services;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::link::LinkSigner;
+use crate::listener::smtp::LAST_WORDS_TIME;
 use crate::plugin::engine::Engine;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -130,7 +131,7 @@ impl App {
         let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
         let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
         let spool = Spool::new(store.clone(), clock.clone());
-        let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
+        let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -140,6 +141,7 @@ impl App {
             renderer: renderer.clone(),
             rates: Arc::new(Rates::new(clock.clone())),
             metrics: metrics.clone(),
+            submissions: config.server.submissions,
             settings: IntakeSettings::new(&config),
         });
         let delivery = Delivery::new(DeliveryParts {
@@ -248,7 +250,8 @@ impl App {
         let Self { parts, sockets, tasks, ingress, egress } = self;
         let drain_time = parts.config.read().server.drain_time;
         ingress.cancel();
-        if tokio::time::timeout(drain_time, sockets.drained()).await.is_err() {
+        // The sessions end by themselves after the drain time, and have then a moment for their last words.
+        if tokio::time::timeout(drain_time + 2 * LAST_WORDS_TIME, sockets.drained()).await.is_err() {
             tracing::warn!("sessions were cut off at the end of the drain");
         }
         egress.cancel();

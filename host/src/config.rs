@@ -3,6 +3,7 @@
 //! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
 //! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
 
+mod authentication;
 mod chain;
 mod dashboard;
 mod delivery;
@@ -81,6 +82,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let server = file.section("server", server::read);
     let store = file.section("store", store::read);
     let smtp = file.section("smtp", smtp::read);
+    let authentication = file.section("authentication", authentication::read);
     let http = file.section("http", |section| http::read(section, smtp.message_size));
     // References are checked against the names that are written, so that an entry with an error is not also said to be missing.
     let (chain_names, route_names) = (file.names("chains"), file.names("routes"));
@@ -116,6 +118,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         dkim,
         delivery,
         smtp,
+        authentication,
         http,
         dashboard,
     })
@@ -150,6 +153,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[smtp]`.
     pub smtp: Smtp,
+    /// `[authentication]`.
+    pub authentication: Authentication,
     /// `[http]`.
     pub http: Http,
     /// `[dashboard]`.
@@ -170,6 +175,9 @@ pub struct Server {
     pub drain_time: Duration,
     /// `trusted_proxies`: whose `X-Forwarded-Proto` and `X-Forwarded-For` count. Default none.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// `submissions`: messages in work at one moment, over SMTP and REST together; more are told to come back. Default 4096, which is more than the
+    /// listeners let in by default.
+    pub submissions: u32,
 }
 
 /// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
@@ -492,6 +500,11 @@ pub struct Smtp {
     pub message_size: ByteSize,
     /// `header_size`: of what is handed in; default 256 KiB.
     pub header_size: ByteSize,
+    /// `line_size`: octets of a line of a message. RFC 5322 §2.1.1 has 998, but HTML in one line is common, and refusing it would help nobody: delivery
+    /// encodes it again. Default 64 KiB.
+    pub line_size: ByteSize,
+    /// `memory`: for content that is on its way in, of all sessions together; what is above it hears 452. Default 256 MiB.
+    pub memory: ByteSize,
     /// `recipients`: in one message; default 1000.
     pub recipients: u32,
     /// `connections`: on all SMTP listeners; more hear 421. Default 1000.
@@ -504,6 +517,8 @@ pub struct Smtp {
     pub session_time: Duration,
     /// `errors`: wrong commands after which a session is closed. Default 20.
     pub errors: u32,
+    /// `junk_commands`: commands that bring no message any nearer, before each more counts as an error. Default 100.
+    pub junk_commands: u32,
     /// `auth_failures`: wrong passwords after which a session is closed. Default 3.
     pub auth_failures: u32,
     /// `messages_per_session`: default 10,000.
@@ -525,6 +540,22 @@ pub struct Http {
     pub body_size: ByteSize,
     /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
     pub json_values: u32,
+}
+
+/// `[authentication]`: limits of logins, over SMTP and REST together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// `failures`: wrong passwords from one address after which no more are checked. Default 20.
+    pub failures: u32,
+    /// `period`: how long they count. Default 10 min.
+    pub period: Duration,
+    /// `addresses`: of how many addresses failures are known; the oldest are forgotten. Default 10,000.
+    pub addresses: u32,
+    /// `waiting`: checks that wait for one that runs, of which there is one for each processor. At some 30 ms for one, the last waits about as long as a
+    /// client is patient. Default 256.
+    pub waiting: u32,
+    /// `remembered`: passwords that were right and need no check for a while. Default 1024.
+    pub remembered: u32,
 }
 
 /// `[dashboard]`.

@@ -33,10 +33,6 @@ use crate::telemetry::metric::{Ingress, Metrics};
 use composing::Composed;
 use trace_header::{ADDED_FIELDS, Flaw, HeaderFacts};
 
-/// Submissions in work at one moment; more are told to come back. Above what the listeners let in by default, so that only a much larger
-/// configuration meets it.
-pub const SUBMISSIONS: usize = 4_096;
-
 /// Received fields of a message that goes in circles (RFC 5321 §6.3 says at least 100).
 pub const HOPS: usize = 100;
 
@@ -68,6 +64,8 @@ pub struct IntakeParts {
     pub rates: Arc<Rates>,
     /// Counts what is taken and refused, and what plugins cost.
     pub metrics: Metrics,
+    /// Submissions in work at one moment; more are told to come back.
+    pub submissions: u32,
     /// What comes of the configuration.
     pub settings: IntakeSettings,
 }
@@ -130,7 +128,7 @@ impl Intake {
             rates: parts.rates,
             metrics: parts.metrics,
             settings: RwLock::new(Arc::new(parts.settings)),
-            permits: Semaphore::new(SUBMISSIONS),
+            permits: Semaphore::new(usize::try_from(parts.submissions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
         }))
     }
 

@@ -1,6 +1,8 @@
 //! What a login may not: send as others, to too many, too much, too often. SMTP and REST say so in their own words.
 
 use anyhow::Result;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
@@ -91,5 +93,37 @@ fn recipients_and_size_have_limits_of_their_own() -> Result<()> {
     assert_eq!(reply.code, 552, "{reply:?}");
     let response = post(&host, "s@example.com", &["a@example.net"], &large.repeat(80))?;
     assert_eq!(response.status, 413, "{}", response.text());
+    Ok(())
+}
+
+#[test]
+fn guessing_is_limited_by_address_over_both_ways_in() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), "[authentication]\nfailures = 4\n"), &[])?;
+    let guess = |password: &str| -> Result<u16> {
+        let mut client = Client::connect(host.address("smtp none"))?;
+        client.expect(220)?;
+        client.command("EHLO client.example", 250)?;
+        client.send(format!("AUTH PLAIN {}\r\n", BASE64_STANDARD.encode(format!("\0plain\0{password}"))))?;
+        Ok(client.reply()?.code)
+    };
+    let call = json!({ "recipients": ["r@example.net"], "from": "s@example.com", "subject": "x", "text": "x" });
+    let post = |token: &str| post_json(host.address("http none"), &format!("/v1/send?access_token={token}"), &[], &call);
+    assert_eq!(guess(PASSWORD)?, 235);
+    for _ in 0..2 {
+        assert_eq!(guess("wrong")?, 535);
+        assert_eq!(post("wrong")?.status, 401);
+    }
+    // From now on nothing tells right from wrong.
+    assert_eq!((guess("wrong")?, guess(PASSWORD)?), (454, 454));
+    for token in ["wrong", TOKEN] {
+        let response = post(token)?;
+        assert_eq!(response.status, 429, "{}", response.text());
+        assert!(
+            response.header("retry-after").is_some_and(|seconds| seconds.parse().is_ok_and(|seconds: u32| seconds > 0)),
+            "{response:?}"
+        );
+    }
+    assert_eq!(host.log().matches("too many wrong passwords from there").count(), 1, "{}", host.log());
     Ok(())
 }

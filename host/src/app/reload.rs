@@ -55,6 +55,8 @@ fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         ("[store]", started.store != new.store),
         ("[plugin_runtime]", started.plugin_runtime != new.plugin_runtime),
         ("server.public_url", started.server.public_url != new.server.public_url),
+        ("server.submissions", started.server.submissions != new.server.submissions),
+        ("[authentication]", started.authentication != new.authentication),
         ("http.connections", started.http.connections != new.http.connections),
     ];
     differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -110,7 +110,7 @@ pub(super) fn serve(
     shutdown: &CancellationToken,
 ) -> Result<Sockets> {
     let config = parts.config.read().clone();
-    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone(), parts.metrics.clone());
+    let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone());
     let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone(), parts.metrics.clone()));
     let (serving, served) = watch::channel(http::serving(parts.services.clone()));
     let server = Server::new(served, shutdown.clone(), parts.metrics.clone());

@@ -13,7 +13,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Server> {
     let public_url = section.required("public_url", public_url);
     let drain_time = section.or("drain_time", Duration::from_secs(30), Value::duration_from_zero);
     let trusted_proxies = section.list("trusted_proxies", Value::parsed);
-    Some(Server { hostname: hostname?, data: data?, public_url: public_url?, drain_time, trusted_proxies })
+    let submissions = section.or("submissions", 4096, Value::count);
+    Some(Server { hostname: hostname?, data: data?, public_url: public_url?, drain_time, trusted_proxies, submissions })
 }
 
 fn public_url(value: &Value<'_>) -> Result<Url, Fault> {

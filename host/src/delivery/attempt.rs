@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::destination::{Destination, Job};
+use super::dkim::Signers;
 use super::failure::Failure;
 use super::hub::Hub;
 use super::outcome::{Judge, Settled, Subject, Verdict};
@@ -13,6 +14,7 @@ use super::worker::is_in_time;
 use crate::chain::rendering::RenderError;
 use crate::clock::Timestamp;
 use crate::event::EventKind;
+use crate::mail::content::Wire;
 use crate::mail::envelope::ForwardPath;
 use crate::mail::message_id::CopyId;
 use crate::smtp::client::reply::Reply;
@@ -36,11 +38,23 @@ pub(super) struct Load {
     pub(super) until: Timestamp,
     /// It had a connection before that was closed before its turn.
     pub(super) again: bool,
+    /// Octets of our signatures, with which the content begins.
+    pub(super) signature_octets: usize,
 }
 
 impl Attempt {
     pub(super) fn new(load: Load, transaction: Transaction) -> Self {
         Self { load, transaction }
+    }
+
+    /// Makes the content ASCII, as far as that can be done, for a server that takes nothing else; it is signed again, as the signature is of the octets.
+    pub(super) fn make_seven_bit(&mut self, signers: &Signers) {
+        let content = &mut self.transaction.content;
+        if content.is_ascii() {
+            return;
+        }
+        let unsigned = content.slice(self.load.signature_octets.min(content.len())..);
+        (*content, self.load.signature_octets) = signed(signers, Wire::SevenBit.fit(unsigned), self.load.entry.received.at);
     }
 
     pub(super) fn split(self) -> (Load, Transaction) {
@@ -163,7 +177,8 @@ impl Desk {
                 return None;
             }
         };
-        let content = settings.signers.sign(line_ends(rendered.content), entry.received.at);
+        let content = Wire::EightBit.fit(line_ends(rendered.content));
+        let (content, signature_octets) = signed(&settings.signers, content, entry.received.at);
         let forward_paths = copies.iter().map(|leased| ForwardPath {
             address: leased.recipient.address.clone(),
             notify: leased.recipient.notify,
@@ -177,7 +192,7 @@ impl Desk {
             forward_paths: forward_paths.collect(),
             content,
         };
-        let attempt = Attempt::new(Load { entry, copies, until, again: false }, transaction);
+        let attempt = Attempt::new(Load { entry, copies, until, again: false, signature_octets }, transaction);
         if attempt.load.entry.deliver_before.is_some_and(|end| end <= now) {
             let failure = Failure::permanent((4, 7), "the time in which it was to be delivered is over");
             let verdict = Verdict::of_failure(&failure);
@@ -257,6 +272,14 @@ impl Desk {
         let copies = surplus.into_iter().map(|(leased, _)| leased).collect();
         self.destination.board.lock().jobs.push_front(Job { message: load.entry.id, copies, until: load.until });
     }
+}
+
+/// Returns content with our signatures in front of it, and how many octets these have.
+fn signed(signers: &Signers, content: Bytes, now: Timestamp) -> (Bytes, usize) {
+    let length = content.len();
+    let signed = signers.sign(content, now);
+    let signature_octets = signed.len().saturating_sub(length);
+    (signed, signature_octets)
 }
 
 /// Makes CRLF of every bare CR or LF: a server that takes one for the end of a line, when we do not, could be told another message.

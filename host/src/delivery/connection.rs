@@ -92,7 +92,8 @@ impl Broken {
             Self::Handshake(_) => ((7, 5), self.to_string()),
             Self::Closed | Self::TimedOut | Self::Io(_) => ((4, 2), self.to_string()),
         };
-        Failure { status: EnhancedStatus::new(4, code.0, code.1), host: host.to_owned(), text }
+        let is_reply = matches!(self, Self::Client(error) if error.reply().is_some());
+        Failure { status: EnhancedStatus::new(4, code.0, code.1), host: host.to_owned(), text, is_reply }
     }
 }
 
@@ -179,6 +180,11 @@ impl Connection {
     /// Whether a transaction can be started.
     pub(super) fn can_start(&self) -> bool {
         self.client.can_start()
+    }
+
+    /// Whether the server takes content that is not ASCII.
+    pub(super) fn takes_eight_bit(&self) -> bool {
+        self.client.takes_eight_bit()
     }
 
     /// Whether it is worth to have the next transaction ready before the one that runs is over.

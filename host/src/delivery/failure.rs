@@ -16,17 +16,19 @@ pub struct Failure {
     pub host: String,
     /// What went wrong, one printable line.
     pub text: String,
+    /// The text is what a server said.
+    pub is_reply: bool,
 }
 
 impl Failure {
     /// It may work later. `detail` is subject and detail of the enhanced status code.
     pub fn transient((subject, detail): (u16, u16), text: impl Into<String>) -> Self {
-        Self { status: EnhancedStatus::new(4, subject, detail), host: String::new(), text: text.into() }
+        Self { status: EnhancedStatus::new(4, subject, detail), host: String::new(), text: text.into(), is_reply: false }
     }
 
     /// It will never work.
     pub fn permanent((subject, detail): (u16, u16), text: impl Into<String>) -> Self {
-        Self { status: EnhancedStatus::new(5, subject, detail), host: String::new(), text: text.into() }
+        Self { status: EnhancedStatus::new(5, subject, detail), host: String::new(), text: text.into(), is_reply: false }
     }
 
     /// Names the next hop.

@@ -80,8 +80,7 @@ impl Verdict {
 
     /// What a failure of ours, or of the way, means.
     pub(super) fn of_failure(failure: &Failure) -> Self {
-        let (status, text) = (failure.status, failure.text.clone());
-        let is_reply = text.get(..3).is_some_and(|code| code.bytes().all(|octet| octet.is_ascii_digit()));
+        let (status, text, is_reply) = (failure.status, failure.text.clone(), failure.is_reply);
         if failure.is_permanent() { Self::Bounced { status, text, is_reply } } else { Self::Deferred { text, is_reply } }
     }
 }
@@ -117,7 +116,7 @@ impl Judge<'_> {
             let (settlement, kind) = match self.expired(subject.entry, &leased, verdict) {
                 Verdict::Delivered { reply, dsn_passed_on } => {
                     self.route.attempted(DeliveryOutcome::Delivered);
-                    if leased.recipient.notify.success && !dsn_passed_on {
+                    if leased.recipient.notify().success && !dsn_passed_on {
                         relayed.push(reported(&leased, Action::Relayed, EnhancedStatus::new(2, 0, 0), subject.host, &reply, true));
                     }
                     (Settlement::Done(leased.copy), EventKind::Delivered { host: subject.host.to_owned(), reply, attempt })
@@ -137,7 +136,7 @@ impl Judge<'_> {
                 }
                 Verdict::Bounced { status, text, is_reply } => {
                     self.route.attempted(DeliveryOutcome::Bounced);
-                    if leased.recipient.notify.failure {
+                    if leased.recipient.notify().failure {
                         failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
                     }
                     let (host, status) = (subject.host.to_owned(), status.to_string());
@@ -241,7 +240,7 @@ impl Judge<'_> {
             entry: report,
             body: Composition::plain(content).encode(),
             original: None,
-            copies: vec![(Copy { address: sender.clone(), notify: Notify::NEVER, original: None, variables: String::new() }, queue)],
+            copies: vec![(Copy { address: sender.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() }, queue)],
             held: None,
             events: vec![accepted],
         })

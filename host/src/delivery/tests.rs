@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod connections;
+mod content;
 mod endings;
 mod memory;
 mod outcomes;
@@ -81,6 +82,7 @@ struct Setup {
     implicit_tls: bool,
     credentials: Option<Credentials>,
     drain_time: Duration,
+    signers: Signers,
 }
 
 fn limits() -> config::Delivery {
@@ -112,6 +114,7 @@ impl Setup {
             implicit_tls: false,
             credentials: None,
             drain_time: DEADLINE,
+            signers: Signers::default(),
         }
     }
 
@@ -132,7 +135,7 @@ impl Setup {
             routes.insert("up".into(), Route::SmartHost { dns, host, port, tls, implicit_tls, credentials });
         }
         let hostname = Domain::parse("tp.example").unwrap();
-        let settings = Settings::assemble(&hostname, self.limits, routes, kinds, Signers::default(), Arc::new(PlainRenderer));
+        let settings = Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, Arc::new(PlainRenderer));
         let store = Arc::new(MemoryStore::default());
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
         let spool = Spool::new(store.clone(), clock.clone());
@@ -160,7 +163,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
     let copies = recipients.iter().map(|text| {
         let address = EmailAddress::parse(text).unwrap();
         let queue = if route == "direct" { format!("direct/{}", address.domain()).into() } else { route.into() };
-        (Copy { address, notify: Notify::default(), original: None, variables: String::new() }, queue)
+        (Copy { address, notify: None, original: None, variables: String::new() }, queue)
     });
     let id = MessageId::from_bytes([0; 16]);
     let at = Timestamp::from_millis(1_800_000_000_000);

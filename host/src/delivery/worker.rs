@@ -236,10 +236,13 @@ impl Worker {
         if connection.can_start()
             && !worn(connection, &self.settings)
             && !hub.draining.is_cancelled()
-            && let Some(attempt) = self.ready.take_if(|attempt| is_in_time(attempt.load.until, hub.clock.now()))
+            && let Some(mut attempt) = self.ready.take_if(|attempt| is_in_time(attempt.load.until, hub.clock.now()))
         {
             self.metrics.transaction();
             self.turn = self.turn.saturating_add(1);
+            if !connection.takes_eight_bit() {
+                attempt.make_seven_bit(&self.settings.signers);
+            }
             let (load, transaction) = attempt.split();
             connection.start(transaction);
             self.running.push_back(load);

@@ -49,7 +49,7 @@ impl Stations {
 pub fn silent_envelope(sender: Option<EmailAddress>, recipients: Vec<EmailAddress>) -> Envelope {
     let mut envelope = Envelope::new(sender.map_or(ReversePath::Null, ReversePath::Mailbox));
     envelope.forward_paths =
-        recipients.into_iter().map(|address| ForwardPath { notify: Notify::NEVER, ..ForwardPath::new(address) }).collect();
+        recipients.into_iter().map(|address| ForwardPath { notify: Some(Notify::NEVER), ..ForwardPath::new(address) }).collect();
     envelope
 }
 

@@ -71,6 +71,11 @@ pub enum Problem {
     MissingCredentials,
     /// A token or password that nobody has.
     WrongCredentials,
+    /// Too many of them came from the client's address: none is looked at now.
+    TooManyFailures {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Credentials or mail in the clear.
     Unprotected,
     /// There is nothing at this path.
@@ -142,6 +147,7 @@ impl Problem {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -150,7 +156,7 @@ impl Problem {
         /// For what has no time of its own.
         const SOON: Duration = Duration::from_mins(1);
         match self {
-            Self::Refused(Refusal::RateLimited { retry_after }) => Some(*retry_after),
+            Self::Refused(Refusal::RateLimited { retry_after }) | Self::TooManyFailures { retry_after } => Some(*retry_after),
             Self::Refused(refusal) if refusal.is_temporary() => Some(SOON),
             Self::Refused(_)
             | Self::Flaws(_)
@@ -197,6 +203,7 @@ impl Problem {
             | Self::SenderUnreadable
             | Self::MissingCredentials
             | Self::WrongCredentials
+            | Self::TooManyFailures { .. }
             | Self::Unprotected
             | Self::NotFound
             | Self::MethodNotAllowed(_)
@@ -225,6 +232,7 @@ impl Problem {
             Self::Refused(Refusal::InvalidContent(_)) => json!({ "message": "error", "errors": ["Invalid Mime"] }),
             Self::Refused(_)
             | Self::SenderUnreadable
+            | Self::TooManyFailures { .. }
             | Self::Unprotected
             | Self::MethodNotAllowed(_)
             | Self::MediaType
@@ -258,6 +266,7 @@ impl Problem {
                 return Some(json!({ "errors": { "to": ["number of email addresses exceeds maximum volume"] } }));
             }
             Self::Refused(_)
+            | Self::TooManyFailures { .. }
             | Self::Unprotected
             | Self::NotFound
             | Self::MethodNotAllowed(_)
@@ -281,6 +290,7 @@ impl Problem {
             Self::SenderUnreadable => "from: not an address".to_owned(),
             Self::MissingCredentials => "Missing access token".to_owned(),
             Self::WrongCredentials => "Invalid access token".to_owned(),
+            Self::TooManyFailures { .. } => "Too many wrong credentials from your address, try again later".to_owned(),
             Self::Unprotected => "This address is served over HTTPS only".to_owned(),
             Self::NotFound => "There is nothing at this address".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("This address takes {allowed} only"),

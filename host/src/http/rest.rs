@@ -39,7 +39,7 @@ pub(super) async fn v1_send(
     let answer = async {
         only_post(&parts)?;
         let token = query(&parts, "access_token").or_else(|| bearer(&parts.headers)).ok_or(Problem::MissingCredentials)?;
-        let login = services.logins.by_token(&token).map_err(credentials_problem)?;
+        let login = services.logins.by_token(&token, origin.ip).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
         let stations = Stations::of(&login, &services.chains);
@@ -63,8 +63,9 @@ pub(super) async fn turbosmtp_send(
         only_post(&parts)?;
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let credentials = header("authuser").zip(header("authpass")).or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")));
-        let check =
-            async |(user, password): (String, String)| services.logins.by_password(&user, &password).await.map_err(credentials_problem);
+        let check = async |(user, password): (String, String)| {
+            services.logins.by_password(&user, &password, origin.ip).await.map_err(credentials_problem)
+        };
         let known = match credentials {
             Some(credentials) => Some(check(credentials).await?),
             None => None,
@@ -98,7 +99,7 @@ pub(super) async fn mailpace_send(
         only_json(&parts.headers)?;
         let token = ["mailpace-server-token", "ohmysmtp-server-token"].iter().find_map(|name| parts.headers.get(*name));
         let token = token.and_then(|value| value.to_str().ok()).filter(|token| !token.is_empty()).ok_or(Problem::MissingCredentials)?;
-        let login = services.logins.by_token(token).map_err(credentials_problem)?;
+        let login = services.logins.by_token(token, origin.ip).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let order = mailpace::parse(&body::json(&octets, services.limits.json_values)?)?;
         let ignored = order.ignored.clone();
@@ -189,6 +190,7 @@ fn credentials_problem(error: LoginError) -> Problem {
     match error {
         LoginError::Wrong => Problem::WrongCredentials,
         LoginError::Busy => Problem::Refused(Refusal::Overloaded),
+        LoginError::TooManyFailures { retry_after } => Problem::TooManyFailures { retry_after },
     }
 }
 

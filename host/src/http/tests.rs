@@ -78,7 +78,7 @@ fn start(demonstration: bool) -> Running {
     let chains = ChainRegistry::default();
     let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
     let spool = Spool::new(store.clone(), clock.clone());
-    let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
+    let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, Metrics::new());
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),
         entropy: entropy.clone(),
@@ -88,6 +88,7 @@ fn start(demonstration: bool) -> Running {
         renderer: renderer.clone(),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
+        submissions: 10,
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),
             routes_by_domain: BTreeSet::new(),

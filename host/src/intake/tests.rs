@@ -51,6 +51,7 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         renderer: Renderer::new(chains, links, recorder, clock.clone()),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock)),
+        submissions: 2,
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
             routes_by_domain: BTreeSet::from(["direct".into()]),

@@ -18,7 +18,7 @@ struct Counts {
     limit_per_address: u32,
     open: u32,
     by_address: HashMap<IpNetwork, u32>,
-    /// Whether it was said that the limit is reached, since it last was not.
+    /// Whether it was said that the limit is reached, since it last was far from it.
     complained: bool,
 }
 
@@ -74,7 +74,10 @@ impl Connections {
         }
         *from_address += 1;
         counts.open += 1;
-        counts.complained = false;
+        // At the limit connections come and go, and it would be said for each.
+        if u64::from(counts.open) * 10 < u64::from(counts.limit) * 9 {
+            counts.complained = false;
+        }
         Ok(Admission { connections: self.clone(), address })
     }
 
@@ -115,6 +118,20 @@ mod tests {
         drop(first);
         assert_eq!(connections.open(), 2);
         let _third = connections.admit(near).unwrap();
+    }
+
+    #[test]
+    fn that_there_is_no_room_is_said_once_until_there_is_much() {
+        let connections = Connections::new(20, 20);
+        let near: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut open: Vec<_> = (0..20).map(|_| connections.admit(near).unwrap()).collect();
+        assert!(connections.admit(near).is_err());
+        open.pop();
+        open.push(connections.admit(near).unwrap());
+        assert!(connections.0.lock().complained);
+        open.truncate(15);
+        open.push(connections.admit(near).unwrap());
+        assert!(!connections.0.lock().complained);
     }
 
     #[test]

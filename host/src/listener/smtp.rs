@@ -23,6 +23,7 @@ use tracing::Instrument;
 use crate::clock::{Clock, Entropy};
 use crate::config::{self, ListenerTls};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
+use crate::smtp::memory::ContentMemory;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Connection, Session, Settings, Tls};
 use crate::telemetry::metric::{Ingress, Metrics};
@@ -33,14 +34,17 @@ use reception::Reception;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// How long to wait where accepting fails because the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long sessions may take to say 421 once the drain time is over.
-const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+/// How long sessions may take, once the drain time is over, to end what is on its way to the disk and to say their last words.
+pub const LAST_WORDS_TIME: Duration = Duration::from_secs(2);
+/// How much of that a commit may take.
+const COMMIT_TIME: Duration = Duration::from_secs(1);
 
 /// What all SMTP listeners share.
 pub struct Service<R> {
     reception: R,
     policy: RwLock<Arc<Policy>>,
     connections: Connections,
+    memory: ContentMemory,
     sessions: AtomicU64,
     clock: Clock,
     entropy: Entropy,
@@ -54,17 +58,19 @@ struct Policy {
 }
 
 impl Policy {
-    fn new(server: &config::Server, smtp: &config::Smtp) -> Self {
+    fn new(server: &config::Server, smtp: &config::Smtp, memory: &ContentMemory) -> Self {
         let settings = Settings {
             hostname: server.hostname.clone(),
             message_octets: smtp.message_size.0,
-            line_octets: Settings::LINE_OCTETS,
+            line_octets: usize::try_from(smtp.line_size.0).unwrap_or(usize::MAX),
             recipients: smtp.recipients,
             command_time: smtp.command_time,
             session_time: smtp.session_time,
             errors: smtp.errors,
+            junk_commands: smtp.junk_commands,
             auth_failures: smtp.auth_failures,
             messages: smtp.messages_per_session,
+            memory: memory.clone(),
         };
         Self { settings: Arc::new(settings), drain_time: server.drain_time }
     }
@@ -73,10 +79,12 @@ impl Policy {
 impl<R: Reception> Service<R> {
     /// Makes a service that hands what it is given to `reception`.
     pub fn new(reception: R, server: &config::Server, smtp: &config::Smtp, clock: Clock, entropy: Entropy, metrics: Metrics) -> Self {
+        let memory = ContentMemory::new(smtp.memory.0);
         Self {
             reception,
-            policy: RwLock::new(Arc::new(Policy::new(server, smtp))),
+            policy: RwLock::new(Arc::new(Policy::new(server, smtp, &memory))),
             connections: Connections::new(smtp.connections, smtp.connections_per_address),
+            memory,
             sessions: AtomicU64::new(0),
             clock,
             entropy,
@@ -87,17 +95,13 @@ impl<R: Reception> Service<R> {
     /// Takes over another configuration: sessions that are open keep the limits that they started with.
     pub fn reload(&self, server: &config::Server, smtp: &config::Smtp) {
         self.connections.set_limits(smtp.connections, smtp.connections_per_address);
-        *self.policy.write() = Arc::new(Policy::new(server, smtp));
+        self.memory.set_limit(smtp.memory.0);
+        *self.policy.write() = Arc::new(Policy::new(server, smtp, &self.memory));
     }
 
     /// Returns the connections that are open.
     pub fn connections(&self) -> &Connections {
         &self.connections
-    }
-
-    /// Returns whom sessions ask.
-    pub fn reception(&self) -> &R {
-        &self.reception
     }
 
     fn policy(&self) -> Arc<Policy> {

@@ -9,6 +9,7 @@ mod edit;
 mod header_block;
 mod transfer;
 mod tree;
+mod wire;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use header_block::HeaderBlock;
 pub use header_block::MAX_FIELDS;
 pub use tree::{MAX_DEPTH, MAX_PARTS};
 use tree::{NodeContent, Tree};
+pub use wire::Wire;
 
 use crate::mail::header::{self, FieldError};
 

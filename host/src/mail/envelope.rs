@@ -40,25 +40,25 @@ impl fmt::Display for ReversePath {
 }
 
 /// One recipient: the argument of `RCPT TO`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ForwardPath {
     /// Where the message goes.
     pub address: EmailAddress,
-    /// `NOTIFY`: when the sender wants to hear of it.
-    pub notify: Notify,
+    /// `NOTIFY`: when the sender wants to hear of it; `None` where he did not say, which is not the same to the next hop (RFC 3461 §5.2.1).
+    pub notify: Option<Notify>,
     /// `ORCPT`: the address that the sender knows, as `type;xtext` was decoded (`rfc822;a@example.com`).
     pub original: Option<String>,
 }
 
 impl ForwardPath {
-    /// A recipient with the default notification: on failure.
+    /// A recipient without parameters.
     pub fn new(address: EmailAddress) -> Self {
-        Self { address, notify: Notify::default(), original: None }
+        Self { address, notify: None, original: None }
     }
 }
 
 /// When a DSN is wanted (RFC 3461 §4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Notify {
     /// When the message was delivered.
     pub success: bool,

@@ -180,16 +180,6 @@ impl Client {
         self.expected.front().map(|expected| if *expected == Expected::Of(Part::End) { time.saturating_mul(2) } else { time })
     }
 
-    /// Whether no transaction runs and none waits.
-    pub fn is_idle(&self) -> bool {
-        self.ready && self.running.is_empty() && self.expected.is_empty()
-    }
-
-    /// Whether the connection is in TLS.
-    pub fn is_secured(&self) -> bool {
-        self.secured
-    }
-
     /// Whether a transaction can be started now: none runs, or all that is left of the one that runs is the reply to its content and the
     /// server has PIPELINING.
     pub fn can_start(&self) -> bool {
@@ -204,9 +194,16 @@ impl Client {
         self.extensions.pipelining && !self.extensions.chunking
     }
 
+    /// Whether the server takes content that is not ASCII (RFC 6152).
+    pub fn takes_eight_bit(&self) -> bool {
+        self.extensions.eight_bit_mime
+    }
+
     /// Starts a transaction. Only while [`Client::can_start`].
     pub fn start(&mut self, transaction: Transaction) {
-        let recipients = transaction.forward_paths.iter().map(|path| match transaction.local_refusal(path, &self.extensions) {
+        let content_refusal = transaction.content_refusal(&self.extensions);
+        let refusal = |path| transaction.recipient_refusal(path, &self.extensions).or_else(|| content_refusal.clone());
+        let recipients = transaction.forward_paths.iter().map(|path| match refusal(path) {
             Some(reply) => Recipient::Concluded(reply),
             None => Recipient::Open,
         });

@@ -3,14 +3,16 @@
 //! - Only `<CRLF>.<CRLF>` ends `DATA`. A CR without LF, or an LF without CR, spoils the message wherever it stands, and ends nothing:
 //!   where two servers disagree about the end of a message, one can be smuggled inside another.
 //! - Faults are found while octets stream by; from the first one on nothing is kept, and the rest is read only to find the end. So
-//!   memory is bounded by the size limit.
-//! - A line may be longer than the 998 octets of RFC 5322 §2.1.1, up to a limit: HTML on one line is common in practice, and what
-//!   delivers it can encode it again.
+//!   memory is bounded: of one message by the size limit, of all together by a [`ContentMemory`](super::memory::ContentMemory).
+//! - A line may be longer than the 998 octets of RFC 5322 §2.1.1, up to a limit: HTML on one line is common in practice, and delivery
+//!   encodes such parts again.
 //!
 //! Content that is good is copied once, in runs that are as long as the absence of dots at line starts allows.
 
 use bytes::Bytes;
 use memchr::memchr3;
+
+use super::memory::Share;
 
 /// Most octets that are reserved because a client announced them: an announcement costs it nothing.
 const LARGEST_RESERVATION: u64 = 1024 * 1024;
@@ -45,6 +47,9 @@ pub enum ContentFault {
         /// The limit.
         limit_octets: u64,
     },
+    /// Too much content of all sessions is under way at this moment.
+    #[error("there is no memory for the message now, try again later")]
+    NoMemory,
 }
 
 impl ContentFault {
@@ -52,10 +57,19 @@ impl ContentFault {
     /// on a line are seen before octets are counted.
     const fn rank(self) -> u8 {
         match self {
-            Self::TooLarge { .. } => 0,
-            Self::LineTooLong { .. } => 1,
-            Self::Nul => 2,
-            Self::BareLineEnd => 3,
+            Self::NoMemory => 0,
+            Self::TooLarge { .. } => 1,
+            Self::LineTooLong { .. } => 2,
+            Self::Nul => 3,
+            Self::BareLineEnd => 4,
+        }
+    }
+
+    /// Whether the same content may be taken later.
+    pub const fn is_temporary(self) -> bool {
+        match self {
+            Self::NoMemory => true,
+            Self::BareLineEnd | Self::Nul | Self::LineTooLong { .. } | Self::TooLarge { .. } => false,
         }
     }
 }
@@ -101,22 +115,24 @@ pub struct Decoder {
     place: Place,
     line_octets: usize,
     octets: Vec<u8>,
+    /// As large as `octets`. What these have room for beyond that was not written yet, so that the system has not given it.
+    share: Share,
     eight_bit: bool,
     fault: Option<ContentFault>,
 }
 
 impl Decoder {
-    /// For `DATA`. `announced` is the client's `SIZE`.
-    pub fn dots(limits: ContentLimits, announced: Option<u64>) -> Self {
-        Self::new(Framing::Dots, limits, announced)
+    /// For `DATA`. `announced` is the client's `SIZE`; memory is taken by `share`.
+    pub fn dots(limits: ContentLimits, announced: Option<u64>, share: Share) -> Self {
+        Self::new(Framing::Dots, limits, announced, share)
     }
 
-    /// For the chunks of `BDAT`, one after the other. `announced` is the client's `SIZE`.
-    pub fn counted(limits: ContentLimits, announced: Option<u64>) -> Self {
-        Self::new(Framing::Counted, limits, announced)
+    /// For the chunks of `BDAT`, one after the other. `announced` is the client's `SIZE`; memory is taken by `share`.
+    pub fn counted(limits: ContentLimits, announced: Option<u64>, share: Share) -> Self {
+        Self::new(Framing::Counted, limits, announced, share)
     }
 
-    fn new(framing: Framing, limits: ContentLimits, announced: Option<u64>) -> Self {
+    fn new(framing: Framing, limits: ContentLimits, announced: Option<u64>, share: Share) -> Self {
         let expected = announced.unwrap_or(0).min(limits.size_octets).min(LARGEST_RESERVATION);
         Self {
             framing,
@@ -124,6 +140,7 @@ impl Decoder {
             place: Place::LineStart,
             line_octets: 0,
             octets: Vec::with_capacity(usize::try_from(expected).unwrap_or(0)),
+            share,
             eight_bit: false,
             fault: None,
         }
@@ -178,8 +195,9 @@ impl Decoder {
         self.fault
     }
 
-    /// Returns the content once all of it was pushed. A last line of `BDAT` that lacks its CRLF gets it.
-    pub fn finish(mut self) -> Result<Content, ContentFault> {
+    /// Returns the content once all of it was pushed, and its share of the memory, to be kept as long as the content. A last line of `BDAT`
+    /// that lacks its CRLF gets it.
+    pub fn finish(mut self) -> Result<(Content, Share), ContentFault> {
         match self.place {
             Place::Cr | Place::DotCr => self.spoil(ContentFault::BareLineEnd),
             Place::Line => self.keep(Some(b"\r\n")),
@@ -192,7 +210,8 @@ impl Decoder {
         if self.octets.capacity() - self.octets.len() > self.octets.len() / 4 {
             self.octets.shrink_to_fit();
         }
-        Ok(Content { octets: self.octets.into(), eight_bit: self.eight_bit })
+        self.share.trim(self.octets.len() as u64);
+        Ok((Content { octets: self.octets.into(), eight_bit: self.eight_bit }, self.share))
     }
 
     /// Looks at octets of one line, up to something that may end it; returns how many.
@@ -217,8 +236,13 @@ impl Decoder {
         if self.fault.is_some() || run.is_empty() {
             return;
         }
-        if (self.octets.len() as u64).saturating_add(run.len() as u64) > self.limits.size_octets {
+        let length = (self.octets.len() as u64).saturating_add(run.len() as u64);
+        if length > self.limits.size_octets {
             self.spoil(ContentFault::TooLarge { limit_octets: self.limits.size_octets });
+            return;
+        }
+        if !self.share.cover(length) {
+            self.spoil(ContentFault::NoMemory);
             return;
         }
         self.eight_bit |= !run.is_ascii();
@@ -230,6 +254,7 @@ impl Decoder {
             self.fault = Some(fault);
         }
         self.octets = Vec::new();
+        self.share.trim(0);
     }
 }
 

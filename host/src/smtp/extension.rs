@@ -52,9 +52,8 @@ pub fn xtext_decode(text: &str) -> Option<String> {
     (!decoded.chars().any(char::is_control)).then_some(decoded)
 }
 
-/// Encodes as `xtext`; the result is ASCII.
-pub fn xtext_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
+/// Appends text as `xtext`, which is ASCII.
+pub fn push_xtext(encoded: &mut String, text: &str) {
     for octet in text.bytes() {
         if octet.is_ascii_graphic() && octet != b'+' && octet != b'=' {
             encoded.push(char::from(octet));
@@ -62,7 +61,6 @@ pub fn xtext_encode(text: &str) -> String {
             let _ = write!(encoded, "+{octet:02X}");
         }
     }
-    encoded
 }
 
 fn upper_hex(digit: u8) -> Option<u8> {
@@ -91,7 +89,8 @@ mod tests {
     proptest! {
         #[test]
         fn decoding_is_the_inverse_of_encoding(text in "\\PC*") {
-            let encoded = xtext_encode(&text);
+            let mut encoded = String::new();
+            push_xtext(&mut encoded, &text);
             prop_assert!(encoded.is_ascii());
             prop_assert_eq!(xtext_decode(&encoded), Some(text));
         }

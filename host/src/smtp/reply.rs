@@ -132,6 +132,7 @@ impl From<ContentFault> for Reply {
             ContentFault::BareLineEnd => (550, 6, 11),
             ContentFault::Nul | ContentFault::LineTooLong { .. } => (550, 6, 0),
             ContentFault::TooLarge { .. } => (552, 3, 4),
+            ContentFault::NoMemory => (452, 3, 1),
         };
         Self::told(code, subject, detail, fault.to_string())
     }

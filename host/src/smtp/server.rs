@@ -8,57 +8,37 @@
 //! Invariants:
 //! - No mail without a login, no login without TLS, except from loopback.
 //! - What came in clear text before TLS started is forgotten when it has (RFC 3207 §4.2): pipelined input, name, login, transaction.
-//! - Memory is bounded: a line by [`LONGEST_LINE_OCTETS`], content and recipients by [`Settings`] and [`Allowance`].
+//! - Memory is bounded: a line by [`LONGEST_LINE_OCTETS`], content and recipients by [`Settings`] and [`Allowance`], content of all sessions together by
+//!   [`ContentMemory`](crate::smtp::memory::ContentMemory), replies by `MOST_REPLY_OCTETS`.
 //! - 250 for a message comes from a [`Receipt`] alone.
 
 mod answer;
 mod authentication;
 mod conversation;
+mod recipients;
+mod settings;
 mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mail::domain::Domain;
 use crate::mail::envelope::{Envelope, ReversePath};
 use crate::mail::refusal::Refusal;
 use crate::smtp::command::LONGEST_LINE_OCTETS;
 use crate::smtp::data::{Content, Decoder};
+use crate::smtp::memory::Share;
 use crate::smtp::reply::Reply;
 use crate::spool::receipt::Receipt;
 use authentication::Exchange;
 use conversation::Line;
+pub use settings::Settings;
 use transaction::{Chunk, Transaction};
 
-/// What holds for all sessions.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How we call ourselves.
-    pub hostname: Domain,
-    /// Octets that a message may have.
-    pub message_octets: u64,
-    /// Octets that a line of a message may have, without CRLF.
-    pub line_octets: usize,
-    /// Recipients that a message may have.
-    pub recipients: u32,
-    /// How long a client may say nothing, and how long it may take to log in.
-    pub command_time: Duration,
-    /// How long a session may last.
-    pub session_time: Duration,
-    /// Errors after which a session is closed; a message that is taken forgives those before it.
-    pub errors: u32,
-    /// Wrong passwords after which a session is closed.
-    pub auth_failures: u32,
-    /// Messages that a session may have.
-    pub messages: u32,
-}
-
-impl Settings {
-    /// Octets that a line of a message may have where nobody says otherwise. RFC 5322 §2.1.1 has 998, but HTML in one line is common,
-    /// and refusing it would help nobody.
-    pub const LINE_OCTETS: usize = 64 * 1024;
-}
+/// Octets of replies above which they are sent before anything more of the input is looked at: a client that asks and does not listen fills no memory.
+const MOST_REPLY_OCTETS: usize = 64 * 1024;
+/// Octets of replies for which the memory is kept.
+const KEPT_REPLY_OCTETS: usize = 4 * 1024;
 
 /// What a session stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +65,8 @@ pub enum Tls {
 pub enum Action {
     /// The input is used up, or holds no complete line: send the replies and read on.
     Read,
+    /// Send the replies, then go on with the input that is left.
+    Send,
     /// Send the replies, then shake hands, then call [`Session::tls_started`]. Input that is left was discarded.
     StartTls,
     /// Check a login and call [`Session::login_checked`].
@@ -116,8 +98,9 @@ pub struct Credentials {
 }
 
 impl fmt::Debug for Credentials {
+    /// Shows nothing: where a token is the login, the user name is the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 
@@ -137,6 +120,8 @@ pub enum LoginRefused {
     Wrong,
     /// Not now.
     Busy,
+    /// Not from here: too many passwords that came from there were wrong.
+    TooManyFailures,
 }
 
 /// Why a reverse-path is not taken.
@@ -172,6 +157,7 @@ pub struct Session {
     login: Option<Allowance>,
     transaction: Option<Transaction>,
     errors: u32,
+    junk_commands: u32,
     auth_failures: u32,
     messages: u32,
     draining: bool,
@@ -201,7 +187,8 @@ enum Question {
     Tls,
     Login,
     Sender,
-    Submission,
+    /// The content is under way until it is answered.
+    Submission(#[expect(dead_code, reason = "held, and given back with the answer")] Share),
 }
 
 impl Session {
@@ -219,6 +206,7 @@ impl Session {
             login: None,
             transaction: None,
             errors: 0,
+            junk_commands: 0,
             auth_failures: 0,
             messages: 0,
             draining: false,
@@ -238,6 +226,7 @@ impl Session {
                 State::Closed => return Step { used: input.len(), action: Action::Close },
                 // Called without the answer that was asked for: nothing can be done before it is there.
                 State::Asking(_) => return Step { used, action: Action::Read },
+                _ if self.replies.len() > MOST_REPLY_OCTETS => return Step { used, action: Action::Send },
                 State::Chunk(chunk) if chunk.is_complete() => (0, self.end_of_chunk()),
                 _ if rest.is_empty() => return Step { used, action: Action::Read },
                 State::Data(decoder) => {
@@ -297,6 +286,7 @@ impl Session {
                 self.reply(&answer::AUTHENTICATED);
             }
             Err(LoginRefused::Busy) => self.reply(&answer::AUTHENTICATION_BUSY),
+            Err(LoginRefused::TooManyFailures) => self.error(&answer::AUTHENTICATION_BARRED),
             Err(LoginRefused::Wrong) => {
                 self.reply(&answer::AUTHENTICATION_FAILED);
                 self.auth_failures += 1;
@@ -330,13 +320,14 @@ impl Session {
 
     /// Answers [`Action::Submit`].
     pub fn submitted(&mut self, answer: Result<&Receipt, &Refusal>) {
-        if !matches!(self.state, State::Asking(Question::Submission)) {
+        if !matches!(self.state, State::Asking(Question::Submission(_))) {
             return;
         }
         self.state = State::Commands;
         match answer {
             Ok(receipt) => {
                 self.errors = 0;
+                self.junk_commands = 0;
                 self.reply(&Reply::queued(receipt));
             }
             Err(refusal) if refusal.is_temporary() => self.reply(&Reply::from(refusal)),
@@ -410,6 +401,9 @@ impl Session {
 
     /// Forgets the replies, as they were sent.
     pub fn replies_sent(&mut self) {
+        if self.replies.capacity() > KEPT_REPLY_OCTETS {
+            self.replies = Vec::new();
+        }
         self.replies.clear();
     }
 
@@ -420,9 +414,21 @@ impl Session {
     /// Replies to a command that is wrong; too many of them end the session.
     fn error(&mut self, reply: &Reply) {
         self.reply(reply);
+        self.count_error();
+    }
+
+    fn count_error(&mut self) {
         self.errors += 1;
         if self.errors >= self.settings.errors {
             self.close(&answer::TOO_MANY_ERRORS);
+        }
+    }
+
+    /// Counts a command that brings no message any nearer.
+    fn count_junk(&mut self) {
+        self.junk_commands = self.junk_commands.saturating_add(1);
+        if self.junk_commands > self.settings.junk_commands {
+            self.count_error();
         }
     }
 

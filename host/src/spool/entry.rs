@@ -58,12 +58,34 @@ pub struct Entry {
 pub struct Copy {
     /// Where it goes.
     pub address: EmailAddress,
-    /// When a DSN is wanted.
-    pub notify: Notify,
+    /// When a DSN is wanted, where the sender said so.
+    pub notify: Option<Notify>,
     /// `ORCPT`.
     pub original: Option<String>,
     /// Data of this recipient as one JSON object; "" where there is none.
     pub variables: String,
+}
+
+impl Copy {
+    /// Returns when a DSN is sent.
+    pub fn notify(&self) -> Notify {
+        self.notify.unwrap_or_default()
+    }
+}
+
+/// Version 1 of [`Copy`], which did not know whether the sender had said when he wants a DSN.
+#[derive(Deserialize)]
+struct CopyV1 {
+    address: EmailAddress,
+    notify: Notify,
+    original: Option<String>,
+    variables: String,
+}
+
+impl From<CopyV1> for Copy {
+    fn from(CopyV1 { address, notify, original, variables }: CopyV1) -> Self {
+        Self { address, notify: (notify != Notify::default()).then_some(notify), original, variables }
+    }
 }
 
 /// One recipient's copy: what changes with each attempt.
@@ -78,9 +100,6 @@ pub struct CopyState {
     /// An operator has let it go: plugins that would hold it are not heard again.
     pub released: bool,
 }
-
-/// The first version.
-const VERSION: u8 = 1;
 
 /// The version of an [`Entry`] whose plan says whom From may name: that list follows the entry. Others are written as they always were.
 const WITH_SENDERS: u8 = 2;
@@ -99,53 +118,65 @@ pub enum RecordError {
 /// What the spool keeps, and how. Public for the fuzz targets alone.
 #[doc(hidden)]
 pub trait Record: Serialize + DeserializeOwned {
-    /// Encodes in the newest version that it needs.
+    /// The version that is written.
+    const VERSION: u8 = 1;
+
+    /// Encodes in the newest version.
     fn encode(&self) -> Bytes {
-        let mut octets = Vec::with_capacity(256);
-        octets.push(VERSION);
-        postcard::to_extend(self, octets).expect("records are plain values in memory").into()
+        encode_as(Self::VERSION, self)
     }
 
     /// Decodes any version.
     fn decode(octets: &[u8]) -> Result<Self, RecordError> {
-        decode_first(octets)
+        match octets.split_first() {
+            Some((version, rest)) if *version == Self::VERSION => postcard::from_bytes(rest).map_err(RecordError::Broken),
+            Some((version, rest)) => Self::decode_old(*version, rest),
+            None => Err(RecordError::Broken(postcard::Error::DeserializeUnexpectedEnd)),
+        }
+    }
+
+    /// Decodes another version.
+    fn decode_old(version: u8, _octets: &[u8]) -> Result<Self, RecordError> {
+        Err(RecordError::Version(version))
     }
 }
 
-fn decode_first<T: DeserializeOwned>(octets: &[u8]) -> Result<T, RecordError> {
-    match octets.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(RecordError::Broken),
-        Some((version, _)) => Err(RecordError::Version(*version)),
-        None => Err(RecordError::Broken(postcard::Error::DeserializeUnexpectedEnd)),
-    }
+fn encode_as(version: u8, value: &impl Serialize) -> Bytes {
+    let mut octets = Vec::with_capacity(256);
+    octets.push(version);
+    postcard::to_extend(value, octets).expect("records are plain values in memory").into()
 }
 
 impl Record for Entry {
     fn encode(&self) -> Bytes {
         let senders = &self.plan.senders;
-        let version = if senders.is_empty() { VERSION } else { WITH_SENDERS };
-        let mut octets = Vec::with_capacity(256);
-        octets.push(version);
-        let written = match version {
-            WITH_SENDERS => postcard::to_extend(&(self, senders), octets),
-            _ => postcard::to_extend(self, octets),
-        };
-        written.expect("records are plain values in memory").into()
+        if senders.is_empty() { encode_as(Self::VERSION, self) } else { encode_as(WITH_SENDERS, &(self, senders)) }
     }
 
-    fn decode(octets: &[u8]) -> Result<Self, RecordError> {
-        match octets.split_first() {
-            Some((&WITH_SENDERS, rest)) => {
-                let (mut entry, senders): (Self, Vec<SenderPattern>) = postcard::from_bytes(rest).map_err(RecordError::Broken)?;
+    fn decode_old(version: u8, octets: &[u8]) -> Result<Self, RecordError> {
+        match version {
+            WITH_SENDERS => {
+                let (mut entry, senders): (Self, Vec<SenderPattern>) = postcard::from_bytes(octets).map_err(RecordError::Broken)?;
                 entry.plan.senders = senders;
                 Ok(entry)
             }
-            Some(_) | None => decode_first(octets),
+            _ => Err(RecordError::Version(version)),
         }
     }
 }
-impl Record for Copy {}
+
 impl Record for CopyState {}
+
+impl Record for Copy {
+    const VERSION: u8 = 2;
+
+    fn decode_old(version: u8, octets: &[u8]) -> Result<Self, RecordError> {
+        match version {
+            1 => postcard::from_bytes::<CopyV1>(octets).map(Self::from).map_err(RecordError::Broken),
+            _ => Err(RecordError::Version(version)),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

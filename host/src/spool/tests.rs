@@ -9,7 +9,7 @@ use crate::config;
 use crate::config::unit::ByteSize;
 use crate::event::EventKind;
 use crate::mail::address::EmailAddress;
-use crate::mail::envelope::{BodyType, Notify, ReversePath};
+use crate::mail::envelope::{BodyType, ReversePath};
 use crate::store::embedded::Embedded;
 use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::Metrics;
@@ -69,7 +69,7 @@ fn entry(number: u8, recipients: &[&str]) -> NewEntry {
     let copies = recipients.iter().map(|address| {
         let address = EmailAddress::parse(address).unwrap();
         let queue = format!("direct/{}", address.domain()).into();
-        (Copy { address, notify: Notify::default(), original: None, variables: String::new() }, queue)
+        (Copy { address, notify: None, original: None, variables: String::new() }, queue)
     });
     let body = Bytes::from(format!("body {number}"));
     NewEntry { entry, body, original: None, copies: copies.collect(), held: None, events: vec![event(number)] }

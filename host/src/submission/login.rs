@@ -4,9 +4,12 @@
 //! and no time that it takes, tells a user name that exists from one that does not.
 
 mod check;
+mod failures;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use subtle::ConstantTimeEq as _;
@@ -15,7 +18,9 @@ use crate::clock::{Clock, Entropy};
 use crate::config;
 use crate::config::secret::token_digest;
 use crate::config::unit::Secret;
+use crate::telemetry::metric::{Authentication, Metrics};
 use check::PasswordChecks;
+use failures::{Failures, Standing};
 
 /// A login as the configuration has it.
 pub type Login = config::Login;
@@ -32,6 +37,12 @@ pub enum LoginError {
     /// More checks at once than we do; come back.
     #[error("too many logins at once")]
     Busy,
+    /// Too many secrets that came from the client's address were wrong; none is checked now.
+    #[error("too many wrong passwords from your address, try again later")]
+    TooManyFailures {
+        /// When to come back.
+        retry_after: Duration,
+    },
 }
 
 /// All logins. Cloning is cheap; clones share what [`Logins::replace`] puts in.
@@ -42,6 +53,8 @@ struct Shared {
     /// Readers take the `Arc` and let go of the lock at once.
     set: RwLock<Arc<Set>>,
     checks: PasswordChecks,
+    failures: Failures,
+    metrics: Metrics,
 }
 
 /// The logins of one configuration, by what they are looked up by.
@@ -78,8 +91,13 @@ impl Set {
 
 impl Logins {
     /// Makes the set of `logins`.
-    pub fn new(logins: Vec<Login>, entropy: &Entropy, clock: Clock) -> Self {
-        Self(Arc::new(Shared { set: RwLock::new(Arc::new(Set::new(logins))), checks: PasswordChecks::new(entropy, clock) }))
+    pub fn new(logins: Vec<Login>, limits: &config::Authentication, entropy: &Entropy, clock: &Clock, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            set: RwLock::new(Arc::new(Set::new(logins))),
+            checks: PasswordChecks::new(limits, entropy, clock.clone()),
+            failures: Failures::new(limits, clock.clone()),
+            metrics,
+        }))
     }
 
     /// Puts other logins in the place of these, for this value and all its clones. Checks that are under way end by the old ones.
@@ -93,8 +111,17 @@ impl Logins {
     /// under a key of this process, so that a client that logs in for each message does not pay each time.
     ///
     /// # Errors
-    /// [`LoginError::Wrong`], or [`LoginError::Busy`] if too many others are being checked: answer 454 (RFC 4954 §6) or 503.
-    pub async fn by_password(&self, username: &str, password: &str) -> Result<Arc<Login>, LoginError> {
+    /// [`LoginError::Wrong`]; [`LoginError::Busy`] if too many others are being checked: answer 454 (RFC 4954 §6) or 503;
+    /// [`LoginError::TooManyFailures`] if the client at `peer` has been wrong too often: answer 454 or 429.
+    pub async fn by_password(&self, username: &str, password: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let known = match self.suspicion(peer) {
+            Ok(is_suspect) => self.check_password(username, password, is_suspect).await,
+            Err(error) => Err(error),
+        };
+        self.counted(known, peer)
+    }
+
+    async fn check_password(&self, username: &str, password: &str, is_suspect: bool) -> Result<Arc<Login>, LoginError> {
         let set = self.set();
         if username == password
             && let Ok(login) = set.by_token(password)
@@ -107,19 +134,47 @@ impl Logins {
         let known = set.by_username.get(username).and_then(|login| Some((login, login.password.as_ref()?)));
         let Some((login, hash)) = known else {
             if let Some(decoy) = &set.decoy {
-                self.0.checks.pretend(password, decoy).await?;
+                self.0.checks.pretend(password, decoy, is_suspect).await?;
             }
             return Err(LoginError::Wrong);
         };
-        if self.0.checks.is_right(username, password, hash).await? { Ok(Arc::clone(login)) } else { Err(LoginError::Wrong) }
+        if self.0.checks.is_right(username, password, hash, is_suspect).await? { Ok(Arc::clone(login)) } else { Err(LoginError::Wrong) }
+    }
+
+    /// Whether some secrets that came from `peer` were wrong.
+    ///
+    /// # Errors
+    /// Too many were: right or wrong, the next one is not looked at, or guessing would go on.
+    fn suspicion(&self, peer: IpAddr) -> Result<bool, LoginError> {
+        match self.0.failures.standing(peer) {
+            Standing::Clean => Ok(false),
+            Standing::Suspect => Ok(true),
+            Standing::Barred { left } => Err(LoginError::TooManyFailures { retry_after: left }),
+        }
+    }
+
+    /// Counts how a login went.
+    fn counted(&self, known: Result<Arc<Login>, LoginError>, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let result = match &known {
+            Ok(_) => Authentication::Succeeded,
+            Err(LoginError::Wrong) => {
+                self.0.failures.count(peer);
+                Authentication::Failed
+            }
+            Err(LoginError::Busy) => Authentication::Busy,
+            Err(LoginError::TooManyFailures { .. }) => Authentication::Barred,
+        };
+        self.0.metrics.authenticated(result);
+        known
     }
 
     /// Checks an API token, in constant time.
     ///
     /// # Errors
-    /// [`LoginError::Wrong`].
-    pub fn by_token(&self, token: &str) -> Result<Arc<Login>, LoginError> {
-        self.set().by_token(token)
+    /// [`LoginError::Wrong`], or [`LoginError::TooManyFailures`].
+    pub fn by_token(&self, token: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let known = self.suspicion(peer).and_then(|_| self.set().by_token(token));
+        self.counted(known, peer)
     }
 
     /// Returns a login by its name in the configuration.
@@ -141,6 +196,10 @@ mod tests {
     use crate::config::unit::ByteSize;
     use crate::config::{Bounces, LoginLimits};
 
+    const LIMITS: config::Authentication =
+        config::Authentication { failures: 20, period: Duration::from_mins(10), addresses: 10, waiting: 10, remembered: 10 };
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn login(name: &str, password: Option<&str>, token: Option<&str>) -> Login {
         Login {
             name: name.into(),
@@ -156,7 +215,7 @@ mod tests {
     }
 
     fn logins(logins: Vec<Login>) -> Logins {
-        Logins::new(logins, &Entropy::seeded(2), Clock::manual(Timestamp::from_millis(0)))
+        Logins::new(logins, &LIMITS, &Entropy::seeded(2), &Clock::manual(Timestamp::from_millis(0)), Metrics::new())
     }
 
     fn name(result: Result<Arc<Login>, LoginError>) -> Result<String, LoginError> {
@@ -182,27 +241,56 @@ mod tests {
             ("a-user", "token-a", Err(LoginError::Wrong)),
             ("b-user", "token-b", Err(LoginError::Wrong)),
         ] {
-            assert_eq!(name(logins.by_password(username, password).await), expected.map(str::to_owned), "{username} {password}");
+            assert_eq!(name(logins.by_password(username, password, PEER).await), expected.map(str::to_owned), "{username} {password}");
         }
-        assert_eq!(name(logins.by_password("a-user", &"x".repeat(1_000_000)).await), Err(LoginError::Wrong));
-        assert_eq!(name(logins.by_token("token-b")), Ok("b".to_owned()));
-        assert_eq!(name(logins.by_token("token-c")), Err(LoginError::Wrong));
-        assert_eq!(name(logins.by_token("")), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_password("a-user", &"x".repeat(1_000_000), PEER).await), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_token("token-b", PEER)), Ok("b".to_owned()));
+        assert_eq!(name(logins.by_token("token-c", PEER)), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_token("", PEER)), Err(LoginError::Wrong));
         assert!(logins.by_name("b").is_some() && logins.by_name("a-user").is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_guesses_too_often_is_not_listened_to() {
+        let clock = Clock::manual(Timestamp::from_millis(0));
+        let metrics = Metrics::new();
+        let known = vec![login("a", Some("right"), Some("token"))];
+        let limits = config::Authentication { failures: 3, ..LIMITS };
+        let logins = Logins::new(known, &limits, &Entropy::seeded(2), &clock, metrics.clone());
+        let other: IpAddr = "2001:db8::1".parse().unwrap();
+        assert!(logins.by_password("a-user", "right", PEER).await.is_ok());
+        assert_eq!(name(logins.by_password("a-user", "wrong", PEER).await), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_password("nobody", "wrong", PEER).await), Err(LoginError::Wrong));
+        assert!(logins.by_password("a-user", "right", PEER).await.is_ok());
+        assert_eq!(name(logins.by_token("wrong", PEER)), Err(LoginError::Wrong));
+        // Now nothing tells a right password from a wrong one, remembered or not.
+        let barred = Err(LoginError::TooManyFailures { retry_after: limits.period });
+        assert_eq!(name(logins.by_password("a-user", "right", PEER).await), barred);
+        assert_eq!(name(logins.by_password("token", "token", PEER).await), barred);
+        assert_eq!(name(logins.by_token("token", PEER)), barred);
+        assert!(logins.by_password("a-user", "right", other).await.is_ok());
+        assert!(logins.by_token("token", other).is_ok());
+        clock.advance(limits.period);
+        assert!(logins.by_password("a-user", "right", PEER).await.is_ok());
+        let page = metrics.encode();
+        for (result, count) in [("succeeded", 5), ("failed", 3), ("barred", 3), ("busy", 0)] {
+            let line = format!("tubepost_authentications_total{{result=\"{result}\"}} {count}\n");
+            assert!(page.contains(&line), "{line} in {page}");
+        }
     }
 
     #[tokio::test]
     async fn a_password_that_was_replaced_is_forgotten() {
         let logins = logins(vec![login("a", Some("old"), Some("token-old"))]);
         let session = logins.clone();
-        assert!(session.by_password("a-user", "old").await.is_ok());
+        assert!(session.by_password("a-user", "old", PEER).await.is_ok());
 
         logins.replace(vec![login("a", Some("new"), None)]);
-        assert_eq!(name(session.by_password("a-user", "old").await), Err(LoginError::Wrong));
-        assert_eq!(name(session.by_token("token-old")), Err(LoginError::Wrong));
-        assert!(session.by_password("a-user", "new").await.is_ok());
+        assert_eq!(name(session.by_password("a-user", "old", PEER).await), Err(LoginError::Wrong));
+        assert_eq!(name(session.by_token("token-old", PEER)), Err(LoginError::Wrong));
+        assert!(session.by_password("a-user", "new", PEER).await.is_ok());
 
         logins.replace(Vec::new());
-        assert_eq!(name(session.by_password("a-user", "new").await), Err(LoginError::Wrong));
+        assert_eq!(name(session.by_password("a-user", "new", PEER).await), Err(LoginError::Wrong));
     }
 }

@@ -88,6 +88,8 @@ label! {
         Failed = "failed",
         /// Too many at once.
         Busy = "busy",
+        /// Not looked at: too many from the address had failed.
+        Barred = "barred",
     }
 }
 

@@ -37,6 +37,8 @@ kind = "smarthost"
 0 = 1
 [smtp]
 0 = 1
+[authentication]
+0 = 1
 [http]
 0 = 1
 [dashboard]

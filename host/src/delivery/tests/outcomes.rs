@@ -153,7 +153,7 @@ async fn success_is_reported_where_the_next_hop_will_not() {
         let peer = Peer::plain(extensions).await;
         let running = Setup::to(&peer).start();
         let mut new = mail("direct", &["x@b.example"]);
-        new.copies[0].0.notify = Notify { success: true, failure: true, delay: false };
+        new.copies[0].0.notify = Some(Notify { success: true, failure: true, delay: false });
         new.entry.reverse_path = ReversePath::parse("sender@b.example").unwrap();
         running.accept(new).await;
         // The report itself: accepted, and delivered to the sender.

@@ -34,6 +34,7 @@ fn problems_in_all_dialects() {
         Problem::SenderUnreadable,
         Problem::MissingCredentials,
         Problem::WrongCredentials,
+        Problem::TooManyFailures { retry_after: Duration::from_secs(90) },
         Problem::Unprotected,
         Problem::NotFound,
         Problem::MethodNotAllowed("POST"),

@@ -43,7 +43,7 @@ pub fn apply_dsn(dsn: &Map<String, Value>, envelope: &mut Envelope) -> Result<()
     }
     for path in &mut envelope.forward_paths {
         if let Some(notify) = notify {
-            path.notify = notify;
+            path.notify = Some(notify);
         }
         path.original = Some(original.clone().unwrap_or_else(|| format!("rfc822;{}", path.address)));
     }
@@ -124,11 +124,11 @@ mod tests {
         let envelope = apply(dsn, &["a@x"]).unwrap();
         assert_eq!((envelope.ret, envelope.envid.as_deref()), (Some(Return::Full), Some("order 7")));
         let path = envelope.forward_paths.first().unwrap();
-        assert_eq!(path.notify, Notify { success: true, failure: true, delay: false });
+        assert_eq!(path.notify, Some(Notify { success: true, failure: true, delay: false }));
         assert_eq!(path.original.as_deref(), Some("rfc822;b@y"));
         let defaults = apply(json!({ "notify": ["NEVER"] }), &["a@x", "b@x"]).unwrap();
         assert_eq!(defaults.forward_paths.last().unwrap().original.as_deref(), Some("rfc822;b@x"));
-        assert_eq!(defaults.forward_paths.last().unwrap().notify, Notify::NEVER);
+        assert_eq!(defaults.forward_paths.last().unwrap().notify, Some(Notify::NEVER));
     }
 
     #[test]

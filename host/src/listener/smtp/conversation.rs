@@ -1,6 +1,7 @@
 //! One session on one socket: reads, writes, waits, asks.
 //!
-//! Per message this is one read for each batch of commands, one write for its replies. The read buffer grows while a client sends much.
+//! Per message this is one read for each batch of commands, one write for its replies. The read buffer grows while a client sends much, and
+//! shrinks with the end of the message.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,8 +17,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::Instrument;
 
-use super::Service;
 use super::reception::Reception;
+use super::{COMMIT_TIME, Service};
 use crate::config::Login;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
@@ -121,6 +122,7 @@ impl<R: Reception> Conversation<R> {
                         return Ok(End::Closed);
                     }
                 }
+                Action::Send => self.send(stream).await?,
                 Action::StartTls => {
                     self.send(stream).await?;
                     return Ok(End::StartTls);
@@ -205,7 +207,7 @@ impl<R: Reception> Conversation<R> {
     }
 
     async fn authenticate(&mut self, credentials: Credentials) {
-        let checking = self.service.reception.authenticate(&credentials.username, &credentials.password);
+        let checking = self.service.reception.authenticate(&credentials.username, &credentials.password, self.peer);
         let answer = match Box::pin(checking).await {
             Ok(login) => {
                 tracing::debug!(login = %login.name, "logged in");
@@ -218,6 +220,7 @@ impl<R: Reception> Conversation<R> {
                 Err(LoginRefused::Wrong)
             }
             Err(LoginError::Busy) => Err(LoginRefused::Busy),
+            Err(LoginError::TooManyFailures { .. }) => Err(LoginRefused::TooManyFailures),
         };
         self.session.login_checked(answer);
     }
@@ -255,12 +258,29 @@ impl<R: Reception> Conversation<R> {
             content: message.content.octets,
             options: Options::default(),
         };
+        self.shrink();
         // In a box, because it is large and most sessions are idle.
-        let submitting = Box::pin(self.service.reception.submit(submission)).instrument(span);
-        tokio::select! {
+        let mut submitting = Box::pin(self.service.reception.submit(submission).instrument(span));
+        let answer = tokio::select! {
             biased;
-            answer = submitting => self.session.submitted(answer.as_ref()),
-            () = &mut self.ended => self.session.shut_down(),
+            answer = &mut submitting => Some(answer),
+            () = &mut self.ended => None,
+        };
+        if let Some(answer) = answer {
+            return self.session.submitted(answer.as_ref());
+        }
+        // What is on its way to the disk is not stopped by our leaving: the client is told what becomes of it, or it would send the message again.
+        if let Ok(answer) = tokio::time::timeout(COMMIT_TIME, submitting).await {
+            self.session.submitted(answer.as_ref());
+        }
+        self.session.shut_down();
+    }
+
+    /// Gives back the memory that a large message needed.
+    fn shrink(&mut self) {
+        if self.read_octets > SMALLEST_READ_OCTETS {
+            self.read_octets = SMALLEST_READ_OCTETS;
+            self.input = BytesMut::from(&*self.input);
         }
     }
 }

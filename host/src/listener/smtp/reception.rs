@@ -1,8 +1,7 @@
 //! Whom the sessions ask: who may come in, and what becomes of a message.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-
-use parking_lot::RwLock;
 
 use crate::config::Login;
 use crate::intake::Intake;
@@ -12,12 +11,11 @@ use crate::spool::receipt::Receipt;
 use crate::submission::Submission;
 use crate::submission::login::{LoginError, Logins};
 use crate::submission::permission;
-use crate::telemetry::metric::{Authentication, Metrics};
 
 /// Answers to a session's questions. The sockets are tested with one that needs no spool and no passwords.
 pub trait Reception: Send + Sync + 'static {
-    /// Checks user name and password.
-    fn authenticate(&self, username: &str, password: &str) -> impl Future<Output = Result<Arc<Login>, LoginError>> + Send;
+    /// Checks user name and password of a client at `peer`.
+    fn authenticate(&self, username: &str, password: &str, peer: IpAddr) -> impl Future<Output = Result<Arc<Login>, LoginError>> + Send;
     /// Returns the login as it is configured now; `None` where it was removed.
     fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>>;
     /// Whether a login may send as `address`.
@@ -26,38 +24,26 @@ pub trait Reception: Send + Sync + 'static {
     fn submit(&self, submission: Submission) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 }
 
-/// Logins and intake, replaced together when the configuration is read again.
+/// Logins and intake of this server.
 pub struct FrontDesk {
-    behind: RwLock<(Logins, Intake)>,
-    metrics: Metrics,
+    logins: Logins,
+    intake: Intake,
 }
 
 impl FrontDesk {
     /// Asks these.
-    pub fn new(logins: Logins, intake: Intake, metrics: Metrics) -> Self {
-        Self { behind: RwLock::new((logins, intake)), metrics }
-    }
-
-    /// Asks these from now on.
-    pub fn reload(&self, logins: Logins, intake: Intake) {
-        *self.behind.write() = (logins, intake);
+    pub fn new(logins: Logins, intake: Intake) -> Self {
+        Self { logins, intake }
     }
 }
 
 impl Reception for FrontDesk {
-    async fn authenticate(&self, username: &str, password: &str) -> Result<Arc<Login>, LoginError> {
-        let logins = self.behind.read().0.clone();
-        let known = logins.by_password(username, password).await;
-        self.metrics.authenticated(match &known {
-            Ok(_) => Authentication::Succeeded,
-            Err(LoginError::Wrong) => Authentication::Failed,
-            Err(LoginError::Busy) => Authentication::Busy,
-        });
-        known
+    async fn authenticate(&self, username: &str, password: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        self.logins.by_password(username, password, peer).await
     }
 
     fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
-        self.behind.read().0.by_name(&login.name)
+        self.logins.by_name(&login.name)
     }
 
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool {
@@ -65,7 +51,6 @@ impl Reception for FrontDesk {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
-        let intake = self.behind.read().1.clone();
-        intake.submit(submission).await
+        self.intake.submit(submission).await
     }
 }

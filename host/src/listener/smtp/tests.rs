@@ -1,10 +1,11 @@
 //! Sessions over loopback, with a reception that keeps what it is given.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
@@ -27,10 +28,13 @@ const AUTH: &str = "AUTH PLAIN AG5ld3NsZXR0ZXIAc2VjcmV0";
 struct Tray {
     login: Arc<Login>,
     taken: Mutex<Vec<Submission>>,
+    /// Where messages wait whose subject says so, and how many have come there.
+    disk: Semaphore,
+    waiting: Semaphore,
 }
 
 impl Reception for Arc<Tray> {
-    async fn authenticate(&self, username: &str, password: &str) -> Result<Arc<Login>, LoginError> {
+    async fn authenticate(&self, username: &str, password: &str, _: IpAddr) -> Result<Arc<Login>, LoginError> {
         if (username, password) == ("newsletter", "secret") { Ok(Arc::clone(&self.login)) } else { Err(LoginError::Wrong) }
     }
 
@@ -46,6 +50,10 @@ impl Reception for Arc<Tray> {
         assert!(!submission.content.starts_with(b"Subject: panic"), "the subject asks for it");
         if submission.content.starts_with(b"Subject: hang") {
             std::future::pending::<()>().await;
+        }
+        if submission.content.starts_with(b"Subject: wait") {
+            self.waiting.add_permits(1);
+            self.disk.acquire().await.unwrap().forget();
         }
         let receipt = Receipt::unfounded(submission.id);
         self.taken.lock().push(submission);
@@ -71,16 +79,20 @@ impl Server {
             public_url: url::Url::parse("https://t.example.com").unwrap(),
             drain_time: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
+            submissions: 10,
         };
         let mut smtp = config::Smtp {
             message_size: ByteSize(10_000_000),
             header_size: ByteSize(100_000),
+            line_size: ByteSize::kib(64),
+            memory: ByteSize::mib(256),
             recipients: 10,
             connections: 10,
             connections_per_address: 10,
             command_time: Duration::from_mins(5),
             session_time: Duration::from_hours(1),
             errors: 20,
+            junk_commands: 100,
             auth_failures: 3,
             messages_per_session: 100,
         };
@@ -96,7 +108,7 @@ impl Server {
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
         };
-        let tray = Arc::new(Tray { login: Arc::new(login), taken: Mutex::default() });
+        let tray = Arc::new(Tray { login: Arc::new(login), taken: Mutex::default(), disk: Semaphore::new(0), waiting: Semaphore::new(0) });
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
         let clock = if smtp.command_time < Duration::from_mins(1) { Clock::system() } else { clock };
         let service = Arc::new(Service::new(Arc::clone(&tray), &server, &smtp, clock, Entropy::seeded(1), Metrics::new()));
@@ -108,7 +120,9 @@ impl Server {
         std::fs::write(&files.key, pair.signing_key.serialize_pem()).unwrap();
         let tls = Certificate::load(&files).unwrap().server_config(&[]).unwrap();
 
-        let socket = crate::listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = TcpListener::from_std(socket).unwrap();
         let address = socket.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let listener = SmtpListener::new(socket, Protection::new(mode, Some(tls)).unwrap(), Arc::clone(&service));
@@ -311,6 +325,89 @@ async fn draining_ends() {
     client.say("Subject: hang\r\n.\r\n").await;
     server.shutdown.cancel();
     client.expect("421 4.3.2 ").await;
+    client.expect_close().await;
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_to_the_disk_at_the_end_is_answered() {
+    let server = Server::start(ListenerTls::None, |server, _| server.drain_time = Duration::ZERO);
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.log_in().await;
+    client.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+    for code in ["250 ", "250 ", "354 "] {
+        client.expect(code).await;
+    }
+    let mut other = server.connect().await;
+    other.expect("220 ").await;
+    other.log_in().await;
+    other.ask("MAIL FROM:<a@example.com>", "250 ").await;
+    client.say("Subject: wait\r\n.\r\n").await;
+    server.tray.waiting.acquire().await.unwrap().forget();
+    server.shutdown.cancel();
+    // An open transaction hears nothing of the drain, and is told when its time is over.
+    other.expect("421 4.3.2 ").await;
+    server.tray.disk.add_permits(1);
+    client.expect("250 2.0.0 queued as ").await;
+    client.expect("421 4.3.2 ").await;
+    client.expect_close().await;
+    assert_eq!(server.tray.taken.lock().len(), 1);
+    drop((client, other));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn content_of_all_sessions_is_bounded_and_the_sessions_live() {
+    let server = Server::start(ListenerTls::None, |_, smtp| smtp.memory = ByteSize(200_000));
+    let line = format!("{}\r\n", "x".repeat(98));
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect().await;
+        client.expect("220 ").await;
+        client.log_in().await;
+        client.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+        for code in ["250 ", "250 ", "354 "] {
+            client.expect(code).await;
+        }
+        clients.push(client);
+    }
+    let [first, second] = clients.as_mut_slice() else { panic!("there are two") };
+    first.say(&format!("Subject: wait\r\n\r\n{}.\r\n", line.repeat(1_500))).await;
+    server.tray.waiting.acquire().await.unwrap().forget();
+    second.say(&line.repeat(1_000)).await;
+    second.ask(".", "452 4.3.1 ").await;
+    second.ask("NOOP", "250 ").await;
+    // What was taken is held until the answer, and no longer.
+    assert!(server.service.memory.taken() >= 150_000);
+    server.tray.disk.add_permits(1);
+    first.expect("250 2.0.0 queued as ").await;
+    assert_eq!(server.service.memory.taken(), 0);
+    second.say("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n").await;
+    for code in ["250 ", "250 ", "354 "] {
+        second.expect(code).await;
+    }
+    second.say(&line.repeat(1_000)).await;
+    second.ask(".", "250 2.0.0 queued as ").await;
+    drop(clients);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_commands_is_answered_piece_by_piece_and_ended() {
+    let server = Server::start(ListenerTls::None, |_, smtp| smtp.junk_commands = 5_000);
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.say(&"HELP\r\n".repeat(5_000)).await;
+    for _ in 0..5_000 {
+        client.expect("214-2.0.0 ").await;
+    }
+    client.say(&"HELP\r\n".repeat(20)).await;
+    for _ in 0..19 {
+        client.expect("214-2.0.0 ").await;
+    }
+    client.expect("421 4.7.0 too many errors").await;
     client.expect_close().await;
     drop(client);
     server.stop().await;

@@ -80,6 +80,14 @@ impl Composition {
         matches!(self.0, Pieces::Slotted(_))
     }
 
+    /// Returns the octets of a message without slots.
+    pub(super) fn into_plain(self) -> Option<Bytes> {
+        match self.0 {
+            Pieces::Plain(octets) => Some(octets),
+            Pieces::Slotted(_) => None,
+        }
+    }
+
     /// Returns octets to keep. A message without slots is kept as it is, and shared.
     pub fn encode(&self) -> Bytes {
         let mut encoded = vec![MARK, VERSION];

@@ -62,6 +62,12 @@ impl Draft {
         let fits = present == "utf-8" || content.is_ascii() && charset::is_ascii_superset(present);
         let new_charset = (written == Written::Text && !fits).then_some("utf-8");
         self.relabel(id, encoding, new_charset);
+        self.put_content(id, content);
+        Ok(())
+    }
+
+    /// Puts other content in a leaf, whose header says already how it is encoded.
+    pub(super) fn put_content(&mut self, id: u32, content: Bytes) {
         self.decoded = None;
         if let Some(node) = self.tree_mut().node_mut(id)
             && let NodeContent::Leaf { edited, .. } = &mut node.content
@@ -69,7 +75,6 @@ impl Draft {
             *edited = Some(content);
         }
         self.is_edited = true;
-        Ok(())
     }
 
     /// Makes the header of a leaf say how its content is encoded; fields that say so already keep their octets.

@@ -324,7 +324,9 @@ impl QuotedPrintable {
         };
         let mut rest = line;
         while let Some(first) = rest.first() {
-            let is_trap = self.column == 0 && (*first == b'.' || rest.starts_with(b"From "));
+            // A line that we begin could be taken for a boundary; those of the content were seen when it was taken apart.
+            let is_dash = || *first == b'-' && self.octets.ends_with(b"=\r\n");
+            let is_trap = self.column == 0 && (*first == b'.' || is_dash() || rest.starts_with(b"From "));
             let room = QUOTED_PRINTABLE_COLUMNS.saturating_sub(self.column);
             let window = rest.get(..room).unwrap_or(rest);
             let run = if is_trap { 0 } else { literal_run(window) };
@@ -417,6 +419,13 @@ mod tests {
         assert_eq!(quoted(b"a\r\nb", Kind::Data), b"a=0D=0Ab");
         let long = quoted(&[b'x'; 200], Kind::Text);
         assert_eq!(long, [[b'x'; 75].as_slice(), b"=\r\n", &[b'x'; 75], b"=\r\n", &[b'x'; 50]].concat());
+    }
+
+    #[test]
+    fn a_soft_line_break_makes_no_boundary() {
+        let content = format!("{}--b\r\n-- \r\n", "x".repeat(75));
+        let body = format!("{}=\r\n=2D-b\r\n--=20\r\n", "x".repeat(75));
+        assert_eq!(String::from_utf8(quoted(content.as_bytes(), Kind::Text)), Ok(body));
     }
 
     #[test]

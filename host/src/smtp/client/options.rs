@@ -40,7 +40,8 @@ pub struct Credentials {
 }
 
 impl fmt::Debug for Credentials {
+    /// Shows nothing: services that give tokens take them as user names too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({}, redacted)", self.user)
+        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }

@@ -165,7 +165,7 @@ fn parameters_are_those_that_the_server_knows() {
     full.ret = Some(Return::Full);
     full.envid = Some("id=1 +".into());
     full.smtputf8 = true;
-    full.forward_paths[0].notify = Notify { success: true, failure: true, delay: false };
+    full.forward_paths[0].notify = Some(Notify { success: true, failure: true, delay: false });
     full.forward_paths[0].original = Some("rfc822;a+b@c".into());
     let mut client = ready(options(), "250-PIPELINING|250-8BITMIME|250-SMTPUTF8|250-DSN|250-SIZE 1000|");
     client.start(full.clone());
@@ -216,7 +216,7 @@ fn starttls_forgets_what_was_said_before_it() {
     assert_eq!(sent(&mut client), "EHLO tp.example|");
     step(&mut client, "250 mx|", "");
     assert!(matches!(client.event(), Some(Event::Ready)));
-    assert!(!client.chains() && client.is_secured());
+    assert!(!client.chains() && client.secured);
 }
 
 #[test]

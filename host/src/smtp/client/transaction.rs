@@ -8,6 +8,7 @@ use super::extension::{Extensions, Size};
 use super::reply::Reply;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
+use crate::smtp::extension::push_xtext;
 
 /// What is to be sent.
 #[derive(Clone, Debug)]
@@ -50,13 +51,24 @@ impl Transaction {
         self.content.get(..end).unwrap_or_default()
     }
 
-    /// Returns the reply that this recipient would get if the server knew what it is asked, or `None` if it can be asked.
-    pub(super) fn local_refusal(&self, recipient: &ForwardPath, extensions: &Extensions) -> Option<Reply> {
+    /// Returns the reply that the content would get if the server knew what it is asked, or `None` if it can be asked.
+    ///
+    /// RFC 6152 §3: content with the eighth bit set is no mail to a server without 8BITMIME. What could be converted has been.
+    pub(super) fn content_refusal(&self, extensions: &Extensions) -> Option<Reply> {
         if let Some(Size::AtMost(limit)) = extensions.size
             && u64::try_from(self.content.len()).unwrap_or(u64::MAX) > limit
         {
             return Some(Reply::local(552, &format!("5.3.4 The next hop takes at most {limit} octets")));
         }
+        if !extensions.eight_bit_mime && !self.content.is_ascii() {
+            let text = "5.6.3 The next hop takes ASCII only (no 8BITMIME), and the message cannot be converted";
+            return Some(Reply::local(554, text));
+        }
+        None
+    }
+
+    /// Returns the reply that this recipient would get if the server knew what it is asked, or `None` if it can be asked.
+    pub(super) fn recipient_refusal(&self, recipient: &ForwardPath, extensions: &Extensions) -> Option<Reply> {
         if !extensions.smtputf8 && (!recipient.address.is_ascii() || self.needs_smtputf8()) {
             return Some(Reply::local(553, "5.6.7 The next hop does not take internationalised mail (SMTPUTF8)"));
         }
@@ -64,9 +76,6 @@ impl Transaction {
     }
 
     /// `MAIL FROM` with the parameters that the server knows (RFC 5321 §4.1.1.2).
-    ///
-    /// Where the server has no 8BITMIME, content with the eighth bit set is sent as it is, as most do: re-encoding would break signatures,
-    /// and servers that lose the bit are long gone.
     pub(super) fn mail_command(&self, extensions: &Extensions) -> String {
         let smtputf8 =
             extensions.smtputf8 && (self.needs_smtputf8() || self.forward_paths.iter().any(|recipient| !recipient.address.is_ascii()));
@@ -108,9 +117,10 @@ pub(super) fn recipient_command(recipient: &ForwardPath, extensions: &Extensions
     push_address(&mut command, &recipient.address);
     command.push('>');
     if extensions.dsn {
-        if recipient.notify != Notify::default() {
+        // What the sender did not say is not said for him; what he said is passed on, the default too (RFC 3461 §5.2.1).
+        if let Some(notify) = recipient.notify {
             command.push_str(" NOTIFY=");
-            push_notify(&mut command, recipient.notify);
+            push_notify(&mut command, notify);
         }
         if let Some(original) = &recipient.original {
             command.push_str(" ORCPT=");
@@ -141,20 +151,5 @@ fn push_address(command: &mut String, address: &EmailAddress) {
         let _ = write!(command, "{address}");
     } else {
         command.push_str(&address.to_ascii_domain());
-    }
-}
-
-/// `xtext` (RFC 3461 §4): printable ASCII without `+` and `=`, the rest as `+` and two digits.
-fn push_xtext(command: &mut String, text: &str) {
-    for octet in text.bytes() {
-        match octet {
-            b'+' | b'=' => {
-                let _ = write!(command, "+{octet:02X}");
-            }
-            b'!'..=b'~' => command.push(char::from(octet)),
-            _ => {
-                let _ = write!(command, "+{octet:02X}");
-            }
-        }
     }
 }

@@ -56,7 +56,7 @@ impl<'a> Parameters<'a> {
             let name = seen.check(keyword, &["NOTIFY", "ORCPT"])?;
             let invalid = SyntaxError::Parameter { keyword: name };
             match (name, value) {
-                ("NOTIFY", Some(value)) => path.notify = notify(value).ok_or(invalid)?,
+                ("NOTIFY", Some(value)) => path.notify = Some(notify(value).ok_or(invalid)?),
                 ("ORCPT", Some(value)) => path.original = Some(original(value).ok_or(invalid)?),
                 _ => return Err(invalid),
             }

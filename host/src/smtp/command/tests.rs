@@ -128,10 +128,11 @@ fn parameters_of_mail() {
 #[test]
 fn parameters_of_rcpt() {
     let path = recipient("RCPT TO:<a@example.com> NOTIFY=SUCCESS,delay ORCPT=rfc822;b+2Bc@example.com");
-    assert_eq!(path.notify, Notify { success: true, failure: false, delay: true });
+    assert_eq!(path.notify, Some(Notify { success: true, failure: false, delay: true }));
     assert_eq!(path.original.as_deref(), Some("rfc822;b+c@example.com"));
-    assert_eq!(recipient("RCPT TO:<a@example.com> NOTIFY=NEVER").notify, Notify::NEVER);
-    assert_eq!(recipient("RCPT TO:<a@example.com>").notify, Notify::default());
+    assert_eq!(recipient("RCPT TO:<a@example.com> NOTIFY=NEVER").notify, Some(Notify::NEVER));
+    assert_eq!(recipient("RCPT TO:<a@example.com> NOTIFY=FAILURE").notify, Some(Notify::default()));
+    assert_eq!(recipient("RCPT TO:<a@example.com>").notify, None);
     for (parameters, keyword) in [
         ("NOTIFY=NEVER,FAILURE", "NOTIFY"),
         ("NOTIFY=,", "NOTIFY"),

@@ -3,12 +3,17 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::smtp::memory::ContentMemory;
 
 const LIMITS: ContentLimits = ContentLimits { size_octets: 100_000, line_octets: 1_000 };
 
+fn memory() -> ContentMemory {
+    ContentMemory::new(1_000_000)
+}
+
 /// What `DATA` makes of `wire`, cut into pieces: how many octets it took, and the content where its end was reached.
 fn decode(wire: &[u8], pieces: impl Iterator<Item = usize>) -> (usize, Option<Result<Content, ContentFault>>) {
-    let mut decoder = Decoder::dots(LIMITS, None);
+    let mut decoder = Decoder::dots(LIMITS, None, memory().share());
     let mut used = 0_usize;
     for piece in pieces.map(|piece| piece.max(1)).chain(std::iter::repeat(usize::MAX)) {
         let end = used.saturating_add(piece).min(wire.len());
@@ -18,7 +23,7 @@ fn decode(wire: &[u8], pieces: impl Iterator<Item = usize>) -> (usize, Option<Re
         }
     }
     let complete = decoder.is_complete();
-    (used, complete.then(|| decoder.finish()))
+    (used, complete.then(|| decoder.finish().map(|(content, _)| content)))
 }
 
 fn check(wire: &[u8], expected: &[u8]) {
@@ -107,12 +112,33 @@ fn of_several_faults_the_same_is_said_however_content_is_cut() {
 
 #[test]
 fn memory_of_what_is_refused_is_given_back() {
-    let mut decoder = Decoder::dots(LIMITS, Some(u64::MAX));
+    let mut decoder = Decoder::dots(LIMITS, Some(u64::MAX), memory().share());
     assert!(decoder.octets.capacity() >= 100_000);
     decoder.push(b"a\rb");
     assert_eq!(decoder.octets.capacity(), 0);
     decoder.push(&[b'x'; 5_000]);
     assert_eq!(decoder.octets.capacity(), 0);
+}
+
+#[test]
+fn content_of_all_messages_together_is_bounded() {
+    let memory = ContentMemory::new(3_000);
+    let line = format!("{}\r\n", "x".repeat(98));
+    let mut first = Decoder::dots(LIMITS, Some(100_000), memory.share());
+    assert_eq!(memory.taken(), 0, "an announcement takes nothing");
+    first.push(line.repeat(20).as_bytes());
+    let mut second = Decoder::dots(LIMITS, None, memory.share());
+    second.push(line.repeat(15).as_bytes());
+    assert_eq!(second.fault(), Some(ContentFault::NoMemory));
+    assert_eq!((second.octets.capacity(), memory.taken()), (0, 2_000));
+    second.push(b"y\r\n.\r\n");
+    assert!(second.is_complete());
+    assert_eq!(second.finish().unwrap_err(), ContentFault::NoMemory);
+    first.push(b".\r\n");
+    let (content, share) = first.finish().unwrap();
+    assert_eq!((content.octets.len(), memory.taken()), (2_000, 2_000));
+    drop(share);
+    assert_eq!(memory.taken(), 0);
 }
 
 #[test]
@@ -124,11 +150,11 @@ fn eight_bits_are_seen() {
 #[test]
 fn chunks_are_counted_and_checked() {
     let content = |chunks: &[&[u8]]| {
-        let mut decoder = Decoder::counted(LIMITS, None);
+        let mut decoder = Decoder::counted(LIMITS, None, memory().share());
         for chunk in chunks {
             assert_eq!(decoder.push(chunk), chunk.len());
         }
-        decoder.finish().map(|content| content.octets.escape_ascii().to_string())
+        decoder.finish().map(|(content, _)| content.octets.escape_ascii().to_string())
     };
     assert_eq!(content(&[b".\r", b"\n..\r\n"]), Ok(r".\r\n..\r\n".to_owned()));
     assert_eq!(content(&[b"a"]), Ok(r"a\r\n".to_owned()));

@@ -48,6 +48,7 @@ fn every_fault_and_syntax_error_has_its_reply() {
         ContentFault::Nul,
         ContentFault::LineTooLong { limit_octets: 65_536 },
         ContentFault::TooLarge { limit_octets: 26_214_400 },
+        ContentFault::NoMemory,
     ];
     let errors = [
         SyntaxError::TooLong,

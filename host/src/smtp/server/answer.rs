@@ -27,6 +27,7 @@ pub(super) const AUTHENTICATED: Reply = Reply::new(235, 7, 0, "logged in");
 pub(super) const AUTHENTICATION_NEEDED: Reply = Reply::new(530, 7, 0, "AUTH must come first");
 pub(super) const AUTHENTICATION_FAILED: Reply = Reply::new(535, 7, 8, "wrong user name or password");
 pub(super) const AUTHENTICATION_BUSY: Reply = Reply::new(454, 7, 0, "too many logins at once, try again later");
+pub(super) const AUTHENTICATION_BARRED: Reply = Reply::new(454, 7, 0, "too many wrong passwords from your address, try again later");
 pub(super) const AUTHENTICATION_CANCELLED: Reply = Reply::new(501, 7, 0, "cancelled");
 pub(super) const AUTHENTICATION_MALFORMED: Reply = Reply::new(501, 5, 2, "not base64 of what the mechanism expects");
 pub(super) const AUTHENTICATED_ALREADY: Reply = Reply::new(503, 5, 1, "logged in already");

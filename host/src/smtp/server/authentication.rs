@@ -1,5 +1,7 @@
 //! The exchanges of `AUTH` (RFC 4954): PLAIN (RFC 4616) and LOGIN.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -7,7 +9,6 @@ use super::{Credentials, answer};
 use crate::smtp::reply::Reply;
 
 /// An exchange that waits for the client's next line.
-#[derive(Debug)]
 pub(super) enum Exchange {
     /// For user name and password in one.
     Plain,
@@ -18,6 +19,17 @@ pub(super) enum Exchange {
         /// What was said before.
         username: String,
     },
+}
+
+impl fmt::Debug for Exchange {
+    /// Shows no user name: where a token is the login, it is the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::LoginUsername => "LoginUsername",
+            Self::LoginPassword { .. } => "LoginPassword",
+        })
+    }
 }
 
 /// What comes next in an exchange.

@@ -66,6 +66,23 @@ impl Session {
                 return None;
             }
         };
+        let is_junk = match &command {
+            Command::Ehlo(_) | Command::Helo(_) | Command::Rset | Command::Noop | Command::Vrfy | Command::Help => true,
+            Command::Bdat(bdat) => bdat.size_octets == 0 && !bdat.last,
+            Command::StartTls
+            | Command::Auth { .. }
+            | Command::Mail(_)
+            | Command::Rcpt(_)
+            | Command::Data
+            | Command::Expn
+            | Command::Quit => false,
+        };
+        if is_junk {
+            self.count_junk();
+            if self.is_closed() {
+                return None;
+            }
+        }
         match command {
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => self.helo(name),

@@ -3,7 +3,8 @@
 //! ```text
 //! # comment
 //! ! plain from afar            what the connection stands on: loopback | plain from afar | starttls | tls
-//! ! limits recipients=2        another limit than the default
+//! ! limits recipients=2        another limit than the default (recipients, messages, errors, junk, size, memory)
+//! ! memory 0                  octets of the memory for content that are taken
 //! S: 220 mail.example.com …    the next line that the server says
 //! C: EHLO client.example       what the client says; lines that follow each other are sent at once, CRLF is added
 //! R: a\nb\r\n                  the same, as it stands, without CRLF; \r \n \0 \\ \xNN; {n*x} is n times x
@@ -64,6 +65,9 @@ dialogues![
     drain_transaction,
     shut_down,
     messages_per_session,
+    junk_commands,
+    content_memory,
+    doubles,
 ];
 
 fn session(connection: Connection) -> Session {
@@ -73,7 +77,7 @@ fn session(connection: Connection) -> Session {
 /// Drives a session with whatever input, as the sockets do.
 fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
     let mut session = session(Connection { loopback: true, tls: Tls::Offered });
-    let (mut unused, mut messages) = (Vec::new(), Vec::new());
+    let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = input;
     let mut pieces = pieces.iter().copied().chain(std::iter::repeat(usize::MAX));
     loop {
@@ -85,6 +89,10 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
                 let (piece, more) = rest.split_at(pieces.next().unwrap().clamp(1, rest.len()));
                 unused.extend_from_slice(piece);
                 rest = more;
+            }
+            Action::Send => {
+                replies.extend_from_slice(session.replies());
+                session.replies_sent();
             }
             Action::StartTls => {
                 // What follows would be the handshake.
@@ -99,7 +107,41 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
             Action::Close => break,
         }
     }
-    (session.replies().to_vec(), messages)
+    replies.extend_from_slice(session.replies());
+    (replies, messages)
+}
+
+#[test]
+fn replies_that_nobody_hears_do_not_pile_up() {
+    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    session.settings = Arc::new(Settings { junk_commands: u32::MAX, ..player::settings() });
+    let commands = "HELP\r\n".repeat(10_000);
+    let (mut rest, mut rounds, mut said) = (commands.as_bytes(), 0, 0);
+    loop {
+        let step = session.receive(rest, Duration::ZERO);
+        rest = &rest[step.used..];
+        assert!(session.replies().len() < MOST_REPLY_OCTETS + 1_000);
+        said += session.replies().len();
+        session.replies_sent();
+        assert_eq!(session.replies.capacity(), 0, "the memory is given back");
+        rounds += 1;
+        if matches!(step.action, Action::Read) {
+            break;
+        }
+        assert!(matches!(step.action, Action::Send), "{:?}", step.action);
+    }
+    assert!(rest.is_empty() && rounds > 10 && said > 10_000 * 100, "{rounds} {said}");
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let step = session.receive(b"EHLO a\r\nAUTH LOGIN c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
+    assert!(!format!("{session:?} {step:?}").contains("secret"), "{session:?}");
+    let step = session.receive(b"c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
+    let Action::Authenticate(credentials) = &step.action else { panic!("{step:?}") };
+    assert_eq!((&*credentials.username, &*credentials.password), ("secret-token", "secret-token"));
+    assert!(!format!("{session:?} {step:?}").contains("secret"), "{step:?}");
 }
 
 proptest! {

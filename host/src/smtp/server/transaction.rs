@@ -1,5 +1,6 @@
 //! A mail transaction: what MAIL opens, RCPT fills, and DATA or BDAT ends (RFC 5321 §3.3).
 
+use super::recipients::Recipients;
 use super::{Action, Message, Question, Session, State, answer};
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath};
@@ -10,7 +11,9 @@ use crate::smtp::reply::Reply;
 /// A transaction that is open, or will be once its sender is known to be good.
 #[derive(Debug)]
 pub(super) struct Transaction {
+    /// Without recipients, which it gets at the end.
     envelope: Envelope,
+    recipients: Recipients,
     announced: Option<u64>,
     /// What the chunks so far have brought; from the first one on, only chunks may follow.
     chunks: Option<Decoder>,
@@ -74,7 +77,7 @@ impl Session {
         } else {
             let Mail { reverse_path, size, body, smtputf8, ret, envid } = mail;
             let envelope = Envelope { reverse_path: reverse_path.clone(), forward_paths: Vec::new(), ret, envid, body, smtputf8 };
-            self.transaction = Some(Transaction { envelope, announced: size, chunks: None });
+            self.transaction = Some(Transaction { envelope, recipients: Recipients::default(), announced: size, chunks: None });
             self.state = State::Asking(Question::Sender);
             return Some(Action::CheckSender(reverse_path));
         }
@@ -108,11 +111,13 @@ impl Session {
         if !transaction.envelope.smtputf8 && !command::is_ascii(&path.address) {
             return self.error(&Reply::from(SyntaxError::NeedsSmtpUtf8));
         }
-        if transaction.envelope.forward_paths.len() as u64 >= u64::from(limit) {
-            // No error of the client's: RFC 5321 §4.5.3.1.10 has it send the rest in another transaction.
-            return self.reply(&answer::TOO_MANY_RECIPIENTS);
+        if !transaction.recipients.contain(&path) {
+            if transaction.recipients.count() as u64 >= u64::from(limit) {
+                // No error of the client's: RFC 5321 §4.5.3.1.10 has it send the rest in another transaction.
+                return self.reply(&answer::TOO_MANY_RECIPIENTS);
+            }
+            transaction.recipients.add(path);
         }
-        transaction.envelope.forward_paths.push(path);
         self.reply(&answer::RECIPIENT_OK);
     }
 
@@ -120,7 +125,7 @@ impl Session {
     fn content_refused(&self) -> Option<Reply> {
         match &self.transaction {
             None => Some(answer::MAIL_FIRST),
-            Some(transaction) if transaction.envelope.forward_paths.is_empty() => Some(answer::NO_RECIPIENTS),
+            Some(transaction) if transaction.recipients.count() == 0 => Some(answer::NO_RECIPIENTS),
             Some(_) => None,
         }
     }
@@ -132,7 +137,8 @@ impl Session {
         let limits = self.content_limits();
         match &self.transaction {
             Some(transaction) if transaction.chunks.is_none() => {
-                self.state = State::Data(Box::new(Decoder::dots(limits, transaction.announced)));
+                let share = self.settings.memory.share();
+                self.state = State::Data(Box::new(Decoder::dots(limits, transaction.announced, share)));
                 self.reply(&answer::START_CONTENT);
             }
             _ => self.error(&answer::CHUNKS_OPEN),
@@ -147,7 +153,8 @@ impl Session {
             && let Some(transaction) = &mut self.transaction
         {
             let announced = transaction.announced.or(bdat.last.then_some(bdat.size_octets));
-            transaction.chunks.get_or_insert_with(|| Decoder::counted(limits, announced));
+            let memory = &self.settings.memory;
+            transaction.chunks.get_or_insert_with(|| Decoder::counted(limits, announced, memory.share()));
         }
         self.state = State::Chunk(Chunk { left: bdat.size_octets, bdat, refused });
     }
@@ -161,7 +168,7 @@ impl Session {
             return decoder.and_then(|decoder| self.submit(decoder));
         } else if let Some(fault) = self.transaction.as_ref().and_then(|transaction| transaction.chunks.as_ref()?.fault()) {
             // Said with each chunk; what follows the last one ends the transaction.
-            self.error(&Reply::from(fault));
+            self.content_fault(fault);
         } else {
             self.reply(&Reply::told(250, 0, 0, format!("{} octets received", bdat.size_octets)));
         }
@@ -175,22 +182,28 @@ impl Session {
 
     /// Ends the transaction: with a message, or with what is wrong with its content.
     fn submit(&mut self, decoder: Decoder) -> Option<Action> {
-        let mut envelope = self.transaction.take()?.envelope;
+        let Transaction { mut envelope, recipients, .. } = self.transaction.take()?;
+        envelope.forward_paths = recipients.into_paths();
         self.messages += 1;
         match decoder.finish() {
-            Ok(content) => {
+            Ok((content, share)) => {
                 if content.eight_bit {
                     // Said or not: what delivers it must know.
                     envelope.body = BodyType::EightBitMime;
                 }
-                self.state = State::Asking(Question::Submission);
+                self.state = State::Asking(Question::Submission(share));
                 Some(Action::Submit(Box::new(Message { envelope, content })))
             }
             Err(fault) => {
-                self.error(&Reply::from(fault));
+                self.content_fault(fault);
                 self.drain_if_idle();
                 None
             }
         }
+    }
+
+    /// Says what is wrong with content; only what the client could have done better counts as an error.
+    fn content_fault(&mut self, fault: ContentFault) {
+        if fault.is_temporary() { self.reply(&Reply::from(fault)) } else { self.error(&Reply::from(fault)) }
     }
 }

@@ -173,13 +173,13 @@ fn the_envelope_follows_envelope_and_trackbounces() {
         let order = parse_call(&call(changes)).unwrap();
         (order.envelope.reverse_path.to_string(), order.envelope.forward_paths[0].notify)
     };
-    assert_eq!(envelope(json!({})), ("a@x.example".into(), Notify::NEVER));
-    assert_eq!(envelope(json!({ "trackbounces": false })), (String::new(), Notify::NEVER));
-    assert_eq!(envelope(json!({ "envelope": "e@x", "bouncetracking": false })), ("e@x".into(), Notify::default()));
+    assert_eq!(envelope(json!({})), ("a@x.example".into(), Some(Notify::NEVER)));
+    assert_eq!(envelope(json!({ "trackbounces": false })), (String::new(), Some(Notify::NEVER)));
+    assert_eq!(envelope(json!({ "envelope": "e@x", "bouncetracking": false })), ("e@x".into(), None));
     assert_eq!(envelope(json!({ "envelope": "e@x" })).0, "e@x");
     assert_eq!(flaw(json!({ "envelope": "E <e@x>" })).split(':').next(), Some("envelope"));
     let dsn = json!({ "envelope": "e@x", "dsn": { "notify": "SUCCESS,FAILURE", "envid": "7" } });
-    assert!(envelope(dsn).1.success);
+    assert!(envelope(dsn).1.is_some_and(|notify| notify.success));
     assert!(flaw(json!({ "dsn": { "notify": "NEVER,DELAY" } })).starts_with("dsn.notify: "));
 }
 

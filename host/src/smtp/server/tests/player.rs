@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::*;
+use crate::mail::domain::Domain;
 use crate::mail::message_id::MessageId;
+use crate::smtp::memory::ContentMemory;
 
 pub(super) fn settings() -> Settings {
     Settings {
@@ -15,8 +17,10 @@ pub(super) fn settings() -> Settings {
         command_time: Duration::from_mins(5),
         session_time: Duration::from_hours(1),
         errors: 20,
+        junk_commands: 100,
         auth_failures: 3,
         messages: 100,
+        memory: ContentMemory::new(1_000_000),
     }
 }
 
@@ -131,6 +135,8 @@ impl Player {
                         "recipients" => self.settings.recipients = value,
                         "messages" => self.settings.messages = value,
                         "errors" => self.settings.errors = value,
+                        "junk" => self.settings.junk_commands = value,
+                        "memory" => self.settings.memory.set_limit(value.into()),
                         "size" => self.settings.message_octets = value.into(),
                         _ => panic!("{place}: which limit?"),
                     }
@@ -143,6 +149,10 @@ impl Player {
             }
             ("answer", "storage full") => self.answer = Some(Refusal::StorageFull),
             ("answer", "invalid content") => self.answer = Some(Refusal::InvalidContent("the message has no From".to_owned())),
+            ("memory", taken) => {
+                self.push(place);
+                assert_eq!(self.settings.memory.taken().to_string(), taken, "{place}");
+            }
             ("revoke", "") => self.revoked = true,
             ("drain", "") => {
                 self.push(place);
@@ -201,12 +211,17 @@ impl Player {
                         None => break,
                     }
                 }
+                Action::Send => self.hear(),
                 Action::Authenticate(credentials) => self.authenticate(&credentials),
                 Action::CheckSender(sender) => self.check_sender(&sender),
                 Action::Submit(message) => self.submit(*message),
             }
         }
         self.unused = unused;
+        self.hear();
+    }
+
+    fn hear(&mut self) {
         let said = self.session(|session| {
             let said = String::from_utf8(session.replies().to_vec()).unwrap();
             session.replies_sent();
@@ -220,6 +235,7 @@ impl Player {
         let answer = match (credentials.username.as_str(), credentials.password.as_str()) {
             ("newsletter", "secret") | ("token", "token") => Ok(ALLOWANCE),
             ("busy", _) => Err(LoginRefused::Busy),
+            ("barred", _) => Err(LoginRefused::TooManyFailures),
             _ => Err(LoginRefused::Wrong),
         };
         self.session(|session| session.login_checked(answer));
@@ -257,8 +273,8 @@ fn describe(envelope: &Envelope) -> String {
     let mut text = format!("from <{}> to", envelope.reverse_path);
     for path in &envelope.forward_paths {
         let _ = write!(text, " <{}>", path.address);
-        if path.notify != Notify::default() {
-            let _ = write!(text, " notify success={} failure={} delay={}", path.notify.success, path.notify.failure, path.notify.delay);
+        if let Some(Notify { success, failure, delay }) = path.notify {
+            let _ = write!(text, " notify success={success} failure={failure} delay={delay}");
         }
         if let Some(original) = &path.original {
             let _ = write!(text, " orcpt {original}");
