@@ -107,14 +107,24 @@ pub fn router(services: Services) -> Router {
         .merge(dashboard::router(&services))
         .layer(middleware::from_fn(refuse_unprotected));
     Router::new()
-        .route("/t/{*link}", get(public::follow))
-        .route("/u/{*link}", get(public::ask).post(public::unsubscribe))
+        // A path is the operator's: what looks like a placeholder of long ago in it is none.
+        .without_v07_checks()
+        .merge(public_links(services.links.path()))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .merge(rest)
         .layer(middleware::from_fn_with_state(services.clone(), find_origin))
         .with_state(services)
+}
+
+/// The links in mail, below the path of the public address; without it too, as a proxy may take it off.
+fn public_links(path: &str) -> Router<Arc<Services>> {
+    let links = Router::new()
+        .without_v07_checks()
+        .route("/t/{*link}", get(public::follow))
+        .route("/u/{*link}", get(public::ask).post(public::unsubscribe));
+    if path.is_empty() { links } else { links.clone().nest(path, links) }
 }
 
 /// Puts the [`Origin`] of a request into its extensions.

@@ -67,6 +67,17 @@ impl LinkSigner {
         Self { keyed: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"), base }
     }
 
+    /// Returns what all links begin with: the public address without a slash at its end.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns the path of the public address, below which the paths of links are: `/mail`, or nothing.
+    pub fn path(&self) -> &str {
+        let host = self.base.split_once("://").map_or("", |(_, host)| host);
+        host.find('/').and_then(|slash| host.get(slash..)).unwrap_or_default()
+    }
+
     /// Returns the absolute URL of `link` in `copy`.
     pub fn url(&self, copy: CopyId, link: &Link) -> String {
         let (folder, target) = match link {
@@ -89,7 +100,7 @@ impl LinkSigner {
         text
     }
 
-    /// Reads the path of a request (`/t/…`, `/u/…`); `None` is for everything that we did not sign.
+    /// Reads the path of a request below that of the public address (`/t/…`, `/u/…`); `None` is for everything that we did not sign.
     ///
     /// What comes back leads to http or https, or nowhere.
     pub fn verify(&self, path: &str) -> Option<SignedLink> {

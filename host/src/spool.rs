@@ -1,6 +1,6 @@
 //! The spool: accepted messages and what has become of each recipient's copy.
 //!
-//! It gives the octets of `store` their meaning. Only the spool makes a [`Receipt`](receipt::Receipt), after the store has synced; 250 and 202 are built
+//! It gives the octets of `store` their meaning. Only the spool makes a [`Receipt`](receipt::Receipt), after the store has synced; 250 and 200 are built
 //! from nothing else.
 
 pub mod backoff;

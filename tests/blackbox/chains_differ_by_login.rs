@@ -11,17 +11,17 @@ const NEWSLETTER: &[u8] = include_bytes!("messages/newsletter.eml");
 #[test]
 fn each_login_has_its_own_chain() -> Result<()> {
     let peer = Peer::start()?;
-    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let host = Host::start(&config(peer.address(), "").replace("http://links.example.com", "https://links.example.com"), &[])?;
     let plain = send(&host, &peer, "plain", NEWSLETTER, 1)?;
     assert!(plain.content.ends_with(NEWSLETTER), "{}", plain.text());
 
     let marketing = send(&host, &peer, "marketing", NEWSLETTER, 2)?;
     let text = unfolded(&marketing);
     assert_eq!(marketing.header("X-OMS-Tags"), None, "tags are taken out");
-    assert!(marketing.header("List-Unsubscribe").is_some_and(|field| field.contains("http://links.example.com/u/")), "{text}");
+    assert!(marketing.header("List-Unsubscribe").is_some_and(|field| field.contains("https://links.example.com/u/")), "{text}");
     assert_eq!(marketing.header("List-Unsubscribe-Post").as_deref(), Some("List-Unsubscribe=One-Click"));
     assert!(text.contains("color: #336699") && text.contains("@media"), "styles are inlined, media rules stay:\n{text}");
-    assert!(text.contains("http://links.example.com/t/"), "links are tracked:\n{text}");
+    assert!(text.contains("https://links.example.com/t/"), "links are tracked:\n{text}");
     assert!(!text.contains("href=\"https://shop.example.com/spring"), "{text}");
     assert!(text.contains("<a href=\"https://www.example.com/\">www.example.com</a>"), "a link that shows its target stays:\n{text}");
     assert!(text.contains("mailto:help@example.com"));

@@ -21,6 +21,8 @@ mod per_recipient;
 mod public_links;
 mod real_clients;
 mod reload_on_sighup;
+mod rest_calls;
+mod rest_mail;
 mod silent_sockets;
 mod smart_host;
 mod submission_over_smtp;

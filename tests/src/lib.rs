@@ -8,6 +8,7 @@ pub mod compiled;
 pub mod dkim;
 pub mod host;
 pub mod http;
+pub mod mime;
 pub mod peer;
 pub mod setup;
 pub mod wait;

@@ -10,6 +10,10 @@ pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=64,t=1,p=1$Pr/xGlRlhiU7tDo5vey
 pub const TOKEN: &str = "token-of-the-test-suite";
 /// Its hash.
 pub const TOKEN_HASH: &str = "sha256:bf2024640e250071323787ea2bea0db76d76293d67d959571bd061dd834f889a";
+/// Another API token, for a login that a test makes.
+pub const SECOND_TOKEN: &str = "second-token-of-the-test-suite";
+/// Its hash.
+pub const SECOND_TOKEN_HASH: &str = "sha256:cd6826d9c3f753b87805a82cea292ec4c7ec4ca3d6de18baa6452553e02dfedd";
 
 /// A server on loopback with SMTP in all three TLS modes and plain HTTP; logins `plain` (no plugins, with the token), `marketing` (all five
 /// plugins), both with the smart host `peer`, and `sandbox` (captured). `more` is put behind it.

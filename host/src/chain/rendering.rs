@@ -124,6 +124,11 @@ impl Renderer {
         Self { chains, links, recorder, clock }
     }
 
+    /// Returns what the links in copies begin with.
+    pub fn public_url(&self) -> &str {
+        self.links.base()
+    }
+
     /// Renders `plan` for one recipient; `body` is an encoded [`Composition`], `variables` one JSON object or "".
     ///
     /// The same octets come out at every attempt, as long as the plugins are the same.

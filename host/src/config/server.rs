@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::Server;
 use super::document::{Fault, Section, Value};
@@ -27,5 +27,17 @@ fn public_url(value: &Value<'_>) -> Result<Url, Fault> {
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
+    if url.scheme() == "http" && !is_loopback(&url) {
+        value.warn("has no https: links in mail can be read on the way, and one-click unsubscribing (RFC 8058) is not offered");
+    }
     Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }

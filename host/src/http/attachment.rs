@@ -6,6 +6,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
 use super::address_list::has_line_break;
+use super::compose::Attachment;
+use super::fields::{Fields, File};
+use super::problem::Flaw;
 
 /// With and without padding: clients do both.
 const LENIENT: GeneralPurpose =
@@ -14,6 +17,22 @@ const LENIENT: GeneralPurpose =
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// Characters of a file's name that are kept.
 const LONGEST_NAME: usize = 255;
+
+/// Names of multipart parts whose files are attachments.
+const FIELDS: [&str; 3] = ["attachments", "attachment", "attachments[]"];
+
+/// Returns the files that came as parts of a multipart body. A file in any other field is refused: nobody would learn that it is missing.
+pub fn uploaded(fields: &Fields) -> Result<Vec<Attachment>, Flaw> {
+    let one = |file: &File| {
+        if !FIELDS.contains(&file.field.to_ascii_lowercase().as_str()) {
+            return Err(Flaw::new(&file.field, "no file is expected here"));
+        }
+        let name = file_name(&file.name).ok_or_else(|| Flaw::new(&file.field, "not a file name"))?;
+        let content_type = file.content_type.as_deref().and_then(media_type).unwrap_or_else(|| type_of_name(Some(&name)));
+        Ok(Attachment { name: Some(name), content_type, content_id: None, content: file.content.clone() })
+    };
+    fields.files.iter().map(one).collect()
+}
 
 /// Decodes base64; blanks, line ends and a `data:…;base64,` prefix are dropped.
 pub fn decode_base64(text: &str) -> Option<Bytes> {

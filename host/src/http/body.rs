@@ -1,5 +1,6 @@
 //! Bodies of requests: read up to a limit, then taken apart by their type.
 
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,9 +8,10 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use percent_encoding::percent_decode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fields::{Fields, File};
+use super::fields::{Fields, File, doubled};
 use super::json::{self, JsonError};
 use super::problem::Problem;
 use crate::mail::refusal::Refusal;
@@ -165,12 +167,15 @@ pub async fn pair(headers: &HeaderMap, body: &Bytes, names: [&str; 2]) -> Result
 
 /// Takes a JSON object apart; anything else is a problem that names the place.
 pub fn json(body: &[u8], json_values: u32) -> Result<Fields, Problem> {
-    Ok(Fields::from_object(json::object(body, json_values)?).with_json_values(json_values))
+    Ok(Fields::from_object(json::object(body, json_values)?)?.with_json_values(json_values))
 }
 
 impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
-        Self::BodyUnreadable(error.to_string())
+        match error {
+            JsonError::DoubledKey(key) => doubled(&key).into(),
+            JsonError::TooManyValues(_) | JsonError::NoObject | JsonError::Syntax(_) => Self::BodyUnreadable(error.to_string()),
+        }
     }
 }
 
@@ -201,16 +206,29 @@ impl Form {
     }
 }
 
-/// Takes a urlencoded form apart.
+/// Takes a urlencoded form apart. What is not UTF-8 is refused: nobody wants mail with replacement characters.
 pub fn urlencoded(body: &[u8]) -> Result<Fields, Problem> {
     let mut fields = Fields::default();
-    for (count, (name, value)) in form_urlencoded::parse(body).enumerate() {
+    for (count, pair) in body.split(|octet| *octet == b'&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= MOST_FIELDS {
             return Err(too_many());
         }
-        fields.add_text(&name, value.into_owned());
+        let (name, value) = pair.split_at(memchr::memchr(b'=', pair).unwrap_or(pair.len()));
+        let name = form_text(name).map_err(|_| Problem::BodyUnreadable("the name of a field: not UTF-8".into()))?;
+        let value = form_text(value.get(1..).unwrap_or_default()).map_err(|_| not_utf8(&name))?;
+        fields.add_text(&name, value);
     }
     Ok(fields)
+}
+
+/// Decodes a name or a value of a urlencoded form.
+fn form_text(encoded: &[u8]) -> Result<String, FromUtf8Error> {
+    let blanks: Vec<u8> = encoded.iter().map(|octet| if *octet == b'+' { b' ' } else { *octet }).collect();
+    String::from_utf8(percent_decode(&blanks).collect())
+}
+
+fn not_utf8(name: &str) -> Problem {
+    Problem::BodyUnreadable(format!("{name}: not UTF-8"))
 }
 
 async fn multipart(content_type: &str, body: Bytes) -> Result<Fields, Problem> {
@@ -233,7 +251,7 @@ async fn multipart(content_type: &str, body: Bytes) -> Result<Fields, Problem> {
         if let Some(file_name) = file_name {
             fields.files.push(File { field: name, name: file_name, content_type, content });
         } else {
-            let text = String::from_utf8(content.into()).map_err(|_| Problem::BodyUnreadable(format!("{name}: not UTF-8")))?;
+            let text = String::from_utf8(content.into()).map_err(|_| not_utf8(&name))?;
             fields.add_text(&name, text);
         }
     }
@@ -271,6 +289,23 @@ mod tests {
             ("multipart/form-data; boundary=b", multipart),
         ] {
             assert_eq!(subject(content_type, body).await, Ok(Some("Grüße & mehr".into())), "{content_type} {body}");
+        }
+    }
+
+    #[test]
+    fn forms_are_utf8() {
+        let fields = urlencoded(b"a=1+2%2B3&&b&=c&d=%C3%BC%&e=x=y").unwrap();
+        let text = |name: &str| fields.text(&[name]).unwrap().unwrap();
+        assert_eq!([text("a"), text("b"), text(""), text("d"), text("e")], ["1 2+3", "", "c", "\u{fc}%", "x=y"]);
+        assert_eq!(urlencoded(b"from=a%40x&subject=Gr%FC%DFe"), Err(Problem::BodyUnreadable("subject: not UTF-8".into())));
+        assert!(matches!(urlencoded(b"%FF=a"), Err(Problem::BodyUnreadable(_))));
+    }
+
+    #[tokio::test]
+    async fn keys_come_once() {
+        for (body, name) in [("{\"subject\":\"a\",\"subject\":\"b\"}", "subject"), ("{\"subject\":\"a\",\"Subject\":\"b\"}", "Subject")] {
+            let Err(Problem::Flaws(flaws)) = subject("application/json", body).await else { panic!("{body}") };
+            assert_eq!(flaws.first().map(|flaw| flaw.field.as_str()), Some(name));
         }
     }
 

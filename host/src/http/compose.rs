@@ -1,20 +1,20 @@
 //! From the fields of a call to an RFC 5322 message: the one place where the dialects' content meets MIME.
+//!
+//! Header fields are written by [`header`], as those are that plugins edit; the MIME structure and its bodies by `mail-builder`.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use mail_builder::MessageBuilder;
-use mail_builder::headers::HeaderType;
-use mail_builder::headers::address::Address;
 use mail_builder::headers::content_type::ContentType;
-use mail_builder::headers::message_id::MessageId as MessageIdField;
-use mail_builder::headers::raw::Raw;
-use mail_builder::headers::text::Text;
 use mail_builder::mime::{BodyPart, MimePart};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
-use super::address_list::Mailbox;
+use super::address_list::Element;
 use super::raw_mime;
 use crate::clock::{Entropy, Timestamp};
-use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
+use crate::mail::header::message_id_field::MessageIdFieldError;
+use crate::mail::header::{self, FieldError, MAX_LINE, MessageIdField};
 use crate::mail::message_id::MessageId;
 
 /// What a call asks to send.
@@ -30,19 +30,91 @@ pub enum Content {
 #[derive(Clone, Debug, Default)]
 pub struct Letter {
     /// `From`.
-    pub from: Option<Mailbox>,
+    pub from: Option<Element>,
     /// `To`; none is "undisclosed recipients".
-    pub to: Vec<Mailbox>,
+    pub to: Vec<Element>,
     /// `Cc`.
-    pub cc: Vec<Mailbox>,
+    pub cc: Vec<Element>,
     /// `Reply-To`.
-    pub reply_to: Vec<Mailbox>,
+    pub reply_to: Vec<Element>,
     /// `Subject`.
     pub subject: Option<String>,
-    /// Other fields, in order. Names are valid; what is not ASCII in values is encoded.
-    pub headers: Vec<(String, String)>,
+    /// Other fields, in order.
+    pub headers: Vec<HeaderField>,
     /// What stands below the header.
     pub body: Body,
+}
+
+/// A field that the caller names, ready to stand in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderField {
+    name: String,
+    value: String,
+    octets: Vec<u8>,
+}
+
+/// Why a field cannot stand in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderFieldError {
+    /// Name or value.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The field is made of ids of messages, and this is none.
+    #[error(transparent)]
+    Id(#[from] MessageIdFieldError),
+}
+
+impl HeaderField {
+    /// Writes a field.
+    ///
+    /// Encoded words have no place in ids and URIs (RFC 2047 §5): ids get the angle brackets that some clients forget, and what is not
+    /// ASCII in a URI is percent-encoded.
+    pub fn new(name: &str, value: &str) -> Result<Self, HeaderFieldError> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let written = if ["Message-ID", "In-Reply-To", "References"].into_iter().any(is) {
+            Cow::Owned(MessageIdField::parse_list(value)?.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        } else if is("List-Unsubscribe") {
+            ascii_uris(value)
+        } else {
+            Cow::Borrowed(value)
+        };
+        let octets = header::encode(name, &written)?;
+        Ok(Self { name: name.to_owned(), value: value.to_owned(), octets })
+    }
+
+    /// Whether the field has this name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Returns the name as the caller wrote it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the value as the caller wrote it.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+/// Percent-encodes what is not ASCII (RFC 3986 §2.1); in the host of a web address, it becomes what DNS has.
+fn ascii_uris(list: &str) -> Cow<'_, str> {
+    if list.is_ascii() {
+        return Cow::Borrowed(list);
+    }
+    let one = |piece: &str| match url::Url::parse(piece) {
+        Ok(url) if !piece.is_ascii() && matches!(url.scheme(), "http" | "https") => url.to_string(),
+        Ok(_) | Err(_) => utf8_percent_encode(piece, &AsciiSet::EMPTY).to_string(),
+    };
+    let mut uris = String::with_capacity(list.len() * 2);
+    for piece in list.split_inclusive(['<', '>']) {
+        match piece.strip_suffix('>') {
+            Some(uri) => uris.extend([&one(uri), ">"]),
+            None => uris.push_str(&one(piece)),
+        }
+    }
+    Cow::Owned(uris)
 }
 
 /// What stands below the header of a [`Letter`].
@@ -57,7 +129,7 @@ pub enum Body {
         /// Files, inline ones among them.
         files: Vec<Attachment>,
     },
-    /// Text as it is, line ends in order.
+    /// Text, line ends in order; as it is where mail can be so.
     Bare(String),
 }
 
@@ -108,7 +180,7 @@ impl Content {
             Self::Raw(_) => false,
             Self::Letter(letter) => {
                 let mut all = letter.from.iter().chain(&letter.to).chain(&letter.cc).chain(&letter.reply_to);
-                all.any(|mailbox| !mailbox.address.is_ascii())
+                all.any(|element| element.address().is_some_and(|address| !address.is_ascii()))
             }
         }
     }
@@ -117,60 +189,76 @@ impl Content {
 impl Letter {
     fn into_octets(self, stamp: Stamp<'_>) -> Bytes {
         let boundary = u128::from_be_bytes(stamp.entropy.array());
-        let to = if self.to.is_empty() { HeaderType::Raw(Raw::new("undisclosed-recipients:;")) } else { addresses(self.to) };
-        let mut builder = MessageBuilder::new();
-        if let Some(from) = self.from {
-            builder = builder.header("From", addresses(vec![from]));
-        }
-        builder = builder.header("To", to);
-        for (name, list) in [("Cc", self.cc), ("Reply-To", self.reply_to)] {
-            if !list.is_empty() {
-                builder = builder.header(name, addresses(list));
-            }
-        }
-        if let Some(subject) = self.subject {
-            builder = builder.header("Subject", Text::new(subject));
-        }
-        let has = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        if !has("Date") {
-            builder = builder.header("Date", Raw::new(stamp.now.to_rfc5322()));
-        }
-        if !has("Message-ID") {
-            builder = builder.header("Message-ID", MessageIdField::new(format!("{}@{}", stamp.id, stamp.hostname.to_ascii())));
-        }
-        for (name, value) in self.headers {
-            let name = canonical(name);
-            builder = builder.header(name, Text::new(value));
-        }
-        builder = builder.header("MIME-Version", Raw::new("1.0"));
         let root = match self.body {
             Body::Parts { text, html, files } => structure(text, html, files, boundary),
-            Body::Bare(text) => MimePart::raw(format!("\r\n{text}").into_bytes()),
+            Body::Bare(text) if is_plain_mail(&text) => MimePart::raw(format!("\r\n{text}").into_bytes()),
+            Body::Bare(text) => leaf("text/plain", &text),
         };
-        let mut octets = Vec::new();
-        builder.body(root).serialize(&mut octets);
+        // Files are encoded already; texts may grow a little.
+        let mut octets = Vec::with_capacity(4096 + root.size() + root.size() / 8);
+        if let Some(from) = self.from {
+            octets.extend_from_slice(&address_field("From", &[from]));
+        }
+        if self.to.is_empty() {
+            octets.extend_from_slice(b"To: undisclosed-recipients:;\r\n");
+        }
+        for (name, list) in [("To", self.to), ("Cc", self.cc), ("Reply-To", self.reply_to)] {
+            if !list.is_empty() {
+                octets.extend_from_slice(&address_field(name, &list));
+            }
+        }
+        let mut put = |name: &str, value: &str| octets.extend_from_slice(&header::encode_lossy(name, value));
+        if let Some(subject) = self.subject {
+            put("Subject", &subject);
+        }
+        let has = |name: &str| self.headers.iter().any(|field| field.is(name));
+        if !has("Date") {
+            put("Date", &stamp.now.to_rfc5322());
+        }
+        if !has("Message-ID") {
+            put("Message-ID", &format!("<{}@{}>", stamp.id, stamp.hostname.to_ascii()));
+        }
+        for field in &self.headers {
+            octets.extend_from_slice(&field.octets);
+        }
+        octets.extend_from_slice(b"MIME-Version: 1.0\r\n");
+        root.write_part(&mut octets);
         octets.into()
     }
 }
 
-/// mail-builder looks for these two by this spelling before it makes its own.
-fn canonical(name: String) -> String {
-    ["Date", "Message-ID"].into_iter().find(|known| known.eq_ignore_ascii_case(&name)).map_or(name, str::to_owned)
+/// Whether a text is mail without being encoded (RFC 5322 §2.1).
+fn is_plain_mail(text: &str) -> bool {
+    text.is_ascii() && text.split("\r\n").all(|line| line.len() <= MAX_LINE)
 }
 
-fn addresses(list: Vec<Mailbox>) -> HeaderType<'static> {
-    let written = |address: &EmailAddress| address.to_ascii_domain();
-    let list = list.into_iter().map(|mailbox| Address::new_address(mailbox.name.clone(), written(&mailbox.address)));
-    HeaderType::Address(Address::new_list(list.collect()))
+/// Writes a field of addresses, each on a line of its own.
+///
+/// One by one, because a placeholder may look like a part of the list; it stands as it was written, for the plugin to find.
+pub fn address_field(name: &str, list: &[Element]) -> Vec<u8> {
+    let mut octets = format!("{name}: ").into_bytes();
+    for (place, element) in list.iter().enumerate() {
+        if place > 0 {
+            octets.extend_from_slice(b",\r\n ");
+        }
+        let field = header::encode_lossy(name, &element.to_string());
+        octets.extend_from_slice(field.get(name.len() + 2..).unwrap_or_default().trim_ascii_end());
+    }
+    octets.extend_from_slice(b"\r\n");
+    octets
+}
+
+/// A part of text, its line ends in order.
+fn leaf(content_type: &'static str, text: &str) -> MimePart<'static> {
+    MimePart::new(content_type, raw_mime::with_crlf(text).into_owned())
 }
 
 fn structure(text: Option<String>, html: Option<String>, files: Vec<Attachment>, boundary: u128) -> MimePart<'static> {
-    let leaf = |kind: &'static str, content: String| MimePart::new(kind, raw_mime::with_crlf(&content).into_owned());
     let (inline, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.content_id.is_some() && html.is_some());
     let mut root = match (text, html) {
-        (Some(text), Some(html)) => multipart("alternative", boundary, vec![leaf("text/plain", text), leaf("text/html", html)]),
-        (None, Some(html)) => leaf("text/html", html),
-        (text, None) => leaf("text/plain", text.unwrap_or_default()),
+        (Some(text), Some(html)) => multipart("alternative", boundary, vec![leaf("text/plain", &text), leaf("text/html", &html)]),
+        (None, Some(html)) => leaf("text/html", &html),
+        (text, None) => leaf("text/plain", &text.unwrap_or_default()),
     };
     if !inline.is_empty() {
         root = multipart("related", boundary, std::iter::once(root).chain(inline.into_iter().map(file)).collect());

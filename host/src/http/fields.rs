@@ -4,12 +4,15 @@
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use serde_json::{Map, Value};
 
 use super::address_list::has_line_break;
+use super::compose::HeaderField;
 use super::json::{self, JsonError};
 use super::problem::Flaw;
 use crate::config::JSON_VALUES;
+use crate::mail::header::is_field_name;
 
 /// A file that came as a part of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +45,16 @@ impl Default for Fields {
 }
 
 impl Fields {
-    /// Takes the fields of a JSON object.
-    pub fn from_object(object: Map<String, Value>) -> Self {
+    /// Takes the fields of a JSON object. Names that differ in case alone are the same field, which is there once.
+    pub fn from_object(object: Map<String, Value>) -> Result<Self, Flaw> {
         let mut fields = Self::default();
         for (name, value) in object {
-            fields.values.insert(name.to_lowercase(), (name, value));
+            match fields.values.entry(name.to_lowercase()) {
+                Entry::Occupied(_) => return Err(doubled(&name)),
+                Entry::Vacant(place) => place.insert((name, value)),
+            };
         }
-        fields
+        Ok(fields)
     }
 
     /// Reads JSON of at most `json_values` values where a text holds it.
@@ -145,6 +151,33 @@ impl Fields {
         }
     }
 
+    /// Returns the header fields that an object names. Those that come from fields of the call are not to be had this way.
+    pub fn headers(&self, names: &[&str]) -> Result<Vec<HeaderField>, Flaw> {
+        let (Some(object), Some((field, _))) = (self.object(names)?, self.get(names)) else { return Ok(Vec::new()) };
+        let mut headers: Vec<HeaderField> = Vec::with_capacity(object.len());
+        for (name, value) in object {
+            if !is_field_name(&name) {
+                return Err(Flaw::new(field, "a name of a header field has printable ASCII characters without a colon"));
+            }
+            let wrong = |reason: &str| Flaw::new(format!("{field}.{name}"), reason);
+            if is_reserved(&name) {
+                return Err(wrong("this header field is made from the other fields of the call"));
+            }
+            if headers.iter().any(|header| header.is(&name)) {
+                return Err(wrong("this header field is there twice"));
+            }
+            let text = match value {
+                Value::String(text) => text,
+                Value::Number(number) => number.to_string(),
+                Value::Bool(switch) => switch.to_string(),
+                Value::Null => continue,
+                Value::Array(_) | Value::Object(_) => return Err(wrong("a text is expected")),
+            };
+            headers.push(HeaderField::new(&name, &text).map_err(|error| wrong(&error.to_string()))?);
+        }
+        Ok(headers)
+    }
+
     /// Returns the names that are not among `known`, as they were written.
     pub fn unknown(&self, known: &[&str]) -> Vec<String> {
         let names = self.values.iter().filter(|(lower, _)| !known.contains(&lower.as_str()));
@@ -160,6 +193,19 @@ fn not_json(name: &str, error: &JsonError) -> Flaw {
     Flaw::new(name, reason)
 }
 
+/// What [`Flaw`] says of a field that is there twice.
+pub(super) fn doubled(name: &str) -> Flaw {
+    Flaw::new(name, format!("the field {name} is there twice"))
+}
+
+/// Header fields that no caller adds by name: they come from fields of their own, or are the server's to write.
+fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("content-")
+        || name.starts_with("resent-")
+        || ["bcc", "cc", "from", "mime-version", "received", "return-path", "subject", "to"].contains(&name.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -168,7 +214,18 @@ mod tests {
     use super::*;
 
     fn fields(value: &Value) -> Fields {
-        Fields::from_object(value.as_object().unwrap().clone())
+        Fields::from_object(value.as_object().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_field_is_there_once() {
+        let object = json!({ "to": "a@x", "From": "b@x", "TO": "c@x" });
+        assert_eq!(Fields::from_object(object.as_object().unwrap().clone()), Err(Flaw::new("TO", "the field TO is there twice")));
+        assert_eq!(
+            fields(&json!({ "data": "{\"a\":1,\"a\":2}" })).object(&["data"]),
+            Err(Flaw::new("data", "the key \"a\" is there twice"))
+        );
+        assert_eq!(fields(&json!({ "extra": { "x-a": 1, "X-A": 2 } })).headers(&["extra"]).unwrap_err().field, "extra.X-A");
     }
 
     #[test]

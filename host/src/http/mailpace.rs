@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::address_list::{Mailbox, has_line_break, parse_list};
+use super::address_list::{Element, has_line_break, parse_list};
 use super::attachment::{content_id, decode_base64, file_name, media_type, type_of_name};
-use super::compose::{Attachment, Body, Content, Letter};
+use super::compose::{Attachment, Body, Content, HeaderField, Letter};
 use super::fields::Fields;
 use super::order::{Order, silent_envelope, without_doubles};
 use super::problem::{Flaw, Problem};
-use super::v1::send;
+use crate::mail::header::Mailbox;
 use crate::mail::tag::Tag;
 use crate::submission::Options;
 
@@ -66,11 +66,13 @@ pub fn parse(fields: &Fields) -> Result<Order, Problem> {
         }
     };
     let (to, cc, bcc, reply_to) = (list("to"), list("cc"), list("bcc"), list("replyto"));
+    // Where something is there that is no address, that has been said.
+    if to.is_empty() && !flaws.iter().any(|flaw| flaw.field == "to") {
+        flaws.push(Flaw::new("to", MISSING));
+    }
+    let mut say = |field: &str, text: &str| flaws.push(Flaw::new(field, text));
     if to.len() > MOST_TO {
         say("to", TOO_MANY);
-    }
-    if to.is_empty() && matches!(text("to"), Ok(None)) {
-        say("to", MISSING);
     }
     let mut line = |name: &str| {
         let text = fields.line(&[name]).unwrap_or_else(|_| {
@@ -80,11 +82,19 @@ pub fn parse(fields: &Fields) -> Result<Order, Problem> {
         text.filter(|text| !text.is_empty())
     };
     let subject = line("subject");
+    let written = [
+        ("inreplyto", "In-Reply-To", line("inreplyto")),
+        ("references", "References", line("references")),
+        ("list_unsubscribe", "List-Unsubscribe", line("list_unsubscribe").map(|list| unsubscribe_list(&list))),
+    ];
     let mut headers = Vec::new();
-    for (name, field) in [("inreplyto", "In-Reply-To"), ("references", "References")] {
-        headers.extend(line(name).map(|ids| (field.to_owned(), with_brackets(&ids))));
+    for (field, name, value) in written {
+        match value.map(|value| HeaderField::new(name, &value)) {
+            None => {}
+            Some(Ok(header)) => headers.push(header),
+            Some(Err(_)) => say(field, INVALID),
+        }
     }
-    headers.extend(line("list_unsubscribe").map(|list| ("List-Unsubscribe".to_owned(), unsubscribe_list(&list))));
     let mut body = |name: &str| {
         text(name).unwrap_or_else(|name| {
             say(&name, INVALID);
@@ -104,17 +114,18 @@ pub fn parse(fields: &Fields) -> Result<Order, Problem> {
     let (Some(from), true) = (from, flaws.is_empty()) else { return Err(Problem::Flaws(flaws)) };
 
     let everybody = without_doubles([&to, &cc, &bcc].into_iter().flatten().map(|mailbox| mailbox.address.clone()));
-    let mut envelope = silent_envelope(Some(from.address.clone()), everybody);
-    let body = Body::Parts { text: plain, html, files };
-    let content = Content::Letter(Box::new(Letter { from: Some(from), to, cc, reply_to, subject, headers, body }));
-    send::finish(&mut envelope, &content);
-    Ok(Order { envelope, content, options: Options { tags, ..Options::default() }, ignored: fields.unknown(KNOWN) })
-}
-
-/// Message ids in `<>`, which some clients forget.
-fn with_brackets(ids: &str) -> String {
-    let bracketed = |id: &str| if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") };
-    ids.split_ascii_whitespace().map(bracketed).collect::<Vec<_>>().join(" ")
+    let envelope = silent_envelope(Some(from.address.clone()), everybody);
+    let list = |mailboxes: Vec<Mailbox>| mailboxes.into_iter().map(Element::Mailbox).collect();
+    let content = Content::Letter(Box::new(Letter {
+        from: Some(Element::Mailbox(from)),
+        to: list(to),
+        cc: list(cc),
+        reply_to: list(reply_to),
+        subject,
+        headers,
+        body: Body::Parts { text: plain, html, files },
+    }));
+    Ok(Order::new(envelope, content, Options { tags, ..Options::default() }, fields.unknown(KNOWN)))
 }
 
 /// A List-Unsubscribe value; bare URIs get their brackets.

@@ -1,12 +1,13 @@
-//! The sending calls of all dialects: who is it, what does he want, submit, answer.
+//! The sending calls of all dialects: who is it, what does he want, submit, answer. Success is said of a [`Receipt`] and of nothing else.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use tracing::debug;
@@ -28,39 +29,67 @@ const IGNORED: &str = "x-ignored-fields";
 /// How many are named.
 const MOST_IGNORED: usize = 20;
 
+/// Names the message in answers whose body cannot.
+const MESSAGE_ID: &str = "x-tubepost-message-id";
+
+/// A sending call, its body not read yet.
+pub(super) struct Call {
+    services: Arc<Services>,
+    origin: Origin,
+    room: Room,
+    parts: Parts,
+    body: Body,
+}
+
+impl FromRequest<Arc<Services>> for Call {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request(request: Request, services: &Arc<Services>) -> Result<Self, ExtensionRejection> {
+        let (mut parts, body) = request.into_parts();
+        let Extension(origin) = Extension::from_request_parts(&mut parts, services).await?;
+        let Extension(room) = Extension::from_request_parts(&mut parts, services).await?;
+        Ok(Self { services: services.clone(), origin, room, parts, body })
+    }
+}
+
+/// A call that was carried out.
+struct Done {
+    receipt: Receipt,
+    /// Fields of the call that meant nothing.
+    ignored: Vec<String>,
+}
+
 /// `POST /v1/send`.
-pub(super) async fn v1_send(
-    State(services): State<Arc<Services>>,
-    Extension(origin): Extension<Origin>,
-    Extension(room): Extension<Room>,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let answer = async {
-        only_post(&parts)?;
-        let token = query(&parts, "access_token").or_else(|| bearer(&parts.headers)).ok_or(Problem::MissingCredentials)?;
-        let login = services.logins.by_token(&token, origin.ip).map_err(credentials_problem)?;
+pub(super) async fn v1_send(call: Call) -> Response {
+    answer(Dialect::V1, call.v1().await)
+}
+
+/// `POST /api/mail/send`.
+pub(super) async fn turbosmtp_send(call: Call) -> Response {
+    answer(Dialect::TurboSmtp, call.turbosmtp().await)
+}
+
+/// `POST /api/v1/send`.
+pub(super) async fn mailpace_send(call: Call) -> Response {
+    answer(Dialect::MailPace, call.mailpace().await)
+}
+
+impl Call {
+    async fn v1(self) -> Result<Done, Problem> {
+        only_post(&self.parts)?;
+        let token = query(&self.parts, "access_token").or_else(|| bearer(&self.parts.headers)).ok_or(Problem::MissingCredentials)?;
+        let login = self.services.logins.by_token(&token, self.origin.ip).map_err(credentials_problem)?;
+        let Self { services, origin, room, parts, body } = self;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
         let stations = Stations::of(&login, &services.chains);
         let order = v1::send::parse(&fields, &stations, services.clock.now())?;
-        let ignored = order.ignored.clone();
-        let receipt = submit(&services, login, &origin, order).await?;
-        Ok((copies(&receipt), ignored))
-    };
-    answer_json(answer.await, Dialect::V1)
-}
+        submit(&services, login, &origin, order).await
+    }
 
-/// `POST /api/mail/send`.
-pub(super) async fn turbosmtp_send(
-    State(services): State<Arc<Services>>,
-    Extension(origin): Extension<Origin>,
-    Extension(room): Extension<Room>,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let answer = async {
-        only_post(&parts)?;
+    async fn turbosmtp(self) -> Result<Done, Problem> {
+        only_post(&self.parts)?;
+        let Self { services, origin, room, parts, body } = self;
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let credentials = header("authuser").zip(header("authpass")).or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")));
         let check = async |(user, password): (String, String)| {
@@ -79,22 +108,11 @@ pub(super) async fn turbosmtp_send(
         };
         let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
         let order = turbosmtp::parse(&fields).map_err(Problem::Flaws)?;
-        let ignored = order.ignored.clone();
-        submit(&services, login, &origin, order).await?;
-        Ok((json!({ "message": "OK" }), ignored))
-    };
-    answer_json(answer.await, Dialect::TurboSmtp)
-}
+        submit(&services, login, &origin, order).await
+    }
 
-/// `POST /api/v1/send`.
-pub(super) async fn mailpace_send(
-    State(services): State<Arc<Services>>,
-    Extension(origin): Extension<Origin>,
-    Extension(room): Extension<Room>,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let answer = async {
+    async fn mailpace(self) -> Result<Done, Problem> {
+        let Self { services, origin, room, parts, body } = self;
         only_post(&parts)?;
         only_json(&parts.headers)?;
         let token = ["mailpace-server-token", "ohmysmtp-server-token"].iter().find_map(|name| parts.headers.get(*name));
@@ -102,14 +120,11 @@ pub(super) async fn mailpace_send(
         let login = services.logins.by_token(token, origin.ip).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let order = mailpace::parse(&body::json(&octets, services.limits.json_values)?)?;
-        let ignored = order.ignored.clone();
-        let receipt = submit(&services, login, &origin, order).await?;
-        Ok((json!({ "id": receipt.message().to_number(), "status": "pending" }), ignored))
-    };
-    answer_json(answer.await, Dialect::MailPace)
+        submit(&services, login, &origin, order).await
+    }
 }
 
-async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: Order) -> Result<Receipt, Problem> {
+async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: Order) -> Result<Done, Problem> {
     let now = services.clock.now();
     let id = MessageId::new(now, &services.entropy);
     let stamp = Stamp { id, now, hostname: &services.hostname, entropy: &services.entropy };
@@ -121,7 +136,8 @@ async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: 
         content: order.content.into_octets(stamp),
         options: order.options,
     };
-    services.archive.intake().submit(submission).await.map_err(Problem::from)
+    let receipt = services.archive.intake().submit(submission).await.map_err(Problem::from)?;
+    Ok(Done { receipt, ignored: order.ignored })
 }
 
 /// `{"<id>":"<recipient>"}`, in the order of the recipients.
@@ -133,23 +149,30 @@ fn copies(receipt: &Receipt) -> Value {
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
-fn answer_json(answer: Result<(Value, Vec<String>), Problem>, dialect: Dialect) -> Response {
-    match answer {
-        Ok((value, ignored)) => {
-            let mut response = Response::new(Body::from(value.to_string()));
-            *response.status_mut() = StatusCode::OK;
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            if let Some(names) = ignored_names(&ignored) {
-                headers.insert(IGNORED, names);
-            }
-            response
-        }
+fn answer(dialect: Dialect, outcome: Result<Done, Problem>) -> Response {
+    match outcome {
+        Ok(Done { receipt, ignored }) => taken(dialect, &receipt, &ignored),
         Err(problem) => {
             debug!(?dialect, status = problem.status(dialect).as_u16(), "call refused");
             problem.response(dialect)
         }
     }
+}
+
+/// The answer that a message was taken, which nothing but its receipt makes.
+fn taken(dialect: Dialect, receipt: &Receipt, ignored: &[String]) -> Response {
+    let body = match dialect {
+        Dialect::V1 | Dialect::Plain => copies(receipt),
+        Dialect::TurboSmtp => json!({ "message": "OK" }),
+        Dialect::MailPace => json!({ "id": receipt.message().to_number(), "status": "pending" }),
+    };
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.extend(HeaderValue::from_str(&receipt.message().to_string()).ok().map(|id| (HeaderName::from_static(MESSAGE_ID), id)));
+    headers.extend(ignored_names(ignored).map(|names| (HeaderName::from_static(IGNORED), names)));
+    response
 }
 
 fn ignored_names(names: &[String]) -> Option<HeaderValue> {
@@ -165,7 +188,7 @@ fn only_post(parts: &Parts) -> Result<(), Problem> {
 
 /// MailPace wants JSON in and out, and says 406 to everything else.
 fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let essence = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let sends_json = text(header::CONTENT_TYPE).is_some_and(|value| essence(value) == "application/json");
     let takes_json = text(header::ACCEPT)
@@ -200,7 +223,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
 
     #[test]

@@ -243,7 +243,7 @@ async fn calls_become_messages() {
     assert_eq!((html.body.trim_end(), &html.headers["x-dns-prefetch-control"]), ("<p>Hi</p>", &"off".parse().unwrap()));
     let source = running.get(&format!("/dashboard/messages/{}/source", ids[0].message)).await;
     assert_eq!(source.headers["content-type"], "text/plain; charset=utf-8");
-    assert!(source.body.contains("From: \"Ann\" <ann@x.example>\r\n"), "{}", source.body);
+    assert!(source.body.contains("From: Ann <ann@x.example>\r\n"), "{}", source.body);
     let changes = running.get(&format!("/dashboard/messages/{}/changes", ids[0].message)).await;
     assert!(changes.body.contains("No plugin had this message."), "{}", changes.body);
 }
@@ -337,6 +337,21 @@ async fn links_lead_on_and_are_events() {
     assert_eq!(of(|kind| matches!(kind, EventKind::Opened { .. })).len(), 1);
     assert_eq!(of(|kind| matches!(kind, EventKind::Unsubscribed { one_click: true, .. })).len(), 1);
     assert_eq!(events.len(), 3);
+}
+
+#[tokio::test]
+async fn links_are_below_any_path() {
+    for public_path in ["", "/mail", "/t", "/u/t", "/dashboard", "/dashboard/messages", "/v1/send", "/:a/*b", "/a%7B*b%7D", "/%C3%BC"] {
+        let mut running = start(false);
+        running.services.links = LinkSigner::new([1; 32], format!("https://t.example.com{public_path}"));
+        assert_eq!(running.services.links.path(), public_path);
+        let link = Link::Click { url: "https://x.example/".into(), position: 0 };
+        let url = path(&running.services.links.url(CopyId { message: MessageId::from_bytes([1; 16]), recipient: 0 }, &link));
+        // A proxy may take the path off.
+        for asked in [url.as_str(), url.strip_prefix(public_path).unwrap()] {
+            assert_eq!(running.ask(From::Plain, "GET", asked, &[], "").await.status, 302, "{asked}");
+        }
+    }
 }
 
 #[tokio::test]

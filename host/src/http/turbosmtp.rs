@@ -4,14 +4,14 @@
 
 use serde_json::Value;
 
-use super::address_list::{BadAddress, Mailbox, parse_value};
-use super::attachment::{content_id, decode_base64, file_name, media_type, type_of_name};
-use super::compose::{Attachment, Body, Content, Letter};
+use super::address_list::{BadAddress, Element, parse_list, parse_value};
+use super::attachment::{content_id, decode_base64, file_name, media_type, type_of_name, uploaded};
+use super::compose::{Attachment, Body, Content, HeaderField, Letter};
 use super::fields::Fields;
 use super::order::{Order, silent_envelope, without_doubles};
 use super::problem::Flaw;
 use super::raw_mime::{self, RawMime};
-use super::v1::send;
+use crate::mail::header::Mailbox;
 use crate::submission::Options;
 
 /// Characters of a subject.
@@ -55,9 +55,11 @@ pub fn parse(fields: &Fields) -> Result<Order, Vec<Flaw>> {
         good
     };
     let (to, cc, bcc) = (list("to", "recipient"), list("cc", "cc"), list("bcc", "bcc"));
-    if to.is_empty() && fields.get(&["to"]).and_then(|(_, value)| value.as_str()).is_none_or(|text| text.trim().is_empty()) {
-        say("to", "missing recipients (to)".into());
+    // Where something is there that is no address, that has been said.
+    if to.is_empty() && !flaws.iter().any(|flaw| flaw.field == "to") {
+        flaws.push(Flaw::new("to", "missing recipients (to)"));
     }
+    let mut say = |field: &str, text: String| flaws.push(Flaw::new(field, text));
     let mut keep = |result: Result<_, Flaw>| match result {
         Ok(value) => Some(value),
         Err(flaw) => {
@@ -76,7 +78,11 @@ pub fn parse(fields: &Fields) -> Result<Order, Vec<Flaw>> {
         say(&flaw.field, format!("{} not valid: {}", flaw.field, flaw.reason));
         CustomHeaders::default()
     });
-    let files = attachments(fields, from.as_ref(), html.as_deref()).unwrap_or_else(|flaw| {
+    let files = attachments(fields, from.as_ref(), html.as_deref()).and_then(|mut files| {
+        files.append(&mut uploaded(fields)?);
+        Ok(files)
+    });
+    let files = files.unwrap_or_else(|flaw| {
         say(&flaw.field, format!("{} not valid: {}", flaw.field, flaw.reason));
         Vec::new()
     });
@@ -93,37 +99,43 @@ pub fn parse(fields: &Fields) -> Result<Order, Vec<Flaw>> {
     let everybody = without_doubles([&to, &cc, &bcc].into_iter().flatten().map(|mailbox| mailbox.address.clone()));
     let sender = from.address.clone();
     let letter = |body| {
-        let subject = subject.clone();
         let CustomHeaders { reply_to, others } = headers;
-        Content::Letter(Box::new(Letter { from: Some(from), to, cc, reply_to, subject, headers: others, body }))
+        let list = |mailboxes: Vec<Mailbox>| mailboxes.into_iter().map(Element::Mailbox).collect();
+        Content::Letter(Box::new(Letter {
+            from: Some(Element::Mailbox(from)),
+            to: list(to),
+            cc: list(cc),
+            reply_to: list(reply_to),
+            subject,
+            headers: others,
+            body,
+        }))
     };
     let content = match mime {
         Some(RawMime::Message(octets)) => Content::Raw(octets),
         Some(RawMime::BodyOnly(body)) => letter(Body::Bare(body)),
         None => letter(Body::Parts { text, html, files }),
     };
-    let mut envelope = silent_envelope(Some(sender), everybody);
-    send::finish(&mut envelope, &content);
-    Ok(Order { envelope, content, options: Options::default(), ignored: fields.unknown(KNOWN) })
+    Ok(Order::new(silent_envelope(Some(sender), everybody), content, Options::default(), fields.unknown(KNOWN)))
 }
 
 #[derive(Default)]
 struct CustomHeaders {
     reply_to: Vec<Mailbox>,
-    others: Vec<(String, String)>,
+    others: Vec<HeaderField>,
 }
 
 /// `custom_headers`: an object, or the JSON of one. Reply-To holds addresses, which are encoded otherwise than text is.
 fn custom_headers(fields: &Fields) -> Result<CustomHeaders, Flaw> {
     let mut headers = CustomHeaders::default();
-    for (name, value) in send::any_headers(fields, "custom_headers")? {
-        if name.eq_ignore_ascii_case("reply-to") {
-            for mailbox in super::address_list::parse_list(&value) {
+    for header in fields.headers(&["custom_headers"])? {
+        if header.is("Reply-To") {
+            for mailbox in parse_list(header.value()) {
                 let wrong = |BadAddress(text)| Flaw::new("custom_headers", format!("'{text}' reply-to email not valid"));
                 headers.reply_to.push(mailbox.map_err(wrong)?);
             }
-        } else if !headers.others.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
-            headers.others.push((name, value));
+        } else {
+            headers.others.push(header);
         }
     }
     Ok(headers)

@@ -145,7 +145,7 @@ impl Parts {
         let circumstances = Arc::new(Circumstances {
             id: submission.id,
             received: submission.received.at,
-            context: context(submission),
+            context: context(submission, self.renderer.public_url()),
             variables: if submission.options.variables.is_empty() { String::new() } else { object_text(&submission.options.variables) },
             original: prepared.content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
@@ -406,13 +406,14 @@ fn tags(options: &Options) -> Vec<Tag> {
     tags
 }
 
-fn context(submission: &Submission) -> Vec<(String, String)> {
+fn context(submission: &Submission, public_url: &str) -> Vec<(String, String)> {
     let received = &submission.received;
     let mut context = vec![
         ("login".to_owned(), submission.login.name.to_string()),
         ("protocol".to_owned(), received.protocol.keyword().to_ascii_lowercase()),
         ("peer".to_owned(), received.peer.to_string()),
         ("received-at".to_owned(), received.at.to_rfc3339()),
+        ("public-url".to_owned(), public_url.to_owned()),
     ];
     if let Some(helo) = &received.helo {
         context.push(("helo".to_owned(), helo.clone()));

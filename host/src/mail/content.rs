@@ -3,7 +3,6 @@
 //! [`Draft`] is what plugins and dialects edit: what is not edited keeps every octet. [`Composition`] is the same message ready to be kept:
 //! pieces that are final, and the places of slots between them.
 
-pub mod builder;
 mod composition;
 mod edit;
 mod header_block;

@@ -4,7 +4,7 @@
 //! 1. its field `X-List-Unsubscribe`: becomes `List-Unsubscribe`, bare URIs get their angle brackets, the field is taken out;
 //! 2. its own `List-Unsubscribe`: stays as it is, unless `replace` is set;
 //! 3. the options `email` and `url`, which REST's `unsubscribe` object sets for one message;
-//! 4. `generate`: a signed link of each recipient, with one-click unsubscription.
+//! 4. `generate`: a signed link of each recipient, with one-click unsubscription where the public address has https.
 
 use serde::Deserialize;
 use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, log, register};
@@ -31,8 +31,8 @@ pub struct Options {
     pub email: String,
     /// Page that unsubscribes its visitor, the same for all recipients; "" for none.
     pub url: String,
-    /// Says that a POST to the https URI unsubscribes at once (RFC 8058).
-    pub oneclick: bool,
+    /// Says that a POST to the https URI unsubscribes at once (RFC 8058); without it, that is said of signed links alone.
+    pub oneclick: Option<bool>,
     /// Gives each recipient a signed link of their own where nothing else names a way.
     pub generate: bool,
     /// Replaces a `List-Unsubscribe` that the message has already.
@@ -41,7 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { email: String::new(), url: String::new(), oneclick: false, generate: true, replace: false }
+        Self { email: String::new(), url: String::new(), oneclick: None, generate: true, replace: false }
     }
 }
 
@@ -52,7 +52,7 @@ impl Plugin for ListUnsubscribe {
         description
             .option("email", Schema::string().default("").describe("Address or mailto URI that unsubscribes who writes to it"))
             .option("url", Schema::string().default("").describe("Page that unsubscribes its visitor"))
-            .option("oneclick", Schema::boolean().default(false).describe("A POST to the https URI unsubscribes at once (RFC 8058)"))
+            .option("oneclick", Schema::boolean().describe("A POST to the https URI unsubscribes at once (RFC 8058); signed links unless false"))
             .option("generate", Schema::boolean().default(true).describe("Signed link of each recipient where nothing else names a way"))
             .option("replace", Schema::boolean().default(false).describe("Replace a List-Unsubscribe that is there already"))
     }
@@ -65,27 +65,38 @@ impl Plugin for ListUnsubscribe {
             }
             uris = configured(options)?;
         }
-        let mut one_click = options.oneclick;
         let mut value = join(&uris);
-        let has_https = uris.iter().any(Uri::is_https);
+        let mut can_post = uris.iter().any(Uri::is_https);
         // One-click needs an https URI; where a message asks for it and names none, ours is what it asks for.
-        if options.generate && (uris.is_empty() || (one_click && !has_https)) {
+        let generates = options.generate && (uris.is_empty() || (options.oneclick == Some(true) && !can_post));
+        if generates {
             let link = message.unsubscribe_link()?;
             let separator = if value.is_empty() { "" } else { ", " };
             value = format!("{value}{separator}<{link}>");
-            one_click = true;
+            can_post = is_postable(message);
         } else if uris.is_empty() {
             return Ok(Verdict::Next);
-        } else if one_click && !has_https {
-            log::warn!("{POST_FIELD} is left out: there is no https URI to post to");
-            one_click = false;
         }
+        let wants_post = options.oneclick.unwrap_or(generates);
+        if wants_post && !can_post {
+            log::warn!("{POST_FIELD} is left out: there is no https URI to post to");
+        }
+        let one_click = wants_post && can_post;
         message.set_header(FIELD, &value)?;
         if one_click {
             message.set_header(POST_FIELD, POST_VALUE)?;
         }
         Ok(Verdict::Next)
     }
+}
+
+/// Whether readers may be told to post to our own links, which hide their address in a slot.
+///
+/// RFC 8058 §3.1 wants https. On loopback, where Tubepost is tried out, there is none, and nobody who could listen.
+fn is_postable(message: &Message) -> bool {
+    let context = message.context();
+    let address = context.iter().find(|(name, _)| name == "public-url").and_then(|(_, url)| Uri::web(url).ok());
+    address.is_some_and(|address| address.is_https() || address.is_loopback())
 }
 
 /// Takes `X-List-Unsubscribe` out of the message and returns its URIs.

@@ -8,7 +8,11 @@ use super::*;
 const SLOT: &str = "<SLOT0000000000000000000000000000>";
 
 fn run(draft: Draft, options: &str) -> Message {
-    let mut message = draft.message();
+    run_at("https://t.example.com", draft, options)
+}
+
+fn run_at(public_url: &str, draft: Draft, options: &str) -> Message {
+    let mut message = draft.context_of("public-url", public_url).message();
     let options = config::<ListUnsubscribe>(options).unwrap();
     assert_eq!(ListUnsubscribe::submit(&mut message, &options), Ok(Verdict::Next));
     message
@@ -61,6 +65,28 @@ fn a_signed_link_is_the_last_resort() {
     check(&message, Some(SLOT), true);
     assert_eq!(slots(&message), ["unsubscribe"]);
     check(&run(Draft::new(), r#"{"generate":false}"#), None, false);
+}
+
+#[test]
+fn one_click_is_for_https_and_loopback() {
+    for (public_url, post) in [
+        ("https://t.example.com", true),
+        ("http://127.0.0.1:8025", true),
+        ("http://localhost:8025/mail", true),
+        ("http://t.example.com", false),
+        ("http://localhost.example.com", false),
+    ] {
+        check(&run_at(public_url, Draft::new(), "{}"), Some(SLOT), post);
+        check(&run_at(public_url, Draft::new(), r#"{"oneclick":true}"#), Some(SLOT), post);
+    }
+    let message = run_at("http://t.example.com", Draft::new().header(SOURCE_FIELD, "https://x/u"), r#"{"oneclick":true}"#);
+    check(&message, Some("<https://x/u>"), true);
+}
+
+#[test]
+fn one_click_can_be_declined() {
+    check(&run(Draft::new(), r#"{"oneclick":false}"#), Some(SLOT), false);
+    check(&run(Draft::new(), r#"{"url":"https://x/u","oneclick":false}"#), Some("<https://x/u>"), false);
 }
 
 #[test]

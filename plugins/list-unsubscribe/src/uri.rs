@@ -3,6 +3,7 @@
 //! Services also accept bare URIs, so these are read too.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 /// Why some text is no URI that a mail reader could unsubscribe with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,16 @@ impl Uri {
     pub(crate) fn is_https(&self) -> bool {
         self.0.starts_with("https:")
     }
+
+    /// Whether a web address is one of the machine itself.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.0.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+        let host = match host.strip_prefix('[').and_then(|literal| literal.split_once(']')) {
+            Some((literal, _)) => literal,
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 /// The URIs of a field value, with or without angle brackets.
@@ -138,6 +149,21 @@ mod tests {
         assert_eq!(list("https://x/u"), ["https://x/u"]);
         assert_eq!(list("mailto:u@x,https://x/u?a=1,2"), ["mailto:u@x", "https://x/u?a=1,2"]);
         assert_eq!(list("https://x/u, <mailto:u@x> (by mail)"), ["https://x/u", "mailto:u@x"]);
+    }
+
+    #[test]
+    fn loopback_is_the_machine_itself() {
+        for (url, expected) in [
+            ("http://localhost", true),
+            ("http://LOCALHOST:8025/mail", true),
+            ("http://127.0.0.1:8025", true),
+            ("http://[::1]:8025/", true),
+            ("http://localhost.example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://192.0.2.1", false),
+        ] {
+            assert_eq!(Uri::web(url).unwrap().is_loopback(), expected, "{url}");
+        }
     }
 
     #[test]

@@ -122,3 +122,18 @@ fn what_is_not_there_yet_is_a_warning() {
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(warnings.join("\n"));
 }
+
+#[test]
+fn links_without_https_are_a_warning_unless_they_stay_on_the_machine() {
+    let warnings = |url: &str| {
+        let config = Folder::new().parse(&LEAST[1..].replace("http://127.0.0.1:8025", url)).unwrap();
+        let told = config.warnings.iter().map(ToString::to_string);
+        told.filter(|text| text.contains("server: public_url: has no https")).count()
+    };
+    for url in ["https://t.example.com", "http://127.0.0.1:8025", "http://localhost/mail", "http://[::1]:8025"] {
+        assert_eq!(warnings(url), 0, "{url}");
+    }
+    for url in ["http://t.example.com", "http://192.0.2.1", "http://localhost.example.com"] {
+        assert_eq!(warnings(url), 1, "{url}");
+    }
+}

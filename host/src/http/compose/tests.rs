@@ -19,8 +19,19 @@ fn octets(letter: Letter) -> Vec<u8> {
     octets
 }
 
-fn list(text: &str) -> Vec<Mailbox> {
-    parse_list(text).into_iter().map(Result::unwrap).collect()
+fn list(text: &str) -> Vec<Element> {
+    parse_list(text).into_iter().map(|mailbox| Element::Mailbox(mailbox.unwrap())).collect()
+}
+
+fn field(name: &str, value: &str) -> HeaderField {
+    HeaderField::new(name, value).unwrap()
+}
+
+/// The fields of a header, unfolded.
+fn header_of(octets: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(octets);
+    let header = text.split("\r\n\r\n").next().unwrap().replace("\r\n ", " ");
+    header.split("\r\n").map(str::to_owned).collect()
 }
 
 fn file(name: &str, content_type: &str, content_id: Option<&str>, content: &'static [u8]) -> Attachment {
@@ -40,7 +51,7 @@ fn a_letter_with_everything() {
         cc: list("d@x.example"),
         reply_to: list("r@x.example"),
         subject: Some("Grüße aus Köln".into()),
-        headers: vec![("X-Campaign".into(), "früh".into())],
+        headers: vec![field("X-Campaign", "früh")],
         body: Body::Parts {
             text: Some("Hallo\nWelt\n".into()),
             html: Some("<p>Hallo <img src=\"cid:logo\"></p>".into()),
@@ -99,15 +110,15 @@ fn smaller_letters_have_less_structure() {
 fn own_fields_take_the_place_of_ours() {
     let letter = Letter {
         from: list("a@x").pop(),
-        headers: vec![("message-id".into(), "<own@x>".into()), ("date".into(), "Wed, 1 Aug 2018 00:00:00 +0000".into())],
+        headers: vec![field("message-id", "<own@x>"), field("date", "Wed, 1 Aug 2018 00:00:00 +0000")],
         body: Body::Bare("body\r\n".into()),
         ..Letter::default()
     };
     let text = String::from_utf8(octets(letter)).unwrap();
-    assert_eq!(text.matches("Message-ID:").count(), 1, "{text}");
-    assert_eq!(text.matches("Date:").count(), 1, "{text}");
+    let text = text.to_lowercase();
+    assert_eq!((text.matches("message-id:").count(), text.matches("date:").count()), (1, 1), "{text}");
     assert!(text.ends_with("\r\n\r\nbody\r\n"), "{text}");
-    assert!(text.contains("\r\nTo: undisclosed-recipients:;\r\n"), "{text}");
+    assert!(text.contains("\r\nto: undisclosed-recipients:;\r\n"), "{text}");
 }
 
 #[test]
@@ -117,7 +128,7 @@ fn whatever_the_text_the_lines_are_mail() {
         let letter = Letter {
             from: list(&format!("\"{}\" <a@x>", long.as_str())).pop(),
             subject: Some(long.clone()),
-            headers: vec![("X-Long".into(), long.clone())],
+            headers: vec![field("X-Long", &long)],
             body: Body::Parts { text: Some(text.into()), html: Some(text.into()), files: vec![] },
             ..Letter::default()
         };
@@ -127,4 +138,53 @@ fn whatever_the_text_the_lines_are_mail() {
         let expected = raw_mime::with_crlf(text);
         assert_eq!(raw_mime::with_crlf(&message.body_text(0).unwrap()).trim_end(), expected.trim_end(), "{text:?}");
     }
+}
+
+#[test]
+fn ids_and_urls_are_never_encoded_words() {
+    let references = (0..20).map(|n| format!("<a-rather-long-id-of-a-message-{n}@mail.example.com>")).collect::<Vec<_>>().join(" ");
+    let unsubscribe = format!("<mailto:u@x.example?subject={}>, <https://x.example/{}>", "s".repeat(100), "u".repeat(600));
+    let letter = Letter {
+        from: list("a@x").pop(),
+        headers: vec![field("References", &references), field("In-Reply-To", "1@x"), field("List-Unsubscribe", &unsubscribe)],
+        ..Letter::default()
+    };
+    let header = header_of(&octets(letter));
+    for expected in [format!("References: {references}"), "In-Reply-To: <1@x>".into(), format!("List-Unsubscribe: {unsubscribe}")] {
+        assert!(header.contains(&expected), "{expected}\n{header:#?}");
+    }
+    let written = |value: &str| String::from_utf8(field("List-Unsubscribe", value).octets).unwrap();
+    assert_eq!(
+        written("<https://b\u{fc}cher.example/\u{fc}?a=1>, <mailto:u@x?subject=\u{fc}>"),
+        "List-Unsubscribe: <https://xn--bcher-kva.example/%C3%BC?a=1>,\r\n <mailto:u@x?subject=%C3%BC>\r\n"
+    );
+    for (name, value) in [
+        ("References", "<\u{e9}@x>".to_owned()),
+        ("Message-ID", "<a b".to_owned()),
+        ("List-Unsubscribe", format!("<https://x/{}>", "u".repeat(2000))),
+        ("List-Unsubscribe", "<https://x/\u{e9}>\r\nBcc: b@x".to_owned()),
+        ("X-A", "a\u{7}".to_owned()),
+        ("X A", "a".to_owned()),
+    ] {
+        assert!(HeaderField::new(name, &value).is_err(), "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_ascii_says_what_it_is() {
+    let letter = |text: &str| Letter { from: list("a@x").pop(), body: Body::Bare(text.into()), ..Letter::default() };
+    assert!(!String::from_utf8(octets(letter("plain\r\n"))).unwrap().contains("Content-Type"));
+    for text in ["Gr\u{fc}\u{df}e\r\n".to_owned(), format!("{}\r\n", "x".repeat(2000))] {
+        let octets = octets(letter(&text));
+        assert!(octets.is_ascii() && header_of(&octets).contains(&"Content-Type: text/plain; charset=\"utf-8\"".to_owned()));
+        assert_eq!(MessageParser::new().parse(&octets).unwrap().body_text(0).unwrap().replace("\r\n", "\n"), text.replace("\r\n", "\n"));
+    }
+}
+
+#[test]
+fn placeholders_stand_as_they_were_written() {
+    let mut to = list("J\u{f6}rg <j@x>");
+    to.push(Element::Template("{$name} <{$recipient}>".into()));
+    let header = header_of(&octets(Letter { from: list("a@x").pop(), to, ..Letter::default() }));
+    assert!(header.contains(&"To: =?utf-8?Q?J=C3=B6rg?= <j@x>, {$name} <{$recipient}>".to_owned()), "{header:#?}");
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+use bytes::Bytes;
 use mail_parser::{MessageParser, MimeHeaders};
 use serde_json::json;
 
@@ -7,6 +8,7 @@ use super::*;
 use crate::clock::{Entropy, Timestamp};
 use crate::http::body;
 use crate::http::compose::Stamp;
+use crate::http::fields::File;
 use crate::http::problem::{Dialect, Problem};
 use crate::mail::domain::Domain;
 use crate::mail::message_id::MessageId;
@@ -14,7 +16,7 @@ use crate::mail::message_id::MessageId;
 fn call(changes: &Value) -> Fields {
     let mut call = json!({ "from": "user@example.com", "to": "a@x.example", "subject": "s", "content": "t" });
     call.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    Fields::from_object(call.as_object().unwrap().clone())
+    Fields::from_object(call.as_object().unwrap().clone()).unwrap()
 }
 
 fn octets(order: Order) -> String {
@@ -41,7 +43,7 @@ fn everybody_gets_it_and_bcc_is_not_shown() {
     assert_eq!(paths, ["a@x.example", "b@x.example", "c@x.example", "d@x.example"]);
     assert_eq!(order.envelope.reverse_path.to_string(), "user@example.com");
     let text = octets(order);
-    assert!(text.contains("\r\nCc: <c@x.example>\r\n") && !text.contains("d@x.example"), "{text}");
+    assert!(text.contains("\r\nCc: c@x.example\r\n") && !text.contains("d@x.example"), "{text}");
 }
 
 #[test]
@@ -51,6 +53,9 @@ fn errors_are_the_documented_texts() {
         ["'broken@@@Address.@@' recipient email not valid", "'broken2@@@Address2.@@222' bcc email not valid"]
     );
     assert_eq!(errors(&json!({ "from": null, "to": null })), ["missing or not valid sender email (from)", "missing recipients (to)"]);
+    for nobody in [json!(""), json!(","), json!([]), json!([" ; "])] {
+        assert_eq!(errors(&json!({ "to": nobody })), ["missing recipients (to)"], "{nobody}");
+    }
     assert_eq!(errors(&json!({ "from": "a@x, b@x" })), ["missing or not valid sender email (from)"]);
     assert_eq!(errors(&json!({ "mime_raw": "nonsense" })), ["Invalid Mime"]);
     assert_eq!(errors(&json!({ "subject": "x".repeat(701) })), ["subject longer than 700 characters"]);
@@ -99,6 +104,25 @@ fn files_are_attached_and_inline_ids_get_the_domain() {
     assert_eq!(id("<img src='cid:logo@example.com'>"), "logo@example.com");
     assert_eq!(id("<img src='cid:logo'>"), "logo");
     assert_eq!(id("<p>"), "logo@example.com");
+}
+
+#[test]
+fn uploaded_files_are_attached() {
+    let file = |field: &str| File {
+        field: field.into(),
+        name: "a.csv".into(),
+        content_type: Some("text/csv".into()),
+        content: Bytes::from_static(b"1;2"),
+    };
+    let with = |field: &str| {
+        let mut fields = call(&json!({}));
+        fields.files.push(file(field));
+        parse(&fields)
+    };
+    let text = octets(with("attachments[]").unwrap());
+    let parsed = MessageParser::new().parse(&text).unwrap();
+    assert_eq!((parsed.attachment(0).unwrap().attachment_name(), parsed.attachment(0).unwrap().contents()), (Some("a.csv"), &b"1;2"[..]));
+    assert_eq!(with("content").unwrap_err()[0].reason, "content not valid: no file is expected here");
 }
 
 /// The seed's own call: curl `--data`, credentials among the fields.

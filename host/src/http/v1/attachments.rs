@@ -2,13 +2,10 @@
 
 use serde_json::Value;
 
-use crate::http::attachment::{content_id, decode_base64, file_name, media_type, type_of_name};
+use crate::http::attachment::{content_id, decode_base64, file_name, media_type, type_of_name, uploaded};
 use crate::http::compose::Attachment;
-use crate::http::fields::{Fields, File};
+use crate::http::fields::Fields;
 use crate::http::problem::Flaw;
-
-/// Names of multipart parts whose files are attachments.
-const FIELDS: [&str; 3] = ["attachments", "attachment", "attachments[]"];
 
 /// Returns the files of a call.
 pub fn read(fields: &Fields) -> Result<Vec<Attachment>, Flaw> {
@@ -23,12 +20,7 @@ pub fn read(fields: &Fields) -> Result<Vec<Attachment>, Flaw> {
         Some((name, object @ Value::Object(_))) => files.push(read_one(&name, &object)?),
         Some((name, _)) => return Err(Flaw::new(name, "an array of objects is expected")),
     }
-    for file in &fields.files {
-        if !FIELDS.contains(&file.field.as_str()) {
-            return Err(Flaw::new(&file.field, "no file is expected here"));
-        }
-        files.push(uploaded(file)?);
-    }
+    files.extend(uploaded(fields)?);
     Ok(files)
 }
 
@@ -65,12 +57,6 @@ fn read_one(field: &str, value: &Value) -> Result<Attachment, Flaw> {
     Ok(Attachment { name, content_type, content_id, content })
 }
 
-fn uploaded(file: &File) -> Result<Attachment, Flaw> {
-    let name = file_name(&file.name).ok_or_else(|| Flaw::new(&file.field, "not a file name"))?;
-    let content_type = file.content_type.as_deref().and_then(media_type).unwrap_or_else(|| type_of_name(Some(&name)));
-    Ok(Attachment { name: Some(name), content_type, content_id: None, content: file.content.clone() })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -80,8 +66,8 @@ mod tests {
 
     fn read_value(value: &Value) -> Result<Vec<String>, String> {
         let object = json!({ "attachments": value });
-        let files =
-            read(&Fields::from_object(object.as_object().unwrap().clone())).map_err(|flaw| format!("{}: {}", flaw.field, flaw.reason))?;
+        let files = read(&Fields::from_object(object.as_object().unwrap().clone()).unwrap())
+            .map_err(|flaw| format!("{}: {}", flaw.field, flaw.reason))?;
         let show = |file: Attachment| {
             format!(
                 "{} {} {} {}",

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use crate::http::address_list::parse_list;
+use crate::http::address_list::{BadAddress, parse_list};
 use crate::http::fields::Fields;
 use crate::http::problem::Flaw;
 use crate::mail::address::EmailAddress;
+use crate::mail::header::Mailbox;
 
 /// Data of one recipient.
 pub type Data = Map<String, Value>;
@@ -81,12 +82,10 @@ impl Recipients {
 
 /// Reads addresses without names.
 fn pure_addresses(field: &str, list: &str) -> Result<Vec<EmailAddress>, Flaw> {
-    let one = |mailbox: Result<_, crate::http::address_list::BadAddress>| match mailbox {
-        Err(bad) => Err(Flaw::new(field, format!("'{}' is not a valid email address", bad.0))),
-        Ok(crate::http::address_list::Mailbox { name: Some(_), address }) => {
-            Err(Flaw::new(field, format!("{address} must stand without a name")))
-        }
-        Ok(mailbox) => Ok(mailbox.address),
+    let one = |mailbox: Result<Mailbox, BadAddress>| match mailbox {
+        Err(BadAddress(text)) => Err(Flaw::new(field, format!("'{text}' is not a valid email address"))),
+        Ok(Mailbox { name: Some(_), address }) => Err(Flaw::new(field, format!("{address} must stand without a name"))),
+        Ok(Mailbox { name: None, address }) => Ok(address),
     };
     parse_list(list).into_iter().map(one).collect()
 }
@@ -100,7 +99,7 @@ mod tests {
 
     fn read(value: Value) -> Result<String, Flaw> {
         let Value::Object(object) = value else { panic!("an object") };
-        let recipients = Recipients::read(&Fields::from_object(object))?;
+        let recipients = Recipients::read(&Fields::from_object(object)?)?;
         let addresses: Vec<String> = recipients.addresses().iter().map(ToString::to_string).collect();
         let data = serde_json::to_string(&recipients.into_data()).unwrap();
         Ok(format!("{} {data}", addresses.join(" ")))

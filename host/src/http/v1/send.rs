@@ -1,22 +1,23 @@
 //! `POST /v1/send`: from fields to an [`Order`].
 //!
 //! `recipient(s)` decides who gets the message, `to` and `cc` are header fields and nothing else; an address that is in no header field is
-//! a hidden recipient. Without `envelope` nobody is written to about bounces: the wire carries the sender, or, with `trackbounces` off,
-//! the null reverse-path. Fields that are not known are ignored, as SMTPeter does; the response names them.
+//! a hidden recipient, and `bcc` is another way to name some. Without `envelope` nobody is written to about bounces: the wire carries the
+//! sender, or, with `trackbounces` off, the null reverse-path. Fields that are not known are ignored, as SMTPeter does; the response names them.
 
 use serde_json::Value;
 
+use super::template::Template;
 use super::{attachments, notification, recipients::Recipients, switches, template};
 use crate::clock::Timestamp;
-use crate::http::address_list::{BadAddress, Mailbox, has_line_break, parse_value};
-use crate::http::compose::{Body, Content, Letter};
+use crate::http::address_list::{BadAddress, Element, has_line_break, parse_template, parse_value};
+use crate::http::compose::{Body, Content, HeaderField, Letter, address_field};
 use crate::http::fields::Fields;
-use crate::http::order::{Order, Stations, silent_envelope};
+use crate::http::order::{Order, Stations, silent_envelope, without_doubles};
 use crate::http::problem::Flaw;
 use crate::http::raw_mime::{self, RawMime};
 use crate::mail::address::EmailAddress;
-use crate::mail::envelope::{BodyType, Envelope, ForwardPath, ReversePath};
-use crate::mail::header::is_field_name;
+use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
+use crate::mail::header::{self, Mailbox};
 use crate::mail::tag::Tag;
 use crate::submission::Options;
 
@@ -68,99 +69,124 @@ pub fn parse(fields: &Fields, stations: &Stations, now: Timestamp) -> Result<Ord
     let addresses = recipients.addresses();
     let recipient_variables = recipients.into_data();
     let mut options = Options { tags: tags(fields)?, ..Options::default() };
-    let template = template::read(fields, !recipient_variables.is_empty(), &mut options)?;
+    let template = template::read(fields, stations, !recipient_variables.is_empty(), &mut options)?;
     options.recipient_variables = recipient_variables;
-    switches::read(fields, stations, &mut options)?;
+    let mut ignored = fields.unknown(KNOWN);
+    ignored.append(&mut switches::read(fields, stations, &mut options)?);
     options.deliver_before = deliver_before(fields, now)?;
     let unsubscribe = switches::read_unsubscribe(fields, stations, &mut options)?;
-    let content = content(fields, template, &addresses, unsubscribe)?;
-    let envelope = envelope(fields, addresses, &content)?;
-    Ok(Order { envelope, content, options, ignored: fields.unknown(KNOWN) })
+    let placeholders = stations.runs(template::PLUGIN, &options);
+    let call = Call { fields, template: template.unwrap_or_default(), placeholders };
+    let content = call.content(&addresses, unsubscribe)?;
+    let envelope = envelope(fields, with_hidden(fields, addresses)?, &content)?;
+    Ok(Order::new(envelope, content, options, ignored))
 }
 
-fn content(
-    fields: &Fields,
-    template: Option<template::Template>,
-    recipients: &[EmailAddress],
-    unsubscribe: Vec<(String, String)>,
-) -> Result<Content, Flaw> {
-    let mime = match fields.text(&["mime"])?.filter(|text| !text.is_empty()) {
-        None => None,
-        Some(text) => {
-            Some(raw_mime::parse(&text).map_err(|_| Flaw::new("mime", "not a message: a header, an empty line and a body are expected"))?)
+/// Adds the addresses of `bcc`, which stand in no header field.
+fn with_hidden(fields: &Fields, addresses: Vec<EmailAddress>) -> Result<Vec<EmailAddress>, Flaw> {
+    let hidden = elements(fields, &["bcc"], false)?.unwrap_or_default();
+    Ok(without_doubles(addresses.into_iter().chain(hidden.iter().filter_map(Element::address))))
+}
+
+/// What content is made of.
+struct Call<'a> {
+    fields: &'a Fields,
+    template: Template,
+    /// Whether the plugin `template` will run.
+    placeholders: bool,
+}
+
+impl Call<'_> {
+    fn content(self, recipients: &[EmailAddress], unsubscribe: Vec<HeaderField>) -> Result<Content, Flaw> {
+        let mime = match self.fields.text(&["mime"])?.filter(|text| !text.is_empty()) {
+            None => None,
+            Some(text) => Some(
+                raw_mime::parse(&text).map_err(|_| Flaw::new("mime", "not a message: a header, an empty line and a body are expected"))?,
+            ),
+        };
+        let body = match mime {
+            Some(RawMime::Message(octets)) => return Ok(Content::Raw(octets)),
+            Some(RawMime::BodyOnly(body)) => Some(Body::Bare(body)),
+            None => None,
+        };
+        let letter = self.letter(recipients, unsubscribe, body)?;
+        if letter.from.is_none() {
+            return Err(Flaw::new("from", "missing"));
         }
-    };
-    let body = match mime {
-        Some(RawMime::Message(octets)) => return Ok(Content::Raw(octets)),
-        Some(RawMime::BodyOnly(body)) => Some(Body::Bare(body)),
-        None => None,
-    };
-    let bare = body.is_some();
-    let letter = letter(fields, template.unwrap_or_default(), recipients, unsubscribe, body)?;
-    if letter.from.is_none() && !bare {
-        return Err(Flaw::new("from", "missing"));
+        if let Body::Parts { text: None, html: None, files } = &letter.body
+            && files.is_empty()
+        {
+            return Err(Flaw::new("text", "one of text, html, mime, template and attachments is needed"));
+        }
+        Ok(Content::Letter(Box::new(letter)))
     }
-    if let Body::Parts { text: None, html: None, files } = &letter.body
-        && files.is_empty()
-    {
-        return Err(Flaw::new("text", "one of text, html, mime, template and attachments is needed"));
-    }
-    Ok(Content::Letter(Box::new(letter)))
-}
 
-fn letter(
-    fields: &Fields,
-    template: template::Template,
-    recipients: &[EmailAddress],
-    unsubscribe: Vec<(String, String)>,
-    body: Option<Body>,
-) -> Result<Letter, Flaw> {
-    let is_template = template != template::Template::default();
-    let list = |names: &[&str]| match mailboxes(fields, names)? {
-        Some(list) => Ok(Some(list)),
-        None => mailboxes(&template.others, names).map_err(|flaw| Flaw::new(format!("template.{}", flaw.field), flaw.reason)),
-    };
-    let mut from = list(&["from"])?.unwrap_or_default();
-    if from.len() > 1 {
-        return Err(Flaw::new("from", "exactly one address is expected"));
-    }
-    // bcc never shows; who gets the message is said by recipient and recipients.
-    list(&["bcc"])?;
-    let to = match list(&["to"])? {
-        Some(to) => to,
-        // Several recipients do not learn of each other.
-        None => match recipients {
-            [only] => vec![Mailbox::bare(only.clone())],
-            _ => Vec::new(),
-        },
-    };
-    let mut headers = unsubscribe;
-    headers.extend(extra(fields)?);
-    if is_template {
-        let own = any_headers(fields, "headers")?;
-        for (name, value) in own.into_iter().chain(any_headers(&template.others, "headers")?) {
-            if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
-                headers.push((name, value));
+    fn letter(self, recipients: &[EmailAddress], unsubscribe: Vec<HeaderField>, body: Option<Body>) -> Result<Letter, Flaw> {
+        let mut from = self.list(&["from"])?.unwrap_or_default();
+        if from.len() > 1 {
+            return Err(Flaw::new("from", "exactly one address is expected"));
+        }
+        let to = match self.list(&["to"])? {
+            Some(to) => to,
+            // Several recipients do not learn of each other.
+            None => match recipients {
+                [only] => vec![Element::Mailbox(Mailbox { name: None, address: only.clone() })],
+                _ => Vec::new(),
+            },
+        };
+        let cc = self.list(&["cc"])?.unwrap_or_default();
+        let mut reply_to = self.list(&["replyto"])?;
+        let mut headers = unsubscribe;
+        headers.extend(extra(self.fields)?);
+        for header in self.template_headers()? {
+            if header.is("Reply-To") {
+                // A field of addresses as `replyto` is, which goes before it.
+                reply_to = match reply_to {
+                    None => Some(self.elements(header.name(), &header.value().into())?),
+                    given @ Some(_) => given,
+                };
+            } else if !headers.iter().any(|known| known.is(header.name())) {
+                headers.push(header);
             }
         }
+        let Self { fields, template, .. } = self;
+        let body = match body {
+            Some(body) => body,
+            None => Body::Parts {
+                text: fields.text(&["text"])?.or(template.text),
+                html: fields.text(&["html"])?.or(template.html),
+                files: attachments::read(fields)?,
+            },
+        };
+        let subject = fields.line(&["subject"])?.or(template.subject);
+        Ok(Letter { from: from.pop(), to, cc, reply_to: reply_to.unwrap_or_default(), subject, headers, body })
     }
-    let body = match body {
-        Some(body) => body,
-        None => Body::Parts {
-            text: fields.text(&["text"])?.or(template.text),
-            html: fields.text(&["html"])?.or(template.html),
-            files: attachments::read(fields)?,
-        },
-    };
-    Ok(Letter {
-        from: from.pop(),
-        to,
-        cc: list(&["cc"])?.unwrap_or_default(),
-        reply_to: list(&["replyto"])?.unwrap_or_default(),
-        subject: fields.line(&["subject"])?.or(template.subject),
-        headers,
-        body,
-    })
+
+    /// `headers`: with a template, any header field; those of the call go before those of the template.
+    fn template_headers(&self) -> Result<Vec<HeaderField>, Flaw> {
+        if self.template == Template::default() {
+            return Ok(Vec::new());
+        }
+        let mut headers = self.fields.headers(&["headers"])?;
+        headers.append(&mut self.template.others.headers(&["headers"]).map_err(of_template)?);
+        Ok(headers)
+    }
+
+    /// Returns the addresses of a field of the call, or else of the template; `None` where there are none.
+    fn list(&self, names: &[&str]) -> Result<Option<Vec<Element>>, Flaw> {
+        match elements(self.fields, names, self.placeholders)? {
+            Some(list) => Ok(Some(list)),
+            None => elements(&self.template.others, names, self.placeholders).map_err(of_template),
+        }
+    }
+
+    fn elements(&self, name: &str, value: &Value) -> Result<Vec<Element>, Flaw> {
+        read_elements(name, value, self.placeholders)
+    }
+}
+
+fn of_template(flaw: Flaw) -> Flaw {
+    Flaw::new(format!("template.{}", flaw.field), flaw.reason)
 }
 
 fn envelope(fields: &Fields, recipients: Vec<EmailAddress>, content: &Content) -> Result<Envelope, Flaw> {
@@ -178,85 +204,58 @@ fn envelope(fields: &Fields, recipients: Vec<EmailAddress>, content: &Content) -
     } else {
         let sender = match content {
             Content::Raw(octets) => raw_mime::sender(octets),
-            Content::Letter(letter) => letter.from.as_ref().map(|from| from.address.clone()),
+            // Where the address differs by recipient, there is none for the envelope.
+            Content::Letter(letter) => letter.from.as_ref().and_then(Element::address),
         };
         silent_envelope(sender.filter(|_| track_bounces), recipients)
     };
     if let Some(dsn) = fields.object(&["dsn"])? {
         notification::apply_dsn(&dsn, &mut envelope)?;
     }
-    finish(&mut envelope, content);
     Ok(envelope)
 }
 
-/// Says what the content and the addresses need of the next hop.
-pub fn finish(envelope: &mut Envelope, content: &Content) {
-    let reverse_path = envelope.reverse_path.mailbox().is_none_or(EmailAddress::is_ascii);
-    let ascii = reverse_path && envelope.forward_paths.iter().all(|path| path.address.is_ascii());
-    envelope.smtputf8 = !ascii || content.needs_smtputf8();
-    if let Content::Raw(octets) = content
-        && !octets.is_ascii()
-    {
-        envelope.body = BodyType::EightBitMime;
-    }
-    if envelope.smtputf8 {
-        envelope.body = BodyType::EightBitMime;
-    }
-}
-
 /// Returns the addresses of a field; `None` where it is not there or empty.
-fn mailboxes(fields: &Fields, names: &[&str]) -> Result<Option<Vec<Mailbox>>, Flaw> {
+fn elements(fields: &Fields, names: &[&str], placeholders: bool) -> Result<Option<Vec<Element>>, Flaw> {
     let Some((name, value)) = fields.get(names) else { return Ok(None) };
     if value.as_str().is_some_and(has_line_break) {
         return Err(Flaw::new(name, "line breaks are not allowed"));
     }
-    let wrong = |BadAddress(text)| Flaw::new(name, format!("'{text}' is not a valid email address"));
-    let list: Vec<Mailbox> = parse_value(value).into_iter().collect::<Result<_, _>>().map_err(wrong)?;
+    let list = read_elements(name, value, placeholders)?;
     Ok((!list.is_empty()).then_some(list))
 }
 
+fn read_elements(name: &str, value: &Value, placeholders: bool) -> Result<Vec<Element>, Flaw> {
+    let wrong = |BadAddress(text)| Flaw::new(name, format!("'{text}' is not a valid email address"));
+    let parsed: Vec<_> = if placeholders {
+        parse_template(value)
+    } else {
+        parse_value(value).into_iter().map(|mailbox| mailbox.map(Element::Mailbox)).collect()
+    };
+    let list: Vec<Element> = parsed.into_iter().collect::<Result<_, _>>().map_err(wrong)?;
+    if list.iter().any(|element| matches!(element, Element::Template(_))) && !is_kept(&list) {
+        return Err(Flaw::new(name, "such a placeholder and a name that is not ASCII do not go together; give the name as data"));
+    }
+    Ok(list)
+}
+
+/// Whether the plugin will find the placeholders in the header field as they were written: next to encoded words, a colon or a quote in them
+/// may read as a part of the list.
+fn is_kept(list: &[Element]) -> bool {
+    const NAME: &str = "To";
+    let essence = |text: &str| text.chars().filter(|c| *c != '"' && !c.is_whitespace()).collect::<String>();
+    let written: Vec<String> = list.iter().map(ToString::to_string).collect();
+    let field = address_field(NAME, list);
+    essence(&header::decode(NAME, field.get(NAME.len() + 1..).unwrap_or_default())) == essence(&written.join(","))
+}
+
 /// `extra`: header fields whose names begin with `x-`.
-fn extra(fields: &Fields) -> Result<Vec<(String, String)>, Flaw> {
-    let headers = any_headers(fields, "extra")?;
-    match headers.iter().find(|(name, _)| !name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"))) {
-        Some((name, _)) => Err(Flaw::new(format!("extra.{name}"), "only names that begin with x- are allowed")),
+fn extra(fields: &Fields) -> Result<Vec<HeaderField>, Flaw> {
+    let headers = fields.headers(&["extra"])?;
+    match headers.iter().find(|header| !header.name().get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"))) {
+        Some(header) => Err(Flaw::new(format!("extra.{}", header.name()), "only names that begin with x- are allowed")),
         None => Ok(headers),
     }
-}
-
-/// An object of header fields. Those that come from fields of the call are not to be had this way.
-pub fn any_headers(fields: &Fields, field: &str) -> Result<Vec<(String, String)>, Flaw> {
-    let Some(object) = fields.object(&[field])? else { return Ok(Vec::new()) };
-    let mut headers = Vec::with_capacity(object.len());
-    for (name, value) in object {
-        let place = || format!("{field}.{name}");
-        if !is_field_name(&name) {
-            return Err(Flaw::new(field, "a name of a header field has printable ASCII characters without a colon"));
-        }
-        if is_reserved(&name) {
-            return Err(Flaw::new(place(), "this header field is made from the other fields of the call"));
-        }
-        let text = match value {
-            Value::String(text) => text,
-            Value::Number(number) => number.to_string(),
-            Value::Bool(switch) => switch.to_string(),
-            Value::Null => continue,
-            Value::Array(_) | Value::Object(_) => return Err(Flaw::new(place(), "a text is expected")),
-        };
-        if has_line_break(&text) {
-            return Err(Flaw::new(place(), "line breaks are not allowed"));
-        }
-        headers.push((name, text));
-    }
-    Ok(headers)
-}
-
-/// Header fields that no caller adds by name: they come from fields of their own, or are the server's to write.
-fn is_reserved(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.starts_with("content-")
-        || name.starts_with("resent-")
-        || ["bcc", "cc", "from", "mime-version", "received", "return-path", "subject", "to"].contains(&name.as_str())
 }
 
 /// `tags`: an array, or a text with commas. SMTPeter's have no blanks.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::http::compose::HeaderField;
 use crate::http::fields::Fields;
 use crate::http::order::Stations;
 use crate::http::problem::Flaw;
@@ -15,11 +16,21 @@ pub const TRACK_CLICKS: [&str; 2] = ["trackclicks", "clicktracking"];
 pub const TRACK_OPENS: [&str; 2] = ["trackopens", "openstracking"];
 /// Bounces.
 pub const TRACK_BOUNCES: [&str; 2] = ["trackbounces", "bouncetracking"];
+/// The plugin that writes List-Unsubscribe.
+const UNSUBSCRIBE: &str = "list-unsubscribe";
 /// Links whose text is their target.
 pub const PREVENT_SCAM: [&str; 1] = ["preventscam"];
 
 /// Reads the switches and `plugins` into `options`. A call that says nothing of tracking asks for it; it gets what the chain has.
-pub fn read(fields: &Fields, stations: &Stations, options: &mut Options) -> Result<(), Flaw> {
+///
+/// Returns the fields that mean nothing, as they were written: their plugin is not in the chain, or does not listen to calls.
+pub fn read(fields: &Fields, stations: &Stations, options: &mut Options) -> Result<Vec<String>, Flaw> {
+    let mut ignored = Vec::new();
+    for (plugin, names) in
+        [("inline-css", &INLINE_CSS[..]), ("tracking", &TRACK_CLICKS), ("tracking", &TRACK_OPENS), ("tracking", &PREVENT_SCAM)]
+    {
+        ignored.extend(fields.get(names).filter(|_| !stations.obeys(plugin)).map(|(name, _)| name.to_owned()));
+    }
     if let Some(inline) = fields.switch(&INLINE_CSS)? {
         lay_over(options, "inline-css", "enabled", inline.into());
         if inline {
@@ -45,16 +56,21 @@ pub fn read(fields: &Fields, stations: &Stations, options: &mut Options) -> Resu
     }
     for (plugin, value) in fields.object(&["plugins"])?.unwrap_or_default() {
         read_plugin(&plugin, value, stations, options)?;
+        if !stations.obeys(&plugin) {
+            ignored.push(format!("plugins.{plugin}"));
+        }
     }
-    Ok(())
+    if stations.has(UNSUBSCRIBE) && !stations.obeys(UNSUBSCRIBE) {
+        ignored.extend(fields.get(&["unsubscribe"]).map(|(name, _)| name.to_owned()));
+    }
+    Ok(ignored)
 }
 
 /// `unsubscribe`: `{email, url, oneclick}`, named as the options of the plugin are. Returns header fields for a chain without that plugin.
-pub fn read_unsubscribe(fields: &Fields, stations: &Stations, options: &mut Options) -> Result<Vec<(String, String)>, Flaw> {
-    const PLUGIN: &str = "list-unsubscribe";
+pub fn read_unsubscribe(fields: &Fields, stations: &Stations, options: &mut Options) -> Result<Vec<HeaderField>, Flaw> {
     let Some(object) = fields.object(&["unsubscribe"])? else { return Ok(Vec::new()) };
-    let object = Fields::from_object(object);
     let inside = |flaw: Flaw| Flaw::new(format!("unsubscribe.{}", flaw.field), flaw.reason);
+    let object = Fields::from_object(object).map_err(inside)?;
     let email = object.line(&["email"]).map_err(inside)?.filter(|text| !text.trim().is_empty());
     let url = object.line(&["url"]).map_err(inside)?.filter(|text| !text.trim().is_empty());
     let one_click = object.switch(&["oneclick", "one_click"]).map_err(inside)?;
@@ -66,24 +82,25 @@ pub fn read_unsubscribe(fields: &Fields, stations: &Stations, options: &mut Opti
         None => None,
         Some(text) => Some(web(text).ok_or_else(|| Flaw::new("unsubscribe.url", "an http or https URL is expected"))?),
     };
-    if stations.has(PLUGIN) {
-        options.requested.insert(PLUGIN.into());
+    if stations.has(UNSUBSCRIBE) {
+        options.requested.insert(UNSUBSCRIBE.into());
         for (name, value) in [("email", email.map(Value::from)), ("url", url.map(Value::from)), ("oneclick", one_click.map(Value::from))] {
             if let Some(value) = value {
-                lay_over(options, PLUGIN, name, value);
+                lay_over(options, UNSUBSCRIBE, name, value);
             }
         }
         return Ok(Vec::new());
     }
     let https = page.as_deref().is_some_and(|page| page.starts_with("https:"));
     let ways: Vec<String> = [mailto, page].into_iter().flatten().map(|way| format!("<{way}>")).collect();
+    let field = |name, value: &str| HeaderField::new(name, value).map_err(|error| Flaw::new("unsubscribe", error.to_string()));
     let mut headers = Vec::new();
     if !ways.is_empty() {
-        headers.push(("List-Unsubscribe".to_owned(), ways.join(", ")));
+        headers.push(field("List-Unsubscribe", &ways.join(", "))?);
     }
     // RFC 8058 §3.1: one-click needs an https URI.
     match (one_click, https) {
-        (Some(true), true) => headers.push(("List-Unsubscribe-Post".to_owned(), "List-Unsubscribe=One-Click".to_owned())),
+        (Some(true), true) => headers.push(field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?),
         (Some(true), false) => return Err(Flaw::new("unsubscribe.oneclick", "an https url is needed for it")),
         (Some(false) | None, _) => {}
     }
@@ -170,7 +187,8 @@ mod tests {
 
     fn options(call: &Value) -> Result<Value, Flaw> {
         let mut options = Options::default();
-        read(&Fields::from_object(call.as_object().unwrap().clone()), &Stations::named(&ALL), &mut options)?;
+        let fields = Fields::from_object(call.as_object().unwrap().clone()).unwrap();
+        assert_eq!(read(&fields, &Stations::named(&ALL), &mut options)?, [""; 0]);
         Ok(json!({ "overrides": options.overrides, "requested": options.requested }))
     }
 
@@ -203,6 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn switches_without_their_plugin_are_told() {
+        let ignored = |stations: &[&str]| {
+            let call = json!({
+                "InlineCSS": true, "clicktracking": true, "trackopens": false, "preventscam": true, "trackbounces": true,
+                "unsubscribe": { "email": "u@x" }, "plugins": { "tracking": true },
+            });
+            let fields = Fields::from_object(call.as_object().unwrap().clone()).unwrap();
+            read(&fields, &Stations::named(stations), &mut Options::default()).unwrap().join(" ")
+        };
+        assert_eq!(ignored(&ALL), "");
+        assert_eq!(ignored(&["tracking"]), "InlineCSS");
+        assert_eq!(
+            ignored(&["inline-css", "tracking!", "list-unsubscribe!"]),
+            "clicktracking trackopens preventscam plugins.tracking unsubscribe"
+        );
+    }
+
+    #[test]
     fn any_plugin_of_the_chain_takes_options() {
         let both = json!({ "plugins": { "own": { "level": 3 }, "tracking": false } });
         let expected = json!({ "overrides": { "own": { "level": 3 }, "tracking": { "enabled": false } }, "requested": ["own"] });
@@ -228,9 +264,9 @@ mod tests {
     fn unsubscribing_is_the_plugins_or_ours() {
         let read = |value: Value, stations: &[&str]| {
             let mut options = Options::default();
-            let fields = Fields::from_object(json!({ "unsubscribe": value }).as_object().unwrap().clone());
+            let fields = Fields::from_object(json!({ "unsubscribe": value }).as_object().unwrap().clone()).unwrap();
             let headers = read_unsubscribe(&fields, &Stations::named(stations), &mut options)?;
-            Ok::<_, Flaw>((headers.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), json!(options.overrides)))
+            Ok::<_, Flaw>((headers.iter().map(|field| field.value().to_owned()).collect::<Vec<_>>(), json!(options.overrides)))
         };
         let all = json!({ "email": "u@x.example", "url": "https://x.example/u", "oneclick": true });
         let (headers, overrides) = read(all.clone(), &ALL).unwrap();

@@ -8,11 +8,12 @@ use serde_json::{Map, Value};
 use super::switches::lay_over;
 use crate::http::fields::Fields;
 use crate::http::json::JsonError;
+use crate::http::order::Stations;
 use crate::http::problem::Flaw;
 use crate::submission::Options;
 
 /// The plugin that fills templates in.
-const PLUGIN: &str = "template";
+pub const PLUGIN: &str = "template";
 
 /// What a template gives; fields of the call itself go before it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +28,9 @@ pub struct Template {
     pub others: Fields,
 }
 
-/// Reads `template`, `data` and `engine`; where any is there, the plugin `template` is asked for.
-pub fn read(fields: &Fields, has_recipient_data: bool, options: &mut Options) -> Result<Option<Template>, Flaw> {
+/// Reads `template`, `data` and `engine`; where any is there, the plugin `template` is asked for. A chain that cannot fill them in is a flaw:
+/// readers would see the placeholders.
+pub fn read(fields: &Fields, stations: &Stations, has_recipient_data: bool, options: &mut Options) -> Result<Option<Template>, Flaw> {
     if fields.has(&["patch"]) {
         return Err(Flaw::new("patch", "patches of stored templates are not available in this version"));
     }
@@ -49,6 +51,12 @@ pub fn read(fields: &Fields, has_recipient_data: bool, options: &mut Options) ->
             return Err(Flaw::new(name, "a template as text or object is expected"));
         }
     };
+    let has_data = data.as_ref().is_some_and(|data| !data.is_empty());
+    for (given, field) in [(template.is_some(), "template"), (has_data, "data"), (has_recipient_data, "recipients")] {
+        if given && !stations.can_run(PLUGIN) {
+            return Err(Flaw::new(field, "this login's chain has no plugin that fills templates in"));
+        }
+    }
     if template.is_some() || data.is_some() || has_recipient_data {
         options.requested.insert(PLUGIN.into());
     }
@@ -70,7 +78,7 @@ fn source(text: String) -> Template {
 
 fn inline(object: Map<String, Value>, options: &mut Options) -> Result<Template, Flaw> {
     let inside = |flaw: Flaw| Flaw::new(format!("template.{}", flaw.field), flaw.reason);
-    let others = Fields::from_object(object);
+    let others = Fields::from_object(object).map_err(inside)?;
     if let Some(engine) = others.text(&["engine"]).map_err(inside)? {
         if !["smarty", "jinja"].contains(&engine.as_str()) {
             return Err(Flaw::new("template.engine", "\"smarty\" or \"jinja\" is expected"));
@@ -100,7 +108,8 @@ mod tests {
 
     fn read_call(call: &Value) -> Result<(Option<Template>, Options), Flaw> {
         let mut options = Options::default();
-        let template = read(&Fields::from_object(call.as_object().unwrap().clone()), false, &mut options)?;
+        let fields = Fields::from_object(call.as_object().unwrap().clone()).unwrap();
+        let template = read(&fields, &Stations::named(&["template"]), false, &mut options)?;
         Ok((template, options))
     }
 
@@ -132,6 +141,25 @@ mod tests {
     }
 
     #[test]
+    fn without_the_plugin_nothing_is_filled_in() {
+        let read = |call: &Value, stations: &[&str], has_recipient_data| {
+            let fields = Fields::from_object(call.as_object().unwrap().clone()).unwrap();
+            read(&fields, &Stations::named(stations), has_recipient_data, &mut Options::default())
+        };
+        for (call, has_recipient_data, field) in [
+            (json!({ "template": "Dear {$name}" }), false, "template"),
+            (json!({ "data": { "a": 1 } }), false, "data"),
+            (json!({}), true, "recipients"),
+        ] {
+            let flaw = read(&call, &["tracking"], has_recipient_data).unwrap_err();
+            assert_eq!((flaw.field.as_str(), flaw.reason.as_str()), (field, "this login's chain has no plugin that fills templates in"));
+            assert!(read(&call, &["template!"], has_recipient_data).is_ok());
+        }
+        // Nothing to fill in is nothing to miss.
+        assert!(read(&json!({ "data": {} }), &[], false).is_ok());
+    }
+
+    #[test]
     fn what_is_not_there_yet_is_said() {
         for (call, field) in [
             (json!({ "template": 7 }), "template"),
@@ -142,6 +170,8 @@ mod tests {
             (json!({ "template": { "engine": "perl" } }), "template.engine"),
             (json!({ "template": { "subject": "a\r\nb" } }), "template.subject"),
             (json!({ "data": "x" }), "data"),
+            (json!({ "template": { "text": "a", "Text": "b" } }), "template.Text"),
+            (json!({ "template": "{\"text\":\"a\",\"text\":\"b\"}" }), "template"),
             (json!({ "patch": [] }), "patch"),
         ] {
             assert_eq!(read_call(&call).unwrap_err().field, field, "{call}");

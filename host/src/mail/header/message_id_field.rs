@@ -37,7 +37,7 @@ impl MessageIdField {
         if is_valid { Ok(Self(bare.into())) } else { Err(MessageIdFieldError) }
     }
 
-    /// Reads ids with blanks or commas between them, as References holds them.
+    /// Reads ids with blanks or commas between them, as References holds them and callers over HTTP give them.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, MessageIdFieldError> {
         text.replace("><", "> <").split([' ', '\t', ',', '\r', '\n']).filter(|id| !id.is_empty()).map(Self::parse).collect()
     }

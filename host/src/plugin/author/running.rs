@@ -24,6 +24,8 @@ use crate::plugin::verdict::{Failure, Verdict};
 use crate::plugin::{Plugin, Stage};
 use crate::telemetry::metric::Metrics;
 
+/// What links begin with.
+const PUBLIC_URL: &str = "https://links.example";
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
 
@@ -129,7 +131,9 @@ impl Session {
             circumstances: Arc::new(Circumstances {
                 id,
                 received,
-                context: vec![("login".to_owned(), "trial".to_owned()), ("protocol".to_owned(), "local".to_owned())],
+                context: [("login", "trial"), ("protocol", "local"), ("public-url", PUBLIC_URL)]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec(),
                 variables: text(&trial.variables),
                 original: content,
                 recipient_limit: 1_000,
@@ -139,7 +143,7 @@ impl Session {
                 address: trial.recipient.clone(),
                 variables: trial.variables.clone(),
             }),
-            links: LinkSigner::new(entropy.array(), "https://links.example".to_owned()),
+            links: LinkSigner::new(entropy.array(), PUBLIC_URL.to_owned()),
             config: text(&trial.options),
             calls: Vec::new(),
         }

@@ -13,13 +13,17 @@ use crate::clock::Entropy;
 use crate::http::compose::Stamp;
 use crate::http::{body, fields::Fields};
 use crate::mail::domain::Domain;
-use crate::mail::envelope::Notify;
+use crate::mail::envelope::{BodyType, Notify};
 use crate::mail::message_id::MessageId;
 
 const NOW: Timestamp = Timestamp::from_millis(1_533_081_600_000);
 
 fn parse_call(call: &Value) -> Result<Order, Flaw> {
-    parse(&Fields::from_object(call.as_object().unwrap().clone()), &Stations::named(&["tracking", "template"]), NOW)
+    parse_for(&["tracking", "template"], call)
+}
+
+fn parse_for(stations: &[&str], call: &Value) -> Result<Order, Flaw> {
+    parse(&Fields::from_object(call.as_object().unwrap().clone())?, &Stations::named(stations), NOW)
 }
 
 /// A call that is fine, with `changes` laid over it; null takes a field away.
@@ -68,6 +72,7 @@ fn raw_mime_wins() {
     let text = message(json!({ "mime": "\nbody\n" }));
     assert_eq!((field(&text, "Subject"), text.ends_with("\r\n\r\nbody\r\n")), (vec!["s"], true), "{text}");
     assert_eq!(flaw(json!({ "mime": "nonsense" })), "mime: not a message: a header, an empty line and a body are expected");
+    assert_eq!(flaw(json!({ "mime": "\nbody\n", "from": null })), "from: missing");
     // A message of its own needs no fields.
     assert!(parse_call(&json!({ "recipient": "r@x", "mime": "From: a@x\r\n\r\n" })).is_ok());
     let eight_bit = parse_call(&json!({ "recipient": "r@x", "mime": "From: a@x\r\n\r\né" })).unwrap();
@@ -103,15 +108,15 @@ fn address_lists_are_flexible() {
 #[test]
 fn delivery_is_apart_from_the_header() {
     let order = parse_call(&call(json!({ "to": "t@other.example", "cc": "c@other.example", "bcc": "b@other.example" }))).unwrap();
-    assert_eq!(forward_paths(&order), ["r@sink.example"]);
+    assert_eq!(forward_paths(&order), ["r@sink.example", "b@other.example"]);
     let text = octets(order);
-    assert_eq!(field(&text, "To"), ["<t@other.example>"]);
+    assert_eq!(field(&text, "To"), ["t@other.example"]);
     assert!(!text.to_ascii_lowercase().contains("bcc") && !text.contains("b@other.example"), "{text}");
 }
 
 #[test]
 fn a_missing_to_is_the_recipient() {
-    assert_eq!(field(&message(json!({})), "To"), ["<r@sink.example>"]);
+    assert_eq!(field(&message(json!({})), "To"), ["r@sink.example"]);
     // Several do not learn of each other.
     assert_eq!(field(&message(json!({ "recipients": ["b@x"] })), "To"), ["undisclosed-recipients:;"]);
 }
@@ -129,8 +134,16 @@ fn many_recipients_and_their_data() {
 #[test]
 fn one_reply_to() {
     for name in ["replyto", "replyTo", "ReplyTo"] {
-        assert_eq!(field(&message(json!({ name: "R <r@x>" })), "Reply-To").len(), 1, "{name}");
+        assert_eq!(field(&message(json!({ name: "R <r@x>" })), "Reply-To"), ["R <r@x>"], "{name}");
     }
+    let template = json!({ "html": "x", "headers": { "reply-to": "Jörg <a@x>" } });
+    assert_eq!(field(&message(json!({ "template": template, "replyto": "b@x" })), "Reply-To"), ["b@x"]);
+    assert_eq!(field(&message(json!({ "template": template })), "Reply-To"), ["=?utf-8?Q?J=C3=B6rg?= <a@x>"]);
+    assert_eq!(field(&message(json!({ "template": template, "headers": { "Reply-To": "c@x" } })), "Reply-To"), ["c@x"]);
+    assert_eq!(
+        flaw(json!({ "template": { "html": "x", "headers": { "Reply-To": "nobody" } } })),
+        "Reply-To: 'nobody' is not a valid email address"
+    );
 }
 
 #[test]
@@ -163,7 +176,7 @@ fn no_field_makes_a_header_field_of_its_own() {
         assert!(parse_call(&call(changes.clone())).is_err(), "{changes}");
     }
     // An encoded word that hides one becomes text.
-    let text = message(json!({ "from": "=?utf-8?Q?A=0D=0ABcc:_b=40x?= <a@x>" }));
+    let text = message(json!({ "from": "=?utf-8?Q?A=0D=0ABcc=3A_b=40x?= <a@x>" }));
     assert!(field(&text, "Bcc").is_empty(), "{text}");
 }
 
@@ -209,6 +222,39 @@ fn the_latest_time_has_one_form() {
     assert_eq!(order.options.deliver_before, Some(Timestamp::from_millis(1_533_081_602_000)));
     assert_eq!(flaw(json!({ "maxdelivertime": "2018-08-01 00:00:00" })), "maxdelivertime: this time has passed");
     assert!(flaw(json!({ "maxdelivertime": "tomorrow" })).starts_with("maxdelivertime: a time of the form"));
+}
+
+#[test]
+fn variables_stand_in_address_fields_too() {
+    let with = |changes: Value| {
+        let mut call = call(json!({ "to": "{$name} <{$recipient}>", "data": { "name": "Ann" } }));
+        call.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        parse_call(&call)
+    };
+    let text = octets(with(json!({ "from": "{$shop|default:\"a, b\"} <news@x.example>", "replyto": "{$reply}" })).unwrap());
+    assert_eq!(field(&text, "To"), ["{$name} <{$recipient}>"]);
+    assert_eq!((field(&text, "From"), field(&text, "Reply-To")), (vec!["{$shop|default:\"a, b\"} <news@x.example>"], vec!["{$reply}"]));
+    let sender = |from: &str| with(json!({ "from": from })).unwrap().envelope.reverse_path.to_string();
+    assert_eq!(sender("{$shop|default:\"a, b\"} <news@x.example>"), "news@x.example");
+    assert_eq!(sender("{$shop} <{$sender}>"), "");
+    // Beside encoded words, this would read as a group.
+    assert!(
+        with(json!({ "to": "Jörg <j@x>, {$name|default:\"x\"} <{$recipient}>" })).unwrap_err().reason.starts_with("such a placeholder")
+    );
+    assert!(with(json!({ "to": "Jörg <j@x>, {$name} <{$recipient}>" })).is_ok());
+    assert_eq!(with(json!({ "bcc": "{$hidden}" })).unwrap_err().field, "bcc");
+    // Nobody would fill them in.
+    let switched_off = with(json!({ "plugins": { "template": false } })).unwrap_err();
+    assert_eq!(switched_off.reason, "'{$name} <{$recipient}>' is not a valid email address");
+    let without_data = call(json!({ "to": "{$name} <{$recipient}>" }));
+    assert_eq!(parse_for(&["tracking", "template"], &without_data).unwrap_err().field, "to");
+    assert!(parse_for(&["template!"], &without_data).is_ok());
+}
+
+#[test]
+fn a_field_given_twice_is_refused() {
+    assert_eq!(flaw(json!({ "Subject": "other" })), "Subject: the field Subject is there twice");
+    assert_eq!(flaw(json!({ "unsubscribe": { "url": "https://x", "URL": "https://y" } })), "unsubscribe.URL: the field URL is there twice");
 }
 
 #[test]
