@@ -99,7 +99,10 @@ pub trait Record: Serialize + DeserializeOwned {
     fn encode(&self) -> Bytes {
         let mut octets = Vec::with_capacity(256);
         octets.push(VERSION);
-        postcard::to_extend(self, octets).expect("records are plain values in memory").into()
+        let mut octets = postcard::to_extend(self, octets).expect("records are plain values in memory");
+        // It may be kept in memory for long, and so would be what it does not need.
+        octets.shrink_to_fit();
+        octets.into()
     }
 
     /// Decodes any version.

@@ -67,6 +67,15 @@ pub(super) struct Meta {
     pub(super) events: Span,
 }
 
+impl Meta {
+    /// Returns about how many octets it takes, rather more than less.
+    fn estimate(&self) -> usize {
+        let rows = self.messages.iter().flat_map(|message| &message.rows).map(|row| 36 + row.queue.len());
+        let values = self.values.iter().map(|value| 32 + value.table.len() + value.key.len() + value.value.as_ref().map_or(0, Bytes::len));
+        64 + rows.chain(values).sum::<usize>() + 36 * self.messages.len() + 48 * self.changes.len()
+    }
+}
+
 /// A message that came, or that was moved here from a segment that is to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MessageRecord {
@@ -115,6 +124,9 @@ enum Piece {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) meta: Meta,
+    /// Header and meta.
+    head: Vec<u8>,
+    /// Chunks.
     pieces: Vec<Piece>,
     length: u32,
     chunks_at: u32,
@@ -126,7 +138,7 @@ impl Frame {
     /// # Errors
     /// [`StoreError::TooLarge`] above [`FRAME_OCTETS`].
     pub(super) fn encode(batch: &Batch, moved: bool) -> Result<Self, StoreError> {
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::with_capacity(copied_octets(batch));
         let mut meta = Meta::default();
         for message in &batch.messages {
             let mut rows = message
@@ -169,13 +181,7 @@ impl Frame {
 
     fn assemble(meta: Meta, chunks: Chunks) -> Result<Self, StoreError> {
         let chunks_length = chunks.length()?;
-        let mut pieces = chunks.pieces.into_iter();
-        let first = match pieces.next() {
-            Some(Piece::Own(octets)) => octets,
-            Some(Piece::Shared(octets)) => octets.to_vec(),
-            None => Vec::new(),
-        };
-        let mut head = Vec::with_capacity(FRAME_HEADER + 256 + first.len());
+        let mut head = Vec::with_capacity(FRAME_HEADER + meta.estimate());
         head.resize(FRAME_HEADER, 0);
         // Writing to memory cannot fail, and these types are all plain.
         let mut head = postcard::to_extend(&meta, head).map_err(|error| StoreError::Damaged(error.to_string().into()))?;
@@ -186,9 +192,8 @@ impl Frame {
         put(&mut head, 8, chunks_length.to_le_bytes());
         put(&mut head, 16, meta_crc.to_le_bytes());
         let chunks_at = length_of(head.len())?;
-        head.extend_from_slice(&first);
         let length = length_of(chunks_at as usize + chunks_length as usize)?;
-        Ok(Self { meta, pieces: std::iter::once(Piece::Own(head)).chain(pieces).collect(), length, chunks_at })
+        Ok(Self { meta, head, pieces: chunks.pieces, length, chunks_at })
     }
 
     /// Returns octets of the whole frame.
@@ -203,50 +208,75 @@ impl Frame {
 
     /// Returns the events as they stand in the frame and on the log.
     pub(super) fn events(&self) -> &[u8] {
-        let start = self.chunks_at as usize + self.meta.events.offset as usize;
-        match self.pieces.first() {
-            // Events come before all content, so they are always in the first piece.
-            Some(Piece::Own(octets)) => octets.get(start..start + self.meta.events.length as usize).unwrap_or_default(),
-            _ => &[],
-        }
+        let start = self.meta.events.offset as usize;
+        self.first_piece().get(start..start + self.meta.events.length as usize).unwrap_or_default()
     }
 
     /// Returns new states of rows.
     pub(super) fn states(&self) -> impl Iterator<Item = (CopyId, &[u8])> {
-        let chunks = match self.pieces.first() {
-            Some(Piece::Own(octets)) => octets.get(self.chunks_at as usize..).unwrap_or_default(),
-            _ => &[],
-        };
+        let chunks = self.first_piece();
         let changes = self.meta.changes.iter();
         changes.filter_map(|change| change.again.map(|(_, state)| (change.copy, octets_of(chunks, state).unwrap_or_default())))
     }
 
+    /// All but the content of messages comes first, and is always copied together.
+    fn first_piece(&self) -> &[u8] {
+        match self.pieces.first() {
+            Some(Piece::Own(octets)) => octets,
+            Some(Piece::Shared(_)) | None => &[],
+        }
+    }
+
     /// Says where the frame will stand.
     pub(super) fn place(&mut self, salt: u64, offset: u32, group: u32) {
-        if let Some(Piece::Own(head)) = self.pieces.first_mut() {
-            put(head, 12, group.to_le_bytes());
-            let check = frame_check(salt, offset, head.get(..20).unwrap_or_default());
-            put(head, 20, check.to_le_bytes());
-        }
+        put(&mut self.head, 12, group.to_le_bytes());
+        let check = frame_check(salt, offset, self.head.get(..20).unwrap_or_default());
+        put(&mut self.head, 20, check.to_le_bytes());
     }
 
     /// Returns what is to be written, in order.
     pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().map(|piece| match piece {
+        let pieces = self.pieces.iter().map(|piece| match piece {
             Piece::Own(octets) => octets.as_slice(),
             Piece::Shared(octets) => octets,
-        })
+        });
+        std::iter::once(self.head.as_slice()).chain(pieces)
     }
 }
 
 /// Chunks being put together.
-#[derive(Default)]
 struct Chunks {
     pieces: Vec<Piece>,
     length: usize,
 }
 
+/// Returns octets of the first piece of a batch's chunks.
+fn copied_octets(batch: &Batch) -> usize {
+    let rows = batch.messages.iter().flat_map(|message| &message.rows).map(|row| 8 + row.payload.len() + row.state.len());
+    let changes = batch.changes.iter().map(|change| match change {
+        Change::Done(_) => 0,
+        Change::Reschedule { state, .. } => 4 + state.len(),
+    });
+    let events = batch.events.iter().map(|event| EVENT_HEADER + event.len());
+    let mut octets = rows.chain(changes).chain(events).sum();
+    for message in &batch.messages {
+        octets += 16;
+        for piece in [Some(&message.head), Some(&message.body), message.original.as_ref()].into_iter().flatten() {
+            if piece.len() >= COPY_BELOW {
+                return octets;
+            }
+            octets += piece.len();
+        }
+    }
+    octets
+}
+
 impl Chunks {
+    fn with_capacity(octets: usize) -> Self {
+        let pieces = if octets == 0 { Vec::new() } else { vec![Piece::Own(Vec::with_capacity(octets))] };
+        Self { pieces, length: 0 }
+    }
+
     fn length(&self) -> Result<u32, StoreError> {
         length_of(self.length)
     }
