@@ -1,7 +1,7 @@
 //! The durable seam: everything that must survive a crash goes through [`Store`].
 //!
-//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table; and the messages that
-//! rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
+//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table (which nothing uses yet: it is for
+//! suppressions, templates and idempotency keys); and the messages that rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
 //!
 //! Promise: when [`Store::commit`] returns `Ok`, all of the batch is on disk, synced; when it returns an error, none of it will be
 //! seen, now or after a restart. Rows are handed out at least once.
@@ -37,6 +37,9 @@ pub enum StoreError {
     /// What was read back is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(Arc<str>),
+    /// The system does not let us read; later it may.
+    #[error("the store cannot be read now: {0}")]
+    Unreadable(Arc<str>),
 }
 
 /// Things that become durable together.
@@ -155,6 +158,8 @@ pub struct Usage {
     pub leased: u64,
     /// Octets on disk.
     pub octets: u64,
+    /// Since when the log is whole: what happened before is forgotten.
+    pub log_begins: Timestamp,
     /// When the oldest row's message arrived.
     pub oldest: Option<Timestamp>,
 }

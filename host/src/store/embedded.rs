@@ -60,8 +60,6 @@ use crate::config;
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::telemetry::metric::Metrics;
 
-/// Least and most octets of a segment.
-const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 16..=1 << 30;
 /// Messages that are looked at for a listing while others wait.
 const SCAN: usize = 4096;
 
@@ -90,9 +88,9 @@ struct Settings {
 
 impl Settings {
     fn new(config: &config::Store) -> Self {
-        let segment_size = config.segment_size.0.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end());
         Self {
-            segment_size: u32::try_from(segment_size).unwrap_or(u32::MAX),
+            // The configuration has a smaller limit.
+            segment_size: u32::try_from(config.segment_size.0).unwrap_or(u32::MAX),
             cache: config.cache.0,
             commit_queue: config.commit_queue,
             limits: Limits { retention: config.retention, archive_size: config.archive_size.0, reserve: config.reserve.0 },
@@ -135,6 +133,8 @@ impl Embedded {
             entropy,
             metrics,
             reclaim: Reclaim::default(),
+            told: None,
+            free: None,
         };
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
         Ok(Self { shared, reserve: settings.limits.reserve, writer: Mutex::new(Some(writer)) })
@@ -149,7 +149,7 @@ impl Embedded {
 
     /// Looks after what is old, now instead of some time soon.
     #[cfg(test)]
-    async fn maintain(&self) {
+    pub(crate) async fn maintain(&self) {
         let (answer, done) = oneshot::channel();
         self.shared.inbox.order(Order::Maintain(answer));
         let _ = done.await;
@@ -203,9 +203,9 @@ impl Store for Embedded {
                 Shared::found(&state, views)
             };
             if found.iter().all(|found| found.cached.is_some()) {
-                return Ok(self.shared.complete_leased(found));
+                return Ok(self.shared.complete_leased(found, now));
             }
-            self.read(|shared| Ok(shared.complete_leased(found))).await
+            self.read(move |shared| Ok(shared.complete_leased(found, now))).await
         })
     }
 
@@ -298,6 +298,7 @@ impl Store for Embedded {
                 leased: state.index.leased(),
                 octets: state.archive_octets() + state.event_octets(),
                 oldest: state.index.oldest(),
+                log_begins: state.events.first_key_value().map(|(_, file)| file.created).unwrap_or_default(),
             })
         })
     }
@@ -306,7 +307,7 @@ impl Store for Embedded {
         Box::pin(async move {
             let (answer, done) = oneshot::channel();
             if !self.shared.inbox.order(Order::Close(answer)) {
-                return Ok(());
+                return if self.shared.failure.get().is_some() { Err(self.shared.refusal()) } else { Ok(()) };
             }
             done.await.unwrap_or_else(|_| Err(self.shared.refusal()))
         })

@@ -324,11 +324,6 @@ impl Index {
         self.make_ready(queue, due, copy);
     }
 
-    /// Sets a row aside until the next start: it cannot be read.
-    pub(super) fn set_aside(&mut self, copy: CopyId) {
-        self.change_due(copy, Timestamp::NEVER, None);
-    }
-
     // --- queues and the order of rows
 
     fn queue_number(&mut self, name: &QueueName) -> QueueNumber {
@@ -420,6 +415,14 @@ impl Index {
             self.make_ready(queue, due, copy);
         }
         leased
+    }
+
+    /// Makes the lease of a row, which cannot be read, last until `until`. Its due time stays, so that a summary does not hold it for ever.
+    pub(super) fn set_aside(&mut self, copy: CopyId, until: Timestamp) {
+        if self.end_lease(copy) {
+            self.leases.insert(copy, until);
+            self.expiries.insert((until, copy));
+        }
     }
 
     /// Takes rows that are due.

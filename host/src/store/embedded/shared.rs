@@ -1,8 +1,9 @@
 //! What the writer and all readers look at, and reading.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,14 +14,16 @@ use super::disk::{Disk, DiskFile, FileName};
 use super::inbox::Inbox;
 use super::index::{Index, LiveMessage, Place, RowView};
 use super::record::{Span, decode_content, number};
-use super::summary;
+use super::summary::{self, Places};
 use super::values::Values;
 use crate::clock::{Clock, Timestamp};
-use crate::mail::message_id::{CopyId, MessageId};
+use crate::mail::message_id::MessageId;
 use crate::store::{QueueName, Row, StoreError, StoredMessage};
 
 /// Files that are kept open for reading.
 const OPEN_FILES: usize = 64;
+/// When a row that could not be read is tried again.
+const READ_AGAIN: Duration = Duration::from_mins(1);
 /// How often a row or a message is looked for again, when it was moved between finding and reading it.
 const TRIES: usize = 4;
 
@@ -51,8 +54,8 @@ pub(super) struct Sealed {
 pub(super) struct Active {
     pub(super) number: u32,
     pub(super) created: Timestamp,
-    /// Every message in it, with where its content is.
-    pub(super) messages: HashMap<MessageId, Span>,
+    /// Every message in it. Shared, so that the writer can look at it without holding up others.
+    pub(super) messages: Arc<Places>,
     /// What is on disk and synced.
     pub(super) end: u32,
 }
@@ -93,12 +96,21 @@ pub(super) struct Shared {
 enum ReadError {
     /// Its segment is gone: it was moved.
     Gone,
+    /// What is there is not what was written.
     Broken(String),
+    /// The system does not let us; that may pass.
+    Refused(String),
 }
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound { Self::Gone } else { Self::Broken(error.to_string()) }
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::Gone
+        } else if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Broken(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
     }
 }
 
@@ -145,7 +157,7 @@ impl Shared {
             view = now;
             read = self.read_row(&view);
         }
-        let (payload, state) = read.map_err(ReadError::into_damage)?;
+        let (payload, state) = read.map_err(StoreError::from)?;
         Ok(Some(Row { copy: view.copy, due: view.due, queue, payload, state }))
     }
 
@@ -155,22 +167,24 @@ impl Shared {
         found.collect()
     }
 
-    /// Completes rows that were leased. Those that cannot be read are set aside, so that they do not stand in the way of the others.
-    pub(super) fn complete_leased(&self, found: Vec<Found>) -> Vec<Row> {
+    /// Completes rows that were leased at `now`. Those that cannot be read are set aside, so that they do not stand in the way of the others.
+    pub(super) fn complete_leased(&self, found: Vec<Found>, now: Timestamp) -> Vec<Row> {
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
             let copy = found.view.copy;
             match self.complete(found) {
                 Ok(row) => rows.extend(row),
-                Err(error) => self.set_aside(copy, &error),
+                Err(error @ StoreError::Unreadable(_)) => {
+                    tracing::error!(message.id = %copy, %error, "a queued copy cannot be read now");
+                    self.state.lock().index.set_aside(copy, now.plus(READ_AGAIN));
+                }
+                Err(error) => {
+                    tracing::error!(message.id = %copy, %error, "a queued copy cannot be read and is held until the next start");
+                    self.state.lock().index.set_aside(copy, Timestamp::NEVER);
+                }
             }
         }
         rows
-    }
-
-    fn set_aside(&self, copy: CopyId, error: &StoreError) {
-        tracing::error!(message.id = %copy, %error, "a queued copy cannot be read and is held until the next start");
-        self.state.lock().index.set_aside(copy);
     }
 
     /// Returns those of some messages that are queued.
@@ -211,7 +225,7 @@ impl Shared {
                     return decode_content(&octets).map(Some).ok_or_else(damaged);
                 }
                 Err(ReadError::Gone) => {}
-                Err(error) => return Err(error.into_damage()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(None)
@@ -222,7 +236,7 @@ impl Shared {
             let octets = match self.read_file(FileName::Summary(*segment)) {
                 Ok(octets) => octets,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(StoreError::Damaged(error.to_string().into())),
+                Err(error) => return Err(ReadError::from(error).into()),
             };
             let damaged =
                 || StoreError::Damaged(format!("the summary of segment {segment} is broken; the next start makes it again").into());
@@ -246,11 +260,12 @@ pub(super) fn read_file(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-impl ReadError {
-    fn into_damage(self) -> StoreError {
-        match self {
-            Self::Gone => StoreError::Damaged("a segment is missing".into()),
-            Self::Broken(why) => StoreError::Damaged(why.into()),
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Gone => Self::Damaged("a segment is missing".into()),
+            ReadError::Broken(why) => Self::Damaged(why.into()),
+            ReadError::Refused(why) => Self::Unreadable(why.into()),
         }
     }
 }

@@ -9,6 +9,8 @@ use super::*;
 use crate::config::unit::ByteSize;
 use crate::store::{Change, NewMessage, NewRow, ValueChange};
 
+mod room;
+
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn config() -> config::Store {
@@ -189,9 +191,11 @@ async fn without_room_nothing_is_kept_and_settling_goes_on() {
     let store = on_at(&disk, &clock, settings);
     store.commit(mail(message(1, 1, 30))).await.unwrap();
     disk.set_free(1 << 20);
+    clock.advance(Duration::from_millis(100));
     assert_eq!(store.commit(mail(message(2, 1, 30))).await, Err(StoreError::Full));
     store.commit(Batch { changes: vec![Change::Done(copy(1, 0))], ..Batch::default() }).await.unwrap();
     disk.set_free(u64::MAX);
+    clock.advance(Duration::from_millis(100));
     store.commit(mail(message(3, 1, 30))).await.unwrap();
     assert_eq!(ids(&store).await, [copy(3, 0)]);
 
@@ -202,6 +206,97 @@ async fn without_room_nothing_is_kept_and_settling_goes_on() {
     assert_eq!(store.events(0, 10).await.unwrap().len(), 3);
     drop(store);
     assert_eq!(ids(&on(&disk.killed())).await, [copy(3, 0), copy(5, 0)]);
+}
+
+#[tokio::test]
+async fn what_is_admitted_counts_against_the_room_that_is_known() {
+    let disk = FaultyDisk::new();
+    let clock = Clock::manual(NOW);
+    let mut settings = settings();
+    settings.limits.reserve = 1 << 20;
+    let store = on_at(&disk, &clock, settings);
+    disk.set_free((1 << 20) + 5_000);
+    store.commit(mail(message(1, 1, 4_000))).await.unwrap();
+    assert_eq!(store.commit(mail(message(2, 1, 4_000))).await, Err(StoreError::Full));
+    clock.advance(Duration::from_millis(100));
+    store.commit(mail(message(2, 1, 4_000))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_made_is_no_damage() {
+    for refused in [FileName::Summary(1), FileName::Events(2), FileName::Segment(2)] {
+        let disk = FaultyDisk::new();
+        let store = on(&disk);
+        store.commit(mail(message(1, 1, 40_000))).await.unwrap();
+        disk.refuse(Some(refused));
+        // The segment is full; there cannot be another one.
+        assert_eq!(store.commit(mail(message(2, 1, 40_000))).await, Err(StoreError::Full), "{refused:?}");
+        assert_eq!(store.health(), Ok(()));
+        disk.refuse(None);
+        store.commit(mail(message(3, 1, 40_000))).await.unwrap();
+        drop(store);
+        assert_eq!(ids(&on(&disk.killed())).await, [copy(1, 0), copy(3, 0)], "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_system_does_not_let_us_read_comes_again() {
+    let disk = FaultyDisk::new();
+    let clock = Clock::manual(NOW);
+    drop({
+        let store = on_at(&disk, &clock, settings());
+        store.commit(mail(message(1, 1, 10))).await.unwrap();
+        store
+    });
+    let store = on_at(&disk, &clock, settings());
+    let minute = Duration::from_mins(1);
+    disk.refuse(Some(FileName::Segment(1)));
+    let until = NOW.plus(15 * minute);
+    assert!(store.lease("q", NOW, until, MANY).await.unwrap().is_empty());
+    assert!(matches!(store.message(id(1)).await, Err(StoreError::Unreadable(_))));
+    assert_eq!(store.next_due(NOW).await.unwrap(), Some(NOW.plus(minute)));
+    disk.refuse(None);
+    assert_eq!(store.lease("q", NOW.plus(minute), until, MANY).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_due_at_the_next_start() {
+    let disk = FaultyDisk::new();
+    let clock = Clock::manual(NOW);
+    drop({
+        let store = on_at(&disk, &clock, settings());
+        store.commit(mail(message(1, 1, 10))).await.unwrap();
+        store
+    });
+    let store = on_at(&disk, &clock, settings());
+    let flip = |octets: &mut Vec<u8>| {
+        let place = memchr::memmem::find(octets, b"ayload 1-0").unwrap() - 1;
+        octets[place] ^= 1;
+    };
+    disk.edit(FileName::Segment(1), flip);
+    assert!(store.lease("q", NOW, NOW.plus(Duration::from_secs(1)), MANY).await.unwrap().is_empty());
+    // Its segment is sealed meanwhile, and the fault was one of the cable.
+    store.commit(mail(message(2, 0, 60_000))).await.unwrap();
+    store.commit(mail(message(3, 0, 60_000))).await.unwrap();
+    disk.edit(FileName::Segment(1), flip);
+    drop(store);
+    let store = on_at(&disk.killed(), &clock, settings());
+    assert_eq!(store.lease("q", NOW, NOW.plus(Duration::from_secs(1)), MANY).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_leaves_nobody_waiting() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    store.commit(mail(message(1, 1, 30))).await.unwrap();
+    disk.arm(0, Fault::Panic);
+    for number in 2..4 {
+        assert!(matches!(store.commit(mail(message(number, 1, 30))).await, Err(StoreError::Poisoned(_))));
+    }
+    assert!(matches!(store.health(), Err(StoreError::Poisoned(_))));
+    assert!(matches!(store.close().await, Err(StoreError::Poisoned(_))));
+    drop(store);
+    assert!(ids(&on(&disk.killed())).await.contains(&copy(1, 0)));
 }
 
 #[tokio::test]
