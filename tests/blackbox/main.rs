@@ -16,6 +16,7 @@ mod login_hash;
 mod login_limits;
 mod message_commands;
 mod per_recipient;
+mod plugins_on_demand;
 mod public_links;
 mod real_clients;
 mod reload_on_sighup;

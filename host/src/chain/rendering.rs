@@ -271,7 +271,7 @@ struct CopyRun<'a> {
 impl CopyRun<'_> {
     async fn step(&mut self, step: &PlannedStep) -> Result<std::ops::ControlFlow<()>, RenderError> {
         use std::ops::ControlFlow;
-        let Some(plugin) = self.chains.plugin(&step.plugin) else {
+        let Some(plugin) = self.chains.plugin(&step.plugin).await else {
             self.trace.fail(&step.plugin, Failure::Missing);
             return Err(RenderError::Failed { plugin: step.plugin.to_string(), permanent: false });
         };

@@ -10,9 +10,9 @@ use super::processing::{Kept, Processed};
 use super::rendering::{Recipient, RenderError, Renderer};
 use super::test_store::CommitLog;
 use super::trace::Trace;
-use super::{ChainRegistry, Chains, Plan};
+use super::{ChainRegistry, Chains, Plan, PlannedStep};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, ChainStep, OnError, When};
+use crate::config::{self, ChainStep, OnError, PluginSource, When};
 use crate::event::recorder::Recorder;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
@@ -22,7 +22,7 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
-use crate::plugin::loading::Plugins;
+use crate::plugin::loading::{Plugins, Spare};
 use crate::plugin::test_guest::{Guest, LIMITS, engine, try_load_with};
 use crate::submission::Options;
 
@@ -335,4 +335,26 @@ async fn mistakes_in_chains_are_told_all_at_once() {
     assert!(texts[1].starts_with("t.toml:1:1: chain \"c\": plugin \"show\": e: no such option"), "{}", texts[1]);
     assert_eq!(texts[2], "t.toml:1:1: chain \"c\": plugin \"show\": a: must be a whole number");
     assert!(texts[3].contains("would never run"), "{}", texts[3]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_no_chain_uses_is_loaded_when_a_message_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plugin.wasm");
+    let guest = || Guest::adding("late", "X-Late", "1");
+    let bench = bench(vec![("late", guest(), OnError::Defer)], &[]).await;
+    let (mut plan, body) = Bench::planned(bench.kept(MESSAGE, &Options::default()).await.0);
+    plan.steps.push(PlannedStep { plugin: "late".into(), config: "{}".to_owned(), per_recipient: false });
+
+    let configured = config::Plugin { source: PluginSource::File(path.clone()), limits: LIMITS, on_error: OnError::Defer };
+    let name = "late".into();
+    let chains = Chains::default().with_spares(BTreeMap::from([(Arc::clone(&name), Spare::new(&engine(), &name, &configured))]));
+    assert!(chains.plugin("late").await.is_none(), "there is no such file yet");
+    assert!(chains.plugin("other").await.is_none());
+    std::fs::write(&path, guest().component()).unwrap();
+    let (one, other) = tokio::join!(chains.plugin("late"), chains.plugin("late"));
+    assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()), "it is loaded once");
+    assert!(chains.plugins().is_empty());
+    let rendered = Bench { chains }.render(&plan, &body, "b@example.com").await.unwrap();
+    assert!(rendered.contains("X-Late: 1\r\n"), "{rendered}");
 }
