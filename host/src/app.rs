@@ -3,6 +3,7 @@
 //! Whatever goes wrong before the sockets are open ends the start with an error. Everything that is started is waited for when it ends, in the
 //! order of the way of mail: nothing new comes in, what is under way is finished or given back, then the store is closed.
 
+mod files;
 mod keys;
 pub mod pipeline;
 mod reload;
@@ -104,6 +105,7 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        files::raise_limit(&config);
         let data = config.server.data.clone();
         keys::make_folder(&data)?;
         let bound = sockets::bind(&config).await?;
@@ -179,9 +181,12 @@ impl App {
             metrics: metrics.clone(),
         });
         let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let drain_time = parts.config.read().server.drain_time;
+        let (drain_time, search) = {
+            let config = parts.config.read();
+            (config.server.drain_time, config.search)
+        };
         tasks.spawn(delivery.run(egress.clone(), drain_time));
-        tasks.spawn(follower::run(spool, index, clock.clone(), egress.clone()));
+        tasks.spawn(follower::run(spool, index, search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;

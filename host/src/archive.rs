@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::chain::rendering::Renderer;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
+use crate::event::search::Summary;
 use crate::event::{Event, EventKind, search};
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
@@ -137,33 +138,24 @@ impl Archive {
 
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
-        let events = self.events_of(id).await?;
+        let (known, events) = self.known(id).await?;
         let kept = self.spool.message(id).await?;
-        if events.is_empty() && kept.is_none() {
+        if known.is_none() && kept.is_none() {
             return Ok(None);
-        }
-        let mut known: Option<Indexed> = None;
-        for (position, event) in &events {
-            known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
         }
         let rows = self.spool.store().rows_of(id).await?;
         let queued =
             rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
-        Ok(Some(MessageView {
-            id,
-            summary: known.map(|known| known.summary),
-            entry: kept.map(|(entry, ..)| entry),
-            queued: queued.collect(),
-            events: events.into_iter().map(|(_, event)| event).collect(),
-        }))
+        Ok(Some(MessageView { id, summary: known, entry: kept.map(|(entry, ..)| entry), queued: queued.collect(), events }))
     }
 
-    /// Events of one message, oldest first: those that the index leads to, and those that it has not come to yet.
-    async fn events_of(&self, id: MessageId) -> Result<Vec<(u64, Event)>, ArchiveError> {
+    /// What the events of one message add up to, and the events, oldest first: those that the index leads to, and those that it has not come to yet.
+    async fn known(&self, id: MessageId) -> Result<(Option<Summary>, Vec<Event>), ArchiveError> {
         let indexed = self.index.position();
-        let known = self.index.message(id)?.map(|indexed| indexed.positions).unwrap_or_default();
+        let mut known = self.index.message(id)?;
         let mut events = Vec::new();
-        for position in known {
+        for position in known.as_ref().map_or(&[][..], |known| known.positions.as_slice()) {
+            let position = *position;
             let found = self.spool.store().events(position, 1).await?;
             events.extend(found.into_iter().filter(|logged| logged.position == position).filter_map(|logged| follower::read(&logged)));
         }
@@ -174,8 +166,13 @@ impl Archive {
             position = last.position + 1;
             events.extend(page.iter().filter_map(follower::read).filter(|(_, event)| event.message == id));
         }
+        // The index may have come to some of the later ones in the meantime.
+        events.sort_by_key(|(position, _)| *position);
         events.dedup_by_key(|(position, _)| *position);
-        Ok(events)
+        for (position, event) in &events {
+            known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
+        }
+        Ok((known.map(|known| known.summary), events.into_iter().map(|(_, event)| event).collect()))
     }
 
     /// Runs the chain of a message again on what came in, and shows what each plugin does; `None` if the message is gone.
@@ -296,24 +293,12 @@ impl search::MessageIndex for Archive {
         .boxed()
     }
 
-    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<search::Summary>, StoreError>> {
-        async move {
-            let events = search::MessageIndex::events(self, id).await?;
-            let mut summary: Option<search::Summary> = None;
-            for event in &events {
-                summary.get_or_insert_with(|| search::Summary::new(event)).apply(event);
-            }
-            Ok(summary)
-        }
-        .boxed()
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Summary>, StoreError>> {
+        async move { Ok(self.known(id).await.map_err(as_store_error)?.0) }.boxed()
     }
 
     fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
-        async move {
-            let events = self.events_of(id).await.map_err(as_store_error)?;
-            Ok(events.into_iter().map(|(_, event)| event).collect())
-        }
-        .boxed()
+        async move { Ok(self.known(id).await.map_err(as_store_error)?.1) }.boxed()
     }
 }
 

@@ -15,6 +15,7 @@ mod login;
 mod network;
 mod plugin;
 mod route;
+mod search;
 pub mod secret;
 mod server;
 mod smtp;
@@ -89,6 +90,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let routes = route::read(file);
     let dkim = dkim::read(file);
     let delivery = file.section("delivery", delivery::read);
+    let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {
         if !file.has(key) {
@@ -112,6 +114,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         delivery,
         smtp,
         http,
+        search,
         dashboard,
     })
 }
@@ -147,6 +150,8 @@ pub struct Config {
     pub smtp: Smtp,
     /// `[http]`.
     pub http: Http,
+    /// `[search]`.
+    pub search: Search,
     /// `[dashboard]`.
     pub dashboard: Dashboard,
 }
@@ -179,7 +184,7 @@ pub struct IpNetwork {
 /// `[store]`.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// `segment_size`: octets of a file of the spool. Default 64 MiB.
+    /// `segment_size`: octets of a file of the spool, from 64 KiB to 1 GiB. Default 64 MiB.
     pub segment_size: ByteSize,
     /// `retention`: how long messages that are done with, and events, can be looked at. Default 7 days.
     pub retention: Duration,
@@ -191,6 +196,19 @@ pub struct Store {
     pub commit_queue: u32,
     /// `reserve`: octets of the disk that are left free: below, mail is answered 452. Default 64 MiB.
     pub reserve: ByteSize,
+}
+
+/// `[search]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// `text`: octets of a message's text that can be found. Default 8 KiB.
+    pub text: ByteSize,
+    /// `gather`: how long events gather before they are indexed: what is sent and delivered within it is written once. Default 500 ms.
+    pub gather: Duration,
+    /// `rest`: how long indexing rests after work, in times of the work. Default 3: it takes a quarter of one processor at most.
+    pub rest: u32,
+    /// `memory`: octets in which new entries gather before they are written. Default 15 MB.
+    pub memory: ByteSize,
 }
 
 /// `[[listen]]`.

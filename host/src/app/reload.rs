@@ -64,6 +64,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if format!("{:?}", old.plugin_runtime) != format!("{:?}", new.plugin_runtime) {
         sections.push("[plugin_runtime]");
     }
+    if format!("{:?}", old.search) != format!("{:?}", new.search) {
+        sections.push("[search]");
+    }
     if format!("{:?}", old.dashboard) != format!("{:?}", new.dashboard) {
         sections.push("[dashboard]");
     }

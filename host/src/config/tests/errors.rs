@@ -15,6 +15,7 @@ const ADDED: &[(&str, &str)] = &[
     ),
     ("units", "[smtp]\nmessage_size = \"10 M\"\ncommand_time = \"5min\"\n[delivery]\nidle_time = \"99999999999999999999s\""),
     ("store of another kind", "[store]\nkind = \"postgres\""),
+    ("sizes out of range", "[store]\nsegment_size = \"2GiB\"\n[search]\nmemory = \"1MiB\"\nrest = -1"),
     ("section of the wrong type", "[[http]]\nconnections = 1"),
     ("retries", "[delivery]\nretry_first = \"5h\""),
     ("tls files", "[tls]\ncertificate = \"none.pem\"\nkey = \"empty\""),
