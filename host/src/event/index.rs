@@ -28,7 +28,7 @@ pub use query::QueryError;
 /// Raised when the documents change: an index of another number is built anew.
 const FORMAT: &str = "2";
 /// Share of a part of the index that may be what was deleted, before the part is written anew without it.
-const DELETED_SHARE: f32 = 0.25;
+const DELETED_SHARE: f32 = 0.5;
 
 /// What went wrong with the index. Nothing is lost: it is built from the log.
 #[derive(Debug, thiserror::Error)]
