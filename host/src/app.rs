@@ -3,9 +3,9 @@
 //! Whatever goes wrong before the sockets are open ends the start with an error. Everything that is started is waited for when it ends, in the
 //! order of the way of mail: nothing new comes in, what is under way is finished or given back, then the store is closed.
 
-mod files;
 mod keys;
 pub mod pipeline;
+mod process;
 mod reload;
 mod sockets;
 
@@ -78,6 +78,13 @@ impl Signals {
     }
 }
 
+/// Sets what must be set before the process has threads: to be called first.
+pub fn prepare_process() {
+    if !process::limit_arenas() {
+        tracing::debug!("the allocator is left as it is");
+    }
+}
+
 /// What a reload changes, and what must outlive it.
 struct Parts {
     config: RwLock<Arc<Config>>,
@@ -105,7 +112,7 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        files::raise_limit(&config);
+        process::raise_file_limit(&config);
         let data = config.server.data.clone();
         keys::make_folder(&data)?;
         let bound = sockets::bind(&config).await?;
