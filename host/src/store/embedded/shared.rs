@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::cache::Cache;
@@ -115,18 +115,47 @@ impl Shared {
         StoreError::Poisoned(self.failure.get().map_or_else(|| "it is closed".into(), Arc::clone))
     }
 
-    fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
+    /// What is in memory, with leases that have run out taken back.
+    pub(super) fn index_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.index.expire(self.clock.monotonic());
+        state
+    }
+
+    /// Changes what is due in memory alone, and says so if `change` says that it did.
+    pub(super) fn reorder(&self, change: impl FnOnce(&mut Index) -> bool) {
+        // The lock is gone before anybody wakes.
+        let changed = change(&mut self.state.lock().index);
+        if changed {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Reads a chunk with its checksum in front.
+    fn read_unchecked(&self, place: Place) -> Result<Bytes, ReadError> {
         let Place { segment, span: Span { offset, length } } = place;
         let file = self.files.get(&*self.disk, FileName::Segment(segment))?;
         let mut octets = vec![0; length as usize + 4];
         file.read_at(offset.into(), &mut octets)?;
-        let octets = Bytes::from(octets);
+        Ok(octets.into())
+    }
+
+    fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
+        let octets = self.read_unchecked(place)?;
         let content = octets.slice(4..);
         if number(&octets, 0) == Some(crc32fast::hash(&content)) {
             Ok(content)
         } else {
+            let Place { segment, span: Span { offset, .. } } = place;
             Err(ReadError::Broken(format!("segment {segment}, offset {offset}: the checksum is wrong")))
         }
+    }
+
+    /// Reads the head of a queued message without asking for its checksum.
+    pub(super) fn unchecked_head(&self, id: MessageId) -> Result<Option<Bytes>, StoreError> {
+        let Some(place) = self.state.lock().index.place(id) else { return Ok(None) };
+        let octets = self.read_unchecked(place).map_err(ReadError::into_damage)?;
+        Ok(decode_content(&octets.slice(4..)).map(|message| message.head))
     }
 
     fn read_row(&self, view: &RowView) -> Result<(Bytes, Bytes), ReadError> {
