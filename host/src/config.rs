@@ -476,8 +476,36 @@ pub struct Delivery {
     pub retry_longest: Duration,
     /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); the seeds use 1 and 2 days.
     pub give_up: Duration,
-    /// `lease`: time after which work that was taken and not reported is due again. Default 15 min.
+    /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
     pub lease: Duration,
+    /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
+    /// `connections`.
+    pub failing_connections: u32,
+    /// `dead_time`: how long a host that failed is left alone, at most. Default 30 s.
+    pub dead_time: Duration,
+    /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
+    pub host_tries: u32,
+    /// `outcome_queue`: outcomes of transactions that may wait for the store; read at the start. Default 1024.
+    pub outcome_queue: u32,
+    /// `returned_size`: octets of a message above which a DSN has its header alone, whatever RET says. Default 64 KiB.
+    pub returned_size: ByteSize,
+    /// `copy_log`: octets of what plugins log that are kept of one attempt to make a copy. Default 16 KiB.
+    pub copy_log: ByteSize,
+    /// `dns_*`.
+    pub dns: Dns,
+}
+
+/// How name servers are asked.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// `dns_cache`: answers that each route keeps. Default 16,384.
+    pub cache: u32,
+    /// `dns_time`: how long a name server may take. Default 5 s.
+    pub time: Duration,
+    /// `dns_tries`: how often a question is asked. Default 3.
+    pub tries: u32,
+    /// `dns_negative_time`: the longest time for which it is believed that there is nothing. Default 5 min.
+    pub negative_time: Duration,
 }
 
 /// `[smtp]`: limits of every SMTP listener.
