@@ -8,10 +8,12 @@ pub mod trace;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::chain::rendering::Renderer;
+use crate::chain::rendering::{Recipient, RenderError, Renderer};
+use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
 use crate::event::{Event, EventKind, search};
@@ -31,8 +33,10 @@ use futures_util::future::BoxFuture;
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
-/// Copies that one command changes at most.
-pub const MOST_CHANGES: usize = 10_000;
+/// Copies that are changed with one commit.
+const PAGE: usize = 1000;
+/// How long a change may take: nobody else gets the copies meanwhile.
+const CHANGE_TIME: Duration = Duration::from_mins(1);
 
 /// Why the archive has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +86,15 @@ pub enum Selection {
     Message(MessageId),
     /// One copy.
     Copy(CopyId),
-    /// Everything in the queue, at most [`MOST_CHANGES`] at a time.
+    /// Everything in the queue.
     All,
+}
+
+/// What an operator does to copies.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Retry,
+    Cancel,
 }
 
 impl Archive {
@@ -215,42 +226,84 @@ impl Archive {
         if let Some(content) = self.spool.captured(copy).await.map_err(|error| error.to_string())? {
             return Ok(content);
         }
-        let rendered = self.renderer.render(&entry.plan, body, copy, &address, "").await;
-        rendered.map(|rendered| rendered.content).map_err(|error| error.to_string())
+        let recipient = Recipient { copy, address: &address, variables: "" };
+        let rendered =
+            self.renderer.render(&entry.plan, body, recipient, &mut Trace::default()).await.map_err(|error| error.to_string())?;
+        match rendered.held {
+            Some((_, reason)) => Err(RenderError::Held { reason }.to_string()),
+            None => Ok(rendered.content),
+        }
     }
 
-    /// Makes copies due now, held ones too; returns how many.
+    /// Makes copies due now, held ones too; returns how many. What is being sent at this moment is left alone.
     pub async fn retry(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        let now = self.clock.now();
-        let rows = self.select(selection).await?;
-        let settlements: Vec<Settlement> = rows
-            .iter()
-            .filter_map(|row| {
-                let (_, state) = decoded(row)?;
-                Some(Settlement::Again {
-                    copy: row.copy,
-                    due: now,
-                    state: CopyState { released: state.released || state.held.is_some(), held: None, ..state },
-                })
-            })
-            .collect();
+        self.change(selection, Change::Retry).await
+    }
+
+    /// Takes copies out of the queue without a report to the sender; returns how many. What is being sent at this moment is left alone.
+    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
+        self.change(selection, Change::Cancel).await
+    }
+
+    /// Changes what is selected, page by page; returns how many copies were changed.
+    async fn change(&self, selection: Selection, change: Change) -> Result<usize, ArchiveError> {
+        let store = self.spool.store();
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let rows = match selection {
+                Selection::Message(id) => store.rows_of(id).await?,
+                Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
+                Selection::All => store.rows(None, after, PAGE).await?,
+            };
+            let more = selection == Selection::All && rows.len() == PAGE;
+            after = rows.last().map(|row| row.copy);
+            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
+            let until = self.clock.monotonic() + CHANGE_TIME;
+            let rows = store.claim(rows.into_iter().map(|row| row.copy).collect(), until).await?;
+            match self.change_page(&rows, change).await {
+                Ok(changed) => count += changed,
+                Err(error) => {
+                    store.release(rows.into_iter().map(|row| row.copy).collect()).await?;
+                    return Err(error);
+                }
+            }
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn change_page(&self, rows: &[Row], change: Change) -> Result<usize, ArchiveError> {
+        let (settlements, events) = match change {
+            Change::Retry => (self.retried(rows), Vec::new()),
+            Change::Cancel => (rows.iter().map(|row| Settlement::Done(row.copy)).collect(), self.cancelled(rows).await?),
+        };
         let count = settlements.len();
-        self.spool.settle(settlements, Vec::new(), Vec::new()).await?;
+        self.spool.settle(settlements, events, Vec::new()).await?;
         Ok(count)
     }
 
-    /// Takes copies out of the queue without a report to the sender; returns how many.
-    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        let now = self.clock.now();
-        let rows = self.select(selection).await?;
+    fn retried(&self, rows: &[Row]) -> Vec<Settlement> {
+        let due = self.clock.now();
+        let again = |row: &Row| {
+            let (_, state) = decoded(row)?;
+            let state = CopyState { released: state.released || state.held.is_some(), held: None, ..state };
+            Some(Settlement::Again { copy: row.copy, due, state })
+        };
+        rows.iter().filter_map(again).collect()
+    }
+
+    async fn cancelled(&self, rows: &[Row]) -> Result<Vec<Event>, ArchiveError> {
+        let at = self.clock.now();
         let mut events = Vec::with_capacity(rows.len());
         let mut login: (Option<MessageId>, Arc<str>) = (None, "".into());
-        for row in &rows {
+        for row in rows {
             if login.0 != Some(row.copy.message) {
                 login = (Some(row.copy.message), self.queued_message(row.copy.message).await?.login.into());
             }
             events.push(Event {
-                at: now,
+                at,
                 message: row.copy.message,
                 login: login.1.clone(),
                 recipient: Some(row.copy.recipient),
@@ -259,18 +312,7 @@ impl Archive {
                 kind: EventKind::Cancelled,
             });
         }
-        let count = rows.len();
-        self.spool.settle(rows.into_iter().map(|row| Settlement::Done(row.copy)).collect(), events, Vec::new()).await?;
-        Ok(count)
-    }
-
-    async fn select(&self, selection: Selection) -> Result<Vec<Row>, ArchiveError> {
-        let store = self.spool.store();
-        Ok(match selection {
-            Selection::Message(id) => store.rows_of(id).await?,
-            Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
-            Selection::All => store.rows(None, None, MOST_CHANGES).await?,
-        })
+        Ok(events)
     }
 
     /// Returns the time, for pages that say how long ago something was.
@@ -323,3 +365,6 @@ fn as_store_error(error: ArchiveError) -> StoreError {
         ArchiveError::Index(error) => StoreError::Damaged(error.to_string().into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,7 +216,7 @@ impl Summary {
             EventKind::Clicked { .. } => self.clicks = self.clicks.saturating_add(1),
             EventKind::Opened { .. } => self.opens = self.opens.saturating_add(1),
             EventKind::Unsubscribed { .. } => self.unsubscribes = self.unsubscribes.saturating_add(1),
-            EventKind::PluginFailed { .. } => {}
+            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } => {}
         }
     }
 
