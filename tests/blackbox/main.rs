@@ -19,6 +19,7 @@ mod per_recipient;
 mod public_links;
 mod real_clients;
 mod reload_on_sighup;
+mod route_changes_kind;
 mod smart_host;
 mod submission_over_smtp;
 mod users_own_plugin;
