@@ -226,14 +226,26 @@ impl Store for Embedded {
 
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.shared.reorder(|index| copies.into_iter().fold(false, |any, copy| index.give_back(copy) || any));
+            self.shared.reorder(|index| {
+                let mut any = false;
+                for copy in copies {
+                    any |= index.give_back(copy);
+                }
+                any
+            });
             Ok(())
         })
     }
 
     fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.shared.reorder(|index| moves.iter().fold(false, |any, (copy, queue)| index.requeue(*copy, queue) || any));
+            self.shared.reorder(|index| {
+                let mut any = false;
+                for (copy, queue) in &moves {
+                    any |= index.requeue(*copy, queue);
+                }
+                any
+            });
             Ok(())
         })
     }

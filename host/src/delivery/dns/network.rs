@@ -140,8 +140,7 @@ mod tests {
                         answer.add_answer(record(RData::A(A::new(192, 0, 2, 1))));
                     }
                     ("mx.a.example." | "bare.example.", _) | ("half.example.", RecordType::AAAA) => {}
-                    ("half.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
-                    ("broken.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
+                    ("broken.example." | "half.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
                     _ => answer.metadata.response_code = ResponseCode::NXDomain,
                 }
                 answer.add_query(query);

@@ -215,6 +215,16 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
     }
 }
 
+/// What a plugin decided about a copy, and the lines it logged.
+fn said(run: &PluginRun) -> String {
+    let mut text = format!("{}: {}", run.plugin, run.outcome);
+    for line in Some(&run.text).filter(|text| !text.is_empty()).into_iter().chain(&run.log) {
+        text.push_str(", ");
+        text.push_str(line);
+    }
+    text
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -289,14 +299,4 @@ pub(super) mod tests {
         let html = content(&summary, &[event], Wanted::default(), None);
         assert!(html.contains("no &lt;mail&gt; (for now)") && !html.contains("iframe"), "{html}");
     }
-}
-
-/// What a plugin decided about a copy, and the lines it logged.
-fn said(run: &PluginRun) -> String {
-    let mut text = format!("{}: {}", run.plugin, run.outcome);
-    for line in Some(&run.text).filter(|text| !text.is_empty()).into_iter().chain(&run.log) {
-        text.push_str(", ");
-        text.push_str(line);
-    }
-    text
 }
