@@ -27,6 +27,7 @@ use tubepost::plugin::lease::Circumstances;
 use tubepost::plugin::letter::Letter;
 use tubepost::plugin::loading::load_all;
 use tubepost::submission::Options;
+use tubepost::telemetry::metric::Metrics;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -70,7 +71,8 @@ struct Setup {
 impl Setup {
     fn new(plugins: &[(&str, PluginSource)], content: Bytes, folder: tempfile::TempDir) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let engine = Arc::new(Engine::new(EngineOptions { instances: 16, cache: None, clock: Clock::system() }).unwrap());
+        let engine =
+            Arc::new(Engine::new(EngineOptions { instances: 16, cache: None, clock: Clock::system(), metrics: Metrics::new() }).unwrap());
         let limits = PluginLimits { time: Duration::from_secs(5), memory: ByteSize(64 << 20), output: ByteSize(10 << 20) };
         let configured = plugins
             .iter()

@@ -78,11 +78,21 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Completes when the process is asked to end.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// What a reload changes, and what must outlive it.
 struct Parts {
     config: RwLock<Arc<Config>>,
+    /// What the server was started with, and still works by where a change takes a restart.
+    started: Arc<Config>,
     /// Where the configuration is read from again; none where it was made in memory.
     path: Option<PathBuf>,
     clock: Clock,
@@ -152,6 +162,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let services = sockets::services(
             &config,
             sockets::Doors {
@@ -161,13 +172,16 @@ impl App {
                 links,
                 metrics: metrics.clone(),
                 store: store.clone(),
+                ingress: ingress.clone(),
             },
             &clock,
             &entropy,
             open_dashboard,
         );
+        let started = Arc::new(config);
         let parts = Arc::new(Parts {
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(Arc::clone(&started)),
+            started,
             path,
             clock: clock.clone(),
             store,

@@ -16,7 +16,8 @@ use crate::chain::rendering::{Recipient, RenderError, Renderer};
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
-use crate::event::{Event, EventKind, search};
+use crate::event::search::Summary;
+use crate::event::{Event, EventKind};
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
 use crate::mail::address::EmailAddress;
@@ -26,10 +27,8 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
-use crate::submission::Submission;
 use crate::submission::login::Logins;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use crate::submission::{Options, Submission};
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
@@ -138,8 +137,8 @@ impl Archive {
     }
 
     async fn queued_message(&self, id: MessageId) -> Result<QueuedMessage, ArchiveError> {
-        let message = self.spool.message(id).await?;
-        Ok(message.map_or_else(QueuedMessage::default, |(entry, ..)| QueuedMessage {
+        let entry = self.spool.entry(id).await?;
+        Ok(entry.map_or_else(QueuedMessage::default, |entry| QueuedMessage {
             login: entry.login.to_string(),
             reverse_path: entry.reverse_path.to_string(),
             subject: entry.subject,
@@ -149,24 +148,25 @@ impl Archive {
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
         let events = self.events_of(id).await?;
-        let kept = self.spool.message(id).await?;
-        if events.is_empty() && kept.is_none() {
+        let entry = self.spool.entry(id).await?;
+        if events.is_empty() && entry.is_none() {
             return Ok(None);
-        }
-        let mut known: Option<Indexed> = None;
-        for (position, event) in &events {
-            known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
         }
         let rows = self.spool.store().rows_of(id).await?;
         let queued =
             rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
         Ok(Some(MessageView {
             id,
-            summary: known.map(|known| known.summary),
-            entry: kept.map(|(entry, ..)| entry),
+            summary: known(&events),
+            entry,
             queued: queued.collect(),
             events: events.into_iter().map(|(_, event)| event).collect(),
         }))
+    }
+
+    /// Returns what the events of one message add up to; `None` where none is known.
+    pub async fn summary(&self, id: MessageId) -> Result<Option<Summary>, ArchiveError> {
+        Ok(known(&self.events_of(id).await?))
     }
 
     /// Events of one message, oldest first: those that the index leads to, and those that it has not come to yet.
@@ -208,11 +208,11 @@ impl Archive {
         let login = self.logins.by_name(&entry.login).ok_or_else(|| format!("there is no login {:?} any more", entry.login))?;
         let as_kept = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
         let content = original.or_else(as_kept).ok_or("what was kept of the message cannot be read")?;
-        let summary = self.message(entry.id).await.map_err(|error| error.to_string())?.and_then(|view| view.summary);
+        let summary = self.summary(entry.id).await.map_err(|error| error.to_string())?;
         let recipients = summary.map(|summary| summary.recipients).unwrap_or_default();
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
-        let options = serde_json::from_str(&entry.options).unwrap_or_default();
+        let options = options(&entry.options);
         let submission = Submission { id: entry.id, login, received: entry.received, envelope, content, options };
         Ok(self.intake.dry_run(submission, Content::Stored).await)
     }
@@ -226,7 +226,8 @@ impl Archive {
         if let Some(content) = self.spool.captured(copy).await.map_err(|error| error.to_string())? {
             return Ok(content);
         }
-        let recipient = Recipient { copy, address: &address, variables: "" };
+        let variables = own_variables(&entry.options, recipient);
+        let recipient = Recipient { copy, address: &address, variables: &variables };
         let rendered =
             self.renderer.render(&entry.plan, body, recipient, &mut Trace::default()).await.map_err(|error| error.to_string())?;
         match rendered.held {
@@ -321,49 +322,27 @@ impl Archive {
     }
 }
 
+/// What was asked for with a message, as its entry keeps it.
+fn options(text: &str) -> Options {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// A recipient's own data as one JSON object, "" where it has none.
+fn own_variables(text: &str, recipient: u32) -> String {
+    options(text).recipient_variables.get(&recipient).and_then(|data| serde_json::to_string(data).ok()).unwrap_or_default()
+}
+
 fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
     Spool::read(row)
 }
 
-/// What the dashboard shows of messages.
-impl search::MessageIndex for Archive {
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, search::SearchError>> {
-        async move {
-            let found = Archive::search(self, query, offset, limit).await.map_err(|error| match error {
-                ArchiveError::Index(IndexError::Query(wrong)) => search::SearchError::Query(wrong.to_string()),
-                other @ (ArchiveError::Index(_) | ArchiveError::Store(_)) => as_store_error(other).into(),
-            })?;
-            Ok(search::Page { messages: found.messages, total: found.total })
-        }
-        .boxed()
+/// What events add up to, each with its position on the log.
+fn known(events: &[(u64, Event)]) -> Option<Summary> {
+    let mut known: Option<Indexed> = None;
+    for (position, event) in events {
+        known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
     }
-
-    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<search::Summary>, StoreError>> {
-        async move {
-            let events = search::MessageIndex::events(self, id).await?;
-            let mut summary: Option<search::Summary> = None;
-            for event in &events {
-                summary.get_or_insert_with(|| search::Summary::new(event)).apply(event);
-            }
-            Ok(summary)
-        }
-        .boxed()
-    }
-
-    fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
-        async move {
-            let events = self.events_of(id).await.map_err(as_store_error)?;
-            Ok(events.into_iter().map(|(_, event)| event).collect())
-        }
-        .boxed()
-    }
-}
-
-fn as_store_error(error: ArchiveError) -> StoreError {
-    match error {
-        ArchiveError::Store(error) => error,
-        ArchiveError::Index(error) => StoreError::Damaged(error.to_string().into()),
-    }
+    known.map(|known| known.summary)
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub use plugin::FIRST_PARTY;
 pub use secret::Environment;
 use unit::{ByteSize, Secret};
 
+/// `http.json_values` where nobody says otherwise.
+pub const JSON_VALUES: u32 = 100_000;
+
 /// Octets of a configuration file; more is surely another file, or one without end.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
@@ -168,7 +171,7 @@ pub struct Server {
 }
 
 /// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpNetwork {
     /// Some address in it.
     pub address: IpAddr,
@@ -177,7 +180,7 @@ pub struct IpNetwork {
 }
 
 /// `[store]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// `segment_size`: octets of a file of the spool. Default 64 MiB.
     pub segment_size: ByteSize,
@@ -194,7 +197,7 @@ pub struct Store {
 }
 
 /// `[[listen]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// `kind`.
     pub kind: ListenerKind,
@@ -277,7 +280,7 @@ pub enum OnError {
 }
 
 /// `[plugin_runtime]`: what all plugins share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginRuntime {
     /// `instances`: plugins running at one moment; more calls wait. Default 100.
     pub instances: u32,
@@ -532,18 +535,24 @@ pub struct Smtp {
 }
 
 /// `[http]`: limits of every HTTP listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// `connections`: default 1000.
     pub connections: u32,
+    /// `connections_per_address`: default 100.
+    pub connections_per_address: u32,
+    /// `header_time`: how long a request's header may take, and how long a connection may be idle. Default 30 s.
+    pub header_time: Duration,
     /// `request_time`: the longest request. Default 60 s.
     pub request_time: Duration,
     /// `body_size`: of a request. Default: 1.5 times `smtp.message_size`, as base64 swells.
     pub body_size: ByteSize,
+    /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
+    pub json_values: u32,
 }
 
 /// `[dashboard]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dashboard {
     /// `password`: argon2id hash; without it the dashboard is closed, except in demonstration mode.
     pub password: Option<Secret>,

@@ -128,13 +128,15 @@ impl Spool {
     /// Returns a message with its content, while it is kept: `(entry, body, original)`.
     pub async fn message(&self, id: MessageId) -> Result<Option<(Entry, Bytes, Option<Bytes>)>, StoreError> {
         let Some(message) = self.store.message(id).await? else { return Ok(None) };
-        let entry = Entry::decode(&message.head).map_err(|error| StoreError::Damaged(format!("message {id}: {error}").into()))?;
-        Ok(Some((entry, message.body, message.original)))
+        Ok(Some((decode_entry(id, &message.head)?, message.body, message.original)))
+    }
+    /// Returns what is known about a message, while it is kept, without reading its content.
+    pub async fn entry(&self, id: MessageId) -> Result<Option<Entry>, StoreError> {
+        self.store.head(id).await?.map(|head| decode_entry(id, &head)).transpose()
     }
     /// Returns what can be made out of a message whose content is damaged: enough to tell its sender. `None` where even that makes no sense.
     pub async fn salvage(&self, id: MessageId) -> Option<Entry> {
-        let head = self.store.unchecked_head(id).await.ok().flatten()?;
-        Entry::decode(&head).ok().filter(|entry| entry.id == id)
+        self.entry(id).await.ok().flatten().filter(|entry| entry.id == id)
     }
     fn add(&self, batch: &mut Batch, new: NewEntry) {
         let due = if new.held.is_some() { Timestamp::NEVER } else { self.clock.now() };
@@ -184,6 +186,10 @@ impl Leased {
         let (recipient, state) = (Copy::decode(&row.payload)?, CopyState::decode(&row.state)?);
         Ok(Self { copy: row.copy, recipient, state, queue: row.queue })
     }
+}
+
+fn decode_entry(id: MessageId, head: &[u8]) -> Result<Entry, StoreError> {
+    Entry::decode(head).map_err(|error| StoreError::Damaged(format!("message {id}: {error}").into()))
 }
 
 /// Under which id a captured copy is kept: one that no message has, as it is a hash of the copy's.

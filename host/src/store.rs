@@ -201,8 +201,11 @@ pub trait Store: Send + Sync + 'static {
     /// Returns a message, while it is queued and for the time of retention after that.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>>;
 
-    /// Returns the head of a message whatever its checksum says: for a message that is [`StoreError::Damaged`], whose head may still make sense.
-    fn unchecked_head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
+    /// Returns what is known about a message, as [`Store::message`] does, without its content: where an engine can, it reads only that. Damage
+    /// may then pass unseen; for what mail is made of, ask for the message.
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move { Ok(self.message(id).await?.map(|message| message.head)) })
+    }
 
     /// Returns rows in the order of ids, from after `after` on, of one queue or of all; at most `limit`.
     fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;

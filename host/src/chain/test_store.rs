@@ -47,9 +47,6 @@ impl Store for CommitLog {
     fn message(&self, _: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>> {
         ready(Ok(None)).boxed()
     }
-    fn unchecked_head(&self, _: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
-        ready(Ok(None)).boxed()
-    }
     fn rows<'a>(&'a self, _: Option<&'a str>, _: Option<CopyId>, _: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
     }

@@ -294,7 +294,7 @@ impl Parts {
             tags: press.tags,
             recipient_count,
             deliver_before: options.deliver_before,
-            options: if press.changed { options_text(options) } else { String::new() },
+            options: if press.changed { options_text(options, &press.recipients) } else { String::new() },
             plan: press.plan,
         };
         NewEntry {
@@ -380,7 +380,38 @@ fn context(submission: &Submission) -> Vec<(String, String)> {
     context
 }
 
-/// The options as JSON; "" where nothing was asked for.
-fn options_text(options: &Options) -> String {
-    if *options == Options::default() { String::new() } else { serde_json::to_string(options).unwrap_or_default() }
+/// The options as JSON, with the data of recipients under the numbers of their copies, as the places in the envelope are not kept; "" where
+/// nothing was asked for.
+fn options_text(options: &Options, recipients: &[(u32, ForwardPath)]) -> String {
+    if *options == Options::default() {
+        return String::new();
+    }
+    if (0..).zip(recipients).all(|(number, (place, _))| number == *place) {
+        return serde_json::to_string(options).unwrap_or_default();
+    }
+    let data = (0..).zip(recipients).filter_map(|(number, (place, _))| Some((number, options.recipient_variables.get(place)?.clone())));
+    let renumbered = Options { recipient_variables: data.collect(), ..options.clone() };
+    serde_json::to_string(&renumbered).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn data_stays_with_its_recipient_when_a_plugin_removes_another() {
+        let data = |name: &str| json!({ "name": name }).as_object().unwrap().clone();
+        let recipient_variables = [(0, data("Ann")), (1, data("Ben")), (2, data("Cid"))].into();
+        let options = Options { recipient_variables, ..Options::default() };
+        let path = |place| (place, ForwardPath::new("r@example.net".parse().unwrap()));
+        let kept = |recipients: &[(u32, ForwardPath)]| serde_json::from_str::<Options>(&options_text(&options, recipients)).unwrap();
+        assert_eq!(kept(&[path(0), path(1), path(2)]), options);
+        // The last one was added.
+        let renumbered = [(0, data("Ben")), (1, data("Cid"))].into();
+        assert_eq!(kept(&[path(1), path(2), path(3)]).recipient_variables, renumbered);
+        assert_eq!(options_text(&Options::default(), &[path(1)]), "");
+    }
 }

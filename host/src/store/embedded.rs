@@ -270,8 +270,13 @@ impl Store for Embedded {
         })
     }
 
-    fn unchecked_head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
-        Box::pin(self.read(move |shared| shared.unchecked_head(id)))
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move {
+            if let Some(head) = self.shared.cached_head(id) {
+                return Ok(Some(head));
+            }
+            self.read(move |shared| shared.read_head(id)).await
+        })
     }
 
     fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {

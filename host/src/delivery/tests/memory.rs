@@ -189,7 +189,7 @@ impl Store for MemoryStore {
         at_once(state.messages.get(&id).cloned())
     }
 
-    fn unchecked_head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         at_once(self.state.lock().messages.get(&id).map(|message| message.head.clone()))
     }
 

@@ -284,10 +284,13 @@ impl Bench {
         let oldest = self.model.rows.keys().next().map(|copy| copy.message.received());
         assert_eq!((usage.rows, usage.leased, usage.oldest), (self.model.rows.len() as u64, self.model.leases.len() as u64, oldest));
         for (id, (message, _)) in &self.model.messages {
+            // Asked for first: what is done with may go at any moment.
+            let head = store.head(*id).await.unwrap();
             let stored = store.message(*id).await.unwrap();
             let is_queued = self.model.rows.keys().any(|copy| copy.message == *id);
             assert!(stored.is_some() || !is_queued, "the content of a queued message is gone");
             if let Some(stored) = stored {
+                assert_eq!(head.as_ref(), Some(&stored.head));
                 assert_eq!((&stored.head, &stored.body, &stored.original), (&message.head, &message.body, &message.original));
             }
         }

@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::disk::{Disk, DiskFile, FileName};
 use super::inbox::Inbox;
 use super::index::{Index, LiveMessage, Place, RowView};
-use super::record::{Span, decode_content, number};
+use super::record::{CONTENT_HEADER, Span, decode_content, end_of_head, number};
 use super::summary;
 use super::values::Values;
 use crate::clock::{Clock, Timestamp};
@@ -21,6 +21,8 @@ use crate::store::{QueueName, Row, StoreError, StoredMessage};
 
 /// Files that are kept open for reading.
 const OPEN_FILES: usize = 64;
+/// Octets that are read at once to get at a message's head: most are shorter.
+const HEAD: usize = 4096;
 /// How often a row or a message is looked for again, when it was moved between finding and reading it.
 const TRIES: usize = 4;
 
@@ -131,31 +133,35 @@ impl Shared {
         }
     }
 
-    /// Reads a chunk with its checksum in front.
-    fn read_unchecked(&self, place: Place) -> Result<Bytes, ReadError> {
+    fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
         let Place { segment, span: Span { offset, length } } = place;
         let file = self.files.get(&*self.disk, FileName::Segment(segment))?;
         let mut octets = vec![0; length as usize + 4];
         file.read_at(offset.into(), &mut octets)?;
-        Ok(octets.into())
-    }
-
-    fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
-        let octets = self.read_unchecked(place)?;
+        let octets = Bytes::from(octets);
         let content = octets.slice(4..);
         if number(&octets, 0) == Some(crc32fast::hash(&content)) {
             Ok(content)
         } else {
-            let Place { segment, span: Span { offset, .. } } = place;
             Err(ReadError::Broken(format!("segment {segment}, offset {offset}: the checksum is wrong")))
         }
     }
 
-    /// Reads the head of a queued message without asking for its checksum.
-    pub(super) fn unchecked_head(&self, id: MessageId) -> Result<Option<Bytes>, StoreError> {
-        let Some(place) = self.state.lock().index.place(id) else { return Ok(None) };
-        let octets = self.read_unchecked(place).map_err(ReadError::into_damage)?;
-        Ok(decode_content(&octets.slice(4..)).map(|message| message.head))
+    /// Reads the head of a message's content, of which the checksum says nothing without the rest.
+    fn read_content_head(&self, place: Place) -> Result<Bytes, ReadError> {
+        let Place { segment, span: Span { offset, length } } = place;
+        let file = self.files.get(&*self.disk, FileName::Segment(segment))?;
+        let start = u64::from(offset) + 4;
+        let mut octets = vec![0; HEAD.min(length as usize)];
+        file.read_at(start, &mut octets)?;
+        let end = end_of_head(&octets, length);
+        let end = end.ok_or_else(|| ReadError::Broken(format!("segment {segment}, offset {offset}: the lengths do not fit")))?;
+        let read = octets.len();
+        octets.resize(end, 0);
+        if let Some(rest) = octets.get_mut(read..) {
+            file.read_at(start + read as u64, rest)?;
+        }
+        Ok(Bytes::from(octets).slice(CONTENT_HEADER..))
     }
 
     fn read_row(&self, view: &RowView) -> Result<(Bytes, Bytes), ReadError> {
@@ -213,13 +219,34 @@ impl Shared {
         self.state.lock().cache.content(id)
     }
 
+    /// The same for its head alone.
+    pub(super) fn cached_head(&self, id: MessageId) -> Option<Bytes> {
+        self.state.lock().cache.head(id)
+    }
+
     /// Finds and reads a message.
     pub(super) fn read_message(&self, id: MessageId) -> Result<Option<StoredMessage>, StoreError> {
+        let damaged = || ReadError::Broken(format!("message {id}: its lengths do not fit"));
+        let read = |place| decode_content(&self.read_chunk(place)?).ok_or_else(damaged);
+        self.find_message(id, |cache| cache.content(id), read)
+    }
+
+    /// Finds a message and reads its head alone.
+    pub(super) fn read_head(&self, id: MessageId) -> Result<Option<Bytes>, StoreError> {
+        self.find_message(id, |cache| cache.head(id), |place| self.read_content_head(place))
+    }
+
+    fn find_message<T>(
+        &self,
+        id: MessageId,
+        cached: impl Fn(&Cache) -> Option<T>,
+        read: impl Fn(Place) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, StoreError> {
         for _ in 0..TRIES {
             let (place, archived) = {
                 let state = self.state.lock();
-                if let Some(content) = state.cache.content(id) {
-                    return Ok(Some(content));
+                if let Some(found) = cached(&state.cache) {
+                    return Ok(Some(found));
                 }
                 let active = || state.active.messages.get(&id).map(|span| Place { segment: state.active.number, span: *span });
                 let place = state.index.place(id).or_else(active);
@@ -234,11 +261,8 @@ impl Shared {
                     None => return Ok(None),
                 },
             };
-            match self.read_chunk(place) {
-                Ok(octets) => {
-                    let damaged = || StoreError::Damaged(format!("message {id}: its lengths do not fit").into());
-                    return decode_content(&octets).map(Some).ok_or_else(damaged);
-                }
+            match read(place) {
+                Ok(found) => return Ok(Some(found)),
                 Err(ReadError::Gone) => {}
                 Err(error) => return Err(error.into_damage()),
             }
