@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mail_parser::MessageParser;
 use tubepost::clock::{Entropy, Timestamp};
-use tubepost::config::{self, Config};
+use tubepost::config::{self, Config, JSON_VALUES};
 use tubepost::http::compose::{Content, Stamp};
 use tubepost::http::order::{Order, Stations};
 use tubepost::http::{body, mailpace, turbosmtp, v1};
@@ -32,17 +32,18 @@ pub fn rest(octets: &[u8]) {
     let (dialect, content_type) = line.split_once(' ').unwrap_or((line, ""));
     let Ok(content_type) = HeaderValue::from_str(content_type) else { return };
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]);
-    let read = body::fields(&headers, Bytes::copy_from_slice(body)).now_or_never().expect("a body in memory is there at once");
+    let body = Bytes::copy_from_slice(body);
+    let pair = body::pair(&headers, &body, ["authuser", "authpass"]).now_or_never().expect("a body in memory is there at once");
+    let read = body::fields(&headers, body, JSON_VALUES).now_or_never().expect("a body in memory is there at once");
     let Ok(fields) = read else { return };
+    // Whoever is understood is known, too.
+    assert!(pair.is_ok(), "{pair:?}");
     let order = match dialect {
         "v1" => {
             let stations = CONFIG.logins.first().map_or_else(Stations::default, |login| Stations::of(login, &CONFIG.chains));
             v1::send::parse(&fields, &stations, NOW).ok()
         }
-        "turbosmtp" => {
-            let _ = turbosmtp::credentials(&fields);
-            turbosmtp::parse(&fields).ok()
-        }
+        "turbosmtp" => turbosmtp::parse(&fields).ok(),
         _ => mailpace::parse(&fields).ok(),
     };
     if let Some(order) = order {

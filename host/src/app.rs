@@ -49,10 +49,13 @@ const GAUGES: Duration = Duration::from_secs(5);
 pub struct App {
     parts: Arc<Parts>,
     sockets: Sockets,
+    delivering: TaskTracker,
     tasks: TaskTracker,
-    /// Ends what brings mail in, and the commands.
+    /// Ends what brings mail in, and the commands; delivery begins nothing new from then on.
     ingress: CancellationToken,
-    /// Ends delivery, and the readers of the log.
+    /// Ends what delivery has begun.
+    cut_off: CancellationToken,
+    /// Ends the readers of the log.
     egress: CancellationToken,
 }
 
@@ -76,6 +79,14 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Completes when the process is asked to end.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Sets what must be set before the process has threads: to be called first.
@@ -88,6 +99,8 @@ pub fn prepare_process() {
 /// What a reload changes, and what must outlive it.
 struct Parts {
     config: RwLock<Arc<Config>>,
+    /// What the server was started with, and still works by where a change takes a restart.
+    started: Arc<Config>,
     /// Where the configuration is read from again; none where it was made in memory.
     path: Option<PathBuf>,
     clock: Clock,
@@ -127,7 +140,7 @@ impl App {
         let recorder = Recorder::new(store.clone());
         let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
         let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
-        let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
+        let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
         let intake = Intake::new(IntakeParts {
@@ -158,6 +171,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let services = sockets::services(
             &config,
             sockets::Doors {
@@ -167,13 +181,16 @@ impl App {
                 links,
                 metrics: metrics.clone(),
                 store: store.clone(),
+                ingress: ingress.clone(),
             },
             &clock,
             &entropy,
             open_dashboard,
         );
+        let started = Arc::new(config);
         let parts = Arc::new(Parts {
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(Arc::clone(&started)),
+            started,
             path,
             clock: clock.clone(),
             store,
@@ -187,17 +204,14 @@ impl App {
             services,
             metrics: metrics.clone(),
         });
-        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let (drain_time, search) = {
-            let config = parts.config.read();
-            (config.server.drain_time, config.search)
-        };
-        tasks.spawn(delivery.run(egress.clone(), drain_time));
-        tasks.spawn(follower::run(spool, index, search, clock.clone(), egress.clone()));
+        let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
+        delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
+        tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
-        Ok(Self { parts, sockets, tasks, ingress, egress })
+        Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
 
     /// Returns where each listener is bound: kind, address, and how it is protected.
@@ -238,17 +252,22 @@ impl App {
         }
     }
 
-    /// Ends in good order: no new mail, sessions and transactions under way may finish for `drain_time`, then the store is closed.
+    /// Ends in good order: no new mail, sessions and transactions under way may finish for `drain_time`, then the store is closed. What sessions still hand
+    /// over waits in the spool for the next start.
     ///
     /// # Errors
     /// If the store cannot be closed.
     pub async fn stop(self) -> Result<()> {
         info!("draining");
-        let Self { parts, sockets, tasks, ingress, egress } = self;
+        let Self { parts, sockets, delivering, tasks, ingress, cut_off, egress } = self;
         let drain_time = parts.config.read().server.drain_time;
         ingress.cancel();
-        if tokio::time::timeout(drain_time, sockets.drained()).await.is_err() {
-            tracing::warn!("sessions were cut off at the end of the drain");
+        delivering.close();
+        let drained = async { tokio::join!(sockets.drained(), delivering.wait()) };
+        if tokio::time::timeout(drain_time, drained).await.is_err() {
+            tracing::warn!("what was under way was cut off at the end of the drain");
+            cut_off.cancel();
+            delivering.wait().await;
         }
         egress.cancel();
         tasks.close();

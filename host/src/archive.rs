@@ -8,14 +8,16 @@ pub mod trace;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::chain::rendering::Renderer;
+use crate::chain::rendering::{Recipient, RenderError, Renderer};
+use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
 use crate::event::search::Summary;
-use crate::event::{Event, EventKind, search};
+use crate::event::{Event, EventKind};
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
 use crate::mail::address::EmailAddress;
@@ -25,15 +27,15 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
-use crate::submission::Submission;
 use crate::submission::login::Logins;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use crate::submission::{Options, Submission};
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
-/// Copies that one command changes at most.
-pub const MOST_CHANGES: usize = 10_000;
+/// Copies that are changed with one commit.
+const PAGE: usize = 1000;
+/// How long a change may take: nobody else gets the copies meanwhile.
+const CHANGE_TIME: Duration = Duration::from_mins(1);
 
 /// Why the archive has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +85,15 @@ pub enum Selection {
     Message(MessageId),
     /// One copy.
     Copy(CopyId),
-    /// Everything in the queue, at most [`MOST_CHANGES`] at a time.
+    /// Everything in the queue.
     All,
+}
+
+/// What an operator does to copies.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Retry,
+    Cancel,
 }
 
 impl Archive {
@@ -128,8 +137,8 @@ impl Archive {
     }
 
     async fn queued_message(&self, id: MessageId) -> Result<QueuedMessage, ArchiveError> {
-        let message = self.spool.message(id).await?;
-        Ok(message.map_or_else(QueuedMessage::default, |(entry, ..)| QueuedMessage {
+        let entry = self.spool.entry(id).await?;
+        Ok(entry.map_or_else(QueuedMessage::default, |entry| QueuedMessage {
             login: entry.login.to_string(),
             reverse_path: entry.reverse_path.to_string(),
             subject: entry.subject,
@@ -138,15 +147,20 @@ impl Archive {
 
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
-        let (known, events) = self.known(id).await?;
-        let kept = self.spool.message(id).await?;
-        if known.is_none() && kept.is_none() {
+        let (summary, events) = self.known(id).await?;
+        let entry = self.spool.entry(id).await?;
+        if summary.is_none() && entry.is_none() {
             return Ok(None);
         }
         let rows = self.spool.store().rows_of(id).await?;
         let queued =
             rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
-        Ok(Some(MessageView { id, summary: known, entry: kept.map(|(entry, ..)| entry), queued: queued.collect(), events }))
+        Ok(Some(MessageView { id, summary, entry, queued: queued.collect(), events }))
+    }
+
+    /// Returns what the events of one message add up to; `None` where none is known.
+    pub async fn summary(&self, id: MessageId) -> Result<Option<Summary>, ArchiveError> {
+        Ok(self.known(id).await?.0)
     }
 
     /// What the events of one message add up to, and the events, oldest first: those that the index leads to, and those that it has not come to yet.
@@ -194,11 +208,11 @@ impl Archive {
         let login = self.logins.by_name(&entry.login).ok_or_else(|| format!("there is no login {:?} any more", entry.login))?;
         let as_kept = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
         let content = original.or_else(as_kept).ok_or("what was kept of the message cannot be read")?;
-        let summary = self.message(entry.id).await.map_err(|error| error.to_string())?.and_then(|view| view.summary);
+        let summary = self.summary(entry.id).await.map_err(|error| error.to_string())?;
         let recipients = summary.map(|summary| summary.recipients).unwrap_or_default();
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
-        let options = serde_json::from_str(&entry.options).unwrap_or_default();
+        let options = options(&entry.options);
         let submission = Submission { id: entry.id, login, received: entry.received, envelope, content, options };
         Ok(self.intake.dry_run(submission, Content::Stored).await)
     }
@@ -212,42 +226,85 @@ impl Archive {
         if let Some(content) = self.spool.captured(copy).await.map_err(|error| error.to_string())? {
             return Ok(content);
         }
-        let rendered = self.renderer.render(&entry.plan, body, copy, &address, "").await;
-        rendered.map(|rendered| rendered.content).map_err(|error| error.to_string())
+        let variables = own_variables(&entry.options, recipient);
+        let recipient = Recipient { copy, address: &address, variables: &variables };
+        let rendered =
+            self.renderer.render(&entry.plan, body, recipient, &mut Trace::default()).await.map_err(|error| error.to_string())?;
+        match rendered.held {
+            Some((_, reason)) => Err(RenderError::Held { reason }.to_string()),
+            None => Ok(rendered.content),
+        }
     }
 
-    /// Makes copies due now, held ones too; returns how many.
+    /// Makes copies due now, held ones too; returns how many. What is being sent at this moment is left alone.
     pub async fn retry(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        let now = self.clock.now();
-        let rows = self.select(selection).await?;
-        let settlements: Vec<Settlement> = rows
-            .iter()
-            .filter_map(|row| {
-                let (_, state) = decoded(row)?;
-                Some(Settlement::Again {
-                    copy: row.copy,
-                    due: now,
-                    state: CopyState { released: state.released || state.held.is_some(), held: None, ..state },
-                })
-            })
-            .collect();
+        self.change(selection, Change::Retry).await
+    }
+
+    /// Takes copies out of the queue without a report to the sender; returns how many. What is being sent at this moment is left alone.
+    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
+        self.change(selection, Change::Cancel).await
+    }
+
+    /// Changes what is selected, page by page; returns how many copies were changed.
+    async fn change(&self, selection: Selection, change: Change) -> Result<usize, ArchiveError> {
+        let store = self.spool.store();
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let rows = match selection {
+                Selection::Message(id) => store.rows_of(id).await?,
+                Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
+                Selection::All => store.rows(None, after, PAGE).await?,
+            };
+            let more = selection == Selection::All && rows.len() == PAGE;
+            after = rows.last().map(|row| row.copy);
+            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
+            let until = self.clock.monotonic() + CHANGE_TIME;
+            let rows = store.claim(rows.into_iter().map(|row| row.copy).collect(), until).await?;
+            match self.change_page(&rows, change).await {
+                Ok(changed) => count += changed,
+                Err(error) => {
+                    store.release(rows.into_iter().map(|row| row.copy).collect()).await?;
+                    return Err(error);
+                }
+            }
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn change_page(&self, rows: &[Row], change: Change) -> Result<usize, ArchiveError> {
+        let (settlements, events) = match change {
+            Change::Retry => (self.retried(rows), Vec::new()),
+            Change::Cancel => (rows.iter().map(|row| Settlement::Done(row.copy)).collect(), self.cancelled(rows).await?),
+        };
         let count = settlements.len();
-        self.spool.settle(settlements, Vec::new(), Vec::new()).await?;
+        self.spool.settle(settlements, events, Vec::new()).await?;
         Ok(count)
     }
 
-    /// Takes copies out of the queue without a report to the sender; returns how many.
-    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        let now = self.clock.now();
-        let rows = self.select(selection).await?;
+    fn retried(&self, rows: &[Row]) -> Vec<Settlement> {
+        let due = self.clock.now();
+        let again = |row: &Row| {
+            let (_, state) = decoded(row)?;
+            let state = CopyState { released: state.released || state.held.is_some(), held: None, ..state };
+            Some(Settlement::Again { copy: row.copy, due, state })
+        };
+        rows.iter().filter_map(again).collect()
+    }
+
+    async fn cancelled(&self, rows: &[Row]) -> Result<Vec<Event>, ArchiveError> {
+        let at = self.clock.now();
         let mut events = Vec::with_capacity(rows.len());
         let mut login: (Option<MessageId>, Arc<str>) = (None, "".into());
-        for row in &rows {
+        for row in rows {
             if login.0 != Some(row.copy.message) {
                 login = (Some(row.copy.message), self.queued_message(row.copy.message).await?.login.into());
             }
             events.push(Event {
-                at: now,
+                at,
                 message: row.copy.message,
                 login: login.1.clone(),
                 recipient: Some(row.copy.recipient),
@@ -256,18 +313,7 @@ impl Archive {
                 kind: EventKind::Cancelled,
             });
         }
-        let count = rows.len();
-        self.spool.settle(rows.into_iter().map(|row| Settlement::Done(row.copy)).collect(), events, Vec::new()).await?;
-        Ok(count)
-    }
-
-    async fn select(&self, selection: Selection) -> Result<Vec<Row>, ArchiveError> {
-        let store = self.spool.store();
-        Ok(match selection {
-            Selection::Message(id) => store.rows_of(id).await?,
-            Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
-            Selection::All => store.rows(None, None, MOST_CHANGES).await?,
-        })
+        Ok(events)
     }
 
     /// Returns the time, for pages that say how long ago something was.
@@ -276,35 +322,19 @@ impl Archive {
     }
 }
 
+/// What was asked for with a message, as its entry keeps it.
+fn options(text: &str) -> Options {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// A recipient's own data as one JSON object, "" where it has none.
+fn own_variables(text: &str, recipient: u32) -> String {
+    options(text).recipient_variables.get(&recipient).and_then(|data| serde_json::to_string(data).ok()).unwrap_or_default()
+}
+
 fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
     Spool::read(row)
 }
 
-/// What the dashboard shows of messages.
-impl search::MessageIndex for Archive {
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<search::Page, search::SearchError>> {
-        async move {
-            let found = Archive::search(self, query, offset, limit).await.map_err(|error| match error {
-                ArchiveError::Index(IndexError::Query(wrong)) => search::SearchError::Query(wrong.to_string()),
-                other @ (ArchiveError::Index(_) | ArchiveError::Store(_)) => as_store_error(other).into(),
-            })?;
-            Ok(search::Page { messages: found.messages, total: found.total })
-        }
-        .boxed()
-    }
-
-    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Summary>, StoreError>> {
-        async move { Ok(self.known(id).await.map_err(as_store_error)?.0) }.boxed()
-    }
-
-    fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>> {
-        async move { Ok(self.known(id).await.map_err(as_store_error)?.1) }.boxed()
-    }
-}
-
-fn as_store_error(error: ArchiveError) -> StoreError {
-    match error {
-        ArchiveError::Store(error) => error,
-        ArchiveError::Index(error) => StoreError::Damaged(error.to_string().into()),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 
 pub mod load;
 pub mod message;
+pub mod own_server;
 pub mod process;
+pub mod queue;
 pub mod scenario;
 pub mod sink;

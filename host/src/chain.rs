@@ -144,6 +144,22 @@ pub struct PlannedStep {
 }
 
 impl Plan {
+    /// A plan with nothing to do: every recipient gets the content as it is.
+    pub fn plain(login: Arc<str>, message: MessageId, received: Timestamp) -> Self {
+        Self {
+            login,
+            message,
+            received,
+            context: Vec::new(),
+            nonce: [0; 11],
+            slots: Vec::new(),
+            variables: String::new(),
+            reverse_path: ReversePath::Null,
+            tags: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
     /// Whether every recipient gets the same octets: those of the content as it is.
     pub fn is_plain(&self) -> bool {
         self.steps.is_empty() && self.slots.is_empty()

@@ -44,6 +44,9 @@ pub use plugin::FIRST_PARTY;
 pub use secret::Environment;
 use unit::{ByteSize, Secret};
 
+/// `http.json_values` where nobody says otherwise.
+pub const JSON_VALUES: u32 = 100_000;
+
 /// Octets of a configuration file; more is surely another file, or one without end.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
@@ -173,7 +176,7 @@ pub struct Server {
 }
 
 /// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpNetwork {
     /// Some address in it.
     pub address: IpAddr,
@@ -182,7 +185,7 @@ pub struct IpNetwork {
 }
 
 /// `[store]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// `segment_size`: octets of a file of the spool, from 64 KiB to 1 GiB. Default 64 MiB.
     pub segment_size: ByteSize,
@@ -199,7 +202,7 @@ pub struct Store {
 }
 
 /// `[search]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Search {
     /// `text`: octets of a message's text that can be found. Default 8 KiB.
     pub text: ByteSize,
@@ -212,7 +215,7 @@ pub struct Search {
 }
 
 /// `[[listen]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// `kind`.
     pub kind: ListenerKind,
@@ -295,7 +298,7 @@ pub enum OnError {
 }
 
 /// `[plugin_runtime]`: what all plugins share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginRuntime {
     /// `instances`: plugins running at one moment; more calls wait. Default 100.
     pub instances: u32,
@@ -494,8 +497,36 @@ pub struct Delivery {
     pub retry_longest: Duration,
     /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); the seeds use 1 and 2 days.
     pub give_up: Duration,
-    /// `lease`: time after which work that was taken and not reported is due again. Default 15 min.
+    /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
     pub lease: Duration,
+    /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
+    /// `connections`.
+    pub failing_connections: u32,
+    /// `dead_time`: how long a host that failed is left alone, at most. Default 30 s.
+    pub dead_time: Duration,
+    /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
+    pub host_tries: u32,
+    /// `outcome_queue`: outcomes of transactions that may wait for the store; read at the start. Default 1024.
+    pub outcome_queue: u32,
+    /// `returned_size`: octets of a message above which a DSN has its header alone, whatever RET says. Default 64 KiB.
+    pub returned_size: ByteSize,
+    /// `copy_log`: octets of what plugins log that are kept of one attempt to make a copy. Default 16 KiB.
+    pub copy_log: ByteSize,
+    /// `dns_*`.
+    pub dns: Dns,
+}
+
+/// How name servers are asked.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// `dns_cache`: answers that each route keeps. Default 16,384.
+    pub cache: u32,
+    /// `dns_time`: how long a name server may take. Default 5 s.
+    pub time: Duration,
+    /// `dns_tries`: how often a question is asked. Default 3.
+    pub tries: u32,
+    /// `dns_negative_time`: the longest time for which it is believed that there is nothing. Default 5 min.
+    pub negative_time: Duration,
 }
 
 /// `[smtp]`: limits of every SMTP listener.
@@ -522,18 +553,24 @@ pub struct Smtp {
 }
 
 /// `[http]`: limits of every HTTP listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// `connections`: default 1000.
     pub connections: u32,
+    /// `connections_per_address`: default 100.
+    pub connections_per_address: u32,
+    /// `header_time`: how long a request's header may take, and how long a connection may be idle. Default 30 s.
+    pub header_time: Duration,
     /// `request_time`: the longest request. Default 60 s.
     pub request_time: Duration,
     /// `body_size`: of a request. Default: 1.5 times `smtp.message_size`, as base64 swells.
     pub body_size: ByteSize,
+    /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
+    pub json_values: u32,
 }
 
 /// `[dashboard]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dashboard {
     /// `password`: argon2id hash; without it the dashboard is closed, except in demonstration mode.
     pub password: Option<Secret>,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::app::{App, Signals};
@@ -39,10 +39,11 @@ pub struct Demo {
     folder: Folder,
     password: String,
     token: String,
+    signals: Signals,
 }
 
 impl Demo {
-    /// Starts a server with a throw-away certificate, two SMTP logins with different chains, and an API token.
+    /// Starts a server with a throw-away certificate, two SMTP logins with different chains, and an API token. From then on signals are caught.
     ///
     /// # Errors
     /// If it cannot bind to loopback, or compile the plugins.
@@ -58,19 +59,68 @@ impl Demo {
         std::fs::write(&path, configuration(http, &hash_password(&password, &entropy), &hash_token(&token)))?;
         let config = crate::config::load(&path, &|_| None).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let app = App::start(config, Some(path), clock, entropy, true).await?;
-        Ok(Self { app, folder, password, token })
+        let signals = Signals::catch()?;
+        Ok(Self { app, folder, password, token, signals })
     }
 
     /// Sends the newsletter through each SMTP login, and a letter by REST; returns what became of them.
     ///
     /// # Errors
-    /// If a letter is refused or does not arrive.
-    pub async fn send(&self) -> Result<Vec<Shown>> {
+    /// If a letter is refused or does not arrive, or if the process is asked to end meanwhile.
+    pub async fn send(&mut self) -> Result<Vec<Shown>> {
+        let Self { app, password, token, signals, .. } = self;
+        let letters = Letters { app, password, token };
+        tokio::select! {
+            sent = letters.send() => sent,
+            () = signals.end() => bail!("interrupted"),
+        }
+    }
+
+    /// Returns the address of the dashboard.
+    pub fn dashboard(&self) -> String {
+        self.app.bound("http").map(|address| format!("http://{address}/dashboard")).unwrap_or_default()
+    }
+
+    /// Returns where and with which secrets somebody can send mail of his own: `(smtp, password, token)`.
+    pub fn doors(&self) -> (Option<SocketAddr>, &str, &str) {
+        (self.app.bound("smtp"), &self.password, &self.token)
+    }
+
+    /// Goes on until the process is asked to end, or was since the start.
+    ///
+    /// # Errors
+    /// If the server does not end in good order.
+    pub async fn run(self) -> Result<()> {
+        self.app.run_until_signalled(self.signals).await?;
+        drop(self.folder);
+        Ok(())
+    }
+
+    /// Ends at once, in good order.
+    ///
+    /// # Errors
+    /// If the server does not end in good order.
+    pub async fn stop(self) -> Result<()> {
+        self.app.stop().await?;
+        drop(self.folder);
+        Ok(())
+    }
+}
+
+/// Sends the letters of the demonstration.
+struct Letters<'a> {
+    app: &'a App,
+    password: &'a str,
+    token: &'a str,
+}
+
+impl Letters<'_> {
+    async fn send(&self) -> Result<Vec<Shown>> {
         let smtp = self.app.bound("smtp").context("an SMTP listener")?;
         let http = self.app.bound("http").context("an HTTP listener")?;
         let mut sent = Vec::new();
         for login in ["newsletter", "receipts"] {
-            let id = client::submit(smtp, (login, &self.password), "news@herald.example", "ann@reader.example", NEWSLETTER).await?;
+            let id = client::submit(smtp, (login, self.password), "news@herald.example", "ann@reader.example", NEWSLETTER).await?;
             sent.push((format!("SMTP, login {login:?}"), id));
         }
         let call = json!({
@@ -111,36 +161,6 @@ impl Demo {
             }
             appended.await;
         }
-    }
-
-    /// Returns the address of the dashboard.
-    pub fn dashboard(&self) -> String {
-        self.app.bound("http").map(|address| format!("http://{address}/dashboard")).unwrap_or_default()
-    }
-
-    /// Returns where and with which secrets somebody can send mail of his own: `(smtp, password, token)`.
-    pub fn doors(&self) -> (Option<SocketAddr>, &str, &str) {
-        (self.app.bound("smtp"), &self.password, &self.token)
-    }
-
-    /// Goes on until the process is asked to end.
-    ///
-    /// # Errors
-    /// If the server does not end in good order.
-    pub async fn run(self) -> Result<()> {
-        self.app.run_until_signalled(Signals::catch()?).await?;
-        drop(self.folder);
-        Ok(())
-    }
-
-    /// Ends at once, in good order.
-    ///
-    /// # Errors
-    /// If the server does not end in good order.
-    pub async fn stop(self) -> Result<()> {
-        self.app.stop().await?;
-        drop(self.folder);
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`origin`] | where a request comes from, trusted proxies looked through |
 //! | [`problem`] | refusals and mistakes as each dialect says them |
-//! | [`body`], [`fields`], [`address_list`], [`attachment`], [`raw_mime`] | from octets to fields to values |
+//! | [`body`], [`json`], [`fields`], [`address_list`], [`attachment`], [`raw_mime`] | from octets to fields to values |
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
@@ -22,6 +22,7 @@ pub mod body;
 pub mod compose;
 pub mod dashboard;
 pub mod fields;
+pub mod json;
 pub mod mailpace;
 pub mod order;
 pub mod origin;
@@ -44,27 +45,24 @@ use axum::routing::{any, get};
 use axum::{Extension, Router};
 use tokio_util::task::TaskTracker;
 
+use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Chain, Http, IpNetwork};
 use crate::event::recorder::Recorder;
-use crate::event::search::MessageIndex;
-use crate::intake::Intake;
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
-use crate::spool::Spool;
 use crate::submission::login::Logins;
 use origin::{Connection, Origin};
 use problem::{Dialect, Problem};
+use serve::Serving;
 
 /// What handlers work with.
 #[derive(Clone)]
 pub struct Services {
-    /// Takes submissions.
-    pub intake: Intake,
+    /// Takes submissions, and knows what became of them.
+    pub archive: Archive,
     /// Knows who may submit.
     pub logins: Logins,
-    /// Knows messages.
-    pub spool: Spool,
     /// Takes events of public links.
     pub recorder: Recorder,
     /// Knows its own links.
@@ -83,16 +81,17 @@ pub struct Services {
     pub limits: Http,
     /// Who may look at the dashboard.
     pub dashboard: dashboard::Access,
-    /// Runs plugins for the dashboard.
-    pub workshop: dashboard::Workshop,
-    /// Finds messages for the dashboard.
-    pub index: Arc<dyn MessageIndex>,
     /// Writes metrics in the text format of `OpenMetrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Says why the server is not ready, if it is not.
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Events that are still being written after their response; whoever stops the server waits for it.
     pub background: TaskTracker,
+}
+
+/// Builds what a server serves.
+pub fn serving(services: Services) -> Serving {
+    Serving { limits: services.limits.clone(), trusted_proxies: services.trusted_proxies.clone(), router: router(services) }
 }
 
 /// Builds the router. Requests need a [`Connection`] in their extensions.

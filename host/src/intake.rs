@@ -6,7 +6,7 @@ mod composing;
 pub mod dry_run;
 mod trace_header;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -71,19 +71,14 @@ pub struct IntakeParts {
 pub struct IntakeSettings {
     /// Our name in trace header fields and Message-IDs.
     pub hostname: Domain,
-    /// Routes whose copies wait by domain.
-    pub routes_by_domain: BTreeSet<Arc<str>>,
+    /// Ways out, by name: they decide in which queue a copy waits.
+    pub routes: BTreeMap<Arc<str>, Route>,
 }
 
 impl IntakeSettings {
     /// Reads them from the configuration.
     pub fn new(config: &Config) -> Self {
-        let by_domain = |route: &Route| match route {
-            Route::Mx(_) => true,
-            Route::SmartHost(_) | Route::Capture => false,
-        };
-        let routes = config.routes.iter().filter(|(_, route)| by_domain(route));
-        Self { hostname: config.server.hostname.clone(), routes_by_domain: routes.map(|(name, _)| Arc::clone(name)).collect() }
+        Self { hostname: config.server.hostname.clone(), routes: config.routes.clone() }
     }
 }
 

@@ -12,6 +12,7 @@ mod model;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -176,23 +177,40 @@ pub trait Store: Send + Sync + 'static {
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 
     /// Takes at most `limit` rows of `queue` that are due at `now`, in the order of due time and id; nobody else gets them until
-    /// they are changed or `until` has passed.
+    /// they are changed or `until` has passed. That is a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): whoever sets the time of day
+    /// ends no lease.
     fn lease<'a>(
         &'a self,
         queue: &'a str,
         now: Timestamp,
-        until: Timestamp,
+        until: Duration,
         limit: NonZeroU32,
     ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
 
+    /// Takes those of `copies` that nobody has, whenever they are due, held ones too. As for [`Store::lease`], nobody else gets them until they are
+    /// changed or `until` has passed.
+    fn claim(&self, copies: Vec<CopyId>, until: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
     /// Gives leased rows back unchanged: they are due as before.
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Puts leased rows into other queues and gives them back. Not a commit: after a restart a row may be where it was.
+    fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Makes rows that are due after `latest` due then, those that are held excepted. Not a commit: after a restart a row may be due when it was.
+    fn hasten(&self, latest: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Completes when rows may have become due since the last call: a hint to look again, for one scheduler.
     fn changed(&self) -> BoxFuture<'_, ()>;
 
     /// Returns a message, while it is queued and for the time of retention after that.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>>;
+
+    /// Returns what is known about a message, as [`Store::message`] does, without its content: where an engine can, it reads only that. Damage
+    /// may then pass unseen; for what mail is made of, ask for the message.
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move { Ok(self.message(id).await?.map(|message| message.head)) })
+    }
 
     /// Returns rows in the order of ids, from after `after` on, of one queue or of all; at most `limit`.
     fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;

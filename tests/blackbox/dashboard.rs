@@ -1,9 +1,10 @@
 //! The dashboard behind its password, and the pages for machines beside it.
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
-use tubepost_tests::http::{Response, get, request};
+use tubepost_tests::http::{Response, get, post_json, request};
 use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, TOKEN, config};
 use tubepost_tests::wait::wait_for;
 
@@ -82,6 +83,35 @@ fn a_captured_message_is_listed_shown_and_previewed_in_a_sandbox() -> Result<()>
 }
 
 #[test]
+fn a_copy_is_shown_with_its_recipients_own_data() -> Result<()> {
+    let more = format!("[dashboard]\npassword = \"{PASSWORD_HASH}\"\n");
+    let text = config("127.0.0.1:9".parse()?, &more);
+    // It cannot be delivered: what is shown is made for the occasion.
+    let host = Host::start(&text.replace("username = \"plain\"", "username = \"plain\"\nchain = \"marketing\""), &[])?;
+    let http = host.address("http none");
+    let call = json!({
+        "recipients": { "ann@example.net": { "name": "Ann" }, "ben@example.net": { "name": "Ben" } },
+        "from": "news@example.com",
+        "subject": "Dear {$name}",
+        "text": "Good morning, {$name}.{if $name} How are you?{/if}",
+        "data": { "name": "reader" },
+    });
+    let answer = post_json(http, &format!("/v1/send?access_token={TOKEN}"), &[], &call)?;
+    let answer = answer.json()?;
+    let id = answer.as_object().and_then(|ids| ids.keys().next()).context("an id")?;
+    let cookie = log_in(&host)?;
+    for (recipient, name) in [(0, "Ann"), (1, "Ben")] {
+        let path = format!("/dashboard/messages/{id}/source?recipient={recipient}");
+        let source = wait_for("the source", || {
+            let source = request(http, "GET", &path, &[("Cookie", &cookie)], b"").ok()?;
+            (source.status == 200).then(|| source.text())
+        })?;
+        assert!(source.contains(&format!("Subject: Dear {name}\r\n")) && source.contains(&format!("Good morning, {name}.")), "{source}");
+    }
+    Ok(())
+}
+
+#[test]
 fn health_readiness_and_metrics_are_there_for_machines() -> Result<()> {
     let host = start("")?;
     let http = host.address("http none");
@@ -127,6 +157,9 @@ fn what_a_proxy_says_counts_when_it_is_trusted() -> Result<()> {
     assert_eq!(call(&trusting, &[outside, ("X-Forwarded-Proto", "https")])? / 100, 2);
     assert_eq!(get(trusting.address("http none"), "/healthz")?.status, 200);
     assert_eq!(request(trusting.address("http none"), "GET", "/metrics", &[outside, ("X-Forwarded-Proto", "https")], b"")?.status, 404);
+    // A proxy that does not say for whom it asks does not ask for itself.
+    assert_eq!(request(trusting.address("http none"), "GET", "/metrics", &[("X-Forwarded-Proto", "https")], b"")?.status, 404);
+    assert_eq!(get(trusting.address("http none"), "/metrics")?.status, 200);
     // From anybody else these fields are the client's own invention.
     let plain = sandboxed("")?;
     assert_eq!(call(&plain, &[outside, ("X-Forwarded-Proto", "http")])? / 100, 2);

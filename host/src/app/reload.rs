@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::sockets::Sockets;
 use super::{Parts, pipeline};
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config};
 use crate::http::Services;
 use crate::intake::IntakeSettings;
 
@@ -14,8 +14,7 @@ use crate::intake::IntakeSettings;
 pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     let path = parts.path.as_ref().context("this configuration is not in a file")?;
     let new = config::load(path, &|name| std::env::var(name).ok()).map_err(|errors| anyhow!("{errors}"))?;
-    let old = parts.config.read().clone();
-    if new.server.data != old.server.data {
+    if new.server.data != parts.started.server.data {
         bail!("server.data cannot change while the server runs");
     }
     let chains = pipeline::chains(&new, &parts.engine).await?;
@@ -32,6 +31,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     parts.logins.replace(new.logins.clone());
     parts.intake.reconfigure(IntakeSettings::new(&new));
     sockets.smtp.reload(&new.server, &new.smtp);
+    parts.services.dashboard.replace(&new.dashboard);
     sockets.replace_services(Services {
         hostname: new.server.hostname.clone(),
         trusted_proxies: new.server.trusted_proxies.clone().into(),
@@ -40,7 +40,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
         ..parts.services.clone()
     });
     let mut said = format!("{} logins, {chain_count} chains, {} routes", new.logins.len(), new.routes.len());
-    let restart = needs_restart(&old, &new);
+    let restart = needs_restart(&parts.started, &new);
     if !restart.is_empty() {
         said.extend(["; changes of ", &restart.join(", "), " take a restart"]);
     }
@@ -48,30 +48,15 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     Ok(said)
 }
 
-/// Sections that changed and are only read at the start.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let listeners = |config: &Config| -> Vec<String> {
-        let text = |listener: &Listener| format!("{listener:?}");
-        config.listeners.iter().map(text).collect()
-    };
-    let mut sections = Vec::new();
-    if listeners(old) != listeners(new) {
-        sections.push("[[listen]]");
-    }
-    if format!("{:?}", old.store) != format!("{:?}", new.store) {
-        sections.push("[store]");
-    }
-    if format!("{:?}", old.plugin_runtime) != format!("{:?}", new.plugin_runtime) {
-        sections.push("[plugin_runtime]");
-    }
-    if format!("{:?}", old.search) != format!("{:?}", new.search) {
-        sections.push("[search]");
-    }
-    if format!("{:?}", old.dashboard) != format!("{:?}", new.dashboard) {
-        sections.push("[dashboard]");
-    }
-    if old.server.public_url != new.server.public_url {
-        sections.push("server.public_url");
-    }
-    sections
+/// Sections and keys that are other than at the start, and only read there.
+fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
+    let differences = [
+        ("[[listen]]", started.listeners != new.listeners),
+        ("[store]", started.store != new.store),
+        ("[plugin_runtime]", started.plugin_runtime != new.plugin_runtime),
+        ("[search]", started.search != new.search),
+        ("server.public_url", started.server.public_url != new.server.public_url),
+        ("http.connections", started.http.connections != new.http.connections),
+    ];
+    differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

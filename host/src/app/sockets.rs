@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
-use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +14,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::event::recorder::Recorder;
-use crate::http::serve::{Server, Transport};
+use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
 use crate::listener::smtp::reception::FrontDesk;
@@ -45,7 +43,7 @@ pub(super) struct Sockets {
     listening: Vec<Listening>,
     tasks: TaskTracker,
     http: Server,
-    router: watch::Sender<Router>,
+    serving: watch::Sender<Serving>,
     pub(super) smtp: Arc<Service<FrontDesk>>,
     pub(super) certificate: Option<Certificate>,
 }
@@ -58,6 +56,8 @@ pub(super) struct Doors {
     pub(super) links: LinkSigner,
     pub(super) metrics: Metrics,
     pub(super) store: Arc<dyn Store>,
+    /// Cancelled when the server takes nothing new any more.
+    pub(super) ingress: CancellationToken,
 }
 
 /// Binds all listeners, so that an address that is taken ends the start before anything else happens.
@@ -77,11 +77,10 @@ pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
 
 /// Puts together what the HTTP side works with.
 pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Services {
-    let Doors { metrics, store, .. } = doors;
+    let Doors { metrics, store, ingress, .. } = doors;
     Services {
-        intake: doors.archive.intake().clone(),
+        archive: doors.archive,
         logins: doors.logins,
-        spool: doors.archive.spool().clone(),
         recorder: doors.recorder,
         links: doors.links,
         clock: clock.clone(),
@@ -91,10 +90,13 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, open_dashboard),
-        workshop: workshop(&doors.archive),
-        index: Arc::new(doors.archive),
         metrics: Arc::new(move || metrics.encode()),
-        ready: Arc::new(move || store.health().map_err(|error| error.to_string())),
+        ready: Arc::new(move || {
+            if ingress.is_cancelled() {
+                return Err("the server is draining".to_owned());
+            }
+            store.health().map_err(|error| error.to_string())
+        }),
         background: TaskTracker::new(),
     }
 }
@@ -110,8 +112,8 @@ pub(super) fn serve(
     let config = parts.config.read().clone();
     let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone(), parts.metrics.clone());
     let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone(), parts.metrics.clone()));
-    let (router, routers) = watch::channel(http::router(parts.services.clone()));
-    let server = Server::new(routers, &config.http, shutdown.clone(), parts.metrics.clone());
+    let (serving, served) = watch::channel(http::serving(parts.services.clone()));
+    let server = Server::new(served, shutdown.clone(), parts.metrics.clone());
     let smtp_tls = certificate.as_ref().map(|certificate| certificate.server_config(&[])).transpose()?;
     let http_tls = certificate.as_ref().map(|certificate| certificate.server_config(&HTTP_PROTOCOLS)).transpose()?;
     let tasks = TaskTracker::new();
@@ -139,7 +141,7 @@ pub(super) fn serve(
         tracing::info!("listening on {kind} {address} ({tls})");
         listening.push(Listening { kind, address, tls });
     }
-    Ok(Sockets { listening, tasks, http: server, router, smtp, certificate })
+    Ok(Sockets { listening, tasks, http: server, serving, smtp, certificate })
 }
 
 impl Sockets {
@@ -149,7 +151,7 @@ impl Sockets {
 
     /// Serves HTTP with other services from the next request on.
     pub(super) fn replace_services(&self, services: Services) {
-        drop(self.router.send_replace(http::router(services)));
+        drop(self.serving.send_replace(http::serving(services)));
     }
 
     /// Completes when no session and no request is left, once the server drains.
@@ -171,23 +173,5 @@ fn tls_word(tls: ListenerTls) -> &'static str {
         ListenerTls::StartTls => "starttls",
         ListenerTls::Implicit => "implicit",
         ListenerTls::None => "none",
-    }
-}
-
-fn workshop(archive: &Archive) -> dashboard::Workshop {
-    let (rendering, replaying) = (archive.clone(), archive.clone());
-    dashboard::Workshop {
-        render: Arc::new(move |kept, recipient, address| {
-            let archive = rendering.clone();
-            async move { archive.render(kept.entry, kept.body, recipient, address).await }.boxed()
-        }),
-        replay: Arc::new(move |kept| {
-            let archive = replaying.clone();
-            async move {
-                let run = archive.replay(kept.entry, kept.body, kept.original).await?;
-                Ok(run.steps.into_iter().map(|step| dashboard::Step { run: step.run, before: step.before, after: step.after }).collect())
-            }
-            .boxed()
-        }),
     }
 }

@@ -1,5 +1,6 @@
 //! The load generator: sessions that submit one message after another.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,8 @@ pub struct Load {
     pub sessions: u32,
     /// Messages in all.
     pub messages: u64,
+    /// Recipients of each.
+    pub recipients: u32,
     /// What each looks like.
     pub sample: Sample,
     /// User name and password, where the server wants them.
@@ -114,6 +117,7 @@ impl Session {
         let mut latencies = Vec::new();
         let mut refused = 0;
         let mut data = Vec::with_capacity(load.sample.size() + 64);
+        let envelope = envelope(load.recipients);
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= load.messages {
@@ -130,9 +134,10 @@ impl Session {
                 // A message that had to wait for a session counts from when it was due: a slow server cannot hide behind a slow generator.
                 begin = due;
             }
-            self.stream.write_all(b"MAIL FROM:<sender@example.com>\r\nRCPT TO:<reader@example.net>\r\nDATA\r\n").await?;
-            self.expect(250).await?;
-            self.expect(250).await?;
+            self.stream.write_all(envelope.as_bytes()).await?;
+            for _ in 0..=load.recipients {
+                self.expect(250).await?;
+            }
             self.expect(354).await?;
             data.clear();
             load.sample.write(number, &mut data);
@@ -168,4 +173,15 @@ impl Session {
             }
         }
     }
+}
+
+/// The commands before the content, in one piece.
+fn envelope(recipients: u32) -> String {
+    let mut commands = String::from("MAIL FROM:<sender@example.com>\r\n");
+    for number in 0..recipients {
+        // Writing to a String cannot fail.
+        let _ = write!(commands, "RCPT TO:<reader{number}@example.net>\r\n");
+    }
+    commands.push_str("DATA\r\n");
+    commands
 }

@@ -28,11 +28,13 @@ impl Used {
         tree.into_iter().fold(Self::default(), |sum, id| sum.plus(Self::of(id)))
     }
 
+    /// Returns the octets that are resident in one process now.
+    pub fn resident(process: u32) -> u64 {
+        of_status(process, "VmRSS:")
+    }
+
     fn of(process: u32) -> Self {
-        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes: u64 = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
-        Self { processor: stat(process).map(|stat| stat.processor).unwrap_or_default(), peak_memory: kilobytes * 1024 }
+        Self { processor: stat(process).map(|stat| stat.processor).unwrap_or_default(), peak_memory: of_status(process, "VmHWM:") }
     }
 
     fn plus(self, other: Self) -> Self {
@@ -44,6 +46,14 @@ impl Used {
     pub fn since(self, earlier: Self) -> Self {
         Self { processor: self.processor.saturating_sub(earlier.processor), peak_memory: self.peak_memory }
     }
+}
+
+/// Octets that `/proc/PROCESS/status` says; 0 where it says nothing.
+fn of_status(process: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let value = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes: u64 = value.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+    kilobytes * 1024
 }
 
 struct Stat {

@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 
 use super::processing::{Kept, Processed};
 use super::rendering::{Recipient, RenderError, Renderer};
-use super::test_store::CommitLog;
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan, PlannedStep};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::{self, ChainStep, OnError, PluginSource, When};
-use crate::event::recorder::Recorder;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::Draft;
@@ -101,12 +99,14 @@ impl Bench {
 
     async fn render(self, plan: &Plan, body: &Bytes, address: &str) -> Result<String, RenderError> {
         let links = LinkSigner::new([0; 32], "https://t.example.com".to_owned());
-        let clock = Clock::manual(Timestamp::from_millis(0));
-        let renderer = Renderer::new(ChainRegistry::new(self.chains), links, Recorder::new(Arc::new(CommitLog::default())), clock);
+        let renderer = Renderer::new(ChainRegistry::new(self.chains), links);
         let address = EmailAddress::parse(address).unwrap();
-        let copy = CopyId { message: plan.message, recipient: 0 };
-        let finished = renderer.render(plan, body.clone(), copy, &address, "").await?;
-        Ok(String::from_utf8(finished.content.to_vec()).unwrap())
+        let recipient = Recipient { copy: CopyId { message: plan.message, recipient: 0 }, address: &address, variables: "" };
+        let rendered = renderer.render(plan, body.clone(), recipient, &mut Trace::default()).await?;
+        match rendered.held {
+            Some((_, reason)) => Err(RenderError::Held { reason }),
+            None => Ok(String::from_utf8(rendered.content.to_vec()).unwrap()),
+        }
     }
 }
 
@@ -305,16 +305,11 @@ async fn a_copy_is_held_refused_or_missing_its_plugin() {
     assert_eq!(held, Err(RenderError::Held { reason: "look".to_owned() }));
     let without = Bench { chains: Chains::default() };
     let links = LinkSigner::new([0; 32], String::new());
-    let renderer = Renderer::new(
-        ChainRegistry::new(without.chains),
-        links,
-        Recorder::new(Arc::new(CommitLog::default())),
-        Clock::manual(Timestamp::from_millis(0)),
-    );
+    let renderer = Renderer::new(ChainRegistry::new(without.chains), links);
     let address = EmailAddress::parse("b@example.com").unwrap();
     let recipient = Recipient { copy: CopyId { message: plan.message, recipient: 0 }, address: &address, variables: "" };
     let mut trace = Trace::default();
-    let missing = renderer.render_traced(&plan, body, recipient, &mut trace).await.unwrap_err();
+    let missing = renderer.render(&plan, body, recipient, &mut trace).await.unwrap_err();
     assert_eq!(missing, RenderError::Failed { plugin: "hold".to_owned(), permanent: false });
     assert_eq!(trace.failures.len(), 1);
 }

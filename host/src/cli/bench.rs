@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Format;
 use super::output::{announce, json, line, table};
+use crate::bench::queue::{self, Plan};
 use crate::bench::scenario::{self, Effort, Figures, Scenario, Server};
 use crate::clock::Clock;
 
@@ -28,6 +29,12 @@ pub(super) struct Options {
     /// Messages per second, evenly spread; as many as go where not given.
     #[arg(long)]
     rate: Option<f64>,
+    /// Measures a queue of so many recipients instead: memory, and other mail beside it.
+    #[arg(long, value_name = "RECIPIENTS")]
+    queue: Option<u64>,
+    /// Recipients of each message of that queue.
+    #[arg(long, default_value_t = 1, requires = "queue")]
+    queue_recipients: u32,
     /// Only scenarios whose name contains this.
     #[arg(long)]
     only: Option<String>,
@@ -52,10 +59,16 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
 
 async fn measure(options: Options) -> Result<ExitCode> {
     let clock = Clock::system();
+    if let Some(recipients) = options.queue {
+        return measure_queue(&options, recipients, &clock).await;
+    }
     let peers = options.peer.iter().map(|text| peer(text)).collect::<Result<Vec<_>>>()?;
     let mut lines = Vec::new();
-    for scenario in scenario::all() {
-        if options.only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
+    let all = scenario::all();
+    for scenario in &all {
+        // What others are measured by half of is measured with them.
+        let is_wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+        if !is_wanted(scenario.name) && !all.iter().any(|other| other.half_of == Some(scenario.name) && is_wanted(other.name)) {
             continue;
         }
         let mut servers = vec![Server::Tubepost];
@@ -67,7 +80,12 @@ async fn measure(options: Options) -> Result<ExitCode> {
                 if !options.format.json {
                     announce(format!("{}: {}, round {} of {}", scenario.name, server.name(), number + 1, options.rounds));
                 }
-                let round = scenario::round(server, &scenario, effort(&options, &scenario), &clock).await;
+                let mut effort = effort(&options, scenario);
+                if let Some(of) = scenario.half_of {
+                    let full = find(&lines, of, server.name()).with_context(|| format!("{of:?} must be measured first"))?;
+                    effort.rate = Some(full.accepted_per_second / 2.0);
+                }
+                let round = scenario::round(server, scenario, effort, &clock).await;
                 figures.push(round.with_context(|| format!("{}: {}", scenario.name, server.name()))?);
             }
         }
@@ -88,8 +106,34 @@ fn effort(options: &Options, scenario: &Scenario) -> Effort {
     Effort { sessions: options.sessions, messages: messages.max(u64::from(options.sessions)), rate: options.rate }
 }
 
+fn find(lines: &[Line], scenario: &str, server: &str) -> Option<Figures> {
+    lines.iter().find(|line| line.scenario == scenario && line.server == server).map(|line| line.figures)
+}
+
+async fn measure_queue(options: &Options, recipients: u64, clock: &Clock) -> Result<ExitCode> {
+    let Options { queue_recipients: per_message, messages, sessions, rounds, .. } = *options;
+    let f = queue::run(Plan { recipients, per_message, messages, sessions, rounds }, clock).await?;
+    if options.format.json {
+        json(&f)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = vec![
+        f.recipients.to_string(),
+        f.per_message.to_string(),
+        format!("{:.0}", f.memory_before_mb),
+        format!("{:.0}", f.memory_mb),
+        format!("{:.0}", f.peak_memory_mb),
+        format!("{:.0}", f.accepted_before),
+        format!("{:.0}", f.accepted),
+        format!("{:.2} x", f.accepted / f.accepted_before),
+    ];
+    line("");
+    table(&["QUEUED", "PER MESSAGE", "MEMORY BEFORE MB", "WITH IT MB", "PEAK MB", "ACCEPTED/S BEFORE", "WITH IT", "RATIO"], &[row]);
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print(lines: &[Line]) {
-    let own = |scenario: &str| lines.iter().find(|line| line.scenario == scenario && line.server == "tubepost").map(|line| line.figures);
+    let own = |scenario: &str| find(lines, scenario, "tubepost");
     let rows: Vec<Vec<String>> = lines
         .iter()
         .map(|line| {
@@ -110,14 +154,29 @@ fn print(lines: &[Line]) {
                 format!("{:.0}", f.delivered_per_second),
                 format!("{:.1}", f.p50_ms),
                 format!("{:.1}", f.p99_ms),
-                format!("{:.2}", f.processor_ms),
+                format!("{:.3}", f.processor_ms),
+                if f.plugins_ms > 0.0 { format!("{:.3}", f.plugins_ms) } else { String::new() },
                 format!("{:.0}", f.memory_mb),
                 ratio,
             ]
         })
         .collect();
     line("");
-    table(&["SCENARIO", "SERVER", "ACCEPTED/S", "DELIVERED/S", "P50 MS", "P99 MS", "CPU MS", "MEMORY MB", "TUBEPOST AGAINST IT"], &rows);
+    table(
+        &[
+            "SCENARIO",
+            "SERVER",
+            "ACCEPTED/S",
+            "DELIVERED/S",
+            "P50 MS",
+            "P99 MS",
+            "CPU MS",
+            "IN PLUGINS MS",
+            "MEMORY MB",
+            "TUBEPOST AGAINST IT",
+        ],
+        &rows,
+    );
 }
 
 fn peer(text: &str) -> Result<Server> {

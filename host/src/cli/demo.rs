@@ -26,7 +26,7 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
 
 async fn show(options: Options) -> Result<ExitCode> {
     announce("Starting Tubepost on loopback; the first start compiles the plugins.");
-    let demo = Demo::start(Clock::system(), Entropy::system()).await?;
+    let mut demo = Demo::start(Clock::system(), Entropy::system()).await?;
     for shown in demo.send().await? {
         print(&shown);
     }

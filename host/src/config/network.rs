@@ -12,6 +12,19 @@ use super::IpNetwork;
 pub struct NetworkError;
 
 impl IpNetwork {
+    /// Returns what counts as one client where clients are counted: an IPv4 address, and of IPv6 the first 64 bits, as whoever has one of those addresses
+    /// has them all.
+    pub fn of_client(peer: IpAddr) -> Self {
+        match peer.to_canonical() {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                Self { address: IpAddr::V6(Ipv6Addr::from_bits(network)), prefix: 64 }
+            }
+            address @ IpAddr::V6(_) => Self { address, prefix: 128 },
+            address @ IpAddr::V4(_) => Self { address, prefix: 32 },
+        }
+    }
+
     /// Whether `address` is in the range. An IPv4 address that came in through an IPv6 socket counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let prefix = u32::from(self.prefix);

@@ -25,6 +25,10 @@ use crate::clock::Timestamp;
 use crate::mail::message_id::MessageId;
 pub use query::QueryError;
 
+/// Messages that a search can pass over: those in front of a page are gone through for it, and memory is taken for each.
+pub const MOST_PASSED_OVER: usize = 500_000;
+/// Messages of one page.
+pub const MOST_ON_PAGE: usize = 10_000;
 /// Raised when the documents change: an index of another number is built anew.
 const FORMAT: &str = "2";
 /// Share of a part of the index that may be what was deleted, before the part is written anew without it.
@@ -178,11 +182,19 @@ impl SearchIndex {
 
     /// Finds messages by words of their subject and text, and by fields: `from:a@example.com to:… address:… login:… tag:… state:bounced id:…
     /// subject:word text:word after:2026-11-01 before:2026-12-01`, all of which must hold; `-` in front excludes, quotes hold words together. Nothing finds all.
+    ///
+    /// Behind [`MOST_PASSED_OVER`] messages nothing is found; of a page there are at most [`MOST_ON_PAGE`].
     pub fn search(&self, query: &str, offset: usize, limit: usize) -> Result<Found, IndexError> {
         let query = query::parse(query, &self.index, &self.fields)?;
         let searcher = self.reader.searcher();
-        let newest = TopDocs::with_limit(limit.max(1)).and_offset(offset).order_by_fast_field::<u64>("at", Order::Desc);
-        let (total, found) = searcher.search(&query, &(Count, newest))?;
+        // Memory is taken for all of them before anything is looked for, so no more of them than there are.
+        let documents = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX);
+        let (limit, passed_over) = (limit.min(documents).clamp(1, MOST_ON_PAGE), offset.min(documents).min(MOST_PASSED_OVER));
+        let newest = TopDocs::with_limit(limit).and_offset(passed_over).order_by_fast_field::<u64>("at", Order::Desc);
+        let (total, mut found) = searcher.search(&query, &(Count, newest))?;
+        if passed_over < offset {
+            found.clear();
+        }
         let mut messages = Vec::with_capacity(found.len());
         for (_, place) in found {
             let document: TantivyDocument = searcher.doc(place)?;

@@ -1,50 +1,13 @@
-//! Finding messages: what has become of each, by id and by words. Read from the event log off the hot path; it can be thrown away and is
-//! built again.
+//! What is known of a message: the sum of its events.
 
 use std::collections::BTreeMap;
 
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, PluginRun};
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
-use crate::store::StoreError;
-
-/// Knows messages by the events that tell of them.
-pub trait MessageIndex: Send + Sync + 'static {
-    /// Returns messages that fit `query`, the newest first, from place `offset` on.
-    ///
-    /// The language is that of [`crate::event::index::MessageIndex::search`]; the empty query is every message.
-    fn search<'a>(&'a self, query: &'a str, offset: usize, limit: usize) -> BoxFuture<'a, Result<Page, SearchError>>;
-
-    /// Returns one message.
-    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Summary>, StoreError>>;
-
-    /// Returns what happened to one message, in order.
-    fn events(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Event>, StoreError>>;
-}
-
-/// Why a search found nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SearchError {
-    /// The query makes no sense; the text says what is wrong with it.
-    #[error("{0}")]
-    Query(String),
-    /// The store, or what is built from it, failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A part of what a search found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    /// The newest first.
-    pub messages: Vec<Summary>,
-    /// How many there are in all.
-    pub total: usize,
-}
 
 /// What is known of one message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -227,7 +190,7 @@ impl Summary {
                 self.unsubscribes = self.unsubscribes.saturating_add(1);
                 self.was_read();
             }
-            EventKind::PluginFailed { .. } => {}
+            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } => {}
         }
     }
 

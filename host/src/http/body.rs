@@ -7,10 +7,10 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fields::{Fields, File};
+use super::json::{self, JsonError};
 use super::problem::Problem;
 use crate::mail::refusal::Refusal;
 
@@ -21,50 +21,94 @@ const MOST_FIELDS: usize = 10_000;
 const BODIES: u64 = 8;
 /// Octets that fit in any case.
 const LEAST_ROOM: u64 = 128 * 1024 * 1024;
+/// The part of it that those have together whom nobody knows yet.
+const STRANGERS: u64 = 4;
 /// Octets of one permit: there are fewer permits than octets.
 const GRAIN: u64 = 1024;
 
 /// Memory for the bodies of calls. Many large ones at once wait for each other, in the time that their requests have.
+///
+/// Room is taken as octets arrive, never for what is only announced: silence takes nothing.
 #[derive(Clone)]
 pub struct Room {
     /// For callers who have shown a token.
-    known: Arc<Semaphore>,
+    known: Share,
     /// For those whose credentials stand in the body: they cannot keep the others out.
-    unknown: Arc<Semaphore>,
+    unknown: Share,
     limit: u64,
+}
+
+#[derive(Clone)]
+struct Share {
+    permits: Arc<Semaphore>,
+    /// One body that finds no room goes on all the same, or bodies that are half there would all wait for each other.
+    passage: Arc<Semaphore>,
+}
+
+/// The room that one body takes, until it is dropped.
+pub struct Place {
+    share: Share,
+    permits: Option<OwnedSemaphorePermit>,
+    passage: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
     /// Makes room for bodies of up to `limit` octets.
     pub fn new(limit: u64) -> Self {
-        let permits = limit.saturating_mul(BODIES).max(LEAST_ROOM) / GRAIN;
-        let semaphore = || Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
-        Self { known: semaphore(), unknown: semaphore(), limit }
+        let room = limit.saturating_mul(BODIES).max(LEAST_ROOM);
+        Self { known: Share::new(room), unknown: Share::new(room / STRANGERS), limit }
     }
 
-    /// Reads a body when there is room for what its header announces. The room is taken until the permit is dropped.
-    pub async fn read(&self, headers: &HeaderMap, body: Body, is_known: bool) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-        let octets = announced(headers).unwrap_or(self.limit);
-        if octets > self.limit {
-            return Err(Problem::BodyTooLarge { limit: self.limit });
-        }
-        let semaphore = if is_known { &self.known } else { &self.unknown };
-        let permits = u32::try_from(octets / GRAIN).unwrap_or(u32::MAX).saturating_add(1);
-        let permit = semaphore.clone().acquire_many_owned(permits).await.map_err(|_| Problem::Refused(Refusal::Overloaded))?;
-        Ok((read(headers, body, octets.max(GRAIN).min(self.limit)).await?, permit))
+    /// Reads a body while there is room for it.
+    pub async fn read(&self, headers: &HeaderMap, body: Body, is_known: bool) -> Result<(Bytes, Place), Problem> {
+        let share = if is_known { &self.known } else { &self.unknown };
+        let mut place = Place { share: share.clone(), permits: None, passage: None };
+        let octets = collect(headers, body, self.limit, Some(&mut place)).await?;
+        Ok((octets, place))
     }
 }
 
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+impl Share {
+    fn new(octets: u64) -> Self {
+        let permits = usize::try_from(octets / GRAIN).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(permits)), passage: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Place {
+    /// Waits until there is room for `octets` in all.
+    async fn grow(&mut self, octets: usize) -> Result<(), Problem> {
+        let wanted = u64::try_from(octets).unwrap_or(u64::MAX).div_ceil(GRAIN);
+        let taken = self.permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = wanted.saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX));
+        if missing == 0 || self.passage.is_some() {
+            return Ok(());
+        }
+        let more = self.share.permits.clone().acquire_many_owned(u32::try_from(missing).unwrap_or(u32::MAX));
+        let closed = |_| Problem::Refused(Refusal::Overloaded);
+        tokio::select! {
+            biased;
+            more = more => match (&mut self.permits, more.map_err(closed)?) {
+                (Some(permits), more) => permits.merge(more),
+                (none, more) => *none = Some(more),
+            },
+            passage = self.share.passage.clone().acquire_owned() => self.passage = Some(passage.map_err(closed)?),
+        }
+        Ok(())
+    }
 }
 
 /// Reads all of a body; more than `limit` octets are a problem as soon as the client announces or sends them.
 pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, Problem> {
-    let announced = announced(headers);
+    collect(headers, body, limit, None).await
+}
+
+async fn collect(headers: &HeaderMap, body: Body, limit: u64, mut place: Option<&mut Place>) -> Result<Bytes, Problem> {
+    let announced: Option<u64> = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(Problem::BodyTooLarge { limit });
     }
+    let most = usize::try_from(announced.unwrap_or(limit)).unwrap_or(usize::MAX);
     let mut stream = body.into_data_stream();
     let mut first = Bytes::new();
     let mut octets = BytesMut::new();
@@ -74,13 +118,19 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, 
         if u64::try_from(length).unwrap_or(u64::MAX) > limit {
             return Err(Problem::BodyTooLarge { limit });
         }
-        // A body that came in one piece is not copied.
-        if first.is_empty() && octets.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if octets.is_empty() {
-            octets.reserve(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).max(length));
+        let is_first = first.is_empty() && octets.is_empty();
+        if is_first || octets.capacity() < length {
+            // Twice what is there: copied a few times in all, and what is not sent is not waited for.
+            let room = if is_first { length } else { length.saturating_mul(2).min(most).max(length) };
+            if let Some(place) = &mut place {
+                place.grow(room).await?;
+            }
+            // A body that came in one piece is not copied.
+            if is_first {
+                first = chunk;
+                continue;
+            }
+            octets.reserve(room - octets.len());
             octets.extend_from_slice(&std::mem::take(&mut first));
         }
         octets.extend_from_slice(&chunk);
@@ -90,27 +140,64 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, 
 
 /// Takes a body apart.
 ///
-/// Without a content type, and with curl's default one, a body that opens with `{` is JSON.
-pub async fn fields(headers: &HeaderMap, body: Bytes) -> Result<Fields, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let looks_like_json = body.iter().find(|octet| !octet.is_ascii_whitespace()) == Some(&b'{');
-    match essence.as_str() {
-        "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" if looks_like_json => json(&body),
-        "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" => urlencoded(&body),
-        "multipart/form-data" => multipart(content_type, body).await,
-        "application/json" | "text/json" => json(&body),
-        other if other.starts_with("application/") && other.ends_with("+json") => json(&body),
-        _ => Err(Problem::MediaType),
-    }
+/// A JSON body, or a field that holds JSON, has at most `json_values` values.
+pub async fn fields(headers: &HeaderMap, body: Bytes, json_values: u32) -> Result<Fields, Problem> {
+    let content_type = content_type(headers);
+    let fields = match Form::of(content_type, &body)? {
+        Form::Json => return json(&body, json_values),
+        Form::Urlencoded => urlencoded(&body)?,
+        Form::Multipart => multipart(content_type, body).await?,
+    };
+    Ok(fields.with_json_values(json_values))
+}
+
+/// Looks for two texts at the top of a body: for callers whom nobody knows yet, from whom nothing is unfolded in memory.
+pub async fn pair(headers: &HeaderMap, body: &Bytes, names: [&str; 2]) -> Result<Option<(String, String)>, Problem> {
+    let [first, second] = match Form::of(content_type(headers), body)? {
+        Form::Json => json::texts(body, names)?,
+        Form::Urlencoded | Form::Multipart => {
+            let fields = fields(headers, body.clone(), 0).await?;
+            names.map(|name| fields.text(&[name]).ok().flatten())
+        }
+    };
+    Ok(first.zip(second))
 }
 
 /// Takes a JSON object apart; anything else is a problem that names the place.
-pub fn json(body: &[u8]) -> Result<Fields, Problem> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(Fields::from_object(object)),
-        Ok(_) => Err(Problem::BodyUnreadable("the body is no JSON object".into())),
-        Err(error) => Err(Problem::BodyUnreadable(format!("the body is no JSON: {error}"))),
+pub fn json(body: &[u8], json_values: u32) -> Result<Fields, Problem> {
+    Ok(Fields::from_object(json::object(body, json_values)?).with_json_values(json_values))
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self::BodyUnreadable(error.to_string())
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// How the fields stand in a body.
+enum Form {
+    Json,
+    Urlencoded,
+    Multipart,
+}
+
+impl Form {
+    /// Without a content type, and with curl's default one, a body that opens with `{` is JSON.
+    fn of(content_type: &str, body: &[u8]) -> Result<Self, Problem> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let looks_like_json = body.iter().find(|octet| !octet.is_ascii_whitespace()) == Some(&b'{');
+        match essence.as_str() {
+            "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" if looks_like_json => Ok(Self::Json),
+            "application/x-www-form-urlencoded" | "application/x-www-form-encoded" | "" => Ok(Self::Urlencoded),
+            "multipart/form-data" => Ok(Self::Multipart),
+            "application/json" | "text/json" => Ok(Self::Json),
+            other if other.starts_with("application/") && other.ends_with("+json") => Ok(Self::Json),
+            _ => Err(Problem::MediaType),
+        }
     }
 }
 
@@ -169,7 +256,7 @@ mod tests {
     }
 
     async fn subject(content_type: &str, body: &str) -> Result<Option<String>, Problem> {
-        let fields = fields(&typed(content_type), Bytes::from(body.to_owned())).await?;
+        let fields = fields(&typed(content_type), Bytes::from(body.to_owned()), 10).await?;
         Ok(fields.text(&["subject"]).unwrap())
     }
 
@@ -190,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn files_keep_their_octets() {
         let body = b"--b\r\nContent-Disposition: form-data; name=\"attachments\"; filename=\"a.bin\"\r\nContent-Type: image/png\r\n\r\n\xff\0\r\n\r\n--b--\r\n";
-        let fields = fields(&typed("multipart/form-data; boundary=b"), Bytes::from_static(body)).await.unwrap();
+        let fields = fields(&typed("multipart/form-data; boundary=b"), Bytes::from_static(body), 1).await.unwrap();
         let file = File {
             field: "attachments".into(),
             name: "a.bin".into(),
@@ -208,7 +295,35 @@ mod tests {
         assert!(matches!(subject("multipart/form-data; boundary=b", "--b\r\nnonsense").await, Err(Problem::BodyUnreadable(_))));
         assert!(matches!(subject("multipart/form-data", "").await, Err(Problem::BodyUnreadable(_))));
         assert_eq!(subject("text/plain", "x").await, Err(Problem::MediaType));
-        assert!(fields(&HeaderMap::new(), Bytes::from_static(b"{}")).await.is_ok());
+        assert!(fields(&HeaderMap::new(), Bytes::from_static(b"{}"), 1).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_unfolds_in_memory_has_a_limit() {
+        let values = |count: usize| format!("{{\"subject\":\"s\",\"x\":[{}]}}", vec!["0"; count].join(","));
+        assert!(subject("application/json", &values(7)).await.is_ok());
+        let error = Problem::BodyUnreadable("the JSON has more than 10 values".into());
+        assert_eq!(subject("application/json", &values(8)).await, Err(error));
+        // A form may hold JSON too.
+        let form = Bytes::from(format!("data={}", values(8)));
+        let fields = fields(&typed("application/x-www-form-urlencoded"), form, 10).await.unwrap();
+        assert_eq!(fields.object(&["data"]).unwrap_err().reason, "the JSON has more than 10 values");
+    }
+
+    #[tokio::test]
+    async fn a_pair_is_found_without_the_rest() {
+        let multipart = "--b\r\nContent-Disposition: form-data; name=\"authuser\"\r\n\r\nu\r\n\
+                         --b\r\nContent-Disposition: form-data; name=\"authpass\"\r\n\r\np\r\n--b--\r\n";
+        for (content_type, body) in [
+            ("application/json", format!("{{\"x\":[{}0],\"authuser\":\"u\",\"AUTHPASS\":\"p\"}}", "0,".repeat(1_000_000))),
+            ("application/x-www-form-urlencoded", "authuser=u&authpass=p&x=y".to_owned()),
+            ("multipart/form-data; boundary=b", multipart.to_owned()),
+        ] {
+            let found = pair(&typed(content_type), &Bytes::from(body), ["authuser", "authpass"]).await;
+            assert_eq!(found, Ok(Some(("u".to_owned(), "p".to_owned()))), "{content_type}");
+        }
+        let half = Bytes::from_static(b"{\"authuser\":\"u\"}");
+        assert_eq!(pair(&HeaderMap::new(), &half, ["authuser", "authpass"]).await, Ok(None));
     }
 
     #[tokio::test]
@@ -224,22 +339,97 @@ mod tests {
         assert_eq!(read(&announced, Body::empty(), 10).await, Err(Problem::BodyTooLarge { limit: 10 }));
     }
 
+    /// A body of which `sent` octets come, and then nothing.
+    fn stalled(announced: u64, sent: u64) -> (HeaderMap, Body) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, announced.into());
+        let octets = Bytes::from(vec![b'x'; usize::try_from(sent).unwrap()]);
+        let stream = futures_util::stream::once(async { Ok::<_, std::io::Error>(octets) }).chain(futures_util::stream::pending());
+        (headers, Body::from_stream(stream))
+    }
+
+    /// A body that is all there.
+    fn whole(length: u64) -> (HeaderMap, Body) {
+        (HeaderMap::new(), Body::from(vec![b'x'; usize::try_from(length).unwrap()]))
+    }
+
+    const LARGE: u64 = 16 * 1024;
+
+    fn small_room() -> Room {
+        Room { known: Share::new(4 * LARGE), unknown: Share::new(2 * LARGE), limit: LARGE }
+    }
+
+    #[tokio::test]
+    async fn silence_takes_no_room() {
+        let room = small_room();
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            for known in [true, false] {
+                let (room, (headers, body)) = (room.clone(), stalled(LARGE, 0));
+                let mut reading = Box::pin(async move { room.read(&headers, body, known).await.map(drop) });
+                assert!(futures_util::poll!(reading.as_mut()).is_pending());
+                silent.push(reading);
+            }
+        }
+        for known in [true, false] {
+            let (headers, body) = whole(LARGE);
+            assert_eq!(room.read(&headers, body, known).await.unwrap().0.len() as u64, LARGE);
+        }
+    }
+
     #[tokio::test]
     async fn room_is_taken_and_given_back() {
-        let room = Room::new(LEAST_ROOM / 2);
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_LENGTH, (LEAST_ROOM / 2).into());
+        let room = small_room();
+        let read = async |known| {
+            let (headers, body) = whole(LARGE);
+            room.read(&headers, body, known).await
+        };
         let mut taken = Vec::new();
-        for _ in 0..BODIES - 1 {
-            taken.push(room.read(&headers, Body::empty(), true).await.unwrap());
+        // All that there is, and the one that may go on without.
+        for _ in 0..5 {
+            taken.push(read(true).await.unwrap());
         }
-        let mut waiting = std::pin::pin!(room.read(&headers, Body::empty(), true));
+        let mut waiting = std::pin::pin!(read(true));
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        assert!(room.read(&headers, Body::empty(), false).await.is_ok());
+        // Strangers have room of their own, and less of it.
+        let strangers = [read(false).await.unwrap(), read(false).await.unwrap(), read(false).await.unwrap()];
+        assert!(futures_util::poll!(std::pin::pin!(read(false))).is_pending());
+        drop(strangers);
+        assert!(read(false).await.is_ok());
         taken.pop();
         assert!(waiting.await.is_ok());
-        let mut too_large = HeaderMap::new();
-        too_large.insert(header::CONTENT_LENGTH, (LEAST_ROOM / 2 + 1).into());
-        assert!(matches!(room.read(&too_large, Body::empty(), true).await, Err(Problem::BodyTooLarge { .. })));
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_half_there_do_not_wait_for_each_other() {
+        let room = small_room();
+        let (senders, mut reading): (Vec<_>, Vec<_>) = (0..8)
+            .map(|_| {
+                let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+                let stream = futures_util::stream::unfold(receiver, async |mut receiver| {
+                    Some((Ok::<_, std::io::Error>(receiver.recv().await?), receiver))
+                });
+                let room = room.clone();
+                let read =
+                    Box::pin(async move { room.read(&HeaderMap::new(), Body::from_stream(stream), true).await.map(|read| read.0.len()) });
+                (sender, read)
+            })
+            .unzip();
+        for part in 0..4 {
+            for (sender, read) in senders.iter().zip(&mut reading) {
+                // Who waits for room does not read on.
+                let _ = sender.try_send(Bytes::from(vec![part; 4096]));
+                assert!(futures_util::poll!(read.as_mut()).is_pending());
+            }
+        }
+        drop(senders);
+        let lengths: Vec<usize> = futures_util::future::join_all(reading).await.into_iter().map(Result::unwrap).collect();
+        assert!(lengths.iter().all(|length| *length >= 4096), "{lengths:?}");
+    }
+
+    #[tokio::test]
+    async fn too_much_is_refused_when_it_is_announced() {
+        let (headers, body) = stalled(LARGE + 1, 0);
+        assert!(matches!(small_room().read(&headers, body, true).await, Err(Problem::BodyTooLarge { .. })));
     }
 }

@@ -29,54 +29,16 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 
 use super::origin::Origin;
 use super::{Services, body};
-use crate::event::PluginRun;
-use crate::mail::address::EmailAddress;
+use crate::archive::ArchiveError;
 use crate::mail::message_id::MessageId;
 use crate::spool::entry::Entry;
 pub use session::{Access, Attempt};
 
 /// Octets of a login form.
 const LONGEST_LOGIN: u64 = 8 * 1024;
-
-/// A message as the spool has it.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// What is known about it.
-    pub entry: Entry,
-    /// An encoded `mail::content::Composition`.
-    pub body: Bytes,
-    /// As it came into the chain, where the chain changed it.
-    pub original: Option<Bytes>,
-}
-
-/// What one plugin did to a message, when the chain was run once more.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// The call.
-    pub run: PluginRun,
-    /// The message before it.
-    pub before: Bytes,
-    /// The message after it.
-    pub after: Bytes,
-}
-
-/// Renders one recipient's copy as delivery does: a message, the recipient's place and address.
-pub type Render = dyn Fn(Kept, u32, EmailAddress) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync;
-/// Runs the chain once more over a stored message, without keeping anything.
-pub type Replay = dyn Fn(Kept) -> BoxFuture<'static, Result<Vec<Step>, String>> + Send + Sync;
-
-/// What the dashboard cannot do itself: plugins run elsewhere. Errors are sentences for people.
-#[derive(Clone)]
-pub struct Workshop {
-    /// Shows what is delivered.
-    pub render: Arc<Render>,
-    /// Shows what plugins change.
-    pub replay: Arc<Replay>,
-}
 
 /// Builds the routes.
 pub(super) fn router(services: &Arc<Services>) -> Router<Arc<Services>> {
@@ -139,7 +101,7 @@ async fn log_in(State(services): State<Arc<Services>>, Extension(origin): Extens
     let octets = body::read(&parts.headers, content, LONGEST_LOGIN).await;
     let fields = octets.ok().and_then(|octets| body::urlencoded(&octets).ok());
     let password = fields.and_then(|fields| fields.text(&["password"]).ok().flatten()).unwrap_or_default();
-    match services.dashboard.log_in(password, services.clock.now(), &services.entropy).await {
+    match services.dashboard.log_in(password, origin.ip, services.clock.now(), &services.entropy).await {
         Attempt::Right(cookie) => {
             let secure = if origin.https { "; Secure" } else { "" };
             let mut response = Redirect::to("/dashboard").into_response();
@@ -163,20 +125,20 @@ async fn log_out(State(services): State<Arc<Services>>, headers: HeaderMap) -> R
 }
 
 /// Reads a message, or makes the page that says why not.
-async fn kept(services: &Services, id: MessageId) -> Result<Kept, Response> {
-    match services.spool.message(id).await {
-        Ok(Some((entry, body, original))) => Ok(Kept { entry, body, original }),
+async fn kept(services: &Services, id: MessageId) -> Result<(Entry, Bytes, Option<Bytes>), Response> {
+    match services.archive.spool().message(id).await {
+        Ok(Some(message)) => Ok(message),
         Ok(None) => {
             let text = "Its content is not kept any more, or there never was such a message.";
             Err(page::notice(StatusCode::NOT_FOUND, "Not there", text).into_response())
         }
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(failed(&error.into())),
     }
 }
 
 /// Says that the store does not answer.
-fn failed(error: &crate::store::StoreError) -> Response {
-    tracing::warn!(%error, "the dashboard could not read the store");
+fn failed(error: &ArchiveError) -> Response {
+    tracing::warn!(error = error as &dyn std::error::Error, "the dashboard could not read the store");
     page::notice(StatusCode::INTERNAL_SERVER_ERROR, "That did not work", "The store could not be read; the log says why.").into_response()
 }
 

@@ -7,7 +7,9 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::address_list::has_line_break;
+use super::json::{self, JsonError};
 use super::problem::Flaw;
+use crate::config::JSON_VALUES;
 
 /// A file that came as a part of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +25,20 @@ pub struct File {
 }
 
 /// The fields of a call, in order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fields {
     /// Lower-case name → name as written, value.
     values: IndexMap<String, (String, Value)>,
     /// Parts of a multipart body that have a file name.
     pub files: Vec<File>,
+    /// How many values the JSON in a text may have.
+    json_values: u32,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { values: IndexMap::new(), files: Vec::new(), json_values: JSON_VALUES }
+    }
 }
 
 impl Fields {
@@ -39,6 +49,17 @@ impl Fields {
             fields.values.insert(name.to_lowercase(), (name, value));
         }
         fields
+    }
+
+    /// Reads JSON of at most `json_values` values where a text holds it.
+    #[must_use]
+    pub fn with_json_values(self, json_values: u32) -> Self {
+        Self { json_values, ..self }
+    }
+
+    /// Reads the JSON that a text of these fields holds.
+    pub fn parse_json(&self, text: &str) -> Result<Value, JsonError> {
+        json::parse(text.as_bytes(), self.json_values)
     }
 
     /// Adds a field of a form. A name that comes again, or ends with `[]`, makes an array.
@@ -106,7 +127,9 @@ impl Fields {
     pub fn structured(&self, names: &[&str]) -> Result<Option<(String, Value)>, Flaw> {
         let Some((name, value)) = self.get(names) else { return Ok(None) };
         let value = match value {
-            Value::String(text) if text.trim_start().starts_with(['{', '[']) => parse_json(name, text)?,
+            Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+                self.parse_json(text).map_err(|error| not_json(name, &error))?
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => value.clone(),
         };
         Ok(Some((name.to_owned(), value)))
@@ -129,8 +152,12 @@ impl Fields {
     }
 }
 
-fn parse_json(name: &str, text: &str) -> Result<Value, Flaw> {
-    serde_json::from_str(text).map_err(|error| Flaw::new(name, format!("not valid JSON: {error}")))
+fn not_json(name: &str, error: &JsonError) -> Flaw {
+    let reason = match error {
+        JsonError::Syntax(error) => format!("not valid JSON: {error}"),
+        JsonError::TooManyValues(_) | JsonError::DoubledKey(_) | JsonError::NoObject => error.to_string(),
+    };
+    Flaw::new(name, reason)
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use axum::http::HeaderMap;
 use crate::config::IpNetwork;
 use crate::submission::Protocol;
 
+/// Fields of which a proxy adds at least one where it forwards (the last by RFC 7239).
+const FORWARDING: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "forwarded"];
+
 /// The connection that a request came on; the server puts it into each request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -25,7 +28,7 @@ pub struct Origin {
     pub protected: bool,
     /// The client spoke TLS, here or with a trusted proxy.
     pub https: bool,
-    /// The socket's other end is this machine or a trusted proxy, and the client itself is not hidden behind it.
+    /// The socket's other end is this machine or a trusted proxy, and asks on its own account: nothing says that it forwards for others.
     pub internal: bool,
 }
 
@@ -35,8 +38,9 @@ impl Origin {
         let peer = connection.peer.ip().to_canonical();
         let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
         let local = peer.is_loopback();
+        let forwards = FORWARDING.iter().any(|name| headers.contains_key(*name));
         if !is_trusted(peer) {
-            return Self { ip: peer, protected: connection.tls || local, https: connection.tls, internal: local };
+            return Self { ip: peer, protected: connection.tls || local, https: connection.tls, internal: local && !forwards };
         }
         let forwarded_for: Vec<&str> = list(headers, "x-forwarded-for").collect();
         // The last entry was written by the peer; those before it count as long as trusted proxies wrote them.
@@ -52,7 +56,7 @@ impl Origin {
         let said = protocols.peek().is_some();
         let https = if said { protocols.all(|protocol| protocol.eq_ignore_ascii_case("https")) } else { connection.tls };
         let protected = https || (local && !said);
-        Self { ip, protected, https, internal: forwarded_for.is_empty() }
+        Self { ip, protected, https, internal: !forwards }
     }
 
     /// Returns the protocol of a submission over this request.
@@ -108,6 +112,17 @@ mod tests {
         assert_eq!(origin("::1", false, &both("[2001:db8:1::7]:99", "https, http")), ("2001:db8:1::7".into(), false, false, false));
         assert_eq!(origin("10.1.1.1", false, &[]), ("10.1.1.1".into(), false, false, true));
         assert_eq!(origin("::1", false, &[]), ("::1".into(), true, false, true));
+    }
+
+    #[test]
+    fn whoever_forwards_is_not_internal() {
+        for header in
+            [("x-forwarded-for", "192.0.2.9"), ("x-forwarded-for", ""), ("x-forwarded-proto", "https"), ("forwarded", "for=192.0.2.9")]
+        {
+            for peer in ["10.1.1.1", "::1", "127.0.0.1"] {
+                assert!(!origin(peer, true, &[header]).3, "{peer} {header:?}");
+            }
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xf
 const MOST_WAITING: usize = 256;
 /// Octets of a confirmation that are read.
 const LONGEST_CONFIRMATION: u64 = 8 * 1024;
+/// Values of a confirmation in JSON that are read.
+const MOST_VALUES: u32 = 100;
 /// Octets of `User-Agent` that are kept.
 const LONGEST_USER_AGENT: usize = 512;
 /// Nothing is loaded, nothing runs; the form goes back to where it came from.
@@ -58,8 +60,8 @@ pub(super) async fn follow(
         }
         Link::Unsubscribe => return not_ours(),
     };
-    // HEAD is what link checkers do: nobody has read anything.
-    if method == Method::GET {
+    // HEAD is what link checkers do, and prefetching what readers' programs do on their own: nobody has read anything.
+    if method == Method::GET && !is_prefetch(&headers) {
         record_later(&services, copy, kind).await;
     }
     with_public_headers(response)
@@ -87,7 +89,7 @@ pub(super) async fn unsubscribe(State(services): State<Arc<Services>>, Extension
     };
     let kind = EventKind::Unsubscribed { one_click, visitor: visitor(&origin, &parts.headers) };
     match record(&services, copy, kind).await {
-        Ok(()) => page(StatusCode::OK, "Done", "<p>You will not receive these mails any more.</p>"),
+        Ok(()) => page(StatusCode::OK, "Done", "<p>This is recorded, and passed on to the sender.</p>"),
         Err(error) => {
             warn!(%error, message.id = %copy.message, "an unsubscription could not be stored");
             page(StatusCode::SERVICE_UNAVAILABLE, "Try again", "<p>This did not work. Please try again in a few minutes.</p>")
@@ -98,7 +100,7 @@ pub(super) async fn unsubscribe(State(services): State<Arc<Services>>, Extension
 /// Whether the body is a one-click confirmation (`true`) or that of our page; `None` for others.
 async fn confirmation(headers: &HeaderMap, content: Body) -> Option<bool> {
     let octets = body::read(headers, content, LONGEST_CONFIRMATION).await.ok()?;
-    let fields = body::fields(headers, octets).await.ok()?;
+    let fields = body::fields(headers, octets, MOST_VALUES).await.ok()?;
     let says = |name: &str, value: &str| fields.text(&[name]).ok().flatten().is_some_and(|text| text.trim().eq_ignore_ascii_case(value));
     if says("list-unsubscribe", "One-Click") {
         return Some(true);
@@ -124,8 +126,8 @@ async fn record_later(services: &Arc<Services>, copy: CopyId, kind: EventKind) {
 }
 
 async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<(), StoreError> {
-    let entry = match services.spool.message(copy.message).await {
-        Ok(found) => found.map(|(entry, _, _)| entry),
+    let entry = match services.archive.spool().entry(copy.message).await {
+        Ok(found) => found,
         Err(StoreError::Damaged(_)) => None,
         Err(error @ (StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Unreadable(_))) => {
             return Err(error);
@@ -135,6 +137,14 @@ async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<()
     let recipient = Some(copy.recipient);
     let event = Event { at: services.clock.now(), message: copy.message, login, recipient, address: None, tags, kind };
     services.recorder.record(vec![event]).await
+}
+
+/// Whether a browser only makes ready for a visit: `Sec-Purpose` by the Fetch standard, the others are what older ones say.
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    ["sec-purpose", "purpose", "x-moz"].iter().flat_map(|name| headers.get_all(*name)).any(|value| {
+        let token = value.as_bytes().split(|octet| matches!(octet, b';' | b',')).next().unwrap_or_default();
+        token.trim_ascii().eq_ignore_ascii_case(b"prefetch")
+    })
 }
 
 fn visitor(origin: &Origin, headers: &HeaderMap) -> Visitor {
@@ -198,6 +208,20 @@ mod tests {
             assert_eq!(confirmed(form, content).await, None, "{content}");
         }
         assert_eq!(confirmed(form, &"x".repeat(9000)).await, None);
+    }
+
+    #[test]
+    fn prefetching_is_no_visit() {
+        let is_prefetch =
+            |name: &'static str, value: &str| is_prefetch(&[(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect());
+        for (name, value) in
+            [("sec-purpose", "prefetch"), ("sec-purpose", "prefetch;prerender"), ("purpose", "Prefetch"), ("x-moz", "prefetch")]
+        {
+            assert!(is_prefetch(name, value), "{name}: {value}");
+        }
+        for (name, value) in [("sec-purpose", ""), ("sec-purpose", "prefetching"), ("purpose", "visit"), ("x-purpose", "prefetch")] {
+            assert!(!is_prefetch(name, value), "{name}: {value}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) async fn v1_send(
         let token = query(&parts, "access_token").or_else(|| bearer(&parts.headers)).ok_or(Problem::MissingCredentials)?;
         let login = services.logins.by_token(&token).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
-        let fields = body::fields(&parts.headers, octets).await?;
+        let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
         let stations = Stations::of(&login, &services.chains);
         let order = v1::send::parse(&fields, &stations, services.clock.now())?;
         let ignored = order.ignored.clone();
@@ -70,11 +70,13 @@ pub(super) async fn turbosmtp_send(
             None => None,
         };
         let (octets, _room) = room.read(&parts.headers, body, known.is_some()).await?;
-        let fields = body::fields(&parts.headers, octets).await?;
-        let login = match known {
-            Some(login) => login,
-            None => check(turbosmtp::credentials(&fields).ok_or(Problem::MissingCredentials)?).await?,
+        let login = if let Some(login) = known {
+            login
+        } else {
+            let credentials = body::pair(&parts.headers, &octets, ["authuser", "authpass"]).await?;
+            check(credentials.ok_or(Problem::MissingCredentials)?).await?
         };
+        let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
         let order = turbosmtp::parse(&fields).map_err(Problem::Flaws)?;
         let ignored = order.ignored.clone();
         submit(&services, login, &origin, order).await?;
@@ -98,7 +100,7 @@ pub(super) async fn mailpace_send(
         let token = token.and_then(|value| value.to_str().ok()).filter(|token| !token.is_empty()).ok_or(Problem::MissingCredentials)?;
         let login = services.logins.by_token(token).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
-        let order = mailpace::parse(&body::json(&octets)?)?;
+        let order = mailpace::parse(&body::json(&octets, services.limits.json_values)?)?;
         let ignored = order.ignored.clone();
         let receipt = submit(&services, login, &origin, order).await?;
         Ok((json!({ "id": receipt.message().to_number(), "status": "pending" }), ignored))
@@ -118,7 +120,7 @@ async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: 
         content: order.content.into_octets(stamp),
         options: order.options,
     };
-    services.intake.submit(submission).await.map_err(Problem::from)
+    services.archive.intake().submit(submission).await.map_err(Problem::from)
 }
 
 /// `{"<id>":"<recipient>"}`, in the order of the recipients.

@@ -1,7 +1,7 @@
-//! Sockets, TLS and limits around the router; HTTP/1.1 and HTTP/2 on the same port.
+//! Sockets, TLS and limits around the router. HTTP/2 where a client chooses it by ALPN, which takes TLS; else HTTP/1.1.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,18 +24,19 @@ use tracing::{debug, warn};
 
 use super::origin::Connection;
 use super::problem::{Dialect, Problem};
-use crate::config::Http;
+use crate::config::{Http, IpNetwork};
+use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::telemetry::metric::{Ingress, Metrics};
 
-/// How long a TLS handshake may take.
+/// How long a TLS handshake may take: a few round trips and a signature. Not for operators: who is slower than this is not there, and a place
+/// is held meanwhile.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// How long a request's header may take, and how long a connection may be idle.
-const HEADER_TIME: Duration = Duration::from_secs(30);
 /// Octets of a request's header.
 const LONGEST_HEADER: u32 = 64 * 1024;
 /// Fields of a request's header.
 const MOST_HEADER_FIELDS: usize = 100;
-/// Requests at once on one HTTP/2 connection.
+/// Requests at once on one HTTP/2 connection. RFC 9113 §6.5.2 recommends not to allow less, and clients expect this many; what requests may take
+/// together is limited elsewhere: memory by the room for bodies, time by `http.request_time`.
 const MOST_STREAMS: u32 = 100;
 /// A silent HTTP/2 peer is asked after this time whether it is still there, and has as long to answer.
 const PING_TIME: Duration = Duration::from_secs(20);
@@ -51,26 +52,47 @@ pub enum Transport {
     Tls(watch::Receiver<Arc<rustls::ServerConfig>>),
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// What is served, and within which limits. A reload puts another one in its place.
+#[derive(Clone)]
+pub struct Serving {
+    /// Answers requests.
+    pub router: Router,
+    /// Limits.
+    pub limits: Http,
+    /// Whose connections are those of many clients.
+    pub trusted_proxies: Arc<[IpNetwork]>,
+}
+
 /// All HTTP listeners of the server: they share limits and drain together.
 #[derive(Clone)]
 pub struct Server {
-    router: watch::Receiver<Router>,
+    serving: watch::Receiver<Serving>,
     places: Arc<Semaphore>,
-    request_time: Duration,
+    /// Counts by address alone; all together are limited by `places`, for which they wait.
+    by_address: Connections,
     connections: TaskTracker,
     draining: CancellationToken,
     metrics: Metrics,
 }
 
 impl Server {
-    /// Makes a server. Each connection takes the router of the moment; cancelling `draining` ends accepting, and each connection after its
-    /// request.
-    pub fn new(router: watch::Receiver<Router>, limits: &Http, draining: CancellationToken, metrics: Metrics) -> Self {
-        let places = Arc::new(Semaphore::new(usize::try_from(limits.connections).unwrap_or(Semaphore::MAX_PERMITS)));
-        Self { router, places, request_time: limits.request_time, connections: TaskTracker::new(), draining, metrics }
+    /// Makes a server. Each request is answered by what is served at that moment; `connections` is taken from what is served now. Cancelling
+    /// `draining` ends accepting, and each connection after its request.
+    pub fn new(serving: watch::Receiver<Serving>, draining: CancellationToken, metrics: Metrics) -> Self {
+        let places = usize::try_from(serving.borrow().limits.connections).unwrap_or(Semaphore::MAX_PERMITS);
+        let by_address = Connections::new(u32::MAX, u32::MAX);
+        Self { serving, places: Arc::new(Semaphore::new(places)), by_address, connections: TaskTracker::new(), draining, metrics }
     }
 
-    /// Accepts connections until the server drains. More than the limit wait in the listener's backlog.
+    /// Accepts connections until the server drains. More than the limit wait in the listener's backlog; more from one address than its own limit
+    /// are closed at once.
     pub async fn accept(&self, listener: TcpListener, transport: Transport) {
         loop {
             let next = async {
@@ -84,11 +106,19 @@ impl Server {
             match accepted {
                 None => return,
                 Some((place, Ok((stream, peer)))) => {
+                    let admission = match self.admit(peer.ip()) {
+                        Ok(admission) => admission,
+                        Err(reason) => {
+                            self.metrics.connection_refused(Ingress::Http);
+                            debug!(%peer, "refused: {reason}");
+                            continue;
+                        }
+                    };
                     let (server, transport) = (self.clone(), transport.clone());
                     let open = self.metrics.connection(Ingress::Http);
                     self.connections.spawn(async move {
                         server.connection(stream, peer, transport).await;
-                        drop((place, open));
+                        drop((place, admission, open));
                     });
                 }
                 Some((_, Err(error))) => {
@@ -106,15 +136,32 @@ impl Server {
         self.connections.wait().await;
     }
 
+    /// Lets a connection in, as far as its address goes. Trusted proxies are not counted: theirs are the connections of many.
+    fn admit(&self, peer: IpAddr) -> Result<Option<Admission>, NotAdmitted> {
+        let limit = {
+            let serving = self.serving.borrow();
+            if serving.trusted_proxies.iter().any(|network| network.contains(peer)) {
+                return Ok(None);
+            }
+            serving.limits.connections_per_address
+        };
+        self.by_address.set_limits(u32::MAX, limit);
+        self.by_address.admit(peer).map(Some)
+    }
+
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, transport: Transport) {
         // Answers are small and should not wait for more.
         stream.set_nodelay(true).ok();
         match transport {
-            Transport::Plain => self.speak(stream, Connection { peer, tls: false }).await,
+            Transport::Plain => self.speak(stream, Connection { peer, tls: false }, Version::Http1).await,
             Transport::Tls(config) => {
                 let acceptor = TlsAcceptor::from(config.borrow().clone());
                 match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => self.speak(stream, Connection { peer, tls: true }).await,
+                    Ok(Ok(stream)) => {
+                        let chosen = stream.get_ref().1.alpn_protocol();
+                        let version = if chosen == Some(b"h2") { Version::Http2 } else { Version::Http1 };
+                        self.speak(stream, Connection { peer, tls: true }, version).await;
+                    }
                     Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => debug!(%peer, "TLS handshake took too long"),
                 }
@@ -122,16 +169,26 @@ impl Server {
         }
     }
 
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, connection: Connection) {
-        let router = self.router.borrow().clone();
-        let request_time = self.request_time;
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, connection: Connection, version: Version) {
+        let limits = self.serving.borrow().limits.clone();
+        let (serving, requests) = (self.serving.clone(), watch::Sender::new(Requests::default()));
+        let mut under_way = requests.subscribe();
         let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(connection);
-            answer(router.clone(), request, connection.peer, request_time)
+            let (router, limit) = {
+                let serving = serving.borrow();
+                (serving.router.clone(), serving.limits.request_time)
+            };
+            let under_way = UnderWay::new(&requests);
+            async move {
+                let response = answer(router, request, connection.peer, limit).await;
+                drop(under_way);
+                response
+            }
         });
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(MOST_HEADER_FIELDS);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_time).max_headers(MOST_HEADER_FIELDS);
         builder.http1().max_buf_size(usize::try_from(LONGEST_HEADER).unwrap_or(usize::MAX));
         builder
             .http2()
@@ -140,17 +197,81 @@ impl Server {
             .max_header_list_size(LONGEST_HEADER)
             .keep_alive_interval(PING_TIME)
             .keep_alive_timeout(PING_TIME);
-        let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let mut serving = std::pin::pin!(serving);
+        // Chosen here: to find out by itself the builder would wait for the first octets without a limit.
+        let builder = match version {
+            Version::Http1 => builder.http1_only(),
+            Version::Http2 => builder.http2_only(),
+        };
+        let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let mut served = std::pin::pin!(served);
+        let silence = async {
+            match version {
+                // The time for the header is that from one request to the next, too.
+                Version::Http1 => std::future::pending().await,
+                Version::Http2 => silence(&mut under_way, limits.header_time).await,
+            }
+        };
         let ended = tokio::select! {
-            ended = serving.as_mut() => ended,
-            () = self.draining.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
+            ended = served.as_mut() => Some(ended),
+            () = self.draining.cancelled() => None,
+            () = silence => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            // It may not even have begun to speak, and would not hear a farewell.
+            None if version == Version::Http2 && !under_way.borrow().any => return,
+            None => {
+                served.as_mut().graceful_shutdown();
+                // What is still being sent may go on for as long as a request may take.
+                let Ok(ended) = timeout(limits.request_time, served).await else { return };
+                ended
             }
         };
         if let Err(error) = ended {
             debug!(peer = %connection.peer, %error, "HTTP connection ended early");
+        }
+    }
+}
+
+/// Requests of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    open: u32,
+    /// There was one.
+    any: bool,
+}
+
+/// A request that has no response yet.
+struct UnderWay(watch::Sender<Requests>);
+
+impl UnderWay {
+    fn new(requests: &watch::Sender<Requests>) -> Self {
+        requests.send_modify(|requests| *requests = Requests { open: requests.open.saturating_add(1), any: true });
+        Self(requests.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|requests| requests.open = requests.open.saturating_sub(1));
+    }
+}
+
+/// Completes when there was no request for `time`.
+async fn silence(requests: &mut watch::Receiver<Requests>, time: Duration) {
+    loop {
+        let is_silent = requests.borrow_and_update().open == 0;
+        let changed = requests.changed();
+        let changed = if is_silent {
+            match timeout(time, changed).await {
+                Ok(changed) => changed,
+                Err(_) => return,
+            }
+        } else {
+            changed.await
+        };
+        if changed.is_err() {
+            return;
         }
     }
 }

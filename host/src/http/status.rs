@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::origin::Origin;
 use super::problem::{Dialect, Problem};
 use super::{Services, dashboard};
+use crate::telemetry::metric::MEDIA_TYPE;
 
 /// The process answers.
 pub(super) async fn healthz() -> &'static str {
@@ -30,6 +31,5 @@ pub(super) async fn metrics(State(services): State<Arc<Services>>, Extension(ori
     if !may_look {
         return Problem::NotFound.response(Dialect::Plain);
     }
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], (services.metrics)()).into_response()
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], (services.metrics)()).into_response()
 }

@@ -1,7 +1,7 @@
 //! The router as a whole, before a real spool in a folder of its own: what is served to whom, and what becomes of a call.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -12,16 +12,17 @@ use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use super::*;
-use crate::archive::{Archive, ArchiveParts};
+use crate::archive::ArchiveParts;
 use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::event::index;
 use crate::event::{Event, EventKind};
-use crate::intake::{IntakeParts, IntakeSettings};
+use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::slot::Link;
+use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
@@ -60,7 +61,7 @@ fn config(folder: &Path) -> Config {
     let text = format!(
         "[server]\nhostname = \"mail.example.com\"\ndata = \"{data}\"\npublic_url = \"https://t.example.com\"\n\
          [[listen]]\nkind = \"http\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n\
-         [http]\nbody_size = \"64KiB\"\n\
+         [http]\nbody_size = \"64KiB\"\njson_values = 1000\n\
          [[logins]]\nname = \"app\"\ntoken = \"sha256:{digest}\"\nroute = \"sandbox\"\nsenders = [\"*@x.example\"]\n\
          [routes.sandbox]\nkind = \"capture\"\n"
     );
@@ -75,7 +76,7 @@ fn start(demonstration: bool) -> Running {
         Arc::new(Embedded::open(folder.path(), &config.store, clock.clone(), entropy.clone(), Metrics::new()).unwrap());
     let (recorder, links) = (Recorder::new(store.clone()), LinkSigner::new([1; 32], "https://t.example.com".to_owned()));
     let chains = ChainRegistry::default();
-    let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
+    let renderer = Renderer::new(chains.clone(), links.clone());
     let spool = Spool::new(store.clone(), clock.clone());
     let logins = Logins::new(config.logins.clone(), &entropy, clock.clone());
     let intake = Intake::new(IntakeParts {
@@ -87,29 +88,20 @@ fn start(demonstration: bool) -> Running {
         renderer: renderer.clone(),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
-        settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new() },
+        settings: IntakeSettings { hostname: config.server.hostname.clone(), routes: BTreeMap::new() },
     });
     let archive = Archive::new(ArchiveParts {
-        spool: spool.clone(),
+        spool,
         index: index::SearchIndex::open(&folder.path().join("index")).unwrap(),
-        intake: intake.clone(),
+        intake,
         renderer,
         logins: logins.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
     });
-    let rendering = archive.clone();
-    let workshop = dashboard::Workshop {
-        render: Arc::new(move |kept, recipient, address| {
-            let archive = rendering.clone();
-            Box::pin(async move { archive.render(kept.entry, kept.body, recipient, address).await })
-        }),
-        replay: Arc::new(|_| Box::pin(std::future::ready(Ok(Vec::new())))),
-    };
     let services = Services {
-        intake,
+        archive,
         logins,
-        spool,
         recorder,
         links,
         clock,
@@ -119,8 +111,6 @@ fn start(demonstration: bool) -> Running {
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, demonstration),
-        workshop,
-        index: Arc::new(archive),
         metrics: Arc::new(|| "# EOF".into()),
         ready: Arc::new(|| Err("no room".into())),
         background: TaskTracker::new(),
@@ -233,19 +223,24 @@ async fn calls_become_messages() {
     let ids: Vec<CopyId> = copies.keys().map(|id| id.parse().unwrap()).collect();
     assert_eq!((ids[0].message, ids[1].recipient), (ids[1].message, 1));
 
-    let (entry, ..) = running.services.spool.message(ids[0].message).await.unwrap().unwrap();
+    let (entry, ..) = running.services.archive.spool().message(ids[0].message).await.unwrap().unwrap();
     assert_eq!((&*entry.login, entry.subject.as_str(), entry.tags.len()), ("app", "Grüße", 1));
     let page = running.get(&format!("/dashboard/messages/{}", ids[0].message)).await;
     assert!(page.status.is_success() && page.body.contains("s@sink.example"), "{}", page.body);
     let list = running.get("/dashboard?q=").await;
     assert!(list.status.is_success(), "{}", list.body);
     assert_eq!(running.get("/dashboard?q=colour:red").await.status, 400);
+    for page in ["0", "1000000000000", "18446744073709551615"] {
+        assert!(running.get(&format!("/dashboard?page={page}")).await.status.is_success(), "{page}");
+    }
     let html = running.get(&format!("/dashboard/messages/{}/html", ids[0].message)).await;
     assert!(html.headers["content-security-policy"].to_str().unwrap().starts_with("sandbox; default-src 'none';"));
-    assert_eq!(html.body.trim_end(), "<p>Hi</p>");
+    assert_eq!((html.body.trim_end(), &html.headers["x-dns-prefetch-control"]), ("<p>Hi</p>", &"off".parse().unwrap()));
     let source = running.get(&format!("/dashboard/messages/{}/source", ids[0].message)).await;
     assert_eq!(source.headers["content-type"], "text/plain; charset=utf-8");
     assert!(source.body.contains("From: \"Ann\" <ann@x.example>\r\n"), "{}", source.body);
+    let changes = running.get(&format!("/dashboard/messages/{}/changes", ids[0].message)).await;
+    assert!(changes.body.contains("No plugin had this message."), "{}", changes.body);
 }
 
 #[tokio::test]
@@ -283,6 +278,27 @@ async fn every_dialect_answers_as_its_own() {
 }
 
 #[tokio::test]
+async fn a_body_that_unfolds_is_refused_to_those_who_may_send_and_not_looked_at_for_others() {
+    let running = start(false);
+    let call = json!({ "from": "ann@x.example", "to": "r@sink.example", "content": "t", "x": vec![0; 1000] });
+    let (status, answer) = running.post_json("/api/mail/send", &[], &call).await;
+    assert_eq!((status, &answer["errorCode"]), (401, &json!(3)), "{answer}");
+    let known: [&[(&str, &str)]; 3] = [
+        &[("authuser", TOKEN), ("authpass", TOKEN)],
+        &[("authorization", "Bearer a-token-of-the-test")],
+        &[("MailPace-Server-Token", TOKEN)],
+    ];
+    for (path, headers) in ["/api/mail/send", "/v1/send", "/api/v1/send"].into_iter().zip(known) {
+        assert_eq!(running.post_json(path, headers, &call).await.0, 400, "{path}");
+    }
+    // The right credentials in the body are found in spite of what else is there.
+    let mut own = call;
+    (own["authuser"], own["authpass"]) = (json!(TOKEN), json!(TOKEN));
+    let refused = running.post_json("/api/mail/send", &[], &own).await;
+    assert_eq!(refused, (400, json!({ "message": "error", "errors": ["the JSON has more than 1000 values"] })));
+}
+
+#[tokio::test]
 async fn links_lead_on_and_are_events() {
     let running = start(false);
     let call = json!({ "from": "ann@x.example", "to": "r@sink.example", "textbody": "t", "tags": "spring" });
@@ -294,6 +310,8 @@ async fn links_lead_on_and_are_events() {
         let answer = running.ask(From::Plain, method, &click, &[("user-agent", "Reader")], "").await;
         assert_eq!((answer.status.as_u16(), answer.headers["location"].to_str().unwrap()), (302, "https://x.example/p?q=1#f"));
     }
+    let prefetched = running.ask(From::Plain, "GET", &click, &[("sec-purpose", "prefetch;prerender")], "").await;
+    assert_eq!(prefetched.status, 302);
     let pixel = running.ask(From::Plain, "GET", &link(Link::Open(None)), &[], "").await;
     assert_eq!(
         (pixel.headers["content-type"].to_str().unwrap(), &pixel.headers["cache-control"]),

@@ -35,12 +35,6 @@ const KNOWN: &[&str] = &[
     "to",
 ];
 
-/// Returns `authuser` and `authpass` of the body.
-pub fn credentials(fields: &Fields) -> Option<(String, String)> {
-    let text = |name: &str| fields.text(&[name]).ok().flatten();
-    Some((text("authuser")?, text("authpass")?))
-}
-
 /// Reads a call of `/api/mail/send`.
 pub fn parse(fields: &Fields) -> Result<Order, Vec<Flaw>> {
     let mut flaws = Vec::new();

@@ -12,6 +12,7 @@ use crate::chain::processing::{Kept, Processed};
 use crate::chain::rendering::{Recipient, RenderError};
 use crate::chain::trace::Trace;
 use crate::chain::{Chain, Plan};
+use crate::config::Route;
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{ForwardPath, ReversePath};
@@ -21,8 +22,8 @@ use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::{Letter, TAGS};
-use crate::spool::NewEntry;
 use crate::spool::entry::{Copy, Entry};
+use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
 use crate::submission::{Options, Submission};
 
@@ -30,6 +31,9 @@ use crate::submission::{Options, Submission};
 const RECIPIENTS_IN_EVENT: usize = 100;
 /// Octets of a subject that are kept.
 const SUBJECT: usize = 998;
+
+/// Subject of enhanced status codes that blame the content (RFC 3463 §3.7).
+const CONTENT: u16 = 6;
 
 /// What becomes of a submission.
 pub(super) enum Composed {
@@ -207,17 +211,22 @@ impl Parts {
         let Some((_, path, variables)) = press.copies(&submission.options).next() else { return Ok(None) };
         let address = path.address.clone();
         let recipient = Recipient { copy: CopyId { message: submission.id, recipient: 0 }, address: &address, variables: &variables };
-        let rendered = self.renderer.render_traced(&press.plan, press.body.clone(), recipient, trace).await;
+        let rendered = self.renderer.render(&press.plan, press.body.clone(), recipient, trace).await;
         let only = press.recipients.len() == 1;
         let plugin = || trace.runs.last().map(|run| run.plugin.clone()).unwrap_or_default();
         let copy = match rendered {
             Ok(copy) => copy,
+            // Of several copies this concerns one, unless the content is to blame (X.6.Z): then its turn comes at delivery.
+            Err(RenderError::Rejected { enhanced, .. } | RenderError::Deferred { enhanced, .. })
+                if !only && enhanced.subject != CONTENT =>
+            {
+                return Ok(None);
+            }
             Err(RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text }) => {
                 return Err(Refusal::Plugin { plugin: plugin(), code, enhanced, text });
             }
             Err(RenderError::Failed { plugin, permanent }) => return Err(Refusal::PluginFailed { plugin, permanent }),
             Err(RenderError::Discarded { reason } | RenderError::Held { reason }) => {
-                // Of several copies this concerns one: its turn comes at delivery.
                 return Ok(only.then(|| (plugin(), reason)));
             }
         };
@@ -285,7 +294,7 @@ impl Parts {
             tags: press.tags,
             recipient_count,
             deliver_before: options.deliver_before,
-            options: if press.changed { options_text(options) } else { String::new() },
+            options: if press.changed { options_text(options, &press.recipients) } else { String::new() },
             plan: press.plan,
         };
         NewEntry {
@@ -301,18 +310,7 @@ impl Parts {
 
 /// The way of a message without plugins: nothing is parsed.
 fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> Chained {
-    let plan = Plan {
-        login: Arc::clone(&submission.login.name),
-        message: submission.id,
-        received: submission.received.at,
-        context: Vec::new(),
-        nonce: [0; 11],
-        slots: Vec::new(),
-        variables: String::new(),
-        reverse_path: ReversePath::Null,
-        tags: Vec::new(),
-        steps: Vec::new(),
-    };
+    let plan = Plan::plain(Arc::clone(&submission.login.name), submission.id, submission.received.at);
     let envelope = &submission.envelope;
     Chained::Kept(Box::new(Letterpress {
         body: Composition::plain(content.clone()).encode(),
@@ -329,16 +327,18 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> C
 /// The copies with their queues: one queue for a domain where the route goes to the domains' own hosts, else one for the route.
 fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSettings) -> Vec<(Copy, QueueName)> {
     let route = &submission.login.route;
-    let by_domain = settings.routes_by_domain.contains(route);
+    let kind = settings.routes.get(route);
     let mut names: BTreeMap<&str, QueueName> = BTreeMap::new();
     press
         .copies(&submission.options)
         .map(|(_, path, variables)| {
-            let queue = if by_domain {
-                let domain = path.address.domain().as_str();
-                Arc::clone(names.entry(domain).or_insert_with(|| format!("{route}/{domain}").into()))
-            } else {
-                Arc::clone(route)
+            let queue = match kind {
+                Some(kind @ Route::Mx(_)) => {
+                    let domain = path.address.domain();
+                    Arc::clone(names.entry(domain.as_str()).or_insert_with(|| queue::name(route, kind, domain)))
+                }
+                // A name for all. Delivery finds a better one for a route that has left the configuration, and comes back as another.
+                Some(Route::SmartHost(_) | Route::Capture) | None => Arc::clone(route),
             };
             let copy = Copy { address: path.address.clone(), notify: path.notify, original: path.original.clone(), variables };
             (copy, queue)
@@ -380,7 +380,38 @@ fn context(submission: &Submission) -> Vec<(String, String)> {
     context
 }
 
-/// The options as JSON; "" where nothing was asked for.
-fn options_text(options: &Options) -> String {
-    if *options == Options::default() { String::new() } else { serde_json::to_string(options).unwrap_or_default() }
+/// The options as JSON, with the data of recipients under the numbers of their copies, as the places in the envelope are not kept; "" where
+/// nothing was asked for.
+fn options_text(options: &Options, recipients: &[(u32, ForwardPath)]) -> String {
+    if *options == Options::default() {
+        return String::new();
+    }
+    if (0..).zip(recipients).all(|(number, (place, _))| number == *place) {
+        return serde_json::to_string(options).unwrap_or_default();
+    }
+    let data = (0..).zip(recipients).filter_map(|(number, (place, _))| Some((number, options.recipient_variables.get(place)?.clone())));
+    let renumbered = Options { recipient_variables: data.collect(), ..options.clone() };
+    serde_json::to_string(&renumbered).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn data_stays_with_its_recipient_when_a_plugin_removes_another() {
+        let data = |name: &str| json!({ "name": name }).as_object().unwrap().clone();
+        let recipient_variables = [(0, data("Ann")), (1, data("Ben")), (2, data("Cid"))].into();
+        let options = Options { recipient_variables, ..Options::default() };
+        let path = |place| (place, ForwardPath::new("r@example.net".parse().unwrap()));
+        let kept = |recipients: &[(u32, ForwardPath)]| serde_json::from_str::<Options>(&options_text(&options, recipients)).unwrap();
+        assert_eq!(kept(&[path(0), path(1), path(2)]), options);
+        // The last one was added.
+        let renumbered = [(0, data("Ben")), (1, data("Cid"))].into();
+        assert_eq!(kept(&[path(1), path(2), path(3)]).recipient_variables, renumbered);
+        assert_eq!(options_text(&Options::default(), &[path(1)]), "");
+    }
 }

@@ -1,10 +1,12 @@
 //! How many connections there may be, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+use crate::config::IpNetwork;
 
 /// Counts connections. Clones count together.
 #[derive(Clone, Debug)]
@@ -15,7 +17,7 @@ struct Counts {
     limit: u32,
     limit_per_address: u32,
     open: u32,
-    by_address: HashMap<IpAddr, u32>,
+    by_address: HashMap<IpNetwork, u32>,
     /// Whether it was said that the limit is reached, since it last was not.
     complained: bool,
 }
@@ -24,7 +26,7 @@ struct Counts {
 #[derive(Debug)]
 pub struct Admission {
     connections: Connections,
-    address: IpAddr,
+    address: IpNetwork,
 }
 
 /// Why a connection is not let in.
@@ -51,9 +53,9 @@ impl Connections {
         counts.limit_per_address = limit_per_address;
     }
 
-    /// Lets a connection in, if there is room. IPv6 addresses count by their first 64 bits: whoever has one of them has all.
+    /// Lets a connection in, if there is room; [`IpNetwork::of_client`] says what counts as one address.
     pub fn admit(&self, peer: IpAddr) -> Result<Admission, NotAdmitted> {
-        let address = countable(peer);
+        let address = IpNetwork::of_client(peer);
         let mut counts = self.0.lock();
         if counts.open >= counts.limit {
             if !std::mem::replace(&mut counts.complained, true) {
@@ -92,16 +94,6 @@ impl Drop for Admission {
                 counts.by_address.remove(&self.address);
             }
         }
-    }
-}
-
-fn countable(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let network = address.to_bits() & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        address @ (IpAddr::V4(_) | IpAddr::V6(_)) => address,
     }
 }
 

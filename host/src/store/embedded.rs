@@ -42,6 +42,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -182,44 +183,76 @@ impl Store for Embedded {
     }
 
     fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.state.lock().index.due_queues(now, limit)) })
+        Box::pin(async move { Ok(self.shared.index_now().index.due_queues(now, limit)) })
     }
 
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.state.lock().index.next_due(now)) })
+        Box::pin(async move {
+            let state = self.shared.index_now();
+            Ok(state.index.next_due(now, self.shared.clock.monotonic()))
+        })
     }
 
     fn lease<'a>(
         &'a self,
         queue: &'a str,
         now: Timestamp,
-        until: Timestamp,
+        until: Duration,
         limit: NonZeroU32,
     ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
         Box::pin(async move {
             let found = {
-                let mut state = self.shared.state.lock();
+                let mut state = self.shared.index_now();
                 let views = state.index.lease(queue, now, until, limit.get() as usize);
                 Shared::found(&state, views)
             };
             if found.iter().all(|found| found.cached.is_some()) {
-                return Ok(self.shared.complete_leased(found, now));
+                return Ok(self.shared.complete_leased(found));
             }
-            self.read(move |shared| Ok(shared.complete_leased(found, now))).await
+            self.read(|shared| Ok(shared.complete_leased(found))).await
+        })
+    }
+
+    fn claim(&self, copies: Vec<CopyId>, until: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move {
+            let found = {
+                let mut state = self.shared.index_now();
+                let views = copies.into_iter().filter_map(|copy| state.index.claim(copy, until)).collect();
+                Shared::found(&state, views)
+            };
+            self.read(|shared| Ok(shared.complete_leased(found))).await
         })
     }
 
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let mut state = self.shared.state.lock();
-            let mut any = false;
-            for copy in copies {
-                any |= state.index.give_back(copy);
-            }
-            drop(state);
-            if any {
-                self.shared.changed.notify_one();
-            }
+            self.shared.reorder(|index| {
+                let mut any = false;
+                for copy in copies {
+                    any |= index.give_back(copy);
+                }
+                any
+            });
+            Ok(())
+        })
+    }
+
+    fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shared.reorder(|index| {
+                let mut any = false;
+                for (copy, queue) in &moves {
+                    any |= index.requeue(*copy, queue);
+                }
+                any
+            });
+            Ok(())
+        })
+    }
+
+    fn hasten(&self, latest: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shared.reorder(|index| index.hasten(latest));
             Ok(())
         })
     }
@@ -234,6 +267,15 @@ impl Store for Embedded {
                 return Ok(Some(message));
             }
             self.read(move |shared| shared.read_message(id)).await
+        })
+    }
+
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move {
+            if let Some(head) = self.shared.cached_head(id) {
+                return Ok(Some(head));
+            }
+            self.read(move |shared| shared.read_head(id)).await
         })
     }
 

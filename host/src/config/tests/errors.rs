@@ -18,6 +18,7 @@ const ADDED: &[(&str, &str)] = &[
     ("sizes out of range", "[store]\nsegment_size = \"2GiB\"\n[search]\nmemory = \"1MiB\"\nrest = -1"),
     ("section of the wrong type", "[[http]]\nconnections = 1"),
     ("retries", "[delivery]\nretry_first = \"5h\""),
+    ("times that leave no time", "[delivery]\ngive_up = \"5m\"\nlease = \"5m\""),
     ("tls files", "[tls]\ncertificate = \"none.pem\"\nkey = \"empty\""),
     ("tls without a key", "[tls]\ncertificate = \"empty\""),
     ("tls pair that is none", "[tls]\ncertificate = \"cert.pem\"\nkey = \"other-key.pem\""),

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use similar::{ChangeTag, TextDiff};
 
 use super::page::{Text, page};
-use super::{Services, Step, kept, message, not_there, preview};
+use super::{Services, kept, message, not_there, preview};
+use crate::intake::dry_run::DryStep;
 use crate::mail::message_id::MessageId;
 
 /// Octets of a message that are compared.
@@ -26,18 +27,18 @@ const LOOKING_TIME: Duration = Duration::from_millis(300);
 /// `GET /dashboard/messages/ID/changes`.
 pub(super) async fn show(State(services): State<Arc<Services>>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<MessageId>() else { return not_there() };
-    let message = match kept(&services, id).await {
+    let (entry, body, original) = match kept(&services, id).await {
         Ok(message) => message,
         Err(response) => return response,
     };
-    let subject = message.entry.subject.clone();
-    let steps = (services.workshop.replay)(message).await;
+    let subject = entry.subject.clone();
+    let steps = services.archive.replay(entry, body, original).await.map(|run| run.steps);
     // Comparing is work for a thread that may be busy.
     let html = tokio::task::spawn_blocking(move || content(id, &subject, &steps)).await.unwrap_or_default();
     page("Changes", "", &html).into_response()
 }
 
-fn content(id: MessageId, subject: &str, steps: &Result<Vec<Step>, String>) -> String {
+fn content(id: MessageId, subject: &str, steps: &Result<Vec<DryStep>, String>) -> String {
     let mut html = format!("<p class=\"links\"><a href=\"/dashboard/messages/{id}\">Back to the message</a></p><h1>{}</h1>", Text(subject));
     match steps {
         Err(reason) => write!(html, "<p class=\"empty\">{}</p>", Text(reason)).ok(),
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn changes_are_lines() {
-        let step = Step {
+        let step = DryStep {
             run: PluginRun { plugin: "tracking".into(), outcome: "next".into(), parts_changed: 1, ..PluginRun::default() },
             before: Bytes::from_static(b"Subject: s\r\nContent-Type: text/html\r\n\r\n<p>a</p><a href=\"x\">b</a><p>c</p>\r\n"),
             after: Bytes::from_static(b"X-New: 1\r\nSubject: s\r\nContent-Type: text/html\r\n\r\n<p>a</p><a href=\"y\">b</a><p>c</p>\r\n"),

@@ -10,10 +10,14 @@ use serde::Deserialize;
 
 use super::page::{Badge, Size, Text, Time, page};
 use super::{Services, failed};
-use crate::event::search::{Page, SearchError, Summary};
+use crate::archive::ArchiveError;
+use crate::event::index::{Found, IndexError, MOST_PASSED_OVER};
+use crate::event::search::Summary;
 
 /// Messages on one page.
 const PER_PAGE: usize = 50;
+/// The last page that is shown; further back a search with `before:` leads.
+const LAST_PAGE: usize = MOST_PASSED_OVER / PER_PAGE;
 /// Characters of a query that are looked at.
 const LONGEST_QUERY: usize = 500;
 
@@ -30,18 +34,18 @@ pub(super) struct Wanted {
 /// `GET /dashboard`.
 pub(super) async fn show(State(services): State<Arc<Services>>, Query(wanted): Query<Wanted>) -> Response {
     let query: String = wanted.q.chars().take(LONGEST_QUERY).collect();
-    let number = wanted.page.max(1);
-    match services.index.search(&query, (number - 1).saturating_mul(PER_PAGE), PER_PAGE).await {
+    let number = wanted.page.clamp(1, LAST_PAGE);
+    match services.archive.search(&query, (number - 1) * PER_PAGE, PER_PAGE).await {
         Ok(found) => page("Messages", &query, &content(&found, &query, number)).into_response(),
-        Err(SearchError::Query(reason)) => {
-            (StatusCode::BAD_REQUEST, page("Messages", &query, &format!("<h1>Messages</h1><p class=\"reason\">{}</p>", Text(reason))))
-                .into_response()
+        Err(ArchiveError::Index(IndexError::Query(reason))) => {
+            let html = format!("<h1>Messages</h1><p class=\"reason\">{}</p>", Text(reason.to_string()));
+            (StatusCode::BAD_REQUEST, page("Messages", &query, &html)).into_response()
         }
-        Err(SearchError::Store(error)) => failed(&error),
+        Err(error @ (ArchiveError::Index(_) | ArchiveError::Store(_))) => failed(&error),
     }
 }
 
-fn content(found: &Page, query: &str, number: usize) -> String {
+fn content(found: &Found, query: &str, number: usize) -> String {
     let mut html = String::new();
     let what = if query.is_empty() { "Messages".to_owned() } else { format!("Found for <q>{}</q>", Text(query)) };
     write!(html, "<h1>{what} <small>{}</small></h1>", found.total).ok();
@@ -56,7 +60,7 @@ fn content(found: &Page, query: &str, number: usize) -> String {
         row(&mut html, summary);
     }
     html.push_str("</ul>");
-    let last = found.total.div_ceil(PER_PAGE);
+    let last = found.total.div_ceil(PER_PAGE).min(LAST_PAGE);
     if last > 1 {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         html.push_str("<nav class=\"pages\">");
@@ -102,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_list_of_one() {
-        let page = Page { messages: vec![summary()], total: 120 };
-        insta::assert_snapshot!(content(&page, "a&b", 2).replace("><", ">\n<"));
-        assert!(content(&Page::default(), "", 1).contains("Nothing here"));
+        let found = Found { messages: vec![summary()], total: 120 };
+        insta::assert_snapshot!(content(&found, "a&b", 2).replace("><", ">\n<"));
+        assert!(content(&Found { messages: Vec::new(), total: 0 }, "", 1).contains("Nothing here"));
     }
 }

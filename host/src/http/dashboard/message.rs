@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::page::{Badge, Size, Text, Time, Took, page};
 use super::{Services, failed, not_there, preview};
+use crate::archive::view::MessageView;
 use crate::event::search::Summary;
 use crate::event::{Event, EventKind, PluginRun};
 use crate::mail::message_id::MessageId;
@@ -32,10 +33,10 @@ pub(super) struct Wanted {
 /// `GET /dashboard/messages/ID`.
 pub(super) async fn show(State(services): State<Arc<Services>>, Path(id): Path<String>, Query(wanted): Query<Wanted>) -> Response {
     let Ok(id) = id.parse::<MessageId>() else { return not_there() };
-    let (summary, events) = match (services.index.message(id).await, services.index.events(id).await) {
-        (Ok(Some(summary)), Ok(events)) => (summary, events),
-        (Ok(None), _) => return not_there(),
-        (Err(error), _) | (_, Err(error)) => return failed(&error),
+    let (summary, events) = match services.archive.message(id).await {
+        Ok(Some(MessageView { summary: Some(summary), events, .. })) => (summary, events),
+        Ok(_) => return not_there(),
+        Err(error) => return failed(&error),
     };
     let shown = preview::text(&services, id, &summary, wanted).await;
     let subject = if summary.subject.is_empty() { "(no subject)".to_owned() } else { summary.subject.clone() };
@@ -200,6 +201,7 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         EventKind::Discarded { plugin, reason } => ("discarded", format!("{plugin}: {reason}")),
         EventKind::Held { by, reason } => ("held", format!("{by}: {reason}")),
         EventKind::PluginFailed { plugin, failure } => ("plugin failed", format!("{plugin}: {failure}")),
+        EventKind::Rendered { plugins } => ("plugins", plugins.iter().map(said).collect::<Vec<_>>().join("; ")),
         EventKind::Delivered { host, reply, .. } => ("delivered", hop(host, reply)),
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
         EventKind::Bounced { host, reply, status, .. } => ("bounced", format!("{} ({status})", hop(host, reply))),
@@ -212,6 +214,16 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
             ("unsubscribed", format!("{}by {}", if *one_click { "with one click " } else { "" }, visitor.ip))
         }
     }
+}
+
+/// What a plugin decided about a copy, and the lines it logged.
+fn said(run: &PluginRun) -> String {
+    let mut text = format!("{}: {}", run.plugin, run.outcome);
+    for line in Some(&run.text).filter(|text| !text.is_empty()).into_iter().chain(&run.log) {
+        text.push_str(", ");
+        text.push_str(line);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 
 use super::message::Wanted;
-use super::{Kept, Services, kept, not_there, plain_text};
+use super::{Services, failed, kept, not_there, plain_text};
 use crate::event::search::Summary;
 use crate::mail::address::EmailAddress;
 use crate::mail::message_id::MessageId;
+use crate::spool::entry::Entry;
 
 /// Octets of inline images that are put into a preview.
 const MOST_INLINE: usize = 8 * 1024 * 1024;
@@ -36,7 +37,10 @@ pub(super) async fn html(State(services): State<Arc<Services>>, Path(id): Path<S
         document(&octets).unwrap_or_else(|| "<!doctype html><p style=\"font:1rem system-ui\">This message has no HTML part.</p>".into());
     let mut response = Html(page).into_response();
     let policy = if wanted.images == 0 { POLICY } else { POLICY_WITH_IMAGES };
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // Looking up the names in links would tell their owners that somebody reads the message.
+    headers.insert(header::X_DNS_PREFETCH_CONTROL, HeaderValue::from_static("off"));
     response
 }
 
@@ -49,11 +53,12 @@ pub(super) async fn source(State(services): State<Arc<Services>>, Path(id): Path
 pub(super) async fn original(State(services): State<Arc<Services>>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<MessageId>() else { return not_there() };
     match kept(&services, id).await {
-        Ok(Kept { original: Some(original), .. }) => plain_text(original),
+        Ok((_, _, Some(original))) => plain_text(original),
         // The chain changed nothing: the first copy is what came in.
-        Ok(message) => match services.index.message(id).await {
-            Ok(Some(summary)) => render(&services, message, &summary, 0).await.map_or_else(|text| said(&text), plain_text),
-            Ok(None) | Err(_) => not_there(),
+        Ok((entry, body, None)) => match services.archive.summary(id).await {
+            Ok(Some(summary)) => render(&services, entry, body, &summary, 0).await.map_or_else(|text| said(&text), plain_text),
+            Ok(None) => not_there(),
+            Err(error) => failed(&error),
         },
         Err(response) => response,
     }
@@ -61,8 +66,8 @@ pub(super) async fn original(State(services): State<Arc<Services>>, Path(id): Pa
 
 /// The plain text of a copy, "" where it has none, `None` where its content is not kept or cannot be rendered.
 pub(super) async fn text(services: &Services, id: MessageId, summary: &Summary, wanted: Wanted) -> Option<String> {
-    let message = kept(services, id).await.ok()?;
-    let octets = match render(services, message, summary, wanted.recipient).await {
+    let (entry, body, _) = kept(services, id).await.ok()?;
+    let octets = match render(services, entry, body, summary, wanted.recipient).await {
         Ok(octets) => octets,
         Err(reason) => return Some(reason),
     };
@@ -72,15 +77,15 @@ pub(super) async fn text(services: &Services, id: MessageId, summary: &Summary, 
 
 async fn rendered_by_path(services: &Services, id: &str, wanted: Wanted) -> Result<Bytes, Response> {
     let Ok(id) = id.parse::<MessageId>() else { return Err(not_there()) };
-    let Ok(Some(summary)) = services.index.message(id).await else { return Err(not_there()) };
-    let message = kept(services, id).await?;
-    render(services, message, &summary, wanted.recipient).await.map_err(|reason| said(&reason))
+    let Some(summary) = services.archive.summary(id).await.map_err(|error| failed(&error))? else { return Err(not_there()) };
+    let (entry, body, _) = kept(services, id).await?;
+    render(services, entry, body, &summary, wanted.recipient).await.map_err(|reason| said(&reason))
 }
 
-async fn render(services: &Services, message: Kept, summary: &Summary, recipient: u32) -> Result<Bytes, String> {
+async fn render(services: &Services, entry: Entry, body: Bytes, summary: &Summary, recipient: u32) -> Result<Bytes, String> {
     let address = summary.address(recipient).and_then(|text| EmailAddress::parse(text).ok());
     let address = address.ok_or_else(|| "This recipient's address is not known any more.".to_owned())?;
-    (services.workshop.render)(message, recipient, address).await
+    services.archive.render(entry, body, recipient, address).await
 }
 
 fn said(reason: &str) -> Response {

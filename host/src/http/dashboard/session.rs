@@ -9,12 +9,12 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::{Entropy, Timestamp};
-use crate::config;
 use crate::config::secret::verify_password;
 use crate::config::unit::Secret;
+use crate::config::{self, IpNetwork};
 
 /// Name of the cookie.
 const COOKIE: &str = "tubepost_session";
@@ -22,8 +22,10 @@ const COOKIE: &str = "tubepost_session";
 pub(super) const NO_COOKIE: &str = "tubepost_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0";
 /// Sessions at once; the one that ends first makes room.
 const MOST_SESSIONS: usize = 1000;
-/// Wrong passwords in [`FAILURE_TIME`], of all clients together, after which nobody is heard until it is over.
+/// Wrong passwords in [`FAILURE_TIME`] after which a client is not heard until it is over.
 const MOST_FAILURES: u32 = 20;
+/// The same of all clients together: nobody gets to guess much by having many addresses, and nobody keeps the operator out from a few.
+const MOST_FAILURES_IN_ALL: u32 = 1000;
 const FAILURE_TIME: Duration = Duration::from_mins(1);
 /// Octets of a password.
 const LONGEST_PASSWORD: usize = 1024;
@@ -31,8 +33,7 @@ const LONGEST_PASSWORD: usize = 1024;
 /// Decides who may look. Clones share their sessions.
 #[derive(Clone)]
 pub struct Access {
-    password: Option<Secret>,
-    session_time: Duration,
+    settings: Arc<RwLock<config::Dashboard>>,
     demonstration: bool,
     state: Arc<Mutex<Sessions>>,
     /// One hash is computed at a time: it takes memory and a processor on purpose.
@@ -43,8 +44,15 @@ pub struct Access {
 struct Sessions {
     /// Hash of the cookie's value → end. What stands here opens nothing.
     ends: HashMap<blake3::Hash, Timestamp>,
-    failures: u32,
-    failures_since: Timestamp,
+    failures: Failures,
+}
+
+/// Passwords that were wrong, or of which it is not known yet. Begun anew after each [`FAILURE_TIME`], so that nothing grows.
+#[derive(Default)]
+struct Failures {
+    since: Timestamp,
+    in_all: u32,
+    by_client: HashMap<IpNetwork, u32>,
 }
 
 /// What comes of a password.
@@ -61,13 +69,16 @@ pub enum Attempt {
 impl Access {
     /// By the configuration. In demonstration mode everybody may look who reaches the server under a name of this machine.
     pub fn new(dashboard: &config::Dashboard, demonstration: bool) -> Self {
-        Self {
-            password: dashboard.password.clone(),
-            session_time: dashboard.session_time,
-            demonstration,
-            state: Arc::default(),
-            hashing: Arc::default(),
+        Self { settings: Arc::new(RwLock::new(dashboard.clone())), demonstration, state: Arc::default(), hashing: Arc::default() }
+    }
+
+    /// Takes over another configuration. Another password ends all sessions: whoever has one knew the old one.
+    pub fn replace(&self, dashboard: &config::Dashboard) {
+        let mut settings = self.settings.write();
+        if settings.password != dashboard.password {
+            self.state.lock().ends.clear();
         }
+        settings.clone_from(dashboard);
     }
 
     /// Everybody may look.
@@ -77,7 +88,7 @@ impl Access {
 
     /// Nobody may look: there is no password.
     pub fn is_closed(&self) -> bool {
-        self.password.is_none() && !self.demonstration
+        !self.demonstration && self.settings.read().password.is_none()
     }
 
     /// Whether the headers hold the cookie of a session.
@@ -97,27 +108,31 @@ impl Access {
         }
     }
 
-    /// Checks a password and begins a session.
-    pub async fn log_in(&self, password: String, now: Timestamp, entropy: &Entropy) -> Attempt {
-        let Some(hash) = self.password.clone() else { return Attempt::Wrong };
+    /// Checks a password that came from the address `client`, and begins a session.
+    pub async fn log_in(&self, password: String, client: IpAddr, now: Timestamp, entropy: &Entropy) -> Attempt {
+        let client = IpNetwork::of_client(client);
+        let Some(hash) = self.settings.read().password.clone() else { return Attempt::Wrong };
         if password.len() > LONGEST_PASSWORD {
             return Attempt::Wrong;
         }
         // Counted before it is known to be wrong: waiting attempts count too.
-        if !self.state.lock().may_try(now) {
+        if !self.state.lock().failures.may_try(client, now) {
             return Attempt::TooMany;
         }
         let one_at_a_time = self.hashing.lock().await;
-        let right = tokio::task::spawn_blocking(move || is_right(&hash, &password)).await.unwrap_or(false);
+        let checked = hash.clone();
+        let right = tokio::task::spawn_blocking(move || is_right(&checked, &password)).await.unwrap_or(false);
         drop(one_at_a_time);
-        if !right {
+        // Held until the session has begun, so that one that is replaced meanwhile opens nothing.
+        let settings = self.settings.read();
+        if !right || settings.password.as_ref() != Some(&hash) {
             return Attempt::Wrong;
         }
         let value = URL_SAFE_NO_PAD.encode(entropy.array::<32>());
         let mut state = self.state.lock();
-        state.failures = 0;
-        state.begin(blake3::hash(value.as_bytes()), now, now.plus(self.session_time));
-        let seconds = self.session_time.as_secs();
+        state.failures.forgive(client);
+        state.begin(blake3::hash(value.as_bytes()), now, now.plus(settings.session_time));
+        let seconds = settings.session_time.as_secs();
         Attempt::Right(format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}"))
     }
 
@@ -129,16 +144,30 @@ impl Access {
     }
 }
 
-impl Sessions {
-    fn may_try(&mut self, now: Timestamp) -> bool {
-        if now.since(self.failures_since) >= FAILURE_TIME {
-            self.failures = 0;
-            self.failures_since = now;
+impl Failures {
+    fn may_try(&mut self, client: IpNetwork, now: Timestamp) -> bool {
+        if now.since(self.since) >= FAILURE_TIME {
+            *self = Self { since: now, ..Self::default() };
         }
-        self.failures = self.failures.saturating_add(1);
-        self.failures <= MOST_FAILURES
+        if self.in_all >= MOST_FAILURES_IN_ALL {
+            return false;
+        }
+        let own = self.by_client.entry(client).or_default();
+        if *own >= MOST_FAILURES {
+            return false;
+        }
+        *own += 1;
+        self.in_all += 1;
+        true
     }
 
+    fn forgive(&mut self, client: IpNetwork) {
+        let own = self.by_client.remove(&client).unwrap_or_default();
+        self.in_all = self.in_all.saturating_sub(own);
+    }
+}
+
+impl Sessions {
     fn begin(&mut self, key: blake3::Hash, now: Timestamp, end: Timestamp) {
         if self.ends.len() >= MOST_SESSIONS {
             self.ends.retain(|_, end| *end > now);
@@ -192,6 +221,8 @@ fn is_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::net::Ipv4Addr;
+
     use argon2::password_hash::PasswordHasher;
     use argon2::{Algorithm, Argon2, Params, Version};
     use axum::body::Body;
@@ -199,6 +230,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const ANN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn access(demonstration: bool) -> Access {
         // Cheap on purpose: the cost stands in the hash.
@@ -217,26 +249,57 @@ mod tests {
     #[tokio::test]
     async fn a_session_begins_and_ends() {
         let access = access(false);
-        let Attempt::Right(cookie) = access.log_in("open sesame".into(), NOW, &Entropy::seeded(1)).await else { panic!("right") };
+        let Attempt::Right(cookie) = access.log_in("open sesame".into(), ANN, NOW, &Entropy::seeded(1)).await else { panic!("right") };
         assert!(cookie.contains("; HttpOnly; SameSite=Strict; Max-Age=3600"), "{cookie}");
         let headers = with_cookie(&cookie);
         assert!(access.knows(&headers, NOW) && !access.knows(&HeaderMap::new(), NOW));
         assert!(!access.knows(&with_cookie("tubepost_session=forged"), NOW));
         assert!(!access.knows(&headers, NOW.plus(Duration::from_hours(1))));
-        let Attempt::Right(cookie) = access.log_in("open sesame".into(), NOW, &Entropy::seeded(2)).await else { panic!("right") };
+        let Attempt::Right(cookie) = access.log_in("open sesame".into(), ANN, NOW, &Entropy::seeded(2)).await else { panic!("right") };
         access.log_out(&with_cookie(&cookie));
         assert!(!access.knows(&with_cookie(&cookie), NOW));
     }
 
     #[tokio::test]
-    async fn guessing_is_slow() {
+    async fn another_password_ends_all_sessions() {
+        let access = access(false);
+        let Attempt::Right(cookie) = access.log_in("open sesame".into(), ANN, NOW, &Entropy::seeded(1)).await else { panic!("right") };
+        let same = access.settings.read().clone();
+        access.replace(&config::Dashboard { session_time: Duration::from_mins(1), ..same.clone() });
+        assert!(access.knows(&with_cookie(&cookie), NOW));
+        access.replace(&config::Dashboard { password: None, ..same.clone() });
+        assert!(access.is_closed() && !access.knows(&with_cookie(&cookie), NOW));
+        assert_eq!(access.log_in("open sesame".into(), ANN, NOW, &Entropy::seeded(2)).await, Attempt::Wrong);
+        access.replace(&same);
+        assert!(!access.knows(&with_cookie(&cookie), NOW));
+        assert!(matches!(access.log_in("open sesame".into(), ANN, NOW, &Entropy::seeded(3)).await, Attempt::Right(_)));
+    }
+
+    #[tokio::test]
+    async fn guessing_is_slow_and_keeps_nobody_else_out() {
         let access = access(false);
         for _ in 0..MOST_FAILURES {
-            assert_eq!(access.log_in("wrong".into(), NOW, &Entropy::seeded(1)).await, Attempt::Wrong);
+            assert_eq!(access.log_in("wrong".into(), ANN, NOW, &Entropy::seeded(1)).await, Attempt::Wrong);
         }
-        assert_eq!(access.log_in("open sesame".into(), NOW, &Entropy::seeded(1)).await, Attempt::TooMany);
+        assert_eq!(access.log_in("open sesame".into(), ANN, NOW, &Entropy::seeded(1)).await, Attempt::TooMany);
+        let ben: IpAddr = "2001:db8::1".parse().unwrap();
+        assert!(matches!(access.log_in("open sesame".into(), ben, NOW, &Entropy::seeded(1)).await, Attempt::Right(_)));
         let later = NOW.plus(FAILURE_TIME);
-        assert!(matches!(access.log_in("open sesame".into(), later, &Entropy::seeded(1)).await, Attempt::Right(_)));
+        assert!(matches!(access.log_in("open sesame".into(), ANN, later, &Entropy::seeded(1)).await, Attempt::Right(_)));
+    }
+
+    #[test]
+    fn failures_are_bounded() {
+        let mut failures = Failures::default();
+        let client = |number: u32| IpNetwork::of_client(IpAddr::V4(number.into()));
+        // Whoever is not heard does not count for the others.
+        assert_eq!((0..5000).filter(|_| failures.may_try(client(0), NOW)).count(), 20);
+        assert_eq!((1..5000).filter(|number| failures.may_try(client(*number), NOW)).count(), 980);
+        assert_eq!(failures.by_client.len(), 981);
+        failures.forgive(client(0));
+        assert!(failures.may_try(client(5000), NOW));
+        assert!(failures.may_try(client(1), NOW.plus(FAILURE_TIME)));
+        assert_eq!((failures.in_all, failures.by_client.len()), (1, 1));
     }
 
     #[test]

@@ -27,9 +27,9 @@ async fn start(limits: Http) -> (SocketAddr, Server, CancellationToken) {
                 }
             }),
         );
-    let (_, routers) = watch::channel(router);
     let draining = CancellationToken::new();
-    let server = Server::new(routers, &limits, draining.clone(), Metrics::new());
+    let serving = Serving { router, limits, trusted_proxies: Arc::new([]) };
+    let server = Server::new(watch::channel(serving).1, draining.clone(), Metrics::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = server.clone();
@@ -38,7 +38,14 @@ async fn start(limits: Http) -> (SocketAddr, Server, CancellationToken) {
 }
 
 fn limits(request_time: Duration) -> Http {
-    Http { connections: 10, request_time, body_size: ByteSize(LIMIT) }
+    Http {
+        connections: 10,
+        connections_per_address: 10,
+        header_time: Duration::from_secs(30),
+        request_time,
+        body_size: ByteSize(LIMIT),
+        json_values: 1000,
+    }
 }
 
 /// Sends octets, returns everything up to the end of the connection.
@@ -85,4 +92,48 @@ async fn draining_ends_idle_connections() {
     draining.cancel();
     server.drained().await;
     assert!(stream.read_to_end(&mut Vec::new()).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_not_waited_for() {
+    let limits = Http { header_time: Duration::from_millis(10), ..limits(Duration::from_mins(1)) };
+    let (address, server, _) = start(limits).await;
+    assert_eq!(talk(address, "").await, "");
+    // HTTP/2, before and after the preface with its empty SETTINGS.
+    for said in ["", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        let (mut client, stream) = tokio::io::duplex(1 << 16);
+        client.write_all(said.as_bytes()).await.unwrap();
+        server.speak(stream, Connection { peer: address, tls: true }, Version::Http2).await;
+        assert!(client.read_to_end(&mut Vec::new()).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn draining_does_not_wait_for_who_says_nothing() {
+    let (address, server, draining) = start(limits(Duration::from_mins(1))).await;
+    draining.cancel();
+    let (client, stream) = tokio::io::duplex(1 << 16);
+    server.speak(stream, Connection { peer: address, tls: true }, Version::Http2).await;
+    drop(client);
+}
+
+#[tokio::test]
+async fn one_address_has_a_limit_of_its_own() {
+    let (address, server, _) = start(Http { connections_per_address: 1, ..limits(Duration::from_mins(1)) }).await;
+    let request = "GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    first.read_exact(&mut [0; 12]).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert!(!matches!(second.read(&mut [0]).await, Ok(1..)));
+    drop(first);
+    while server.by_address.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(talk(address, request).await.starts_with("HTTP/1.1 200 "));
+    // A proxy speaks for many.
+    let network = IpNetwork { address: address.ip(), prefix: 32 };
+    let serving = Serving { trusted_proxies: Arc::new([network]), ..server.serving.borrow().clone() };
+    let server = Server { serving: watch::channel(serving).1, ..server };
+    assert!((0..3).all(|_| server.admit(address.ip()).is_ok_and(|admission| admission.is_none())));
 }

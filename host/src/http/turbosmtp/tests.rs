@@ -107,7 +107,7 @@ fn the_documented_form_is_fine() {
     let form = "authuser=u%40x.example&authpass=p%26w&from=user@example.com&to=a@x.example,b@x.example&subject=This%20is%20a%20test%20message\
                 &content=This%20is%20plain%20text&html_content=%3Cp%3EThis%20is%20html%3C/p%3E&custom_headers={\"X-key1\":\"value1\"}";
     let fields = body::urlencoded(form.as_bytes()).unwrap();
-    assert_eq!(credentials(&fields), Some(("u@x.example".into(), "p&w".into())));
+    assert_eq!(fields.text(&["authpass"]).unwrap().as_deref(), Some("p&w"));
     let order = parse(&fields).unwrap();
     assert!(order.ignored.is_empty());
     assert_eq!(order.envelope.forward_paths.len(), 2);

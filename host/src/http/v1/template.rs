@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::switches::lay_over;
 use crate::http::fields::Fields;
+use crate::http::json::JsonError;
 use crate::http::problem::Flaw;
 use crate::submission::Options;
 
@@ -35,12 +36,13 @@ pub fn read(fields: &Fields, has_recipient_data: bool, options: &mut Options) ->
     let template = match fields.get(&["template"]) {
         None => None,
         Some((_, Value::Object(object))) => Some(inline(object.clone(), options)?),
-        Some((name, Value::String(text))) => match serde_json::from_str(text) {
-            Ok(object) => Some(inline(object, options)?),
+        Some((name, Value::String(text))) => match fields.parse_json(text) {
+            Ok(Value::Object(object)) => Some(inline(object, options)?),
+            Err(error @ (JsonError::TooManyValues(_) | JsonError::DoubledKey(_))) => return Err(Flaw::new(name, error.to_string())),
             // A placeholder may open the text: what is no JSON object is a source, or the name of a template.
-            Err(_) if text.contains(['{', '<', '\n']) => Some(source(text.clone())),
-            Err(_) if text.trim().is_empty() => None,
-            Err(_) => return Err(not_stored(name)),
+            Ok(_) | Err(_) if text.contains(['{', '<', '\n']) => Some(source(text.clone())),
+            Ok(_) | Err(_) if text.trim().is_empty() => None,
+            Ok(_) | Err(_) => return Err(not_stored(name)),
         },
         Some((name, Value::Number(_))) => return Err(not_stored(name)),
         Some((name, Value::Null | Value::Bool(_) | Value::Array(_))) => {
@@ -135,6 +137,7 @@ mod tests {
             (json!({ "template": 7 }), "template"),
             (json!({ "template": "welcome" }), "template"),
             (json!({ "template": true }), "template"),
+            (json!({ "template": "{\"html\":\"a\",\"html\":\"b\"}" }), "template"),
             (json!({ "template": { "content": { "blocks": [] } } }), "template.content"),
             (json!({ "template": { "engine": "perl" } }), "template.engine"),
             (json!({ "template": { "subject": "a\r\nb" } }), "template.subject"),

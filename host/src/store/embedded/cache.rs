@@ -69,6 +69,11 @@ impl Cache {
         self.messages.get(&id).map(|fresh| fresh.content.clone())
     }
 
+    /// Returns what is known about a message.
+    pub(super) fn head(&self, id: MessageId) -> Option<Bytes> {
+        self.messages.get(&id).map(|fresh| fresh.content.head.clone())
+    }
+
     /// Returns payload and state of a row.
     pub(super) fn row(&self, copy: CopyId) -> Option<(Bytes, Bytes)> {
         let rows = &self.messages.get(&copy.message)?.rows;

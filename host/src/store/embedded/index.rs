@@ -1,12 +1,14 @@
 //! What is queued, in memory: where each row waits, when it is due, and where on disk the rest of it lies.
 //!
 //! About 200 octets for a message with one recipient; address, data and state of a row stay on disk. Nothing is kept here of messages that are
-//! done with. Leases live here alone: one process has the store, and when it ends all leases do.
+//! done with. Leases live here alone: one process has the store, and when it ends all leases do. Their ends are times of
+//! [`Clock::monotonic`](crate::clock::Clock::monotonic).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{Meta, RowRecord, Span};
 use crate::clock::Timestamp;
@@ -171,8 +173,8 @@ pub(super) struct Index {
     heads: BTreeSet<(Timestamp, QueueNumber)>,
     /// How many rows that are not leased are due at a time.
     dues: BTreeMap<Timestamp, u32>,
-    leases: HashMap<CopyId, Timestamp>,
-    expiries: BTreeSet<(Timestamp, CopyId)>,
+    leases: HashMap<CopyId, Duration>,
+    expiries: BTreeSet<(Duration, CopyId)>,
     live: HashMap<u32, Live>,
     live_octets: u64,
     rows: u64,
@@ -281,13 +283,18 @@ impl Index {
             self.unready(row.queue, row.due, copy);
         }
         self.rows -= 1;
-        let emptied = self.queue_mut(row.queue).is_some_and(|queue| {
+        self.leave_queue(row.queue);
+    }
+
+    /// Counts a row out of its queue; an empty queue is none.
+    fn leave_queue(&mut self, number: QueueNumber) {
+        let emptied = self.queue_mut(number).is_some_and(|queue| {
             queue.rows -= 1;
             queue.rows == 0
         });
-        if emptied && let Some(queue) = self.queues.get_mut(row.queue.0.get() as usize - 1).and_then(Option::take) {
+        if emptied && let Some(queue) = self.queues.get_mut(number.0.get() as usize - 1).and_then(Option::take) {
             self.names.remove(&queue.name);
-            self.free_queues.push(row.queue);
+            self.free_queues.push(number);
         }
     }
 
@@ -393,14 +400,11 @@ impl Index {
 
     // --- leases
 
-    /// Makes rows whose lease has run out ready again. Returns whether there were any.
-    fn expire(&mut self, now: Timestamp) -> bool {
-        let mut any = false;
-        while let Some((_, copy)) = self.expiries.first().copied().filter(|(until, _)| *until <= now) {
+    /// Makes rows whose lease has run out ready again.
+    pub(super) fn expire(&mut self, passed: Duration) {
+        while let Some((_, copy)) = self.expiries.first().copied().filter(|(until, _)| *until <= passed) {
             self.give_back(copy);
-            any = true;
         }
-        any
     }
 
     fn end_lease(&mut self, copy: CopyId) -> bool {
@@ -418,16 +422,21 @@ impl Index {
     }
 
     /// Makes the lease of a row, which cannot be read, last until `until`. Its due time stays, so that a summary does not hold it for ever.
-    pub(super) fn set_aside(&mut self, copy: CopyId, until: Timestamp) {
+    pub(super) fn set_aside(&mut self, copy: CopyId, until: Duration) {
         if self.end_lease(copy) {
             self.leases.insert(copy, until);
             self.expiries.insert((until, copy));
         }
     }
 
+    fn hand_out(&mut self, queue: QueueNumber, due: Timestamp, copy: CopyId, until: Duration) {
+        self.unready(queue, due, copy);
+        self.leases.insert(copy, until);
+        self.expiries.insert((until, copy));
+    }
+
     /// Takes rows that are due.
-    pub(super) fn lease(&mut self, queue: &str, now: Timestamp, until: Timestamp, limit: usize) -> Vec<RowView> {
-        self.expire(now);
+    pub(super) fn lease(&mut self, queue: &str, now: Timestamp, until: Duration, limit: usize) -> Vec<RowView> {
         let Some(number) = self.names.get(queue).copied() else { return Vec::new() };
         let first = ReadyKey { queue: number, due: Timestamp::default(), message: [0; 16], recipient: 0 };
         let due = self.ready.range(first..).take_while(|key| key.queue == number && key.due <= now && key.due != Timestamp::NEVER);
@@ -435,30 +444,63 @@ impl Index {
         let mut views = Vec::with_capacity(keys.len());
         for key in keys {
             let copy = key.copy();
-            self.unready(number, key.due, copy);
-            self.leases.insert(copy, until);
-            self.expiries.insert((until, copy));
+            self.hand_out(number, key.due, copy, until);
             views.extend(self.view(copy));
         }
         views
     }
 
+    /// Takes a row that nobody has, whenever it is due.
+    pub(super) fn claim(&mut self, copy: CopyId, until: Duration) -> Option<RowView> {
+        let view = self.view(copy).filter(|_| !self.leases.contains_key(&copy))?;
+        self.hand_out(view.queue, view.due, copy, until);
+        Some(view)
+    }
+
+    /// Puts a leased row into another queue and ends its lease. Returns whether it was leased.
+    pub(super) fn requeue(&mut self, copy: CopyId, name: &QueueName) -> bool {
+        if !self.end_lease(copy) {
+            return false;
+        }
+        let number = self.queue_number(name);
+        let Some(row) = self.messages.get_mut(&copy.message).and_then(|message| message.rows.get_mut(copy.recipient)) else { return false };
+        let (old, due) = (std::mem::replace(&mut row.queue, number), row.due);
+        if let Some(queue) = self.queue_mut(number) {
+            queue.rows += 1;
+        }
+        self.leave_queue(old);
+        self.make_ready(number, due, copy);
+        true
+    }
+
+    /// Makes rows that are due after `latest`, and not held, due then. Returns whether there were any.
+    pub(super) fn hasten(&mut self, latest: Timestamp) -> bool {
+        if self.dues.range((Bound::Excluded(latest), Bound::Excluded(Timestamp::NEVER))).next().is_none() {
+            return false;
+        }
+        let late = self.ready.iter().filter(|key| key.due > latest && key.due != Timestamp::NEVER);
+        let late: Vec<_> = late.map(ReadyKey::copy).collect();
+        for copy in late {
+            self.change_due(copy, latest, None);
+        }
+        true
+    }
+
     // --- questions
 
-    pub(super) fn due_queues(&mut self, now: Timestamp, limit: usize) -> Vec<QueueName> {
-        self.expire(now);
+    pub(super) fn due_queues(&self, now: Timestamp, limit: usize) -> Vec<QueueName> {
         let due = self.heads.iter().take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER).take(limit);
         due.filter_map(|(_, number)| Some(Arc::clone(&self.queue(*number)?.name))).collect()
     }
 
-    pub(super) fn next_due(&mut self, now: Timestamp) -> Option<Timestamp> {
-        self.expire(now);
+    /// Returns when there may be more to do; `passed` is the time of leases at `now`.
+    pub(super) fn next_due(&self, now: Timestamp, passed: Duration) -> Option<Timestamp> {
         if now == Timestamp::NEVER {
             return None;
         }
         let row = self.dues.range((Bound::Excluded(now), Bound::Excluded(Timestamp::NEVER))).next().map(|(due, _)| *due);
-        let lease = self.expiries.first().map(|(until, _)| *until).filter(|until| *until != Timestamp::NEVER);
-        row.into_iter().chain(lease).min()
+        let lease = self.expiries.first().map(|(until, _)| now.plus(until.saturating_sub(passed)));
+        row.into_iter().chain(lease.filter(|until| *until != Timestamp::NEVER)).min()
     }
 
     fn views(id: MessageId, message: &Message) -> impl Iterator<Item = RowView> {

@@ -33,6 +33,8 @@ pub(super) const FRAME_HEADER: usize = 24;
 pub(super) const SEGMENT_HEADER: usize = 36;
 /// Octets before an event.
 pub(super) const EVENT_HEADER: usize = 8;
+/// Octets of a content before its head: the three lengths.
+pub(super) const CONTENT_HEADER: usize = 12;
 /// Octets of content above which it is handed to the disk from where it is, instead of being copied into the frame.
 const COPY_BELOW: usize = 16 << 10;
 
@@ -350,14 +352,22 @@ pub(super) fn decode_content(octets: &Bytes) -> Option<StoredMessage> {
     let head_length = number(octets, 0)? as usize;
     let body_length = number(octets, 4)? as usize;
     let original_length = number(octets, 8)?;
-    let body_at = head_length.checked_add(12)?;
+    let body_at = head_length.checked_add(CONTENT_HEADER)?;
     let original_at = body_at.checked_add(body_length)?;
     let end = if original_length == NO_ORIGINAL { original_at } else { original_at.checked_add(original_length as usize)? };
     (end == octets.len()).then(|| StoredMessage {
-        head: octets.slice(12..body_at),
+        head: octets.slice(CONTENT_HEADER..body_at),
         body: octets.slice(body_at..original_at),
         original: (original_length != NO_ORIGINAL).then(|| octets.slice(original_at..end)),
     })
+}
+
+/// Returns where in a content of `length` octets its head ends, by its first [`CONTENT_HEADER`] octets; `None` where the lengths do not fit.
+pub(super) fn end_of_head(octets: &[u8], length: u32) -> Option<usize> {
+    let (head_length, body_length) = (number(octets, 0)?, number(octets, 4)?);
+    let original_length = Some(number(octets, 8)?).filter(|length| *length != NO_ORIGINAL).unwrap_or(0);
+    let end = head_length.checked_add(u32::try_from(CONTENT_HEADER).ok()?)?;
+    (end.checked_add(body_length)?.checked_add(original_length)? == length).then_some(end as usize)
 }
 
 /// Head of a segment.

@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::cache::Cache;
 use super::disk::{Disk, DiskFile, FileName};
 use super::inbox::Inbox;
 use super::index::{Index, LiveMessage, Place, RowView};
-use super::record::{Span, decode_content, number};
+use super::record::{CONTENT_HEADER, Span, decode_content, end_of_head, number};
 use super::summary::{self, Places};
 use super::values::Values;
 use crate::clock::{Clock, Timestamp};
@@ -24,6 +24,8 @@ use crate::store::{QueueName, Row, StoreError, StoredMessage};
 const OPEN_FILES: usize = 64;
 /// When a row that could not be read is tried again.
 const READ_AGAIN: Duration = Duration::from_mins(1);
+/// Octets that are read at once to get at a message's head: most are shorter.
+const HEAD: usize = 4096;
 /// How often a row or a message is looked for again, when it was moved between finding and reading it.
 const TRIES: usize = 4;
 
@@ -127,6 +129,22 @@ impl Shared {
         StoreError::Poisoned(self.failure.get().map_or_else(|| "it is closed".into(), Arc::clone))
     }
 
+    /// What is in memory, with leases that have run out taken back.
+    pub(super) fn index_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.index.expire(self.clock.monotonic());
+        state
+    }
+
+    /// Changes what is due in memory alone, and says so if `change` says that it did.
+    pub(super) fn reorder(&self, change: impl FnOnce(&mut Index) -> bool) {
+        // The lock is gone before anybody wakes.
+        let changed = change(&mut self.state.lock().index);
+        if changed {
+            self.changed.notify_one();
+        }
+    }
+
     fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
         let Place { segment, span: Span { offset, length } } = place;
         let file = self.files.get(&*self.disk, FileName::Segment(segment))?;
@@ -139,6 +157,23 @@ impl Shared {
         } else {
             Err(ReadError::Broken(format!("segment {segment}, offset {offset}: the checksum is wrong")))
         }
+    }
+
+    /// Reads the head of a message's content, of which the checksum says nothing without the rest.
+    fn read_content_head(&self, place: Place) -> Result<Bytes, ReadError> {
+        let Place { segment, span: Span { offset, length } } = place;
+        let file = self.files.get(&*self.disk, FileName::Segment(segment))?;
+        let start = u64::from(offset) + 4;
+        let mut octets = vec![0; HEAD.min(length as usize)];
+        file.read_at(start, &mut octets)?;
+        let end = end_of_head(&octets, length);
+        let end = end.ok_or_else(|| ReadError::Broken(format!("segment {segment}, offset {offset}: the lengths do not fit")))?;
+        let read = octets.len();
+        octets.resize(end, 0);
+        if let Some(rest) = octets.get_mut(read..) {
+            file.read_at(start + read as u64, rest)?;
+        }
+        Ok(Bytes::from(octets).slice(CONTENT_HEADER..))
     }
 
     fn read_row(&self, view: &RowView) -> Result<(Bytes, Bytes), ReadError> {
@@ -167,8 +202,8 @@ impl Shared {
         found.collect()
     }
 
-    /// Completes rows that were leased at `now`. Those that cannot be read are set aside, so that they do not stand in the way of the others.
-    pub(super) fn complete_leased(&self, found: Vec<Found>, now: Timestamp) -> Vec<Row> {
+    /// Completes rows that were leased. Those that cannot be read are set aside, so that they do not stand in the way of the others.
+    pub(super) fn complete_leased(&self, found: Vec<Found>) -> Vec<Row> {
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
             let copy = found.view.copy;
@@ -176,11 +211,11 @@ impl Shared {
                 Ok(row) => rows.extend(row),
                 Err(error @ StoreError::Unreadable(_)) => {
                     tracing::error!(message.id = %copy, %error, "a queued copy cannot be read now");
-                    self.state.lock().index.set_aside(copy, now.plus(READ_AGAIN));
+                    self.state.lock().index.set_aside(copy, self.clock.monotonic().saturating_add(READ_AGAIN));
                 }
                 Err(error) => {
                     tracing::error!(message.id = %copy, %error, "a queued copy cannot be read and is held until the next start");
-                    self.state.lock().index.set_aside(copy, Timestamp::NEVER);
+                    self.state.lock().index.set_aside(copy, Duration::MAX);
                 }
             }
         }
@@ -198,13 +233,34 @@ impl Shared {
         self.state.lock().cache.content(id)
     }
 
+    /// The same for its head alone.
+    pub(super) fn cached_head(&self, id: MessageId) -> Option<Bytes> {
+        self.state.lock().cache.head(id)
+    }
+
     /// Finds and reads a message.
     pub(super) fn read_message(&self, id: MessageId) -> Result<Option<StoredMessage>, StoreError> {
+        let damaged = || ReadError::Broken(format!("message {id}: its lengths do not fit"));
+        let read = |place| decode_content(&self.read_chunk(place)?).ok_or_else(damaged);
+        self.find_message(id, |cache| cache.content(id), read)
+    }
+
+    /// Finds a message and reads its head alone.
+    pub(super) fn read_head(&self, id: MessageId) -> Result<Option<Bytes>, StoreError> {
+        self.find_message(id, |cache| cache.head(id), |place| self.read_content_head(place))
+    }
+
+    fn find_message<T>(
+        &self,
+        id: MessageId,
+        cached: impl Fn(&Cache) -> Option<T>,
+        read: impl Fn(Place) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, StoreError> {
         for _ in 0..TRIES {
             let (place, archived) = {
                 let state = self.state.lock();
-                if let Some(content) = state.cache.content(id) {
-                    return Ok(Some(content));
+                if let Some(found) = cached(&state.cache) {
+                    return Ok(Some(found));
                 }
                 let active = || state.active.messages.get(&id).map(|span| Place { segment: state.active.number, span: *span });
                 let place = state.index.place(id).or_else(active);
@@ -219,11 +275,8 @@ impl Shared {
                     None => return Ok(None),
                 },
             };
-            match self.read_chunk(place) {
-                Ok(octets) => {
-                    let damaged = || StoreError::Damaged(format!("message {id}: its lengths do not fit").into());
-                    return decode_content(&octets).map(Some).ok_or_else(damaged);
-                }
+            match read(place) {
+                Ok(found) => return Ok(Some(found)),
                 Err(ReadError::Gone) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -283,7 +283,7 @@ async fn all_forms_of_body_make_the_same_mail() {
     ] {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
-        let fields = body::fields(&headers, Bytes::from(content)).await.unwrap();
+        let fields = body::fields(&headers, Bytes::from(content), 100).await.unwrap();
         let order = parse(&fields, &Stations::named(&["tracking"]), NOW).unwrap();
         mails.push((format!("{:?} {:?}", order.envelope, order.options), octets(order)));
     }
