@@ -171,7 +171,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(
             &config,
             sockets::Doors {
@@ -204,7 +204,6 @@ impl App {
             services,
             metrics: metrics.clone(),
         });
-        let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));

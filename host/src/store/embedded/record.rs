@@ -16,11 +16,14 @@
 //!
 //! A format that differs gets another number in the magic of the segment; this one is read for ever.
 
+mod chunks;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::chunks::{Chunks, Piece, copied_octets};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::store::{Batch, Change, NewMessage, QueueName, StoreError, StoredMessage};
@@ -35,8 +38,6 @@ pub(super) const SEGMENT_HEADER: usize = 36;
 pub(super) const EVENT_HEADER: usize = 8;
 /// Octets of a content before its head: the three lengths.
 pub(super) const CONTENT_HEADER: usize = 12;
-/// Octets of content above which it is handed to the disk from where it is, instead of being copied into the frame.
-const COPY_BELOW: usize = 16 << 10;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"TubeSeg1";
 /// First octets of a frame.
@@ -113,13 +114,6 @@ pub(super) struct ValueRecord {
     pub(super) key: Bytes,
     pub(super) value: Option<Bytes>,
     pub(super) expires: Timestamp,
-}
-
-/// Octets of a frame: copied together, or taken from where they are.
-#[derive(Debug)]
-enum Piece {
-    Own(Vec<u8>),
-    Shared(Bytes),
 }
 
 /// A batch ready to be written.
@@ -243,107 +237,6 @@ impl Frame {
             Piece::Shared(octets) => octets,
         });
         std::iter::once(self.head.as_slice()).chain(pieces)
-    }
-}
-
-/// Chunks being put together.
-struct Chunks {
-    pieces: Vec<Piece>,
-    length: usize,
-}
-
-/// Returns octets of the first piece of a batch's chunks.
-fn copied_octets(batch: &Batch) -> usize {
-    let rows = batch.messages.iter().flat_map(|message| &message.rows).map(|row| 8 + row.payload.len() + row.state.len());
-    let changes = batch.changes.iter().map(|change| match change {
-        Change::Done(_) => 0,
-        Change::Reschedule { state, .. } => 4 + state.len(),
-    });
-    let events = batch.events.iter().map(|event| EVENT_HEADER + event.len());
-    let mut octets = rows.chain(changes).chain(events).sum();
-    for message in &batch.messages {
-        octets += 16;
-        for piece in [Some(&message.head), Some(&message.body), message.original.as_ref()].into_iter().flatten() {
-            if piece.len() >= COPY_BELOW {
-                return octets;
-            }
-            octets += piece.len();
-        }
-    }
-    octets
-}
-
-impl Chunks {
-    fn with_capacity(octets: usize) -> Self {
-        let pieces = if octets == 0 { Vec::new() } else { vec![Piece::Own(Vec::with_capacity(octets))] };
-        Self { pieces, length: 0 }
-    }
-
-    fn length(&self) -> Result<u32, StoreError> {
-        length_of(self.length)
-    }
-
-    fn open(&mut self) -> &mut Vec<u8> {
-        if !matches!(self.pieces.last(), Some(Piece::Own(_))) {
-            self.pieces.push(Piece::Own(Vec::new()));
-        }
-        match self.pieces.last_mut() {
-            Some(Piece::Own(octets)) => octets,
-            _ => unreachable!("one was just pushed"),
-        }
-    }
-
-    fn append(&mut self, octets: &[u8]) {
-        self.open().extend_from_slice(octets);
-        self.length += octets.len();
-    }
-
-    fn share(&mut self, octets: &Bytes) {
-        if octets.len() < COPY_BELOW {
-            self.append(octets);
-        } else {
-            self.pieces.push(Piece::Shared(octets.clone()));
-            self.length += octets.len();
-        }
-    }
-
-    fn push(&mut self, octets: &Bytes) -> Result<Span, StoreError> {
-        let span = Span { offset: self.length()?, length: length_of(octets.len())? };
-        self.append(&crc32fast::hash(octets).to_le_bytes());
-        self.append(octets);
-        Ok(span)
-    }
-
-    fn push_event(&mut self, octets: &Bytes) -> Result<(), StoreError> {
-        let length = length_of(octets.len())?.to_le_bytes();
-        self.append(&length);
-        self.append(&event_crc(length, octets).to_le_bytes());
-        self.append(octets);
-        Ok(())
-    }
-
-    fn push_content(&mut self, message: &NewMessage) -> Result<Span, StoreError> {
-        let offset = self.length()?;
-        let original_length = message.original.as_ref().map_or(Ok(NO_ORIGINAL), |original| length_of(original.len()))?;
-        let mut lengths = [0; 12];
-        put(&mut lengths, 0, length_of(message.head.len())?.to_le_bytes());
-        put(&mut lengths, 4, length_of(message.body.len())?.to_le_bytes());
-        put(&mut lengths, 8, original_length.to_le_bytes());
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&lengths);
-        crc.update(&message.head);
-        crc.update(&message.body);
-        if let Some(original) = &message.original {
-            crc.update(original);
-        }
-        self.append(&crc.finalize().to_le_bytes());
-        self.append(&lengths);
-        self.share(&message.head);
-        self.share(&message.body);
-        if let Some(original) = &message.original {
-            self.share(original);
-        }
-        Ok(Span { offset, length: self.length()? - offset - 4 })
     }
 }
 
