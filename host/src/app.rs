@@ -162,7 +162,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(
             &config,
             sockets::Doors {
@@ -195,7 +195,6 @@ impl App {
             services,
             metrics: metrics.clone(),
         });
-        let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
         tasks.spawn(follower::run(spool, index, clock.clone(), egress.clone()));
