@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::chunks::{Chunks, Piece, copied_octets};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, NewMessage, QueueName, StoreError, StoredMessage};
+use crate::store::{Batch, Change, QueueName, StoreError, StoredMessage};
 
 /// Most octets of one frame.
 pub(super) const FRAME_OCTETS: usize = 1 << 30;
