@@ -15,7 +15,7 @@ static INDEX: LazyLock<(TempDir, SearchIndex)> = LazyLock::new(|| {
         .zip(1..)
         .map(|(line, position)| (position, serde_json::from_str(line).expect("an event")))
         .collect();
-    let mut writer = index.writer().expect("a writer");
+    let mut writer = index.writer(15_000_000).expect("a writer");
     writer.add(&events, 100, &mut |_| Some("Please pay the amount due".to_owned())).expect("events are taken");
     drop(writer);
     (folder, index)

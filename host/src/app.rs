@@ -5,6 +5,7 @@
 
 mod keys;
 pub mod pipeline;
+mod process;
 mod reload;
 mod sockets;
 
@@ -49,10 +50,13 @@ const GAUGES: Duration = Duration::from_secs(5);
 pub struct App {
     parts: Arc<Parts>,
     sockets: Sockets,
+    delivering: TaskTracker,
     tasks: TaskTracker,
-    /// Ends what brings mail in, and the commands.
+    /// Ends what brings mail in, and the commands; delivery begins nothing new from then on.
     ingress: CancellationToken,
-    /// Ends delivery, and the readers of the log.
+    /// Ends what delivery has begun.
+    cut_off: CancellationToken,
+    /// Ends the readers of the log.
     egress: CancellationToken,
 }
 
@@ -86,6 +90,13 @@ impl Signals {
     }
 }
 
+/// Sets what must be set before the process has threads: to be called first.
+pub fn prepare_process() {
+    if !process::limit_arenas() {
+        tracing::debug!("the allocator is left as it is");
+    }
+}
+
 /// What a reload changes, and what must outlive it.
 struct Parts {
     config: RwLock<Arc<Config>>,
@@ -115,6 +126,7 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        process::raise_file_limit(&config);
         let data = config.server.data.clone();
         keys::make_folder(&data)?;
         let bound = sockets::bind(&config).await?;
@@ -129,7 +141,7 @@ impl App {
         let recorder = Recorder::new(store.clone());
         let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
         let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
-        let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
+        let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
         let intake = Intake::new(IntakeParts {
@@ -161,7 +173,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        let (ingress, egress, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(
             &config,
             sockets::Doors {
@@ -194,13 +206,13 @@ impl App {
             services,
             metrics: metrics.clone(),
         });
-        let reloaded = Arc::clone(&parts);
-        tasks.spawn(delivery.run(egress.clone(), move || reloaded.config.read().server.drain_time));
-        tasks.spawn(follower::run(spool, index, clock.clone(), egress.clone()));
+        let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
+        delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
+        tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
-        Ok(Self { parts, sockets, tasks, ingress, egress })
+        Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
 
     /// Returns where each listener is bound: kind, address, and how it is protected.
@@ -241,19 +253,31 @@ impl App {
         }
     }
 
-    /// Ends in good order: no new mail, sessions and transactions under way may finish for `drain_time`, then the store is closed.
+    /// Ends in good order: no new mail, sessions and transactions under way may finish for `drain_time`, then the store is closed. What sessions still hand
+    /// over waits in the spool for the next start.
     ///
     /// # Errors
     /// If the store cannot be closed.
     pub async fn stop(self) -> Result<()> {
         info!("draining");
-        let Self { parts, sockets, tasks, ingress, egress } = self;
+        let Self { parts, sockets, delivering, tasks, ingress, cut_off, egress } = self;
         let drain_time = parts.config.read().server.drain_time;
         ingress.cancel();
-        // The sessions end by themselves after the drain time, and have then a moment for their last words.
-        if tokio::time::timeout(drain_time + 2 * LAST_WORDS_TIME, sockets.drained()).await.is_err() {
-            tracing::warn!("sessions were cut off at the end of the drain");
-        }
+        let sessions = async {
+            // They end by themselves after the drain time, and have then a moment for their last words.
+            if tokio::time::timeout(drain_time + 2 * LAST_WORDS_TIME, sockets.drained()).await.is_err() {
+                tracing::warn!("sessions were cut off at the end of the drain");
+            }
+        };
+        delivering.close();
+        let deliveries = async {
+            if tokio::time::timeout(drain_time, delivering.wait()).await.is_err() {
+                tracing::warn!("deliveries were cut off at the end of the drain");
+                cut_off.cancel();
+                delivering.wait().await;
+            }
+        };
+        tokio::join!(sessions, deliveries);
         egress.cancel();
         tasks.close();
         tasks.wait().await;

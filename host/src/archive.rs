@@ -8,10 +8,12 @@ pub mod trace;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::chain::rendering::Renderer;
+use crate::chain::rendering::{Recipient, RenderError, Renderer};
+use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
 use crate::event::search::Summary;
@@ -30,8 +32,10 @@ use crate::submission::{Options, Submission};
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
-/// Copies that one command changes at most.
-pub const MOST_CHANGES: usize = 10_000;
+/// Copies that are changed with one commit.
+const PAGE: usize = 1000;
+/// How long a change may take: nobody else gets the copies meanwhile.
+const CHANGE_TIME: Duration = Duration::from_mins(1);
 
 /// Why the archive has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +85,15 @@ pub enum Selection {
     Message(MessageId),
     /// One copy.
     Copy(CopyId),
-    /// Everything in the queue, at most [`MOST_CHANGES`] at a time.
+    /// Everything in the queue.
     All,
+}
+
+/// What an operator does to copies.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Retry,
+    Cancel,
 }
 
 impl Archive {
@@ -136,34 +147,29 @@ impl Archive {
 
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
-        let events = self.events_of(id).await?;
+        let (summary, events) = self.known(id).await?;
         let entry = self.spool.entry(id).await?;
-        if events.is_empty() && entry.is_none() {
+        if summary.is_none() && entry.is_none() {
             return Ok(None);
         }
         let rows = self.spool.store().rows_of(id).await?;
         let queued =
             rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
-        Ok(Some(MessageView {
-            id,
-            summary: known(&events),
-            entry,
-            queued: queued.collect(),
-            events: events.into_iter().map(|(_, event)| event).collect(),
-        }))
+        Ok(Some(MessageView { id, summary, entry, queued: queued.collect(), events }))
     }
 
     /// Returns what the events of one message add up to; `None` where none is known.
     pub async fn summary(&self, id: MessageId) -> Result<Option<Summary>, ArchiveError> {
-        Ok(known(&self.events_of(id).await?))
+        Ok(self.known(id).await?.0)
     }
 
-    /// Events of one message, oldest first: those that the index leads to, and those that it has not come to yet.
-    async fn events_of(&self, id: MessageId) -> Result<Vec<(u64, Event)>, ArchiveError> {
+    /// What the events of one message add up to, and the events, oldest first: those that the index leads to, and those that it has not come to yet.
+    async fn known(&self, id: MessageId) -> Result<(Option<Summary>, Vec<Event>), ArchiveError> {
         let indexed = self.index.position();
-        let known = self.index.message(id)?.map(|indexed| indexed.positions).unwrap_or_default();
+        let mut known = self.index.message(id)?;
         let mut events = Vec::new();
-        for position in known {
+        for position in known.as_ref().map_or(&[][..], |known| known.positions.as_slice()) {
+            let position = *position;
             let found = self.spool.store().events(position, 1).await?;
             events.extend(found.into_iter().filter(|logged| logged.position == position).filter_map(|logged| follower::read(&logged)));
         }
@@ -174,8 +180,13 @@ impl Archive {
             position = last.position + 1;
             events.extend(page.iter().filter_map(follower::read).filter(|(_, event)| event.message == id));
         }
+        // The index may have come to some of the later ones in the meantime.
+        events.sort_by_key(|(position, _)| *position);
         events.dedup_by_key(|(position, _)| *position);
-        Ok(events)
+        for (position, event) in &events {
+            known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
+        }
+        Ok((known.map(|known| known.summary), events.into_iter().map(|(_, event)| event).collect()))
     }
 
     /// Runs the chain of a message again on what came in, and shows what each plugin does; `None` if the message is gone.
@@ -215,42 +226,85 @@ impl Archive {
         if let Some(content) = self.spool.captured(copy).await.map_err(|error| error.to_string())? {
             return Ok(content);
         }
-        let rendered = self.renderer.render(&entry.plan, body, copy, &address, &own_variables(&entry.options, recipient)).await;
-        rendered.map(|rendered| rendered.content).map_err(|error| error.to_string())
+        let variables = own_variables(&entry.options, recipient);
+        let recipient = Recipient { copy, address: &address, variables: &variables };
+        let rendered =
+            self.renderer.render(&entry.plan, body, recipient, &mut Trace::default()).await.map_err(|error| error.to_string())?;
+        match rendered.held {
+            Some((_, reason)) => Err(RenderError::Held { reason }.to_string()),
+            None => Ok(rendered.content),
+        }
     }
 
-    /// Makes copies due now, held ones too; returns how many.
+    /// Makes copies due now, held ones too; returns how many. What is being sent at this moment is left alone.
     pub async fn retry(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        let now = self.clock.now();
-        let rows = self.select(selection).await?;
-        let settlements: Vec<Settlement> = rows
-            .iter()
-            .filter_map(|row| {
-                let (_, state) = decoded(row)?;
-                Some(Settlement::Again {
-                    copy: row.copy,
-                    due: now,
-                    state: CopyState { released: state.released || state.held.is_some(), held: None, ..state },
-                })
-            })
-            .collect();
+        self.change(selection, Change::Retry).await
+    }
+
+    /// Takes copies out of the queue without a report to the sender; returns how many. What is being sent at this moment is left alone.
+    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
+        self.change(selection, Change::Cancel).await
+    }
+
+    /// Changes what is selected, page by page; returns how many copies were changed.
+    async fn change(&self, selection: Selection, change: Change) -> Result<usize, ArchiveError> {
+        let store = self.spool.store();
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let rows = match selection {
+                Selection::Message(id) => store.rows_of(id).await?,
+                Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
+                Selection::All => store.rows(None, after, PAGE).await?,
+            };
+            let more = selection == Selection::All && rows.len() == PAGE;
+            after = rows.last().map(|row| row.copy);
+            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
+            let until = self.clock.monotonic() + CHANGE_TIME;
+            let rows = store.claim(rows.into_iter().map(|row| row.copy).collect(), until).await?;
+            match self.change_page(&rows, change).await {
+                Ok(changed) => count += changed,
+                Err(error) => {
+                    store.release(rows.into_iter().map(|row| row.copy).collect()).await?;
+                    return Err(error);
+                }
+            }
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn change_page(&self, rows: &[Row], change: Change) -> Result<usize, ArchiveError> {
+        let (settlements, events) = match change {
+            Change::Retry => (self.retried(rows), Vec::new()),
+            Change::Cancel => (rows.iter().map(|row| Settlement::Done(row.copy)).collect(), self.cancelled(rows).await?),
+        };
         let count = settlements.len();
-        self.spool.settle(settlements, Vec::new(), Vec::new()).await?;
+        self.spool.settle(settlements, events, Vec::new()).await?;
         Ok(count)
     }
 
-    /// Takes copies out of the queue without a report to the sender; returns how many.
-    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        let now = self.clock.now();
-        let rows = self.select(selection).await?;
+    fn retried(&self, rows: &[Row]) -> Vec<Settlement> {
+        let due = self.clock.now();
+        let again = |row: &Row| {
+            let (_, state) = decoded(row)?;
+            let state = CopyState { released: state.released || state.held.is_some(), held: None, ..state };
+            Some(Settlement::Again { copy: row.copy, due, state })
+        };
+        rows.iter().filter_map(again).collect()
+    }
+
+    async fn cancelled(&self, rows: &[Row]) -> Result<Vec<Event>, ArchiveError> {
+        let at = self.clock.now();
         let mut events = Vec::with_capacity(rows.len());
         let mut login: (Option<MessageId>, Arc<str>) = (None, "".into());
-        for row in &rows {
+        for row in rows {
             if login.0 != Some(row.copy.message) {
                 login = (Some(row.copy.message), self.queued_message(row.copy.message).await?.login.into());
             }
             events.push(Event {
-                at: now,
+                at,
                 message: row.copy.message,
                 login: login.1.clone(),
                 recipient: Some(row.copy.recipient),
@@ -259,18 +313,7 @@ impl Archive {
                 kind: EventKind::Cancelled,
             });
         }
-        let count = rows.len();
-        self.spool.settle(rows.into_iter().map(|row| Settlement::Done(row.copy)).collect(), events, Vec::new()).await?;
-        Ok(count)
-    }
-
-    async fn select(&self, selection: Selection) -> Result<Vec<Row>, ArchiveError> {
-        let store = self.spool.store();
-        Ok(match selection {
-            Selection::Message(id) => store.rows_of(id).await?,
-            Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
-            Selection::All => store.rows(None, None, MOST_CHANGES).await?,
-        })
+        Ok(events)
     }
 
     /// Returns the time, for pages that say how long ago something was.
@@ -293,11 +336,5 @@ fn decoded(row: &Row) -> Option<(Copy, CopyState)> {
     Spool::read(row)
 }
 
-/// What events add up to, each with its position on the log.
-fn known(events: &[(u64, Event)]) -> Option<Summary> {
-    let mut known: Option<Indexed> = None;
-    for (position, event) in events {
-        known.get_or_insert_with(|| Indexed::new(event)).add(*position, event);
-    }
-    known.map(|known| known.summary)
-}
+#[cfg(test)]
+mod tests;

@@ -25,27 +25,38 @@ use crate::mail::message_id::MessageId;
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
 use crate::plugin::Plugin;
-use crate::plugin::loading::Plugins;
+use crate::plugin::loading::{Plugins, Spares};
 
-/// All chains and all plugins of one configuration.
+/// All chains and plugins of one configuration. First-party plugins that no chain uses are loaded when a message needs one.
 #[derive(Debug, Default)]
 pub struct Chains {
-    chains: BTreeMap<Arc<str>, Arc<Chain>>,
+    by_name: BTreeMap<Arc<str>, Arc<Chain>>,
     plugins: Plugins,
+    spares: Spares,
 }
 
 impl Chains {
     /// Returns a chain by its name.
     pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
-        self.chains.get(name)
+        self.by_name.get(name)
+    }
+
+    /// Adds plugins that no chain uses.
+    #[must_use]
+    pub fn with_spares(self, spares: Spares) -> Self {
+        Self { spares, ..self }
     }
 
     /// Returns a plugin by its name in the configuration, whether a chain uses it or not: messages in the queue may.
-    pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
-        self.plugins.get(name)
+    pub async fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
+        match (self.plugins.get(name), self.spares.get(name)) {
+            (Some(plugin), _) => Some(Arc::clone(plugin)),
+            (None, Some(spare)) => Box::pin(spare.get()).await,
+            (None, None) => None,
+        }
     }
 
-    /// Returns all plugins by name.
+    /// Returns the plugins that were loaded with the chains, by name.
     pub fn plugins(&self) -> &Plugins {
         &self.plugins
     }
@@ -136,6 +147,23 @@ pub struct PlannedStep {
 }
 
 impl Plan {
+    /// A plan with nothing to do: every recipient gets the content as it is.
+    pub fn plain(login: Arc<str>, message: MessageId, received: Timestamp) -> Self {
+        Self {
+            login,
+            message,
+            received,
+            context: Vec::new(),
+            nonce: [0; 11],
+            slots: Vec::new(),
+            variables: String::new(),
+            reverse_path: ReversePath::Null,
+            tags: Vec::new(),
+            steps: Vec::new(),
+            senders: Vec::new(),
+        }
+    }
+
     /// Whether every recipient gets the same octets: those of the content as it is.
     pub fn is_plain(&self) -> bool {
         self.steps.is_empty() && self.slots.is_empty()

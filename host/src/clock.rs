@@ -79,7 +79,14 @@ pub struct Clock(ClockSource);
 #[derive(Clone, Debug)]
 enum ClockSource {
     System { started: Instant },
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Hands>),
+}
+
+/// What a manual clock says, in milliseconds.
+#[derive(Debug)]
+struct Hands {
+    now: AtomicU64,
+    monotonic: AtomicU64,
 }
 
 impl Clock {
@@ -91,7 +98,8 @@ impl Clock {
 
     /// A clock that stands at `now` until [`Clock::advance`] moves it and all its clones.
     pub fn manual(now: Timestamp) -> Self {
-        Self(ClockSource::Manual(Arc::new(AtomicU64::new(now.as_millis()))))
+        let millis = now.as_millis();
+        Self(ClockSource::Manual(Arc::new(Hands { now: AtomicU64::new(millis), monotonic: AtomicU64::new(millis) })))
     }
 
     /// Returns the time of day.
@@ -102,7 +110,7 @@ impl Clock {
                 let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
             }
-            ClockSource::Manual(millis) => Timestamp(millis.load(Ordering::Acquire)),
+            ClockSource::Manual(hands) => Timestamp(hands.now.load(Ordering::Acquire)),
         }
     }
 
@@ -110,14 +118,23 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             ClockSource::System { started } => started.elapsed(),
-            ClockSource::Manual(millis) => Duration::from_millis(millis.load(Ordering::Acquire)),
+            ClockSource::Manual(hands) => Duration::from_millis(hands.monotonic.load(Ordering::Acquire)),
         }
     }
 
     /// Moves a manual clock on; the system's clock does not care.
     pub fn advance(&self, by: Duration) {
-        if let ClockSource::Manual(millis) = &self.0 {
-            millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
+        if let ClockSource::Manual(hands) = &self.0 {
+            let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            hands.now.fetch_add(millis, Ordering::AcqRel);
+            hands.monotonic.fetch_add(millis, Ordering::AcqRel);
+        }
+    }
+
+    /// Sets the time of day of a manual clock, as an operator or NTP does: no time passes. The system's clock does not care.
+    pub fn step_to(&self, now: Timestamp) {
+        if let ClockSource::Manual(hands) = &self.0 {
+            hands.now.store(now.as_millis(), Ordering::Release);
         }
     }
 }
@@ -181,6 +198,9 @@ mod tests {
         let clone = clock.clone();
         clock.advance(Duration::from_secs(2));
         assert_eq!(clone.now(), Timestamp::from_millis(3_000));
+        let passed = clone.monotonic();
+        clock.step_to(Timestamp::from_millis(500));
+        assert_eq!((clone.now(), clone.monotonic()), (Timestamp::from_millis(500), passed));
     }
 
     #[test]

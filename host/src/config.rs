@@ -16,6 +16,7 @@ mod login;
 mod network;
 mod plugin;
 mod route;
+mod search;
 pub mod secret;
 mod server;
 mod smtp;
@@ -96,6 +97,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let routes = route::read(file);
     let dkim = dkim::read(file);
     let delivery = file.section("delivery", delivery::read);
+    let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {
         if !file.has(key) {
@@ -120,6 +122,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         smtp,
         authentication,
         http,
+        search,
         dashboard,
     })
 }
@@ -157,6 +160,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// `[http]`.
     pub http: Http,
+    /// `[search]`.
+    pub search: Search,
     /// `[dashboard]`.
     pub dashboard: Dashboard,
 }
@@ -192,7 +197,7 @@ pub struct IpNetwork {
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// `segment_size`: octets of a file of the spool. Default 64 MiB.
+    /// `segment_size`: octets of a file of the spool, from 64 KiB to 1 GiB. Default 64 MiB.
     pub segment_size: ByteSize,
     /// `retention`: how long messages that are done with, and events, can be looked at. Default 7 days.
     pub retention: Duration,
@@ -204,6 +209,19 @@ pub struct Store {
     pub commit_queue: u32,
     /// `reserve`: octets of the disk that are left free: below, mail is answered 452. Default 64 MiB.
     pub reserve: ByteSize,
+}
+
+/// `[search]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// `text`: octets of a message's text that can be found. Default 8 KiB.
+    pub text: ByteSize,
+    /// `gather`: how long events gather before they are indexed: what is sent and delivered within it is written once. Default 500 ms.
+    pub gather: Duration,
+    /// `rest`: how long indexing rests after work, in times of the work. Default 3: it takes a quarter of one processor at most.
+    pub rest: u32,
+    /// `memory`: octets in which new entries gather before they are written. Default 15 MB.
+    pub memory: ByteSize,
 }
 
 /// `[[listen]]`.
@@ -489,8 +507,36 @@ pub struct Delivery {
     pub retry_longest: Duration,
     /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); the seeds use 1 and 2 days.
     pub give_up: Duration,
-    /// `lease`: time after which work that was taken and not reported is due again. Default 15 min.
+    /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
     pub lease: Duration,
+    /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
+    /// `connections`.
+    pub failing_connections: u32,
+    /// `dead_time`: how long a host that failed is left alone, at most. Default 30 s.
+    pub dead_time: Duration,
+    /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
+    pub host_tries: u32,
+    /// `outcome_queue`: outcomes of transactions that may wait for the store; read at the start. Default 1024.
+    pub outcome_queue: u32,
+    /// `returned_size`: octets of a message above which a DSN has its header alone, whatever RET says. Default 64 KiB.
+    pub returned_size: ByteSize,
+    /// `copy_log`: octets of what plugins log that are kept of one attempt to make a copy. Default 16 KiB.
+    pub copy_log: ByteSize,
+    /// `dns_*`.
+    pub dns: Dns,
+}
+
+/// How name servers are asked.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// `dns_cache`: answers that each route keeps. Default 16,384.
+    pub cache: u32,
+    /// `dns_time`: how long a name server may take. Default 5 s.
+    pub time: Duration,
+    /// `dns_tries`: how often a question is asked. Default 3.
+    pub tries: u32,
+    /// `dns_negative_time`: the longest time for which it is believed that there is nothing. Default 5 min.
+    pub negative_time: Duration,
 }
 
 /// `[smtp]`: limits of every SMTP listener.

@@ -23,6 +23,8 @@ use crate::mail::message_id::CopyId;
 const MOST_QUESTION: u64 = 64 * 1024;
 /// Questions answered at a time.
 const MOST_CONNECTIONS: usize = 16;
+/// Pause after a failure to accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a question may take to come in, and its answer to go out.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -118,7 +120,14 @@ pub async fn serve(listener: UnixListener, archive: Archive, shutdown: Cancellat
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = stream else { continue };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "a command could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         if tasks.len() >= MOST_CONNECTIONS {
             continue;
         }

@@ -9,7 +9,8 @@
 //! - A worker is a task with one connection. It keeps the connection and pulls the next copies as long as there are any, pipelined where the server
 //!   allows it. There is no task and no timer per message.
 //! - Work that waits in memory is bounded: one lease per destination, and a bounded queue of outcomes that the writer commits together. When the store is
-//!   behind, workers wait.
+//!   behind, workers wait; when it has no room, nothing is begun until all outcomes are written down.
+//! - Connections to destinations that failed the last time are a bounded share of all: mail that was just accepted does not wait for them.
 //! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
 //! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
@@ -27,8 +28,11 @@ mod attempt;
 mod connection;
 mod dead_hosts;
 mod destination;
+mod failing;
+mod flow;
 mod hub;
 mod outcome;
+mod place;
 mod worker;
 mod writer;
 
@@ -42,7 +46,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::spool::Spool;
 use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
@@ -60,8 +64,6 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// How long to leave a store alone that fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// Outcomes that wait for the store.
-const OUTCOMES: usize = 1024;
 
 /// Delivers what is due. Made once, then [run](Delivery::run).
 pub struct Delivery {
@@ -99,10 +101,10 @@ impl DeliveryHandle {
 impl Delivery {
     /// Sets everything up; nothing happens before [`Delivery::run`].
     pub fn new(parts: DeliveryParts) -> Self {
-        let (sender, receiver) = mpsc::channel(OUTCOMES);
-        let spool = parts.spool.clone();
+        let outcomes = usize::try_from(parts.settings.limits.outcome_queue).unwrap_or(usize::MAX);
+        let (sender, receiver) = mpsc::channel(outcomes.clamp(1, tokio::sync::Semaphore::MAX_PERMITS));
         let hub = Hub::new(parts, sender);
-        let writer = Writer::new(spool, receiver, hub.draining.clone());
+        let writer = Writer::new(&hub, receiver);
         Self { hub, writer }
     }
 
@@ -111,9 +113,9 @@ impl Delivery {
         DeliveryHandle { hub: self.hub.clone() }
     }
 
-    /// Delivers until `shutdown`; then drains: takes nothing new, lets running transactions end for at most what `drain_time` says then, gives back what
-    /// was not begun, and writes down all outcomes. What was cut off then is due again when its lease ends.
-    pub async fn run(self, shutdown: CancellationToken, drain_time: impl Fn() -> Duration) {
+    /// Delivers until `shutdown`; then drains: takes nothing new, lets running transactions end until `cut_off`, gives back what was not begun, and writes
+    /// down all outcomes. What was cut off then is due again after the next start.
+    pub async fn run(self, shutdown: CancellationToken, cut_off: CancellationToken) {
         let Self { hub, writer } = self;
         let done = CancellationToken::new();
         let writing = tokio::spawn(writer.run(done.clone()));
@@ -121,10 +123,13 @@ impl Delivery {
         hub.draining.cancel();
         hub.workers.close();
         hub.give_back_all().await;
-        if tokio::time::timeout(drain_time(), hub.workers.wait()).await.is_err() {
-            tracing::warn!(connections = hub.connections(), "transactions were cut off at the end of the drain");
-            hub.cut_off.cancel();
-            hub.workers.wait().await;
+        tokio::select! {
+            () = hub.workers.wait() => {}
+            () = cut_off.cancelled() => {
+                tracing::warn!(connections = hub.connections(), "transactions were cut off at the end of the drain");
+                hub.cut_off.cancel();
+                hub.workers.wait().await;
+            }
         }
         done.cancel();
         if let Err(error) = writing.await {
@@ -136,20 +141,20 @@ impl Delivery {
 /// Looks for due queues and wakes their destinations, until `shutdown`.
 async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
     let mut failing = false;
+    let mut last = None;
     loop {
-        let pause = match look(hub).await {
-            Ok(pause) => {
+        let Look { pause, waiting } = match look(hub, &mut last).await {
+            Ok(look) => {
                 failing = false;
-                pause
+                look
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!("cannot look for due mail: {error}");
                 }
-                STORE_PAUSE
+                Look { pause: STORE_PAUSE, waiting: false }
             }
         };
-        let waiting = hub.pressure.load(Ordering::Relaxed);
         tokio::select! {
             () = shutdown.cancelled() => return,
             // The store is gone: there is nothing to do until the next start.
@@ -160,21 +165,39 @@ async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(SHORTEST_PAUSE) => {}
+            () = async {
+                tokio::time::sleep(SHORTEST_PAUSE).await;
+                hub.flow.resumed().await;
+            } => {}
+            () = hub.draining.cancelled() => {}
         }
     }
 }
 
-/// One look at the store; returns when to look again at the latest.
-async fn look(hub: &Arc<Hub>) -> Result<Duration, StoreError> {
+/// What comes after a look at the store.
+struct Look {
+    /// How long to wait for the next one at the latest.
+    pause: Duration,
+    /// A destination waits for a connection.
+    waiting: bool,
+}
+
+/// One look at the store; `last` is when the last one was.
+async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, StoreError> {
     let store = hub.spool.store();
-    let queues = store.due_queues(hub.clock.now(), hub.destinations() + QUEUES).await?;
-    let (mut left_out, mut busy) = (false, false);
+    let now = hub.clock.now();
+    if last.replace(now).is_none_or(|last| now < last) {
+        // Nothing waits longer than that: what seems to was written by a clock that was ahead.
+        store.hasten(now.plus(hub.settings().limits.retry_longest)).await?;
+    }
+    let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + QUEUES).await?;
+    let (mut left_out, mut postponed, mut busy) = (false, false, false);
     for queue in &queues {
         match hub.wake(queue) {
             Woken::Taken => {}
             Woken::Busy => busy = true,
             Woken::LeftOut => left_out = true,
+            Woken::Postponed => postponed = true,
         }
     }
     hub.pressure.store(left_out, Ordering::Relaxed);
@@ -184,5 +207,5 @@ async fn look(hub: &Arc<Hub>) -> Result<Duration, StoreError> {
     let now = hub.clock.now();
     let next = store.next_due(now).await?;
     let longest = if busy { BUSY_PAUSE } else { LONGEST_PAUSE };
-    Ok(next.map_or(longest, |due| due.since(now).min(longest)))
+    Ok(Look { pause: next.map_or(longest, |due| due.since(now).min(longest)), waiting: left_out || postponed })
 }

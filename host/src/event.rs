@@ -90,6 +90,11 @@ pub enum EventKind {
         /// What went wrong.
         failure: String,
     },
+    /// Plugins that run once for each recipient made his copy, and logged or decided something.
+    Rendered {
+        /// Those that did, in order.
+        plugins: Vec<PluginRun>,
+    },
     /// The next hop took the copy.
     Delivered {
         /// Name and address of the next hop, or the capture route.

@@ -6,7 +6,7 @@ mod composing;
 pub mod dry_run;
 mod trace_header;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -75,8 +75,8 @@ pub struct IntakeParts {
 pub struct IntakeSettings {
     /// Our name in trace header fields and Message-IDs.
     pub hostname: Domain,
-    /// Routes whose copies wait by domain.
-    pub routes_by_domain: BTreeSet<Arc<str>>,
+    /// Ways out, by name: they decide in which queue a copy waits.
+    pub routes: BTreeMap<Arc<str>, Route>,
     /// Octets that a header may have.
     pub header_size: ByteSize,
 }
@@ -84,16 +84,7 @@ pub struct IntakeSettings {
 impl IntakeSettings {
     /// Reads them from the configuration.
     pub fn new(config: &Config) -> Self {
-        let by_domain = |route: &Route| match route {
-            Route::Mx(_) => true,
-            Route::SmartHost(_) | Route::Capture => false,
-        };
-        let routes = config.routes.iter().filter(|(_, route)| by_domain(route));
-        Self {
-            hostname: config.server.hostname.clone(),
-            routes_by_domain: routes.map(|(name, _)| Arc::clone(name)).collect(),
-            header_size: config.smtp.header_size,
-        }
+        Self { hostname: config.server.hostname.clone(), routes: config.routes.clone(), header_size: config.smtp.header_size }
     }
 
     /// Looks at the header of a message.
@@ -203,7 +194,7 @@ impl Parts {
             match error {
                 StoreError::Full => Refusal::StorageFull,
                 StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
-                StoreError::Poisoned(_) | StoreError::Damaged(_) => Refusal::StorageFailed,
+                StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => Refusal::StorageFailed,
             }
         })
     }

@@ -5,10 +5,12 @@
 
 pub mod backoff;
 pub mod entry;
+pub mod queue;
 pub mod receipt;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -96,7 +98,7 @@ impl Spool {
         Ok(Receipt::new(id, Arc::default()))
     }
     /// Takes due copies of one queue for an attempt; see [`Store::lease`].
-    pub async fn lease(&self, queue: &str, until: Timestamp, limit: NonZeroU32) -> Result<Vec<Leased>, StoreError> {
+    pub async fn lease(&self, queue: &str, until: Duration, limit: NonZeroU32) -> Result<Vec<Leased>, StoreError> {
         let rows = self.store.lease(queue, self.clock.now(), until, limit).await?;
         let leased = rows.into_iter().filter_map(|row| {
             let copy = row.copy;
@@ -108,6 +110,10 @@ impl Spool {
     }
     /// Writes down what became of copies, with the events that tell it, and new messages that follow from it (DSNs), all at once.
     pub async fn settle(&self, settlements: Vec<Settlement>, events: Vec<Event>, follow_up: Vec<NewEntry>) -> Result<(), StoreError> {
+        self.store.commit(self.settling(settlements, &events, follow_up)).await
+    }
+    /// Makes the batch that [`Spool::settle`] commits: for who may have to commit it more than once.
+    pub fn settling(&self, settlements: Vec<Settlement>, events: &[Event], follow_up: Vec<NewEntry>) -> Batch {
         let changes = settlements.into_iter().map(|settlement| match settlement {
             Settlement::Done(copy) => Change::Done(copy),
             Settlement::Again { copy, due, state } => Change::Reschedule { copy, due, state: state.encode() },
@@ -117,7 +123,7 @@ impl Spool {
         for new in follow_up {
             self.add(&mut batch, new);
         }
-        self.store.commit(batch).await
+        batch
     }
     /// Returns a message with its content, while it is kept: `(entry, body, original)`.
     pub async fn message(&self, id: MessageId) -> Result<Option<(Entry, Bytes, Option<Bytes>)>, StoreError> {
@@ -127,6 +133,10 @@ impl Spool {
     /// Returns what is known about a message, while it is kept, without reading its content.
     pub async fn entry(&self, id: MessageId) -> Result<Option<Entry>, StoreError> {
         self.store.head(id).await?.map(|head| decode_entry(id, &head)).transpose()
+    }
+    /// Returns what can be made out of a message whose content is damaged: enough to tell its sender. `None` where even that makes no sense.
+    pub async fn salvage(&self, id: MessageId) -> Option<Entry> {
+        self.entry(id).await.ok().flatten().filter(|entry| entry.id == id)
     }
     fn add(&self, batch: &mut Batch, new: NewEntry) {
         let due = if new.held.is_some() { Timestamp::NEVER } else { self.clock.now() };

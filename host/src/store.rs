@@ -1,7 +1,7 @@
 //! The durable seam: everything that must survive a crash goes through [`Store`].
 //!
-//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table; and the messages that
-//! rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
+//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table (which nothing uses yet: it is for
+//! suppressions, templates and idempotency keys); and the messages that rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
 //!
 //! Promise: when [`Store::commit`] returns `Ok`, all of the batch is on disk, synced; when it returns an error, none of it will be
 //! seen, now or after a restart. Rows are handed out at least once.
@@ -12,6 +12,7 @@ mod model;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -37,6 +38,9 @@ pub enum StoreError {
     /// What was read back is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(Arc<str>),
+    /// The system does not let us read; later it may.
+    #[error("the store cannot be read now: {0}")]
+    Unreadable(Arc<str>),
 }
 
 /// Things that become durable together.
@@ -155,6 +159,8 @@ pub struct Usage {
     pub leased: u64,
     /// Octets on disk.
     pub octets: u64,
+    /// Since when the log is whole: what happened before is forgotten.
+    pub log_begins: Timestamp,
     /// When the oldest row's message arrived.
     pub oldest: Option<Timestamp>,
 }
@@ -171,17 +177,28 @@ pub trait Store: Send + Sync + 'static {
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 
     /// Takes at most `limit` rows of `queue` that are due at `now`, in the order of due time and id; nobody else gets them until
-    /// they are changed or `until` has passed.
+    /// they are changed or `until` has passed. That is a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): whoever sets the time of day
+    /// ends no lease.
     fn lease<'a>(
         &'a self,
         queue: &'a str,
         now: Timestamp,
-        until: Timestamp,
+        until: Duration,
         limit: NonZeroU32,
     ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
 
+    /// Takes those of `copies` that nobody has, whenever they are due, held ones too. As for [`Store::lease`], nobody else gets them until they are
+    /// changed or `until` has passed.
+    fn claim(&self, copies: Vec<CopyId>, until: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+
     /// Gives leased rows back unchanged: they are due as before.
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Puts leased rows into other queues and gives them back. Not a commit: after a restart a row may be where it was.
+    fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Makes rows that are due after `latest` due then, those that are held excepted. Not a commit: after a restart a row may be due when it was.
+    fn hasten(&self, latest: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Completes when rows may have become due since the last call: a hint to look again, for one scheduler.
     fn changed(&self) -> BoxFuture<'_, ()>;

@@ -9,9 +9,20 @@ use anyhow::{Context as _, Result};
 
 use crate::clock::Entropy;
 
-/// Makes the data folder, for its user alone, where it is not there yet.
+/// Makes the data folder, for its user alone, where it is not there yet. What is kept in it must not vanish with it when power goes.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("{} cannot be made", folder.display()))
+    let missing: Vec<&Path> = folder.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
+    let made = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        missing.iter().try_for_each(|made| sync_parent(made))
+    };
+    made().with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// Makes the entry of a file or folder in the folder above it durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()
 }
 
 /// Reads the key of signed links, or makes it at the first start. Links in mail that was sent stay good as long as this file stays.
@@ -39,13 +50,28 @@ fn write_new(path: &Path, key: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(key)?;
     file.sync_all()?;
-    fs::rename(&beside, path)
+    fs::rename(&beside, path)?;
+    // The links in mail that is sent from now on need this key.
+    sync_parent(path)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+
+    #[test]
+    fn a_folder_is_made_with_those_above_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        for _ in 0..2 {
+            make_folder(&deep).unwrap();
+            assert_eq!(fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(make_folder(&folder.path().join("file/b")).is_err());
+    }
 
     #[test]
     fn the_key_stays_the_same() {

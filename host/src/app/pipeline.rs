@@ -1,6 +1,6 @@
 //! What a configuration becomes, apart from sockets: checked as a whole, so that a reload switches to all of it or to none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use anyhow::{Result, anyhow};
 use crate::chain::Chains;
 use crate::chain::rendering::Renderer;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PluginSource};
 use crate::delivery::settings::Settings;
 use crate::listener::tls::Certificate;
 use crate::plugin::engine::{Engine, EngineOptions};
-use crate::plugin::loading::{self, LoadError};
+use crate::plugin::loading::{self, LoadError, Spare};
 use crate::telemetry::metric::Metrics;
 
 /// Makes the engine that compiles and runs plugins.
@@ -31,13 +31,27 @@ fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>, metrics: 
     Ok(Arc::new(Engine::new(options)?))
 }
 
-/// Loads the plugins and builds the chains of a configuration.
+/// Loads the plugins and builds the chains of a configuration. Plugins of the binary that no chain uses are only noted, but those of the operator are
+/// loaded all, so that he hears of what is wrong with them.
 ///
 /// # Errors
 /// Everything that is wrong, a line each.
 pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chains> {
-    let plugins = loading::load_all(engine, &config.plugins).await.map_err(|errors| anyhow!(lines(errors.iter().map(plugin_error))))?;
-    Chains::build(&config.chains, plugins).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+    let used = used(config);
+    let (needed, spare): (BTreeMap<_, _>, BTreeMap<_, _>) = config
+        .plugins
+        .iter()
+        .map(|(name, plugin)| (Arc::clone(name), plugin.clone()))
+        .partition(|(name, plugin)| used.contains(name) || matches!(plugin.source, PluginSource::File(_)));
+    let plugins = loading::load_all(engine, &needed).await.map_err(|errors| anyhow!(lines(errors.iter().map(plugin_error))))?;
+    let spares = spare.iter().map(|(name, plugin)| (Arc::clone(name), Spare::new(engine, name, plugin))).collect();
+    let chains = Chains::build(&config.chains, plugins).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))?;
+    Ok(chains.with_spares(spares))
+}
+
+/// Returns names of the plugins that chains use.
+fn used(config: &Config) -> BTreeSet<&Arc<str>> {
+    config.chains.values().flat_map(|chain| &chain.steps).map(|step| &step.plugin).collect()
 }
 
 fn plugin_error((name, error): &(Arc<str>, LoadError)) -> String {
@@ -82,7 +96,7 @@ pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
     wrong.extend(Settings::check(config).iter().map(ToString::to_string));
     match built {
         Some(chains) if wrong.is_empty() => {
-            let used: BTreeSet<&Arc<str>> = config.chains.values().flat_map(|chain| chain.steps.iter().map(|step| &step.plugin)).collect();
+            let used = used(config);
             let plugins = chains.plugins().values().filter(|plugin| used.contains(plugin.name()));
             Ok(Checked {
                 plugins: plugins

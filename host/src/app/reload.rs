@@ -54,6 +54,7 @@ fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         ("[[listen]]", started.listeners != new.listeners),
         ("[store]", started.store != new.store),
         ("[plugin_runtime]", started.plugin_runtime != new.plugin_runtime),
+        ("[search]", started.search != new.search),
         ("server.public_url", started.server.public_url != new.server.public_url),
         ("server.submissions", started.server.submissions != new.server.submissions),
         ("[authentication]", started.authentication != new.authentication),

@@ -3,47 +3,53 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::clock::Clock;
-use crate::event::index::{IndexError, MOST_TEXT, SearchIndex, SearchIndexWriter};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Search;
+use crate::event::index::{IndexError, SearchIndex, SearchIndexWriter};
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
 use crate::mail::message_id::MessageId;
 use crate::spool::Spool;
-use crate::store::LoggedEvent;
+use crate::store::{LoggedEvent, StoreError};
 
 /// Events read from the log at a time.
 pub const PAGE: usize = 2_000;
 /// Pages that go into one commit of the index at most.
 const PAGES_PER_COMMIT: usize = 5;
-/// After work of a second, it rests for this many: the index takes a quarter of one processor at most.
-const REST: u32 = 3;
-/// How long events gather before they are indexed: what is sent and delivered within it is written once.
-const GATHER: Duration = Duration::from_millis(500);
+/// Octets of text after which a commit of the index takes no more messages in.
+const TEXT_PER_COMMIT: usize = 4 << 20;
+/// Octets of events after which it does not either.
+const EVENTS_PER_COMMIT: usize = 8 << 20;
+/// A message is read up to so many times the octets of text that can be found: markup and transfer encodings are most of it, attachments come last.
+const READ_PER_TEXT: usize = 32;
 /// After a failure of the index.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the log has forgotten something, while nothing is added to it.
+const FORGET: Duration = Duration::from_mins(1);
 
 /// Follows the log until `shutdown`.
-pub async fn run(spool: Spool, index: SearchIndex, clock: Clock, shutdown: CancellationToken) {
-    let mut writer = None;
+pub async fn run(spool: Spool, index: SearchIndex, settings: Search, clock: Clock, shutdown: CancellationToken) {
+    let mut follower = Follower::new(spool.clone(), index, settings);
     loop {
         let appended = spool.store().events_appended();
         let began = clock.monotonic();
-        let rest = match step(&spool, &index, &mut writer).await {
-            Ok(true) => clock.monotonic().saturating_sub(began).saturating_mul(REST).max(GATHER),
+        let rest = match follower.step().await {
+            Ok(true) => clock.monotonic().saturating_sub(began).saturating_mul(settings.rest).max(settings.gather),
             Ok(false) => {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = appended => {}
+                    () = tokio::time::sleep(FORGET) => {}
                 }
-                GATHER
+                settings.gather
             }
             Err(failure) => {
                 // The mail itself is not touched by this: the index is built from the log whenever it works again.
                 error!(error = &failure as &dyn std::error::Error, "the search index does not follow the log");
-                writer = None;
                 AFTER_FAILURE
             }
         };
@@ -54,51 +60,114 @@ pub async fn run(spool: Spool, index: SearchIndex, clock: Clock, shutdown: Cance
     }
 }
 
-/// Indexes one batch; `false` if there is nothing to do.
-async fn step(spool: &Spool, index: &SearchIndex, writer: &mut Option<SearchIndexWriter>) -> Result<bool, StepError> {
-    let mut position = index.position();
-    let mut events = Vec::new();
-    for _ in 0..PAGES_PER_COMMIT {
-        let page = spool.store().events(position, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        position = last.position + 1;
-        events.extend(page.iter().filter_map(read));
-        if page.len() < PAGE {
-            break;
-        }
-    }
-    if position == index.position() {
-        return Ok(false);
-    }
-    let mut texts = BTreeMap::new();
-    for (_, event) in &events {
-        if !texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. }) {
-            texts.insert(event.message, text(spool, event.message).await);
-        }
-    }
-    let mut indexer = match writer.take() {
-        Some(indexer) => indexer,
-        None => index.writer()?,
-    };
-    let count = events.len();
-    let work = tokio::task::spawn_blocking(move || {
-        let done = indexer.add(&events, position, &mut |id| texts.remove(&id).flatten());
-        (indexer, done)
-    });
-    let (indexer, done) = work.await?;
-    done?;
-    *writer = Some(indexer);
-    debug!(events = count, "indexed");
-    Ok(true)
+struct Follower {
+    spool: Spool,
+    index: SearchIndex,
+    settings: Search,
+    writer: Option<SearchIndexWriter>,
+    /// What the index knew before this is gone from it.
+    forgotten: Timestamp,
 }
 
-/// The words of a message that is still kept: its text part, or its HTML without the tags.
-async fn text(spool: &Spool, id: MessageId) -> Option<String> {
+impl Follower {
+    fn new(spool: Spool, index: SearchIndex, settings: Search) -> Self {
+        Self { spool, index, settings, writer: None, forgotten: Timestamp::default() }
+    }
+
+    /// Indexes one batch, and removes what the log has forgotten; `false` if there was nothing to do.
+    async fn step(&mut self) -> Result<bool, StepError> {
+        let begins = self.spool.store().usage().await?.log_begins;
+        let forget = (begins > self.forgotten).then_some(begins);
+        let position = self.index.position();
+        if forget.is_none() && self.spool.store().events(position, 1).await?.is_empty() {
+            return Ok(false);
+        }
+        let (spool, index, settings) = (self.spool.clone(), self.index.clone(), self.settings);
+        let writer = self.writer.take();
+        // All of it takes processor time, and its reading may wait for the disk.
+        let work = tokio::task::spawn_blocking(move || {
+            let mut batch = Batch::new(position);
+            batch.gather(&spool, text_octets(settings), &Handle::current())?;
+            let mut writer = match writer {
+                Some(writer) => writer,
+                None => index.writer(usize::try_from(settings.memory.0).unwrap_or(usize::MAX))?,
+            };
+            if let Some(begins) = forget {
+                writer.forget(begins)?;
+            }
+            let count = batch.events.len();
+            writer.add(&batch.events, batch.position, &mut |id| batch.texts.remove(&id).flatten())?;
+            Ok::<_, StepError>((writer, count))
+        });
+        let (writer, count) = work.await??;
+        self.writer = Some(writer);
+        self.forgotten = begins;
+        debug!(events = count, "indexed");
+        Ok(true)
+    }
+}
+
+fn text_octets(settings: Search) -> usize {
+    usize::try_from(settings.text.0).unwrap_or(usize::MAX)
+}
+
+/// What goes into one commit of the index.
+struct Batch {
+    events: Vec<(u64, Event)>,
+    /// The words of their messages, as far as they are still kept.
+    texts: BTreeMap<MessageId, Option<String>>,
+    /// Where on the log it ends.
+    position: u64,
+    event_octets: usize,
+    text_octets: usize,
+}
+
+impl Batch {
+    fn new(position: u64) -> Self {
+        Self { events: Vec::new(), texts: BTreeMap::new(), position, event_octets: 0, text_octets: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.text_octets >= TEXT_PER_COMMIT || self.event_octets >= EVENTS_PER_COMMIT
+    }
+
+    /// Reads events, and up to `most` octets of text of each of their messages. On a thread that may wait.
+    fn gather(&mut self, spool: &Spool, most: usize, runtime: &Handle) -> Result<(), StoreError> {
+        for _ in 0..PAGES_PER_COMMIT {
+            let page = runtime.block_on(spool.store().events(self.position, PAGE))?;
+            for logged in &page {
+                if self.is_full() {
+                    return Ok(());
+                }
+                self.position = logged.position + 1;
+                self.event_octets += logged.octets.len();
+                let Some((position, event)) = read(logged) else { continue };
+                if !self.texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. }) {
+                    let text = runtime.block_on(text(spool, event.message, most));
+                    self.text_octets += text.as_ref().map_or(0, String::len);
+                    self.texts.insert(event.message, text);
+                }
+                self.events.push((position, event));
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The words of a message that is still kept: its text part, or its HTML without the tags, up to `most` octets.
+async fn text(spool: &Spool, id: MessageId, most: usize) -> Option<String> {
     let (entry, body, _) = spool.message(id).await.ok()??;
     let content = Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new());
-    let mut draft = Draft::new(content);
+    // What is displayed comes first. A message that ends early is read as far as it goes.
+    let beginning = content.slice(..content.len().min(most.saturating_mul(READ_PER_TEXT)));
+    let mut draft = Draft::new(beginning);
     let mut text = draft.text().or_else(|| draft.html().map(|html| mail_parser::decoders::html::html_to_text(&html)))?;
-    text.truncate(text.floor_char_boundary(MOST_TEXT));
+    text.truncate(text.floor_char_boundary(most));
+    // It may have been cut off something much larger.
+    text.shrink_to_fit();
     Some(text)
 }
 
@@ -116,9 +185,12 @@ pub fn read(logged: &LoggedEvent) -> Option<(u64, Event)> {
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("indexing ended badly")]
     Ended(#[from] tokio::task::JoinError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ impl Chains {
             }
             chains.insert(Arc::clone(name), Arc::new(Chain { steps }));
         }
-        if errors.is_empty() { Ok(Self { chains, plugins }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { by_name: chains, plugins, spares: BTreeMap::new() }) } else { Err(errors) }
     }
 }
 

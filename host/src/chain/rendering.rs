@@ -7,16 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Map;
-use tracing::warn;
 
 use super::options::remove_service_fields;
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan, PlannedStep};
-use crate::clock::Clock;
 use crate::config::OnError;
-use crate::event::PluginRun;
-use crate::event::recorder::Recorder;
-use crate::event::{Event, EventKind};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
@@ -37,8 +32,6 @@ use crate::submission::permission::check_from;
 pub struct Renderer {
     chains: ChainRegistry,
     links: LinkSigner,
-    recorder: Recorder,
-    clock: Clock,
 }
 
 /// A copy as it is sent.
@@ -48,8 +41,10 @@ pub struct Rendered {
     pub content: Bytes,
     /// The reverse-path, where a plugin changed it.
     pub reverse_path: Option<ReversePath>,
-    /// What the plugins did.
-    pub runs: Vec<PluginRun>,
+    /// Tags, as the plugins left them.
+    pub tags: Vec<Tag>,
+    /// Which plugin holds the copy, and why: it is sent once an operator has released it.
+    pub held: Option<(String, String)>,
 }
 
 /// Why there is nothing to send.
@@ -81,7 +76,7 @@ pub enum RenderError {
         /// What it says.
         reason: String,
     },
-    /// A plugin holds the copy for an operator.
+    /// A plugin holds the copy for an operator: for those who only look at it.
     #[error("held: {reason}")]
     Held {
         /// What it says.
@@ -99,29 +94,19 @@ pub enum RenderError {
 
 /// Who gets a copy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Recipient<'a> {
+pub struct Recipient<'a> {
     /// Which copy.
-    pub(crate) copy: CopyId,
+    pub copy: CopyId,
     /// Where it goes.
-    pub(crate) address: &'a EmailAddress,
+    pub address: &'a EmailAddress,
     /// His own data as one JSON object, or "".
-    pub(crate) variables: &'a str,
-}
-
-/// A copy, with what only the intake wants to know of it.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) content: Bytes,
-    pub(crate) reverse_path: Option<ReversePath>,
-    pub(crate) tags: Vec<Tag>,
-    /// Which plugin holds the copy, and why.
-    pub(crate) held: Option<(String, String)>,
+    pub variables: &'a str,
 }
 
 impl Renderer {
-    /// Renders by the chains of `chains`, with links of `links`; failures of plugins go to `recorder`, with the time of `clock`.
-    pub fn new(chains: ChainRegistry, links: LinkSigner, recorder: Recorder, clock: Clock) -> Self {
-        Self { chains, links, recorder, clock }
+    /// Renders by the chains of `chains`, with links of `links`.
+    pub fn new(chains: ChainRegistry, links: LinkSigner) -> Self {
+        Self { chains, links }
     }
 
     /// Returns what the links in copies begin with.
@@ -129,80 +114,10 @@ impl Renderer {
         self.links.base()
     }
 
-    /// Renders `plan` for one recipient; `body` is an encoded [`Composition`], `variables` one JSON object or "".
+    /// Renders `plan` for one recipient; `body` is an encoded [`Composition`]. What the plugins did is told to `trace`.
     ///
-    /// The same octets come out at every attempt, as long as the plugins are the same.
-    pub async fn render(
-        &self,
-        plan: &Plan,
-        body: Bytes,
-        copy: CopyId,
-        recipient: &EmailAddress,
-        variables: &str,
-    ) -> Result<Rendered, RenderError> {
-        let (rendered, held) = self.render_whatever(plan, body, Recipient { copy, address: recipient, variables }).await?;
-        match held {
-            Some((_, reason)) => Err(RenderError::Held { reason }),
-            None => Ok(rendered),
-        }
-    }
-
-    /// As [`Renderer::render`], for a copy that an operator has released: a plugin that would hold it is not heard.
-    pub async fn render_released(
-        &self,
-        plan: &Plan,
-        body: Bytes,
-        copy: CopyId,
-        recipient: &EmailAddress,
-        variables: &str,
-    ) -> Result<Rendered, RenderError> {
-        let rendered = self.render_whatever(plan, body, Recipient { copy, address: recipient, variables }).await?;
-        Ok(rendered.0)
-    }
-
-    async fn render_whatever(
-        &self,
-        plan: &Plan,
-        body: Bytes,
-        recipient: Recipient<'_>,
-    ) -> Result<(Rendered, Option<(String, String)>), RenderError> {
-        let mut trace = Trace::default();
-        let finished = self.render_traced(plan, body, recipient, &mut trace).await;
-        if !trace.failures.is_empty() {
-            self.record_failures(plan, recipient, &trace).await;
-        }
-        let finished = finished?;
-        let rendered = Rendered { content: finished.content, reverse_path: finished.reverse_path, runs: trace.runs };
-        Ok((rendered, finished.held))
-    }
-
-    async fn record_failures(&self, plan: &Plan, recipient: Recipient<'_>, trace: &Trace) {
-        let events = trace
-            .failures
-            .iter()
-            .map(|(plugin, failure)| Event {
-                at: self.clock.now(),
-                message: plan.message,
-                login: Arc::clone(&plan.login),
-                recipient: Some(recipient.copy.recipient),
-                address: Some(recipient.address.to_string()),
-                tags: plan.tags.clone(),
-                kind: EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() },
-            })
-            .collect();
-        if let Err(error) = self.recorder.record(events).await {
-            warn!(message.id = %plan.message, %error, "a plugin's failure could not be recorded");
-        }
-    }
-
-    /// As [`Renderer::render`], but tells what happened to `trace`, and records no event.
-    pub(crate) async fn render_traced(
-        &self,
-        plan: &Plan,
-        body: Bytes,
-        recipient: Recipient<'_>,
-        trace: &mut Trace,
-    ) -> Result<Finished, RenderError> {
+    /// The same octets come out at every attempt, as long as the plugins are the same. A copy that a plugin holds is rendered all the same.
+    pub async fn render(&self, plan: &Plan, body: Bytes, recipient: Recipient<'_>, trace: &mut Trace) -> Result<Rendered, RenderError> {
         // The store has checked its sums: what cannot be read now may be readable by the version that wrote it.
         let composition = Composition::decode(body).ok_or_else(|| RenderError::Failed { plugin: String::new(), permanent: false })?;
         let facts = CopyFacts {
@@ -213,7 +128,7 @@ impl Renderer {
         let content = composition.fill(&plan.nonce, &plan.slots, &mut |slot| facts.value(slot, &self.links));
         if plan.steps.is_empty() {
             check_senders(plan, &content)?;
-            return Ok(Finished { content, reverse_path: None, tags: Vec::new(), held: None });
+            return Ok(Rendered { content, reverse_path: None, tags: Vec::new(), held: None });
         }
         let chains = self.chains.current();
         let mut run = CopyRun {
@@ -249,7 +164,7 @@ impl Renderer {
         let reverse_path = (letter.reverse_path != plan.reverse_path).then_some(letter.reverse_path);
         let content = finish(letter.draft);
         check_senders(plan, &content)?;
-        Ok(Finished { content, reverse_path, tags: letter.tags, held })
+        Ok(Rendered { content, reverse_path, tags: letter.tags, held })
     }
 }
 
@@ -292,7 +207,7 @@ struct CopyRun<'a> {
 impl CopyRun<'_> {
     async fn step(&mut self, step: &PlannedStep) -> Result<std::ops::ControlFlow<()>, RenderError> {
         use std::ops::ControlFlow;
-        let Some(plugin) = self.chains.plugin(&step.plugin) else {
+        let Some(plugin) = self.chains.plugin(&step.plugin).await else {
             self.trace.fail(&step.plugin, Failure::Missing);
             return Err(RenderError::Failed { plugin: step.plugin.to_string(), permanent: false });
         };

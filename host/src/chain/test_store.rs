@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, pending, ready};
@@ -25,10 +26,19 @@ impl Store for CommitLog {
     fn next_due(&self, _: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
         ready(Ok(None)).boxed()
     }
-    fn lease<'a>(&'a self, _: &'a str, _: Timestamp, _: Timestamp, _: NonZeroU32) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+    fn lease<'a>(&'a self, _: &'a str, _: Timestamp, _: Duration, _: NonZeroU32) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+    fn claim(&self, _: Vec<CopyId>, _: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
     }
     fn release(&self, _: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(())).boxed()
+    }
+    fn requeue(&self, _: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(())).boxed()
+    }
+    fn hasten(&self, _: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(Ok(())).boxed()
     }
     fn changed(&self) -> BoxFuture<'_, ()> {

@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 
 use super::processing::{Kept, Processed};
 use super::rendering::{Recipient, RenderError, Renderer};
-use super::test_store::CommitLog;
 use super::trace::Trace;
-use super::{ChainRegistry, Chains, Plan};
-use crate::clock::{Clock, Timestamp};
-use crate::config::{self, ChainStep, OnError, When};
-use crate::event::recorder::Recorder;
+use super::{ChainRegistry, Chains, Plan, PlannedStep};
+use crate::clock::Timestamp;
+use crate::config::{self, ChainStep, OnError, PluginSource, When};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::Draft;
@@ -22,7 +20,7 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
-use crate::plugin::loading::Plugins;
+use crate::plugin::loading::{Plugins, Spare};
 use crate::plugin::test_guest::{Guest, LIMITS, engine, try_load_with};
 use crate::submission::Options;
 
@@ -102,12 +100,14 @@ impl Bench {
 
     async fn render(self, plan: &Plan, body: &Bytes, address: &str) -> Result<String, RenderError> {
         let links = LinkSigner::new([0; 32], "https://t.example.com".to_owned());
-        let clock = Clock::manual(Timestamp::from_millis(0));
-        let renderer = Renderer::new(ChainRegistry::new(self.chains), links, Recorder::new(Arc::new(CommitLog::default())), clock);
+        let renderer = Renderer::new(ChainRegistry::new(self.chains), links);
         let address = EmailAddress::parse(address).unwrap();
-        let copy = CopyId { message: plan.message, recipient: 0 };
-        let finished = renderer.render(plan, body.clone(), copy, &address, "").await?;
-        Ok(String::from_utf8(finished.content.to_vec()).unwrap())
+        let recipient = Recipient { copy: CopyId { message: plan.message, recipient: 0 }, address: &address, variables: "" };
+        let rendered = renderer.render(plan, body.clone(), recipient, &mut Trace::default()).await?;
+        match rendered.held {
+            Some((_, reason)) => Err(RenderError::Held { reason }),
+            None => Ok(String::from_utf8(rendered.content.to_vec()).unwrap()),
+        }
     }
 }
 
@@ -306,16 +306,11 @@ async fn a_copy_is_held_refused_or_missing_its_plugin() {
     assert_eq!(held, Err(RenderError::Held { reason: "look".to_owned() }));
     let without = Bench { chains: Chains::default() };
     let links = LinkSigner::new([0; 32], String::new());
-    let renderer = Renderer::new(
-        ChainRegistry::new(without.chains),
-        links,
-        Recorder::new(Arc::new(CommitLog::default())),
-        Clock::manual(Timestamp::from_millis(0)),
-    );
+    let renderer = Renderer::new(ChainRegistry::new(without.chains), links);
     let address = EmailAddress::parse("b@example.com").unwrap();
     let recipient = Recipient { copy: CopyId { message: plan.message, recipient: 0 }, address: &address, variables: "" };
     let mut trace = Trace::default();
-    let missing = renderer.render_traced(&plan, body, recipient, &mut trace).await.unwrap_err();
+    let missing = renderer.render(&plan, body, recipient, &mut trace).await.unwrap_err();
     assert_eq!(missing, RenderError::Failed { plugin: "hold".to_owned(), permanent: false });
     assert_eq!(trace.failures.len(), 1);
 }
@@ -336,4 +331,26 @@ async fn mistakes_in_chains_are_told_all_at_once() {
     assert!(texts[1].starts_with("t.toml:1:1: chain \"c\": plugin \"show\": e: no such option"), "{}", texts[1]);
     assert_eq!(texts[2], "t.toml:1:1: chain \"c\": plugin \"show\": a: must be a whole number");
     assert!(texts[3].contains("would never run"), "{}", texts[3]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_no_chain_uses_is_loaded_when_a_message_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plugin.wasm");
+    let guest = || Guest::adding("late", "X-Late", "1");
+    let bench = bench(vec![("late", guest(), OnError::Defer)], &[]).await;
+    let (mut plan, body) = Bench::planned(bench.kept(MESSAGE, &Options::default()).await.0);
+    plan.steps.push(PlannedStep { plugin: "late".into(), config: "{}".to_owned(), per_recipient: false });
+
+    let configured = config::Plugin { source: PluginSource::File(path.clone()), limits: LIMITS, on_error: OnError::Defer };
+    let name = "late".into();
+    let chains = Chains::default().with_spares(BTreeMap::from([(Arc::clone(&name), Spare::new(&engine(), &name, &configured))]));
+    assert!(chains.plugin("late").await.is_none(), "there is no such file yet");
+    assert!(chains.plugin("other").await.is_none());
+    std::fs::write(&path, guest().component()).unwrap();
+    let (one, other) = tokio::join!(chains.plugin("late"), chains.plugin("late"));
+    assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()), "it is loaded once");
+    assert!(chains.plugins().is_empty());
+    let rendered = Bench { chains }.render(&plan, &body, "b@example.com").await.unwrap();
+    assert!(rendered.contains("X-Late: 1\r\n"), "{rendered}");
 }

@@ -16,9 +16,9 @@ pub(super) enum Command {
     List(List),
     /// Shows the copies of one message that wait.
     Show(Show),
-    /// Makes copies due now; held ones are released.
+    /// Makes copies due now; held ones are released. Those that are being sent at this moment are left alone.
     Retry(Change),
-    /// Takes copies out of the queue without telling the sender.
+    /// Takes copies out of the queue without telling the sender. Those that are being sent at this moment are left alone.
     Cancel(Change),
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ConfigFile;
 use super::output::announce;
-use crate::app::{App, Signals};
+use crate::app::{App, Signals, prepare_process};
 use crate::clock::{Clock, Entropy};
 use crate::telemetry::{self, LogFormat};
 
@@ -25,6 +25,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: Options) -> Result<ExitCode> {
     start_log(options.log.as_deref(), options.log_json)?;
+    prepare_process();
     let config = options.config.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {

@@ -428,6 +428,12 @@ impl<'a> Value<'a> {
         if size.0 == 0 { Err("must be more than nothing".to_owned()) } else { Ok(size) }
     }
 
+    /// Reads a size within a range.
+    pub(super) fn size_within(&self, range: &RangeInclusive<ByteSize>) -> Result<ByteSize, Fault> {
+        let size = self.size()?;
+        if range.contains(&size) { Ok(size) } else { Err(format!("must be from {} to {}", range.start(), range.end())) }
+    }
+
     /// Reads one of a few words.
     pub(super) fn choice<T: Clone>(&self, words: &[(&str, T)]) -> Result<T, Fault> {
         let text = self.text()?;

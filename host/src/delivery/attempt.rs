@@ -1,6 +1,8 @@
 //! Attempts: leased copies made ready to be sent, and what comes of them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,17 +12,21 @@ use super::failure::Failure;
 use super::hub::Hub;
 use super::outcome::{Judge, Settled, Subject, Verdict};
 use super::settings::Settings;
-use super::worker::is_in_time;
-use crate::chain::rendering::RenderError;
+use crate::chain::Plan;
+use crate::chain::rendering::{Recipient, RenderError, Rendered};
+use crate::chain::trace::Trace;
 use crate::clock::Timestamp;
-use crate::event::EventKind;
+use crate::config;
+use crate::event::Event;
 use crate::mail::content::Wire;
-use crate::mail::envelope::ForwardPath;
-use crate::mail::message_id::CopyId;
+use crate::mail::envelope::{BodyType, ForwardPath, ReversePath};
+use crate::mail::message_id::{CopyId, MessageId};
 use crate::smtp::client::reply::Reply;
 use crate::smtp::client::transaction::{Conclusion, Transaction};
-use crate::spool::Leased;
-use crate::spool::entry::Entry;
+use crate::spool::entry::{Copy, Entry};
+use crate::spool::{Leased, queue};
+use crate::store::StoreError;
+use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::RouteMetrics;
 
 /// Copies with equal content, ready to be sent together.
@@ -34,12 +40,14 @@ pub(super) struct Load {
     pub(super) entry: Arc<Entry>,
     /// As many as the transaction has forward-paths, in the same order.
     pub(super) copies: Vec<Leased>,
-    /// When the lease ends.
-    pub(super) until: Timestamp,
+    /// When the lease ends ([`Clock::monotonic`](crate::clock::Clock::monotonic)).
+    pub(super) until: Duration,
     /// It had a connection before that was closed before its turn.
     pub(super) again: bool,
     /// Octets of our signatures, with which the content begins.
     pub(super) signature_octets: usize,
+    /// What plugins did, to be written down with the outcome.
+    pub(super) events: Vec<Event>,
 }
 
 impl Attempt {
@@ -61,8 +69,10 @@ impl Attempt {
         (self.load, self.transaction)
     }
 
-    pub(super) fn into_copies(self) -> Vec<Leased> {
-        self.load.copies
+    /// The job that it was made of.
+    pub(super) fn into_job(self) -> Job {
+        let Load { entry, copies, until, .. } = self.load;
+        Job { message: entry.id, copies, until }
     }
 }
 
@@ -71,6 +81,8 @@ pub(super) struct Desk {
     hub: Arc<Hub>,
     destination: Arc<Destination>,
     route: RouteMetrics,
+    /// A job whose message was not fetched yet.
+    taken: Option<Job>,
     open: Option<OpenJob>,
 }
 
@@ -80,33 +92,59 @@ struct OpenJob {
     body: Bytes,
     /// In reverse order.
     copies: Vec<Leased>,
-    until: Timestamp,
+    until: Duration,
+}
+
+impl OpenJob {
+    fn close(mut self) -> Job {
+        self.copies.reverse();
+        Job { message: self.entry.id, copies: self.copies, until: self.until }
+    }
+
+    /// Takes copies with equal content off.
+    fn split_off(&mut self) -> Vec<Leased> {
+        if !self.entry.plan.is_plain() {
+            return Vec::from_iter(self.copies.pop());
+        }
+        let mut copies = std::mem::take(&mut self.copies);
+        copies.reverse();
+        copies
+    }
 }
 
 impl Desk {
     pub(super) fn new(hub: Arc<Hub>, destination: Arc<Destination>, route: RouteMetrics) -> Self {
-        Self { hub, destination, route, open: None }
+        Self { hub, destination, route, taken: None, open: None }
     }
 
     /// Whether a job was begun and has copies left.
     pub(super) fn has_work(&self) -> bool {
-        self.open.is_some()
+        self.taken.is_some() || self.open.is_some()
+    }
+
+    /// Sees to it that there is a job; `false` where nothing is due. Nothing of it is read yet.
+    pub(super) async fn take(&mut self) -> bool {
+        if !self.has_work() {
+            self.taken = self.hub.next_job(&self.destination).await;
+        }
+        self.has_work()
+    }
+
+    /// Takes everything off the desk that was not made ready.
+    fn clear(&mut self) -> impl Iterator<Item = Job> + use<> {
+        self.open.take().map(OpenJob::close).into_iter().chain(self.taken.take())
     }
 
     /// Gives back copies that were not made ready.
     pub(super) fn give_back(&mut self) -> Vec<CopyId> {
-        self.open.take().into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
+        self.clear().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
     }
 
     /// Leaves what was begun, and an attempt that was not sent, to the other workers of the destination.
     pub(super) fn hand_over(&mut self, attempt: Option<Attempt>) {
-        let open = self.open.take().map(|mut job| {
-            job.copies.reverse();
-            Job { message: job.entry.id, copies: job.copies, until: job.until }
-        });
-        let attempt = attempt.map(|Attempt { load, .. }| Job { message: load.entry.id, copies: load.copies, until: load.until });
+        let jobs: Vec<Job> = self.clear().chain(attempt.map(Attempt::into_job)).collect();
         let mut board = self.destination.board.lock();
-        for job in [open, attempt].into_iter().flatten() {
+        for job in jobs {
             board.jobs.push_front(job);
         }
         if board.idle > 0 {
@@ -114,33 +152,61 @@ impl Desk {
         }
     }
 
+    /// Puts all that is leased into the queues of the recipients' domains: the route has changed and goes by domain now.
+    pub(super) async fn requeue(&mut self, route: &str, kind: &config::Route, attempt: Option<Attempt>) {
+        let jobs: Vec<Job> = self.clear().chain(attempt.map(Attempt::into_job)).chain(self.destination.take_jobs()).collect();
+        let leased = jobs.into_iter().filter(|job| self.hub.is_leased(job.until)).flat_map(|job| job.copies);
+        let moves: Vec<_> = leased.map(|leased| (leased.copy, queue::name(route, kind, leased.recipient.address.domain()))).collect();
+        tracing::info!(queue = %self.destination.queue, copies = moves.len(), "the route goes by domain now: copies change their queue");
+        if let Err(error) = self.hub.spool.store().requeue(moves).await {
+            tracing::debug!("copies cannot change their queue, their leases run out: {error}");
+        }
+    }
+
     /// Makes the next attempt ready; `None` where nothing is due. What cannot be sent at all is settled on the way.
     pub(super) async fn next(&mut self, settings: &Settings) -> Option<Attempt> {
         loop {
-            if self.open.is_none() {
-                let job = self.hub.next_job(&self.destination).await?;
-                self.open = self.open(job).await;
+            if self.open.is_some() {
+                if let Some(attempt) = self.render_next(settings).await {
+                    return Some(attempt);
+                }
                 continue;
             }
-            if let Some(attempt) = self.render_next(settings).await {
-                return Some(attempt);
+            if !self.take().await {
+                return None;
+            }
+            if let Some(job) = self.taken.take() {
+                self.open = self.open(settings, job).await;
             }
         }
     }
 
-    async fn open(&self, job: Job) -> Option<OpenJob> {
-        let mut copies = job.copies;
+    async fn open(&self, settings: &Settings, job: Job) -> Option<OpenJob> {
+        let Job { message, mut copies, until } = job;
         copies.reverse();
-        match self.hub.spool.message(job.message).await {
-            Ok(Some((entry, body, _))) => Some(OpenJob { entry: Arc::new(entry), body, copies, until: job.until }),
+        match self.hub.spool.message(message).await {
+            Ok(Some((entry, body, _))) => Some(OpenJob { entry: Arc::new(entry), body, copies, until }),
             Ok(None) => {
-                tracing::error!(message.id = %job.message, "queued copies have no message: they are dropped");
+                tracing::error!(message.id = %message, "queued copies have no message: they are dropped");
                 let settlements = copies.iter().map(|leased| crate::spool::Settlement::Done(leased.copy)).collect();
                 self.hub.settle(Settled { settlements, ..Settled::default() }).await;
                 None
             }
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(message.id = %message, "cannot read a queued message: {error}");
+                let entry = match self.hub.spool.salvage(message).await {
+                    Some(entry) => entry,
+                    None => unknown_entry(message, &self.destination.queue),
+                };
+                // A disk may be mended: it is tried again like mail that a server does not take, and ends like that.
+                let text = "what was kept of the message cannot be read".to_owned();
+                let verdict = Verdict::Deferred { text, is_reply: false };
+                let settled = self.settle_unseen(settings, &entry, copies, &verdict);
+                self.hub.settle(settled).await;
+                None
+            }
             Err(error) => {
-                tracing::error!(message.id = %job.message, "cannot read a queued message, its copies wait for the end of their lease: {error}");
+                tracing::error!(message.id = %message, "cannot read a queued message, its copies wait for the end of their lease: {error}");
                 None
             }
         }
@@ -148,31 +214,24 @@ impl Desk {
 
     /// Takes copies with equal content off the open job and renders them.
     async fn render_next(&mut self, settings: &Settings) -> Option<Attempt> {
-        let job = self.open.as_mut()?;
         let now = self.hub.clock.now();
-        if !is_in_time(job.until, now) {
-            // Others may have them by now.
-            self.open = None;
+        if let Some(late) = self.open.take_if(|job| !self.hub.is_in_time(job.until, &settings.limits)) {
+            self.hub.hand_back(late.copies, late.until).await;
             return None;
         }
-        let entry = job.entry.clone();
-        let (body, until) = (job.body.clone(), job.until);
-        let copies = if entry.plan.is_plain() {
-            let mut copies = std::mem::take(&mut job.copies);
-            copies.reverse();
-            copies
-        } else {
-            Vec::from_iter(job.copies.pop())
-        };
+        let job = self.open.as_mut()?;
+        let (entry, body, until) = (job.entry.clone(), job.body.clone(), job.until);
+        let copies = job.split_off();
         if job.copies.is_empty() {
             self.open = None;
         }
         let first = copies.first()?;
-        let rendered = settings.renderer.render(&entry.plan, body, first).await;
+        let (rendered, events) = self.render(settings, &entry, body, first).await;
         let rendered = match rendered {
             Ok(rendered) => rendered,
-            Err(error) => {
-                let settled = self.settle_unrendered(settings, &entry, copies, &error);
+            Err(verdict) => {
+                let mut settled = Settled { events, ..Settled::default() };
+                settled.append(self.settle_unseen(settings, &entry, copies, &verdict));
                 self.hub.settle(settled).await;
                 return None;
             }
@@ -192,7 +251,7 @@ impl Desk {
             forward_paths: forward_paths.collect(),
             content,
         };
-        let attempt = Attempt::new(Load { entry, copies, until, again: false, signature_octets }, transaction);
+        let attempt = Attempt::new(Load { entry, copies, until, again: false, events, signature_octets }, transaction);
         if attempt.load.entry.deliver_before.is_some_and(|end| end <= now) {
             let failure = Failure::permanent((4, 7), "the time in which it was to be delivered is over");
             let verdict = Verdict::of_failure(&failure);
@@ -203,33 +262,78 @@ impl Desk {
         Some(attempt)
     }
 
-    fn settle_unrendered(&self, settings: &Settings, entry: &Entry, copies: Vec<Leased>, error: &RenderError) -> Settled {
-        let judge = self.judge(settings);
-        let mut failures = Vec::new();
-        let verdict = match error {
-            RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text } => {
+    /// Makes one copy, or says what the chain makes of it; with the events of that.
+    async fn render(&self, settings: &Settings, entry: &Entry, body: Bytes, leased: &Leased) -> (Result<Rendered, Verdict>, Vec<Event>) {
+        let mut trace = Trace::default();
+        let Copy { address, variables, .. } = &leased.recipient;
+        let recipient = Recipient { copy: leased.copy, address, variables };
+        let rendered = settings.renderer.render(&entry.plan, body, recipient, &mut trace).await;
+        let plugin = || trace.runs.last().map(|run| run.plugin.clone()).unwrap_or_default();
+        let rendered = match rendered {
+            Ok(Rendered { held: Some((by, reason)), .. }) if !leased.state.released => Err(Verdict::Held { by, reason }),
+            Ok(rendered) => Ok(rendered),
+            Err(RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text }) => {
                 let text = format!("{code} {enhanced} {text}");
-                let status = *enhanced;
-                if *code >= 500 { Verdict::Bounced { status, text, is_reply: false } } else { Verdict::Deferred { text, is_reply: false } }
+                let is_reply = false;
+                Err(if code >= 500 { Verdict::Bounced { status: enhanced, text, is_reply } } else { Verdict::Deferred { text, is_reply } })
             }
-            RenderError::Discarded { reason } => Verdict::Discarded { reason: reason.clone() },
-            RenderError::Held { reason } => Verdict::Held { reason: reason.clone() },
-            RenderError::Failed { plugin, permanent } => {
+            Err(RenderError::Discarded { reason }) => Err(Verdict::Discarded { plugin: plugin(), reason }),
+            Err(RenderError::Held { reason }) => Err(Verdict::Held { by: plugin(), reason }),
+            Err(RenderError::Failed { plugin, permanent }) => {
                 let text = format!("the plugin {plugin} failed");
-                let event = |leased: &Leased| {
-                    let kind = EventKind::PluginFailed { plugin: plugin.clone(), failure: "failed while rendering".to_owned() };
-                    judge.event(entry, leased, kind)
-                };
-                failures.extend(copies.iter().map(event));
-                Verdict::of_failure(&if *permanent { Failure::permanent((3, 0), text) } else { Failure::transient((3, 0), text) })
+                let failure = if permanent { Failure::permanent((3, 0), text) } else { Failure::transient((3, 0), text) };
+                Err(Verdict::of_failure(&failure))
             }
         };
-        // There is no content to return: the subject says which message it was.
+        (rendered, self.judge(settings).trace_events(entry, leased, trace))
+    }
+
+    /// Ends copies that there is no content of: where the sender gets a report, the subject says which message it was.
+    fn settle_unseen(&self, settings: &Settings, entry: &Entry, copies: Vec<Leased>, verdict: &Verdict) -> Settled {
         let content = Bytes::from(format!("Subject: {}\r\n", entry.subject.replace(['\r', '\n'], " ")));
         let subject = Subject { entry, reverse_path: &entry.reverse_path, content: &content, host: "" };
-        let mut settled = judge.settle(&subject, copies.into_iter().map(|leased| (leased, verdict.clone())));
-        failures.append(&mut settled.events);
-        Settled { events: failures, ..settled }
+        self.judge(settings).settle(&subject, copies.into_iter().map(|leased| (leased, verdict.clone())))
+    }
+
+    /// Ends all that is leased, and an attempt that is ready, with the same failure. Copies are not rendered for that, unless their sender gets a report.
+    pub(super) async fn fail(&mut self, settings: &Settings, attempt: Option<Attempt>, failure: &Failure) {
+        let verdict = Verdict::of_failure(failure);
+        if let Some(attempt) = attempt {
+            let settled = self.settle(settings, attempt, &failure.host, |_| verdict.clone());
+            self.hub.settle(settled).await;
+        }
+        let jobs: Vec<Job> = self.clear().chain(self.destination.take_jobs()).collect();
+        for job in jobs {
+            // Others may have what is leased no more.
+            if self.hub.is_leased(job.until)
+                && let Some(job) = self.open(settings, job).await
+            {
+                self.fail_job(settings, job, &verdict, &failure.host).await;
+            }
+        }
+    }
+
+    async fn fail_job(&self, settings: &Settings, mut job: OpenJob, verdict: &Verdict, host: &str) {
+        let entry = job.entry.clone();
+        let judge = self.judge(settings);
+        let quietly: Vec<_> = job.copies.extract_if(.., |leased| !judge.reports(&entry, leased, verdict)).collect();
+        let subject = Subject { entry: &entry, reverse_path: &entry.reverse_path, content: &Bytes::new(), host };
+        let mut settled = judge.settle(&subject, quietly.into_iter().rev().map(|leased| (leased, verdict.clone())));
+        while !job.copies.is_empty() {
+            let copies = job.split_off();
+            let Some(first) = copies.first() else { break };
+            let (rendered, mut events) = self.render(settings, &entry, job.body.clone(), first).await;
+            settled.events.append(&mut events);
+            settled.append(match rendered {
+                Ok(Rendered { content, reverse_path, .. }) => {
+                    let reverse_path = reverse_path.as_ref().unwrap_or(&entry.reverse_path);
+                    let subject = Subject { entry: &entry, reverse_path, content: &content, host };
+                    self.judge(settings).settle(&subject, copies.into_iter().map(|leased| (leased, verdict.clone())))
+                }
+                Err(of_chain) => self.settle_unseen(settings, &entry, copies, &of_chain),
+            });
+        }
+        self.hub.settle(settled).await;
     }
 
     fn judge<'a>(&'a self, settings: &'a Settings) -> Judge<'a> {
@@ -238,9 +342,12 @@ impl Desk {
 
     /// Ends an attempt with a verdict for each copy, by its place.
     pub(super) fn settle(&self, settings: &Settings, attempt: Attempt, host: &str, mut verdict: impl FnMut(usize) -> Verdict) -> Settled {
-        let (Load { entry, copies, .. }, transaction) = attempt.split();
+        let (Load { entry, copies, events, .. }, transaction) = attempt.split();
         let subject = Subject { entry: &entry, reverse_path: &transaction.reverse_path, content: &transaction.content, host };
-        self.judge(settings).settle(&subject, copies.into_iter().enumerate().map(|(place, leased)| (leased, verdict(place))))
+        let mut settled = Settled { events, ..Settled::default() };
+        settled
+            .append(self.judge(settings).settle(&subject, copies.into_iter().enumerate().map(|(place, leased)| (leased, verdict(place)))));
+        settled
     }
 
     /// Ends an attempt with what the server said.
@@ -280,6 +387,29 @@ fn signed(signers: &Signers, content: Bytes, now: Timestamp) -> (Bytes, usize) {
     let signed = signers.sign(content, now);
     let signature_octets = signed.len().saturating_sub(length);
     (signed, signature_octets)
+}
+
+/// What is known of a message of which nothing can be read: its id, which says when it arrived, and where it waits.
+fn unknown_entry(id: MessageId, queue: &str) -> Entry {
+    let (received, login): (_, Arc<str>) = (id.received(), "".into());
+    let received = Received { at: received, peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED), helo: None, protocol: Protocol::Local };
+    Entry {
+        id,
+        login: login.clone(),
+        route: queue::split(queue).0.into(),
+        reverse_path: ReversePath::Null,
+        ret: None,
+        envid: None,
+        body: BodyType::EightBitMime,
+        smtputf8: false,
+        subject: String::new(),
+        tags: Vec::new(),
+        recipient_count: 0,
+        deliver_before: None,
+        options: String::new(),
+        plan: Plan::plain(login, id, received.at),
+        received,
+    }
 }
 
 /// Makes CRLF of every bare CR or LF: a server that takes one for the end of a line, when we do not, could be told another message.

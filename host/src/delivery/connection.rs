@@ -187,6 +187,11 @@ impl Connection {
         self.client.takes_eight_bit()
     }
 
+    /// Whether the server is still to say something.
+    pub(super) fn awaits_reply(&self) -> bool {
+        self.client.reply_time().is_some()
+    }
+
     /// Whether it is worth to have the next transaction ready before the one that runs is over.
     pub(super) fn takes_next(&self) -> bool {
         self.client.chains() && !self.slow

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::Leased;
 use crate::store::QueueName;
@@ -18,8 +17,8 @@ pub(super) struct Job {
     pub(super) message: MessageId,
     /// At least one.
     pub(super) copies: Vec<Leased>,
-    /// When the lease ends: nothing is begun after it.
-    pub(super) until: Timestamp,
+    /// When the lease ends ([`Clock::monotonic`](crate::clock::Clock::monotonic)): nothing is begun after it.
+    pub(super) until: Duration,
 }
 
 /// A queue with its workers.
@@ -59,13 +58,17 @@ impl Destination {
 
     /// Takes all that nobody has taken.
     pub(super) fn take_all(&self) -> Vec<CopyId> {
-        let jobs = std::mem::take(&mut self.board.lock().jobs);
-        jobs.into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
+        self.take_jobs().into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
+    }
+
+    /// Takes all that nobody has taken, as it was leased.
+    pub(super) fn take_jobs(&self) -> VecDeque<Job> {
+        std::mem::take(&mut self.board.lock().jobs)
     }
 }
 
 /// Makes jobs of leased rows: neighbours of one message stay together, at most `size` of them.
-pub(super) fn jobs(rows: Vec<Leased>, size: usize, until: Timestamp) -> impl Iterator<Item = Job> {
+pub(super) fn jobs(rows: Vec<Leased>, size: usize, until: Duration) -> impl Iterator<Item = Job> {
     let mut rows = rows.into_iter().peekable();
     std::iter::from_fn(move || {
         let first = rows.next()?;

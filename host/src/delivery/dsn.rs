@@ -15,13 +15,12 @@ use bytes::Bytes;
 
 use super::failure::TEXT_LENGTH;
 use crate::clock::Timestamp;
+use crate::config::unit::ByteSize;
 use crate::mail::address::EmailAddress;
 use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::Return;
 use crate::mail::message_id::MessageId;
 
-/// A message larger than this comes back as its header alone, whatever RET says.
-const RETURNED_LENGTH: usize = 64 * 1024;
 /// A header larger than this is cut.
 const RETURNED_HEADER: usize = 32 * 1024;
 
@@ -72,6 +71,8 @@ pub struct Report<'a> {
     pub ret: Option<Return>,
     /// The message as it was sent, or its header.
     pub content: &'a Bytes,
+    /// A message larger than this comes back as its header alone, whatever RET says.
+    pub returned_size: ByteSize,
     /// All of one action.
     pub recipients: &'a [Reported],
 }
@@ -80,7 +81,8 @@ pub struct Report<'a> {
 pub fn compose(report: &Report<'_>) -> Bytes {
     let failed = report.recipients.iter().any(|recipient| recipient.action == Action::Failed);
     let header = header_of(report.content);
-    let full = failed && report.ret == Some(Return::Full) && report.content.len() <= RETURNED_LENGTH;
+    let small = u64::try_from(report.content.len()).is_ok_and(|length| length <= report.returned_size.0);
+    let full = failed && report.ret == Some(Return::Full) && small;
     let returned = if full { &**report.content } else { header };
     let boundary = format!("=_{}", report.id);
     let mut text = String::with_capacity(2048);

@@ -3,7 +3,7 @@
 //! A destination begins with one worker. One more is added whenever leased work waits, nobody is idle, and the last one that was added has its
 //! connection; so a destination gets as many connections as it can use, up to its limit, without a burst of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,26 +11,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::DeliveryParts;
 use super::dead_hosts::DeadHosts;
-use super::destination::{Board, Destination, Job, jobs};
+use super::destination::{Destination, Job, jobs};
+use super::failing::Failing;
+use super::flow::Flow;
 use super::outcome::Settled;
+use super::place::Place;
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
+use crate::config;
 use crate::mail::message_id::CopyId;
-use crate::spool::Spool;
+use crate::spool::{Leased, Spool};
 use crate::store::{QueueName, StoreError};
 use crate::telemetry::metric::Metrics;
 
 /// Rows that one lease takes, at least.
 const LEASE_ROWS: u32 = 64;
-/// An attempt is not begun when less than this is left of its lease, and is given up at its end: nobody else may have the copy meanwhile.
-pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// What must be left of a lease for its copies to be given back: with less, others could have them already.
+const HAND_BACK_TIME: Duration = Duration::from_secs(1);
 
 pub(super) struct Hub {
     pub(super) spool: Spool,
@@ -39,6 +44,8 @@ pub(super) struct Hub {
     pub(super) settings: RwLock<Arc<Settings>>,
     pub(super) metrics: Metrics,
     pub(super) dead_hosts: DeadHosts,
+    pub(super) failing: Failing,
+    pub(super) flow: Arc<Flow>,
     /// No new work: running transactions end, the rest is given back.
     pub(super) draining: CancellationToken,
     /// The drain is over: workers end where they stand.
@@ -51,7 +58,7 @@ pub(super) struct Hub {
     pub(super) freed: Notify,
     pub(super) workers: TaskTracker,
     settled: mpsc::Sender<Settled>,
-    registry: Mutex<Registry>,
+    pub(super) registry: Mutex<Registry>,
 }
 
 /// Who takes care of a queue.
@@ -63,12 +70,16 @@ pub(super) enum Woken {
     Busy,
     /// Nobody: no connection is left for it.
     LeftOut,
+    /// Nobody: it could not be reached the last time, and others like it take their share of the connections already.
+    Postponed,
 }
 
 #[derive(Default)]
-struct Registry {
-    destinations: BTreeMap<QueueName, Arc<Destination>>,
-    connections: u32,
+pub(super) struct Registry {
+    pub(super) destinations: BTreeMap<QueueName, Arc<Destination>>,
+    pub(super) connections: u32,
+    /// Those of them that are on the way to a destination that could not be reached the last time.
+    pub(super) failing: u32,
 }
 
 impl Hub {
@@ -81,6 +92,8 @@ impl Hub {
             settings: RwLock::new(Arc::new(settings)),
             metrics,
             dead_hosts: DeadHosts::default(),
+            failing: Failing::default(),
+            flow: Arc::default(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
             pressure: AtomicBool::new(false),
@@ -121,7 +134,12 @@ impl Hub {
                 }
                 (stalled && board.workers < limits.limits.connections_per_destination, board.idle > 0)
             };
-            if stalled && registry.connections < limits.limits.connections && !self.pressure.load(Ordering::Relaxed) {
+            let limits = &limits.limits;
+            if stalled
+                && registry.connections < limits.connections
+                && !self.pressure.load(Ordering::Relaxed)
+                && self.may_try(&registry, queue, limits)
+            {
                 self.add_worker(&mut registry, &destination);
                 return Woken::Taken;
             }
@@ -129,6 +147,9 @@ impl Hub {
         }
         if registry.connections >= limits.limits.connections {
             return Woken::LeftOut;
+        }
+        if !self.may_try(&registry, queue, &limits.limits) {
+            return Woken::Postponed;
         }
         let destination = Destination::new(queue.clone());
         destination.board.lock().may_have_more = true;
@@ -160,19 +181,29 @@ impl Hub {
         let mut registry = self.registry.lock();
         let workers = destination.board.lock().workers;
         // With none left the destination is out of the registry: whoever asks is the last one and goes himself.
-        if registry.connections < settings.limits.connections && (1..settings.limits.connections_per_destination).contains(&workers) {
+        if registry.connections < settings.limits.connections
+            && (1..settings.limits.connections_per_destination).contains(&workers)
+            && self.may_try(&registry, &destination.queue, &settings.limits)
+        {
             self.add_worker(&mut registry, destination);
         }
     }
 
+    /// Whether a connection may be tried: to a destination that failed the last time only if not too many do that already.
+    fn may_try(&self, registry: &Registry, queue: &str, limits: &config::Delivery) -> bool {
+        registry.failing < limits.failing_connections || !self.failing.contains(queue, self.clock.monotonic())
+    }
+
     fn add_worker(self: &Arc<Self>, registry: &mut Registry, destination: &Arc<Destination>) {
         registry.connections += 1;
+        let failing = self.failing.contains(&destination.queue, self.clock.monotonic());
+        registry.failing += u32::from(failing);
         {
             let mut board = destination.board.lock();
             board.workers += 1;
             board.connecting += 1;
         }
-        let place = Place { hub: self.clone(), destination: destination.clone(), state: State::Connecting, given_up: false };
+        let place = Place::new(self.clone(), destination.clone(), failing);
         let cut_off = self.cut_off.clone();
         self.workers.spawn(async move { cut_off.run_until_cancelled(Worker::new(place).run()).await });
     }
@@ -187,12 +218,12 @@ impl Hub {
             if let Some(job) = self.pop(destination) {
                 return Some(job);
             }
-            if self.draining.is_cancelled() || !std::mem::take(&mut destination.board.lock().may_have_more) {
+            if self.draining.is_cancelled() || self.flow.is_stalled() || !std::mem::take(&mut destination.board.lock().may_have_more) {
                 return None;
             }
             let limits = self.settings().limits.clone();
             let rows = NonZeroU32::MIN.saturating_add(LEASE_ROWS.max(limits.recipients_per_transaction) - 1);
-            let until = self.clock.now().plus(limits.lease);
+            let until = self.clock.monotonic().saturating_add(limits.lease);
             match self.spool.lease(&destination.queue, until, rows).await {
                 Ok(leased) => {
                     let full = leased.len() >= usize::try_from(rows.get()).unwrap_or(usize::MAX);
@@ -223,8 +254,42 @@ impl Hub {
 
     /// Hands over what is to be written down; waits where the store is behind.
     pub(super) async fn settle(&self, settled: Settled) {
-        if !settled.is_empty() && self.settled.send(settled).await.is_err() {
+        if settled.is_empty() {
+            return;
+        }
+        self.flow.enter();
+        let is_sent = match self.settled.try_send(settled) {
+            Ok(()) => true,
+            Err(TrySendError::Full(settled)) => {
+                let sender = self.settled.clone();
+                // In a task of its own: a worker that is cut off while it waits takes no outcome with it.
+                let sending = self.workers.spawn(async move { sender.send(settled).await.is_ok() });
+                sending.await.unwrap_or(false)
+            }
+            Err(TrySendError::Closed(_)) => false,
+        };
+        if !is_sent {
+            self.flow.leave(1);
             tracing::debug!("outcomes are lost at the end of the drain: their leases run out and they are due again");
+        }
+    }
+
+    /// Whether there is time to begin an attempt whose lease ends at `until`. It is given up at that end, so that nobody else has the copy meanwhile; what
+    /// is begun too late is cut off while the server is about to answer.
+    pub(super) fn is_in_time(&self, until: Duration, limits: &config::Delivery) -> bool {
+        let margin = (limits.lease / 2).min(limits.command_time.saturating_mul(2));
+        self.clock.monotonic().saturating_add(margin) < until
+    }
+
+    /// Whether a lease is not over: what became of its copies can be written down.
+    pub(super) fn is_leased(&self, until: Duration) -> bool {
+        self.clock.monotonic() + HAND_BACK_TIME < until
+    }
+
+    /// Gives back copies for which there is no time any more, unless others may have them.
+    pub(super) async fn hand_back(&self, copies: Vec<Leased>, until: Duration) {
+        if self.is_leased(until) {
+            self.release(copies.into_iter().map(|leased| leased.copy).collect()).await;
         }
     }
 
@@ -247,106 +312,5 @@ impl Hub {
     /// Keeps what a capture route would have sent.
     pub(super) async fn capture(&self, captures: Vec<(CopyId, Bytes)>) -> Result<(), StoreError> {
         self.spool.capture(captures).await
-    }
-}
-
-/// A worker's place at its destination; gives it back when dropped, whatever ended the worker.
-pub(super) struct Place {
-    pub(super) hub: Arc<Hub>,
-    pub(super) destination: Arc<Destination>,
-    state: State,
-    given_up: bool,
-}
-
-/// How far a worker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It is new and has not tried, or is trying.
-    Connecting,
-    /// It has a connection.
-    Connected,
-    /// It has none.
-    Apart,
-}
-
-impl Place {
-    /// The worker has its connection, or knows that it gets none.
-    pub(super) fn connected(&mut self, success: bool) {
-        let state = if success { State::Connected } else { State::Apart };
-        if self.state == state {
-            return;
-        }
-        {
-            let mut board = self.destination.board.lock();
-            self.uncount(&mut board);
-            if success {
-                board.connected += 1;
-            }
-        }
-        self.state = state;
-        self.hub.add_worker_if_needed(&self.destination);
-    }
-
-    fn uncount(&self, board: &mut Board) {
-        match self.state {
-            State::Connecting => board.connecting -= 1,
-            State::Connected => board.connected -= 1,
-            State::Apart => {}
-        }
-    }
-
-    /// Whether other workers of the destination have connections.
-    pub(super) fn has_company(&self) -> bool {
-        self.destination.board.lock().connected > u32::from(self.state == State::Connected)
-    }
-
-    /// The next hop takes no more connections than there are.
-    pub(super) fn crowded(&self, until: Duration) {
-        self.destination.board.lock().crowded_until = until;
-    }
-
-    /// Leaves for good, unless work has come meanwhile: then returns `false`.
-    pub(super) fn give_up(&mut self) -> bool {
-        let mut registry = self.hub.registry.lock();
-        let mut board = self.destination.board.lock();
-        let work = !board.jobs.is_empty() || board.may_have_more;
-        // Others can do it, if there are any; while draining nobody does.
-        if work && board.workers == 1 && !self.hub.draining.is_cancelled() {
-            return false;
-        }
-        self.leave(&mut registry, &mut board);
-        self.given_up = true;
-        true
-    }
-
-    /// Leaves although there is work: others wait for a connection longer. Returns what was leased and not taken; the queue itself comes back to us.
-    pub(super) fn give_way(&mut self) -> Vec<CopyId> {
-        let mut registry = self.hub.registry.lock();
-        let mut board = self.destination.board.lock();
-        let jobs = if board.workers == 1 { std::mem::take(&mut board.jobs) } else { VecDeque::new() };
-        self.leave(&mut registry, &mut board);
-        self.given_up = true;
-        jobs.into_iter().flat_map(|job| job.copies).map(|leased| leased.copy).collect()
-    }
-
-    fn leave(&self, registry: &mut Registry, board: &mut Board) {
-        board.workers -= 1;
-        self.uncount(board);
-        registry.connections -= 1;
-        if board.workers == 0 {
-            registry.destinations.remove(&self.destination.queue);
-        }
-        self.hub.metrics.set_destinations(registry.destinations.len());
-        self.hub.freed.notify_one();
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.given_up {
-            let mut registry = self.hub.registry.lock();
-            let mut board = self.destination.board.lock();
-            self.leave(&mut registry, &mut board);
-        }
     }
 }

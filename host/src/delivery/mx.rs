@@ -1,6 +1,6 @@
 //! Which hosts take mail for a domain, and in which order (RFC 5321 §5.1).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::dns::{Dns, DnsError, Mx};
 use super::failure::Failure;
@@ -49,6 +49,7 @@ pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &E
     let mut records = match dns.mx(&name).await {
         Ok(records) => records,
         // No MX: the domain is its own host (the "implicit MX").
+        Err(DnsError::NoRecords) if !reach.allow_private && name.eq_ignore_ascii_case(reach.own_name) => return Err(loops_back(&name)),
         Err(DnsError::NoRecords) => return Ok(vec![Host::Name(name)]),
         Err(DnsError::NoSuchName) => return Err(Failure::permanent((1, 2), format!("the domain {name} does not exist"))),
         Err(error @ DnsError::Unavailable(_)) => return Err(Failure::transient((4, 3), format!("{name}: {error}"))),
@@ -59,16 +60,20 @@ pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &E
     records.retain(|record| !record.host.is_empty());
     sort(&mut records, entropy);
     if !reach.allow_private
-        && let Some(own) = records.iter().find(|record| record.host == reach.own_name)
+        && let Some(own) = records.iter().find(|record| record.host.eq_ignore_ascii_case(reach.own_name))
     {
         let preference = own.preference;
         records.retain(|record| record.preference < preference);
         if records.is_empty() {
-            return Err(Failure::permanent((4, 6), format!("mail for {name} would loop back to this host")));
+            return Err(loops_back(&name));
         }
     }
     records.truncate(HOSTS);
     Ok(records.into_iter().map(|record| Host::Name(record.host)).collect())
+}
+
+fn loops_back(name: &str) -> Failure {
+    Failure::permanent((4, 6), format!("mail for {name} would loop back to this host"))
 }
 
 /// Sorts by preference; equals in random order, so that load is spread (RFC 5321 §5.1).
@@ -96,8 +101,17 @@ pub async fn addresses(dns: &dyn Dns, host: &Host, reach: Reach<'_>) -> Result<V
             return Err(Failure::permanent((4, 4), text));
         }
     }
+    let mut addresses = interleaved(addresses);
     addresses.truncate(ADDRESSES);
     Ok(addresses)
+}
+
+/// Both families by turns, the one of the first address first: where one of them leads nowhere, the other is still tried.
+fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let is_first_family = addresses.first().map(IpAddr::is_ipv4);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| Some(address.is_ipv4()) == is_first_family);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    std::iter::from_fn(|| Some([first.next(), second.next()]).filter(|pair| pair.iter().any(Option::is_some))).flatten().flatten().collect()
 }
 
 /// Whether an address is one that mail from the internet's DNS may lead us to (RFC 6890).
@@ -117,11 +131,29 @@ pub fn is_public(address: IpAddr) -> bool {
                 || (a == 198 && (b == 18 || b == 19)))
         }
         IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4_mapped() {
+            if let Some(v4) = embedded(v6) {
                 return is_public(IpAddr::V4(v4));
             }
-            !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local() || v6.is_unicast_link_local())
+            let [a, b, c, ..] = v6.segments();
+            !(v6.is_multicast()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                // Site-local, abolished and still routed in places (RFC 3879).
+                || a & 0xffc0 == 0xfec0
+                // NAT64 of a network of its own (RFC 8215).
+                || (a, b, c) == (0x64, 0xff9b, 1)
+                // Unspecified, loopback, and IPv4-compatible addresses, which lead nowhere (RFC 4291 §2.5.5.1).
+                || v6.octets().iter().take(12).all(|octet| *octet == 0))
         }
+    }
+}
+
+/// Returns the IPv4 address at which a translator or a relay would end: that of IPv4-mapped addresses, of NAT64 (RFC 6052), of 6to4 (RFC 3056).
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(of(high, low)),
+        _ => None,
     }
 }
 
@@ -160,13 +192,16 @@ mod tests {
             .mx("loop.example", 20, "other")
             .mx("backup.example", 5, "first")
             .mx("backup.example", 10, "mail.tubepost.example")
-            .mx("backup.example", 10, "beside");
+            .mx("backup.example", 10, "beside")
+            .address("mail.tubepost.example", "192.0.2.1");
         assert_eq!(names(&zone, "plain.example", 0).await.unwrap(), ["plain.example"]);
         assert_eq!(names(&zone, "[192.0.2.7]", 0).await.unwrap(), ["192.0.2.7"]);
         assert_eq!(names(&zone, "backup.example", 0).await.unwrap(), ["first"]);
         assert_eq!(names(&zone, "null.example", 0).await.unwrap_err(), "5.1.10 the domain null.example takes no mail (null MX)");
         assert_eq!(names(&zone, "nowhere.example", 0).await.unwrap_err(), "5.1.2 the domain nowhere.example does not exist");
         assert_eq!(names(&zone, "loop.example", 0).await.unwrap_err(), "5.4.6 mail for loop.example would loop back to this host");
+        let own = names(&zone, "mail.tubepost.example", 0).await.unwrap_err();
+        assert_eq!(own, "5.4.6 mail for mail.tubepost.example would loop back to this host");
         assert_eq!(names(&zone, "broken.example", 0).await.unwrap_err(), "4.4.3 broken.example: DNS does not answer: SERVFAIL");
     }
 
@@ -183,8 +218,21 @@ mod tests {
         {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }
-        for text in ["2001:4860:4860::8888", "8.8.8.8", "100.128.0.1", "172.32.0.1"] {
+        for text in ["64:ff9b::10.0.0.1", "64:ff9b:1::8.8.8.8", "2002:7f00:1::1", "2002:a00:1::", "::8.8.8.8", "::", "fec0::1", "ff02::1"] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+        for text in ["2001:4860:4860::8888", "8.8.8.8", "100.128.0.1", "172.32.0.1", "64:ff9b::8.8.8.8", "2002:808:808::1"] {
             assert!(is_public(text.parse().unwrap()), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn both_families_have_their_turn() {
+        let mut zone = Zone::default();
+        for text in ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "2001:4860::1", "2001:4860::2"] {
+            zone = zone.address("host", text);
+        }
+        let found = addresses(&zone, &Host::Name("host".into()), STRICT).await.unwrap();
+        assert_eq!(found, ["192.0.2.1", "2001:4860::1", "192.0.2.2", "2001:4860::2"].map(|text| text.parse::<IpAddr>().unwrap()));
     }
 }

@@ -7,18 +7,19 @@ use bytes::Bytes;
 
 use super::dsn::{self, Action, Report, Reported};
 use super::failure::{Failure, TEXT_LENGTH};
-use super::route::queue_name;
 use super::settings::Settings;
 use crate::chain::Plan;
+use crate::chain::trace::Trace;
 use crate::clock::{Entropy, Timestamp};
-use crate::event::{Event, EventKind};
+use crate::config::unit::ByteSize;
+use crate::event::{Event, EventKind, PluginRun};
 use crate::mail::content::Composition;
 use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::smtp::client::reply::Reply;
 use crate::spool::entry::{Copy, CopyState, Entry};
-use crate::spool::{Leased, NewEntry, Settlement};
+use crate::spool::{Leased, NewEntry, Settlement, queue};
 use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::{DeliveryOutcome, Metrics, RouteMetrics};
 
@@ -36,6 +37,10 @@ impl Settled {
     }
 
     pub(super) fn append(&mut self, mut other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         self.settlements.append(&mut other.settlements);
         self.events.append(&mut other.events);
         self.follow_up.append(&mut other.follow_up);
@@ -59,9 +64,9 @@ pub(super) enum Verdict {
     /// Not ever.
     Bounced { status: EnhancedStatus, text: String, is_reply: bool },
     /// The chain takes it off the way.
-    Discarded { reason: String },
+    Discarded { plugin: String, reason: String },
     /// The chain holds it.
-    Held { reason: String },
+    Held { by: String, reason: String },
 }
 
 impl Verdict {
@@ -142,15 +147,15 @@ impl Judge<'_> {
                     let (host, status) = (subject.host.to_owned(), status.to_string());
                     (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt })
                 }
-                Verdict::Discarded { reason } => {
+                Verdict::Discarded { plugin, reason } => {
                     self.route.attempted(DeliveryOutcome::Withheld);
-                    (Settlement::Done(leased.copy), EventKind::Discarded { plugin: String::new(), reason })
+                    (Settlement::Done(leased.copy), EventKind::Discarded { plugin, reason })
                 }
-                Verdict::Held { reason } => {
+                Verdict::Held { by, reason } => {
                     self.route.attempted(DeliveryOutcome::Withheld);
                     let state = CopyState { held: Some(reason.clone()), ..leased.state.clone() };
                     let held = Settlement::Again { copy: leased.copy, due: Timestamp::NEVER, state };
-                    (held, EventKind::Held { by: String::new(), reason })
+                    (held, EventKind::Held { by, reason })
                 }
             };
             settled.settlements.push(settlement);
@@ -173,6 +178,30 @@ impl Judge<'_> {
             tags: entry.tags.clone(),
             kind,
         }
+    }
+
+    /// Whether the sender hears of `verdict`: then there should be something to show him.
+    pub(super) fn reports(self, entry: &Entry, leased: &Leased, verdict: &Verdict) -> bool {
+        let is_end = match verdict {
+            Verdict::Bounced { .. } => true,
+            Verdict::Deferred { .. } => self.next_attempt(entry, leased).is_none(),
+            Verdict::Delivered { .. } | Verdict::Captured | Verdict::Discarded { .. } | Verdict::Held { .. } => false,
+        };
+        // A plugin may still change the reverse-path.
+        is_end && leased.recipient.notify.failure && (entry.reverse_path != ReversePath::Null || !entry.plan.steps.is_empty())
+    }
+
+    /// What plugins did while they made one copy, as far as somebody wants to know: failures, and calls where something was logged or decided.
+    pub(super) fn trace_events(self, entry: &Entry, leased: &Leased, trace: Trace) -> Vec<Event> {
+        let Trace { mut runs, failures, .. } = trace;
+        let failed = failures.into_iter().map(|(plugin, failure)| EventKind::PluginFailed { plugin, failure: failure.to_string() });
+        let mut kinds: Vec<_> = failed.collect();
+        runs.retain(|run| !run.log.is_empty() || !matches!(run.outcome.as_str(), "next" | "accept"));
+        if !runs.is_empty() {
+            cut_logs(&mut runs, self.settings.limits.copy_log);
+            kinds.push(EventKind::Rendered { plugins: runs });
+        }
+        kinds.into_iter().map(|kind| self.event(entry, leased, kind)).collect()
     }
 
     fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
@@ -209,11 +238,12 @@ impl Judge<'_> {
             envid: entry.envid.as_deref(),
             ret: entry.ret,
             content: subject.content,
+            returned_size: self.settings.limits.returned_size,
             recipients,
         });
-        // The route may have left the configuration since; then the report waits in a queue of its name.
+        // The route may have left the configuration since; then the report waits in a queue of its name until it is back.
         let queue = match self.settings.kinds.get(&entry.route) {
-            Some(kind) => queue_name(&entry.route, kind, sender.domain()),
+            Some(kind) => queue::name(&entry.route, kind, sender.domain()),
             None => entry.route.clone(),
         };
         self.metrics.reported();
@@ -263,19 +293,26 @@ impl Judge<'_> {
             recipient_count: 1,
             deliver_before: None,
             options: String::new(),
-            plan: Plan {
-                login: Arc::clone(&entry.login),
-                message: id,
-                received: self.now,
-                context: Vec::new(),
-                nonce: [0; 11],
-                slots: Vec::new(),
-                variables: String::new(),
-                reverse_path: ReversePath::Null,
-                tags: Vec::new(),
-                steps: Vec::new(),
-                senders: Vec::new(),
-            },
+            plan: Plan::plain(Arc::clone(&entry.login), id, self.now),
+        }
+    }
+}
+
+/// Leaves `limit` octets of what plugins logged; the last line counts those that are left out.
+fn cut_logs(runs: &mut [PluginRun], limit: ByteSize) {
+    let mut room = limit.0;
+    for run in runs {
+        let fits = |line: &String| {
+            let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+            let fits = length <= room;
+            room = if fits { room - length } else { 0 };
+            fits
+        };
+        let kept = run.log.iter().map(fits).take_while(|fits| *fits).count();
+        let dropped = run.log.len() - kept;
+        if dropped > 0 {
+            run.log.truncate(kept);
+            run.log.push(format!("{dropped} more lines were dropped"));
         }
     }
 }
@@ -289,5 +326,19 @@ fn reported(leased: &Leased, action: Action, status: EnhancedStatus, host: &str,
         host: host.to_owned(),
         text: text.to_owned(),
         is_reply,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_plugins_log_for_one_copy_has_a_limit() {
+        let run = |lines: &[&str]| PluginRun { log: lines.iter().map(ToString::to_string).collect(), ..PluginRun::default() };
+        let mut runs = [run(&["one", "two"]), run(&["three", "four", "five"]), run(&["six"])];
+        cut_logs(&mut runs, ByteSize(11));
+        let logs = runs.map(|run| run.log.join(", "));
+        assert_eq!(logs, ["one, two", "three, 2 more lines were dropped", "1 more lines were dropped"]);
     }
 }

@@ -13,28 +13,9 @@ use crate::clock::{Clock, Entropy};
 use crate::config;
 use crate::mail::domain::Domain;
 use crate::smtp::client::{Credentials, Options, Security};
-use crate::store::QueueName;
 
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Connections that are tried for one copy, to all hosts and addresses together.
-const TRIES: usize = 8;
-/// How long a host that failed is left alone, at most; never longer than half of the wait before the next attempt, so that this one is real.
-const DEAD_TIME: Duration = Duration::from_secs(30);
-
-/// Returns the name of the queue where a copy for `domain` waits: `route/domain` where the domain decides where it goes, else the route alone.
-pub fn queue_name(route: &str, kind: &config::Route, domain: &Domain) -> QueueName {
-    match kind {
-        config::Route::Mx(_) => format!("{route}/{domain}").into(),
-        config::Route::SmartHost(_) | config::Route::Capture => route.into(),
-    }
-}
-
-/// Takes a queue's name apart: route and domain.
-pub(super) fn split_queue_name(queue: &str) -> (&str, Option<&str>) {
-    queue.split_once('/').map_or((queue, None), |(route, domain)| (route, Some(domain)))
-}
 
 /// A route that is ready for use.
 pub(super) enum Route {
@@ -83,9 +64,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) remember: bool,
 }
 
-/// How long a host that failed is left alone.
+/// How long a host that failed is left alone: not longer than half of the wait before the next attempt, so that this one is real.
 pub(super) fn dead_time(limits: &config::Delivery) -> Duration {
-    DEAD_TIME.min(limits.retry_first / 2)
+    limits.dead_time.min(limits.retry_first / 2)
 }
 
 impl Route {
@@ -95,7 +76,7 @@ impl Route {
             Self::Mx { dns, port, allow_private, tls } => {
                 let reach = Reach { own_name: around.name, allow_private: *allow_private };
                 let domain = domain.and_then(|domain| Domain::parse(domain).ok());
-                let domain = domain.ok_or_else(|| Failure::permanent((1, 2), "the queue names no domain"))?;
+                let domain = domain.ok_or_else(|| Failure::transient((3, 5), "the queue names no domain"))?;
                 let hosts = mx::hosts(&**dns, &domain, reach, around.entropy).await?;
                 let options = options(tls, false, None, around);
                 connect_any(&**dns, &hosts, *port, reach, tls, &options, around).await
@@ -146,7 +127,7 @@ async fn connect_any(
                 last = Some(failure);
                 continue;
             }
-            if tries == TRIES {
+            if tries == around.limits.host_tries {
                 return Err(last.unwrap_or_else(|| Failure::transient((4, 1), "no host answers")));
             }
             tries += 1;

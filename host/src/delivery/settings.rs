@@ -15,13 +15,12 @@ use super::mx::Host;
 use super::route::{Route, TlsPolicy};
 use super::tls::{self, TlsError};
 use crate::chain::Plan;
-use crate::chain::rendering::{RenderError, Rendered, Renderer};
+use crate::chain::rendering::{Recipient, RenderError, Rendered, Renderer};
+use crate::chain::trace::Trace;
 use crate::config::{self, Config, OutgoingTls};
 use crate::mail::domain::Domain;
 use crate::smtp::client::Credentials;
-use crate::spool::Leased;
 use crate::spool::backoff::Backoff;
-use crate::spool::entry::Copy;
 use bytes::Bytes;
 
 /// Why delivery cannot start with a configuration.
@@ -51,18 +50,25 @@ pub enum SettingsError {
 
 /// Renders copies: the chain's renderer, or one that a test stands for.
 pub(super) trait Render: Send + Sync + 'static {
-    /// See [`Renderer::render`], and, for a copy that an operator has released, [`Renderer::render_released`].
-    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>>;
+    /// See [`Renderer::render`].
+    fn render<'a>(
+        &'a self,
+        plan: &'a Plan,
+        body: Bytes,
+        recipient: Recipient<'a>,
+        trace: &'a mut Trace,
+    ) -> BoxFuture<'a, Result<Rendered, RenderError>>;
 }
 
 impl Render for Renderer {
-    fn render<'a>(&'a self, plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>> {
-        let (id, Copy { address, variables, .. }) = (copy.copy, &copy.recipient);
-        if copy.state.released {
-            Renderer::render_released(self, plan, body, id, address, variables).boxed()
-        } else {
-            Renderer::render(self, plan, body, id, address, variables).boxed()
-        }
+    fn render<'a>(
+        &'a self,
+        plan: &'a Plan,
+        body: Bytes,
+        recipient: Recipient<'a>,
+        trace: &'a mut Trace,
+    ) -> BoxFuture<'a, Result<Rendered, RenderError>> {
+        Renderer::render(self, plan, body, recipient, trace).boxed()
     }
 }
 
@@ -88,7 +94,7 @@ impl Settings {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::new();
         for (name, kind) in &config.routes {
-            match load_route(name, kind) {
+            match load_route(name, kind, &config.delivery.dns) {
                 Ok(route) => drop(routes.insert(name.clone(), route)),
                 Err(error) => errors.push(error),
             }
@@ -105,7 +111,8 @@ impl Settings {
 
     /// Finds everything that is wrong with routes and keys, without a renderer. Must be called inside a tokio runtime.
     pub fn check(config: &Config) -> Vec<SettingsError> {
-        let mut errors: Vec<_> = config.routes.iter().filter_map(|(name, kind)| load_route(name, kind).err()).collect();
+        let mut errors: Vec<_> =
+            config.routes.iter().filter_map(|(name, kind)| load_route(name, kind, &config.delivery.dns).err()).collect();
         if let Err(failures) = Signers::load(&config.dkim) {
             errors.extend(failures.into_iter().map(SettingsError::from));
         }
@@ -125,7 +132,7 @@ impl Settings {
     }
 }
 
-fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsError> {
+fn load_route(name: &Arc<str>, kind: &config::Route, limits: &config::Dns) -> Result<Route, SettingsError> {
     let policy = |tls: OutgoingTls, ca: Option<&Path>| -> Result<TlsPolicy, SettingsError> {
         let policy = match tls {
             OutgoingTls::Required => tls::verifying(ca).map(TlsPolicy::Required),
@@ -135,7 +142,8 @@ fn load_route(name: &Arc<str>, kind: &config::Route) -> Result<Route, SettingsEr
         policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
     };
     let dns = |servers: &[SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
-        let dns = NetworkDns::new(servers).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
+        let dns =
+            NetworkDns::new(servers, limits).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
         Ok(Arc::new(dns))
     };
     Ok(match kind {
@@ -192,7 +200,7 @@ mod tests {
             ca: ca.map(Into::into),
             credentials: None,
         };
-        load_route(&"up".into(), &config::Route::SmartHost(route))
+        load_route(&"up".into(), &config::Route::SmartHost(route), &crate::delivery::tests::limits().dns)
     }
 
     #[tokio::test]

@@ -8,16 +8,19 @@ mod endings;
 mod memory;
 mod outcomes;
 mod peer;
+mod routes;
 mod security;
+mod time;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -28,48 +31,64 @@ use tokio_util::sync::CancellationToken;
 use super::dkim::Signers;
 use super::dns::zone::Zone;
 use super::mx::Host;
-use super::route::{Route, TlsPolicy, queue_name};
+use super::route::{Route, TlsPolicy};
 use super::settings::{Render, Settings};
-use super::{Delivery, DeliveryParts};
+use super::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::chain::Plan;
-use crate::chain::rendering::{RenderError, Rendered};
+use crate::chain::rendering::{Recipient, RenderError, Rendered};
+use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
-use crate::event::EventKind;
+use crate::config::unit::ByteSize;
+use crate::event::{EventKind, PluginRun};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
+use crate::plugin::verdict::Failure;
 use crate::smtp::client::Credentials;
 use crate::spool::entry::{Copy, Entry};
-use crate::spool::{Leased, NewEntry, Spool};
+use crate::spool::{NewEntry, Spool};
 use crate::store::Store as _;
 use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::Metrics;
 use memory::MemoryStore;
-use peer::{HANG_UP, Peer, SILENCE, Script};
+use peer::{CROWD, HANG_UP, Peer, SILENCE, Script, TOGETHER};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Renders what is kept, and refuses where a test says so in the recipient's variables.
-struct PlainRenderer;
+#[derive(Default)]
+struct PlainRenderer {
+    /// Copies that were asked for.
+    rendered: Arc<AtomicUsize>,
+}
 
 impl Render for PlainRenderer {
-    fn render<'a>(&'a self, _plan: &'a Plan, body: Bytes, copy: &'a Leased) -> BoxFuture<'a, Result<Rendered, RenderError>> {
-        async move {
-            match copy.recipient.variables.as_str() {
-                "hold" => Err(RenderError::Held { reason: "looks odd".into() }),
-                "discard" => Err(RenderError::Discarded { reason: "unwanted".into() }),
-                "fail" => Err(RenderError::Failed { plugin: "template".into(), permanent: false }),
-                _ => {
-                    // Behind the prefix of an encoded composition.
-                    let start = memchr::memmem::find(&body, b"From:").unwrap_or_default();
-                    Ok(Rendered { content: body.slice(start..), reverse_path: None, runs: Vec::new() })
-                }
+    fn render<'a>(
+        &'a self,
+        _plan: &'a Plan,
+        body: Bytes,
+        recipient: Recipient<'a>,
+        trace: &'a mut Trace,
+    ) -> BoxFuture<'a, Result<Rendered, RenderError>> {
+        self.rendered.fetch_add(1, Ordering::AcqRel);
+        // Behind the prefix of an encoded composition.
+        let start = memchr::memmem::find(&body, b"From:").unwrap_or_default();
+        let rendered = Rendered { content: body.slice(start..), reverse_path: None, tags: Vec::new(), held: None };
+        let result = match recipient.variables {
+            "hold" => Ok(Rendered { held: Some(("policy".into(), "looks odd".into())), ..rendered }),
+            "discard" => Err(RenderError::Discarded { reason: "unwanted".into() }),
+            "fail" => {
+                trace.failures.push(("template".into(), Failure::Missing));
+                trace.runs.push(PluginRun { plugin: "log".into(), log: vec!["a line".into()], ..PluginRun::default() });
+                trace.runs.push(PluginRun { plugin: "quiet".into(), outcome: "next".into(), ..PluginRun::default() });
+                Err(RenderError::Failed { plugin: "template".into(), permanent: false })
             }
-        }
-        .boxed()
+            _ => Ok(rendered),
+        };
+        ready(result).boxed()
     }
 }
 
@@ -83,9 +102,11 @@ struct Setup {
     credentials: Option<Credentials>,
     drain_time: Duration,
     signers: Signers,
+    /// The route "up" goes by MX.
+    up_by_mx: bool,
 }
 
-fn limits() -> config::Delivery {
+pub(super) fn limits() -> config::Delivery {
     config::Delivery {
         connections: 50,
         connections_per_destination: 4,
@@ -98,6 +119,13 @@ fn limits() -> config::Delivery {
         retry_longest: Duration::from_hours(1),
         give_up: Duration::from_hours(24),
         lease: Duration::from_mins(15),
+        failing_connections: 25,
+        dead_time: Duration::from_secs(30),
+        host_tries: 8,
+        outcome_queue: 1024,
+        returned_size: ByteSize(64 << 10),
+        copy_log: ByteSize(1024),
+        dns: config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5) },
     }
 }
 
@@ -115,37 +143,46 @@ impl Setup {
             credentials: None,
             drain_time: DEADLINE,
             signers: Signers::default(),
+            up_by_mx: false,
         }
     }
 
-    fn start(self) -> Running {
+    fn settings(self, rendered: Arc<AtomicUsize>) -> Settings {
         let mx = config::MxRoute { tls: config::OutgoingTls::None, port: self.port, nameservers: Vec::new(), allow_private: true };
         let mut kinds: BTreeMap<Arc<str>, config::Route> = BTreeMap::new();
-        kinds.insert("direct".into(), config::Route::Mx(mx));
+        kinds.insert("direct".into(), config::Route::Mx(mx.clone()));
         kinds.insert("box".into(), config::Route::Capture);
         let tls = super::tls::opportunistic().unwrap();
         let mut routes: BTreeMap<Arc<str>, Route> = BTreeMap::new();
         let dns = Arc::new(self.zone);
         let tls = TlsPolicy::Opportunistic(tls);
-        routes.insert("direct".into(), Route::Mx { dns: dns.clone(), port: self.port, allow_private: true, tls });
+        routes.insert("direct".into(), Route::Mx { dns: dns.clone(), port: self.port, allow_private: true, tls: tls.clone() });
         routes.insert("box".into(), Route::Capture);
         if let Some((address, tls)) = self.smart_host {
             let (host, port) = (Host::Address(address.ip()), address.port());
             let (implicit_tls, credentials) = (self.implicit_tls, self.credentials);
             routes.insert("up".into(), Route::SmartHost { dns, host, port, tls, implicit_tls, credentials });
+        } else if self.up_by_mx {
+            kinds.insert("up".into(), config::Route::Mx(mx));
+            routes.insert("up".into(), Route::Mx { dns, port: self.port, allow_private: true, tls });
         }
         let hostname = Domain::parse("tp.example").unwrap();
-        let settings = Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, Arc::new(PlainRenderer));
-        let store = Arc::new(MemoryStore::default());
+        Settings::assemble(&hostname, self.limits, routes, kinds, self.signers.clone(), Arc::new(PlainRenderer { rendered }))
+    }
+
+    fn start(self) -> Running {
+        let (drain_time, rendered) = (self.drain_time, Arc::new(AtomicUsize::new(0)));
+        let settings = self.settings(rendered.clone());
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+        let store = Arc::new(MemoryStore::new(clock.clone()));
         let spool = Spool::new(store.clone(), clock.clone());
         let metrics = Metrics::new();
         let (entropy, counting) = (Entropy::seeded(1), metrics.clone());
         let delivery = Delivery::new(DeliveryParts { spool: spool.clone(), settings, clock: clock.clone(), entropy, metrics: counting });
-        let shutdown = CancellationToken::new();
-        let drain_time = self.drain_time;
-        let task = tokio::spawn(delivery.run(shutdown.clone(), move || drain_time));
-        Running { store, spool, clock, metrics, shutdown, task, entropy: Entropy::seeded(2) }
+        let (shutdown, cut_off) = (CancellationToken::new(), CancellationToken::new());
+        let handle = delivery.handle();
+        let task = tokio::spawn(delivery.run(shutdown.clone(), cut_off.clone()));
+        Running { store, spool, clock, metrics, shutdown, cut_off, drain_time, handle, rendered, task, entropy: Entropy::seeded(2) }
     }
 }
 
@@ -155,6 +192,10 @@ struct Running {
     clock: Clock,
     metrics: Metrics,
     shutdown: CancellationToken,
+    cut_off: CancellationToken,
+    drain_time: Duration,
+    handle: DeliveryHandle,
+    rendered: Arc<AtomicUsize>,
     task: JoinHandle<()>,
     entropy: Entropy,
 }
@@ -244,6 +285,10 @@ impl Running {
                 EventKind::Held { reason, .. } => format!("held {whom} {reason}"),
                 EventKind::Discarded { reason, .. } => format!("discarded {whom} {reason}"),
                 EventKind::PluginFailed { plugin, .. } => format!("failed {whom} {plugin}"),
+                EventKind::Rendered { plugins } => {
+                    let logs = plugins.iter().map(|run| format!("{}: {}", run.plugin, run.log.join(", ")));
+                    format!("rendered {whom} {}", logs.collect::<Vec<_>>().join("; "))
+                }
                 other => format!("{other:?}"),
             }
         };
@@ -254,9 +299,29 @@ impl Running {
         self.wait(&format!("event {count}"), |running| Some(running.events()).filter(|events| events.len() >= count)).await
     }
 
+    /// Lets delivery do what it would do, where nothing is to happen.
+    async fn wait_a_little(&self) {
+        let mut looks = 0;
+        self.wait("a little time", |_| {
+            looks += 1;
+            (looks > 10).then_some(())
+        })
+        .await;
+    }
+
+    /// Time passes, and delivery looks what is due.
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.store.ring();
+    }
+
     async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(DEADLINE, self.task).await.expect("the drain ends").unwrap();
+        let mut task = self.task;
+        if tokio::time::timeout(self.drain_time, &mut task).await.is_err() {
+            self.cut_off.cancel();
+            tokio::time::timeout(DEADLINE, task).await.expect("the drain ends").unwrap();
+        }
     }
 }
 

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use super::attempt::{Attempt, Desk, Load};
 use super::connection::{Broken, Connection};
 use super::failure::Failure;
-use super::hub::{LEASE_MARGIN, Place};
+use super::hub::Hub;
 use super::outcome::{Settled, Verdict};
-use super::route::{Route, Surroundings, dead_time, split_queue_name};
+use super::place::Place;
+use super::route::{Route, Surroundings, dead_time};
 use super::settings::Settings;
 use crate::smtp::client::transaction::Conclusion;
+use crate::spool::queue;
 use crate::telemetry::metric::{OpenConnection, RouteMetrics};
 
 /// A server that takes longer than this to answer content is not given the next message together with it: another connection is faster.
@@ -52,7 +54,7 @@ enum Round {
 impl Worker {
     pub(super) fn new(place: Place) -> Self {
         let settings = place.hub.settings();
-        let metrics = place.hub.metrics.route(split_queue_name(&place.destination.queue).0);
+        let metrics = place.hub.metrics.route(queue::split(&place.destination.queue).0);
         let desk = Desk::new(place.hub.clone(), place.destination.clone(), metrics.clone());
         Self {
             place,
@@ -70,7 +72,7 @@ impl Worker {
     /// Works until there is nothing left to do.
     pub(super) async fn run(mut self) {
         let queue = self.place.destination.queue.clone();
-        let (route, domain) = split_queue_name(&queue);
+        let (route, domain) = queue::split(&queue);
         loop {
             if self.running.is_empty() {
                 if self.must_give_way() {
@@ -87,6 +89,12 @@ impl Worker {
             let settings = self.settings.clone();
             match settings.routes.get(route) {
                 Some(Route::Capture) => self.capture().await,
+                // The route was of another kind when these copies were accepted.
+                Some(Route::Mx { .. }) if domain.is_none() => {
+                    if let Some(kind) = settings.kinds.get(route) {
+                        self.desk.requeue(route, kind, self.ready.take()).await;
+                    }
+                }
                 Some(route) => {
                     if self.attempt(route, domain).await == Round::Leave {
                         self.leave().await;
@@ -109,18 +117,18 @@ impl Worker {
             && (self.turn >= TURN || self.place.destination.board.lock().workers > 1)
     }
 
-    /// Sees to it that something is ready to be sent; `false` where there is nothing.
+    /// Sees to it that there is something to be sent; `false` where there is nothing. Waits while outcomes cannot be written down.
     async fn prepare(&mut self) -> bool {
         let hub = &self.place.hub;
+        if hub.flow.is_stalled() {
+            hub.draining.run_until_cancelled(hub.flow.resumed()).await;
+        }
         if hub.draining.is_cancelled() {
             self.give_back().await;
             return false;
         }
         self.settings = hub.settings();
-        if self.ready.is_none() {
-            self.ready = self.desk.next(&self.settings).await;
-        }
-        self.ready.is_some()
+        self.ready.is_some() || self.desk.take().await
     }
 
     /// Leaves the work to others.
@@ -132,7 +140,7 @@ impl Worker {
     /// Gives back what was not begun.
     async fn give_back(&mut self) {
         let mut copies = self.desk.give_back();
-        copies.extend(self.ready.take().into_iter().flat_map(Attempt::into_copies).map(|leased| leased.copy));
+        copies.extend(self.ready.take().into_iter().flat_map(|attempt| attempt.load.copies).map(|leased| leased.copy));
         copies.extend(self.place.destination.take_all());
         self.place.hub.release(copies).await;
     }
@@ -167,19 +175,24 @@ impl Worker {
         woken || !self.place.give_up()
     }
 
-    /// Ends all that is ready with the same failure.
+    /// Ends all that is leased with the same failure.
     async fn fail(&mut self, failure: &Failure) {
         self.place.connected(false);
-        if let Some(attempt) = self.ready.take() {
-            let verdict = Verdict::of_failure(failure);
-            let settled = self.desk.settle(&self.settings, attempt, &failure.host, |_| verdict.clone());
-            self.place.hub.settle(settled).await;
+        self.desk.fail(&self.settings, self.ready.take(), failure).await;
+    }
+
+    /// Sees to it that an attempt is ready; `false` where nothing is left of what was due.
+    async fn render(&mut self) -> bool {
+        if self.ready.is_none() {
+            self.ready = self.desk.next(&self.settings).await;
         }
+        self.ready.is_some()
     }
 
     /// Keeps what is ready in the place of sending it.
     async fn capture(&mut self) {
         self.place.connected(true);
+        self.render().await;
         let Some(attempt) = self.ready.take() else { return };
         let content: Bytes = attempt.transaction.content.clone();
         let captures = attempt.load.copies.iter().map(|leased| (leased.copy, content.clone())).collect();
@@ -216,12 +229,18 @@ impl Worker {
                 match Box::pin(route.connect(domain, around)).await {
                     Ok(connection) => {
                         self.metrics.connected(true);
+                        hub.failing.forget(&self.place.destination.queue);
                         self.place.connected(true);
                         none.insert(connection)
                     }
                     Err(failure) => {
                         self.metrics.connected(false);
-                        if failure.is_permanent() || !self.place.has_company() {
+                        if !self.place.has_company() {
+                            if !failure.is_permanent() {
+                                let now = hub.clock.monotonic();
+                                let until = now.saturating_add(self.settings.limits.retry_longest.saturating_mul(2));
+                                hub.failing.remember(&self.place.destination.queue, now, until);
+                            }
                             self.fail(&failure).await;
                             return Round::Over;
                         }
@@ -233,10 +252,18 @@ impl Worker {
                 }
             }
         };
+        // Only now, so that nothing is read and rendered for a destination that cannot be reached.
+        if self.ready.is_none() && self.running.is_empty() {
+            self.ready = self.desk.next(&self.settings).await;
+            if self.ready.is_none() {
+                return Round::Over;
+            }
+        }
+        let may_begin = |hub: &Hub| !hub.draining.is_cancelled() && !hub.flow.is_stalled();
         if connection.can_start()
             && !worn(connection, &self.settings)
-            && !hub.draining.is_cancelled()
-            && let Some(mut attempt) = self.ready.take_if(|attempt| is_in_time(attempt.load.until, hub.clock.now()))
+            && may_begin(&hub)
+            && let Some(mut attempt) = self.ready.take_if(|attempt| hub.is_in_time(attempt.load.until, &self.settings.limits))
         {
             self.metrics.transaction();
             self.turn = self.turn.saturating_add(1);
@@ -249,7 +276,7 @@ impl Worker {
         }
         connection.push().await;
         // While the server works on this one, the next one is made ready.
-        if self.ready.is_none() && connection.takes_next() && !worn(connection, &self.settings) && !hub.draining.is_cancelled() {
+        if self.ready.is_none() && connection.takes_next() && !worn(connection, &self.settings) && may_begin(&hub) {
             self.ready = self.desk.next(&self.settings).await;
         }
         self.listen().await;
@@ -259,18 +286,21 @@ impl Worker {
     /// Takes what the server says, until something can be started or is over.
     async fn listen(&mut self) {
         let (Some(connection), Some(first)) = (&mut self.connection, self.running.front()) else {
-            // Nothing was started: it is too late for what was ready, and others have it by now; or it is given back at the end.
-            if !self.place.hub.draining.is_cancelled() {
-                self.ready = None;
+            // Nothing was started. What there is no time for is given back; else its turn comes in the next round.
+            let hub = &self.place.hub;
+            if let Some(late) = self.ready.take_if(|attempt| !hub.is_in_time(attempt.load.until, &self.settings.limits)) {
+                hub.hand_back(late.load.copies, late.load.until).await;
             }
             return;
         };
-        let now = self.place.hub.clock.now();
         let until = first.until;
         let started = self.place.hub.clock.monotonic();
-        let result = match tokio::time::timeout(until.since(now), connection.receive()).await {
-            Ok(result) => result,
-            Err(_) => Err(Broken::TimedOut),
+        // What could not even be asked has its conclusion already: the server will say nothing.
+        let result = if connection.awaits_reply() {
+            let received = tokio::time::timeout(until.saturating_sub(started), connection.receive()).await;
+            received.unwrap_or(Err(Broken::TimedOut))
+        } else {
+            Ok(())
         };
         if self.place.hub.clock.monotonic().saturating_sub(started) > PROMPT {
             connection.set_slow();
@@ -302,17 +332,17 @@ impl Worker {
         for conclusion in conclusions {
             let Some(load) = self.running.pop_front() else { break };
             // An old connection may have been closed under our hands, and what was chained never had its turn; but only once for each attempt.
-            if !conclusion.begun && reused && !load.again && self.ready.is_none() {
-                self.ready = Some(Attempt::new(Load { again: true, ..load }, conclusion.transaction));
+            if !conclusion.begun && reused && !load.again {
+                let attempt = Attempt::new(Load { again: true, ..load }, conclusion.transaction);
+                match &self.ready {
+                    None => self.ready = Some(attempt),
+                    // Another one is ready behind it: it goes over whatever connection comes next, which takes at least one.
+                    Some(_) => self.desk.hand_over(Some(attempt)),
+                }
             } else {
                 settled.append(self.desk.conclude_broken(&self.settings, load, conclusion, &failure));
             }
         }
         settled
     }
-}
-
-/// Whether there is time to begin an attempt whose lease ends at `until`.
-pub(super) fn is_in_time(until: crate::clock::Timestamp, now: crate::clock::Timestamp) -> bool {
-    now.plus(LEASE_MARGIN) < until
 }

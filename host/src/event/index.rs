@@ -7,31 +7,32 @@
 mod query;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tantivy::collector::{Count, TopDocs};
 use tantivy::directory::MmapDirectory;
-use tantivy::indexer::LogMergePolicy;
-use tantivy::query::TermQuery;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::query::{RangeQuery, TermQuery};
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TEXT, TantivyDocument, Value as _};
 use tantivy::{Index, IndexReader, IndexWriter, Order, ReloadPolicy, Term};
+use tracing::warn;
 
 use super::Event;
 use super::search::Summary;
+use crate::clock::Timestamp;
 use crate::mail::message_id::MessageId;
 pub use query::QueryError;
 
-/// Octets of a message's text that are searchable.
-pub const MOST_TEXT: usize = 64 * 1024;
-/// Memory of the writer, in octets: the least that tantivy takes.
-const WRITER_MEMORY: usize = 15_000_000;
 /// Messages that a search can pass over: those in front of a page are gone through for it, and memory is taken for each.
 pub const MOST_PASSED_OVER: usize = 500_000;
 /// Messages of one page.
 pub const MOST_ON_PAGE: usize = 10_000;
 /// Raised when the documents change: an index of another number is built anew.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
+/// Share of a part of the index that may be what was deleted, before the part is written anew without it.
+const DELETED_SHARE: f32 = 0.5;
 
 /// What went wrong with the index. Nothing is lost: it is built from the log.
 #[derive(Debug, thiserror::Error)]
@@ -95,19 +96,22 @@ pub struct Indexed {
     pub summary: Summary,
     /// Where its events stand, at most [`MOST_POSITIONS`].
     pub positions: Vec<u64>,
+    /// Where the last event stands that is in `summary`; no event stands at 0.
+    pub through: u64,
 }
 
 impl Indexed {
     /// A message of which only `event` is known, and that not yet taken in.
     pub fn new(event: &Event) -> Self {
-        Self { summary: Summary::new(event), positions: Vec::new() }
+        Self { summary: Summary::new(event), positions: Vec::new(), through: 0 }
     }
 
     /// Takes in an event; the same one twice counts once.
     pub fn add(&mut self, position: u64, event: &Event) {
-        if self.positions.last().is_some_and(|last| *last >= position) {
+        if position <= self.through {
             return;
         }
+        self.through = position;
         if self.positions.len() < MOST_POSITIONS {
             self.positions.push(position);
         }
@@ -133,17 +137,28 @@ pub struct Found {
 }
 
 impl SearchIndex {
-    /// Opens the index in `folder`, or makes it. An index of another format is thrown away.
+    /// Opens the index in `folder`, or makes it. An index of another format, or one that cannot be opened, is thrown away: it is built again.
     pub fn open(folder: &Path) -> Result<Self, IndexError> {
         let mark = folder.join("format");
         if folder.exists() && std::fs::read_to_string(&mark).is_ok_and(|found| found != FORMAT) {
             std::fs::remove_dir_all(folder)?;
         }
+        Self::open_as_it_is(folder, &mark).or_else(|failure| {
+            warn!(error = &failure as &dyn std::error::Error, "the search index cannot be opened: it is thrown away and built again");
+            match std::fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+            Self::open_as_it_is(folder, &mark)
+        })
+    }
+
+    fn open_as_it_is(folder: &Path, mark: &Path) -> Result<Self, IndexError> {
         std::fs::create_dir_all(folder)?;
         let (schema, fields) = Fields::schema();
         let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
         let index = Index::open_or_create(directory, schema)?;
-        std::fs::write(&mark, FORMAT)?;
+        std::fs::write(mark, FORMAT)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         Ok(Self { index, reader, fields })
     }
@@ -154,11 +169,13 @@ impl SearchIndex {
         payload.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// Starts writing. There can be one writer.
-    pub fn writer(&self) -> Result<SearchIndexWriter, IndexError> {
-        let writer: IndexWriter = self.index.writer_with_num_threads(1, WRITER_MEMORY)?;
+    /// Starts writing, with `memory` octets for what is not written yet. There can be one writer.
+    pub fn writer(&self, memory: usize) -> Result<SearchIndexWriter, IndexError> {
+        let options = IndexWriterOptions::builder().num_worker_threads(1).num_merge_threads(1).memory_budget_per_thread(memory).build();
+        let writer: IndexWriter = self.index.writer_with_options(options)?;
         let mut policy = LogMergePolicy::default();
         policy.set_min_num_segments(8);
+        policy.set_del_docs_ratio_before_merge(DELETED_SHARE);
         writer.set_merge_policy(Box::new(policy));
         Ok(SearchIndexWriter { index: self.clone(), writer })
     }
@@ -213,6 +230,13 @@ pub struct SearchIndexWriter {
 }
 
 impl SearchIndexWriter {
+    /// Removes messages from before `begins`: of them the log knows nothing more. They can be found until the next [`SearchIndexWriter::add`].
+    pub fn forget(&mut self, begins: Timestamp) -> Result<(), IndexError> {
+        let end = Term::from_field_u64(self.index.fields.at, begins.as_millis());
+        self.writer.delete_query(Box::new(RangeQuery::new(Bound::Unbounded, Bound::Excluded(end))))?;
+        Ok(())
+    }
+
     /// Takes a batch of events in with their places on the log, and remembers `position`, the place behind them. `text` returns the words of a
     /// message, as far as it is still kept.
     pub fn add(
@@ -271,7 +295,7 @@ impl SearchIndexWriter {
         }
         document.add_text(fields.subject, &summary.subject);
         if let Some(text) = text {
-            document.add_text(fields.text, text.get(..text.floor_char_boundary(MOST_TEXT)).unwrap_or_default());
+            document.add_text(fields.text, text);
         }
         document.add_u64(fields.at, summary.at.as_millis());
         document.add_text(fields.summary, serde_json::to_string(message)?);

@@ -38,6 +38,9 @@ pub struct Summary {
     pub plugins: Vec<PluginRun>,
     /// What has become of each copy of which anything is known, by place.
     pub copies: BTreeMap<u32, CopySummary>,
+    /// How many of the other copies have ended in each state, where there are very many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<State, u32>,
     /// What has become of all of it.
     pub state: State,
     /// Why, where the message itself was refused, held or discarded.
@@ -133,6 +136,7 @@ impl Summary {
             tags: event.tags.clone(),
             plugins: Vec::new(),
             copies: BTreeMap::new(),
+            others: BTreeMap::new(),
             state: State::Queued,
             reason: String::new(),
             clicks: 0,
@@ -162,24 +166,49 @@ impl Summary {
                 self.reason.clone_from(reason);
                 self.plugins.clone_from(plugins);
             }
-            EventKind::Discarded { plugin, reason } => {
-                self.state = State::Discarded;
-                self.reason = format!("{plugin}: {reason}");
+            EventKind::Discarded { plugin, reason } => self.withhold(event, State::Discarded, plugin, reason),
+            EventKind::Held { by, reason } => self.withhold(event, State::Held, by, reason),
+            EventKind::Delivered { host, reply, attempt } => {
+                self.settle(event, State::Delivered, Some(*attempt), said_by(host, reply), None);
             }
-            EventKind::Held { by, reason } => {
-                self.state = State::Held;
-                self.reason = format!("{by}: {reason}");
-            }
-            EventKind::Delivered { host, reply, attempt } => self.settle(event, State::Delivered, *attempt, host, reply, None),
             EventKind::Deferred { host, reply, attempt, next } => {
-                self.settle(event, State::Deferred, *attempt, host, reply, Some(*next));
+                self.settle(event, State::Deferred, Some(*attempt), said_by(host, reply), Some(*next));
             }
-            EventKind::Bounced { host, reply, attempt, .. } => self.settle(event, State::Bounced, *attempt, host, reply, None),
-            EventKind::Cancelled => self.settle(event, State::Cancelled, 0, "", "cancelled by an operator", None),
-            EventKind::Clicked { .. } => self.clicks = self.clicks.saturating_add(1),
-            EventKind::Opened { .. } => self.opens = self.opens.saturating_add(1),
-            EventKind::Unsubscribed { .. } => self.unsubscribes = self.unsubscribes.saturating_add(1),
-            EventKind::PluginFailed { .. } => {}
+            EventKind::Bounced { host, reply, attempt, .. } => {
+                self.settle(event, State::Bounced, Some(*attempt), said_by(host, reply), None);
+            }
+            EventKind::Cancelled => self.settle(event, State::Cancelled, None, "cancelled by an operator".to_owned(), None),
+            EventKind::Clicked { .. } => {
+                self.clicks = self.clicks.saturating_add(1);
+                self.was_read();
+            }
+            EventKind::Opened { .. } => {
+                self.opens = self.opens.saturating_add(1);
+                self.was_read();
+            }
+            EventKind::Unsubscribed { .. } => {
+                self.unsubscribes = self.unsubscribes.saturating_add(1);
+                self.was_read();
+            }
+            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } => {}
+        }
+    }
+
+    /// A plugin or an operator took the message, or one copy, off the way.
+    fn withhold(&mut self, event: &Event, state: State, by: &str, reason: &str) {
+        let reason = said_by(by, reason);
+        if event.recipient.is_some() {
+            self.settle(event, state, None, reason, None);
+        } else {
+            self.state = state;
+            self.reason = reason;
+        }
+    }
+
+    /// Somebody has seen a message. Where the log has forgotten all that came before, this much is known: it was delivered.
+    fn was_read(&mut self) {
+        if self.recipient_count == 0 && self.copies.is_empty() && self.state == State::Queued {
+            self.state = State::Delivered;
         }
     }
 
@@ -189,7 +218,10 @@ impl Summary {
         for copy in self.copies.values() {
             *states.entry(copy.state).or_insert(0) += 1;
         }
-        let known = u32::try_from(self.copies.len()).unwrap_or(u32::MAX);
+        for (state, count) in &self.others {
+            *states.entry(*state).or_insert(0) += count;
+        }
+        let known = u32::try_from(self.copies.len()).unwrap_or(u32::MAX).saturating_add(self.others.values().sum());
         let rest = self.recipient_count.saturating_sub(known);
         if rest > 0 || states.is_empty() {
             let state = if states.is_empty() { self.state } else { State::Queued };
@@ -205,32 +237,51 @@ impl Summary {
         known.or_else(listed)
     }
 
-    fn settle(&mut self, event: &Event, state: State, attempt: u32, host: &str, reply: &str, next: Option<Timestamp>) {
-        let reply = if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
-        if let Some(recipient) = event.recipient.filter(|recipient| self.copies.len() < MOST_COPIES || self.copies.contains_key(recipient))
-        {
-            let attempts = if state == State::Cancelled { 0 } else { attempt.saturating_add(1) };
-            let copy = CopySummary { address: event.address.clone(), state, attempts, at: event.at, reply, next };
-            self.copies.insert(recipient, copy);
+    /// Notes what became of one copy, with the number of the attempt that ended so, if one did.
+    fn settle(&mut self, event: &Event, state: State, attempt: Option<u32>, reply: String, next: Option<Timestamp>) {
+        if let Some(recipient) = event.recipient {
+            let known = self.copies.get(&recipient);
+            if known.is_some() || self.copies.len() < MOST_COPIES {
+                let before = known.map_or(0, |copy| copy.attempts);
+                let attempts = attempt.map_or(before, |attempt| attempt.saturating_add(1));
+                let copy = CopySummary { address: event.address.clone(), state, attempts, at: event.at, reply, next };
+                self.copies.insert(recipient, copy);
+            } else if state.is_final() {
+                *self.others.entry(state).or_insert(0) += 1;
+            }
+        }
+        if attempt.is_some() && self.state == State::Held {
+            // It was released.
+            self.state = State::Queued;
         }
         self.state = self.overall();
     }
 
     fn overall(&self) -> State {
-        let any = |state: State| self.copies.values().any(|copy| copy.state == state);
+        let any = |state: State| self.others.contains_key(&state) || self.copies.values().any(|copy| copy.state == state);
         let settled = self.copies.values().filter(|copy| copy.state.is_final()).count();
+        let settled = u32::try_from(settled).unwrap_or(u32::MAX).saturating_add(self.others.values().sum());
         if any(State::Deferred) {
             State::Deferred
-        } else if u32::try_from(settled).unwrap_or(u32::MAX) < self.recipient_count {
-            if self.state == State::Held { State::Held } else { State::Queued }
+        } else if any(State::Held) {
+            State::Held
+        } else if settled < self.recipient_count {
+            if self.state == State::Held && !any(State::Delivered) && !any(State::Bounced) { State::Held } else { State::Queued }
         } else if any(State::Bounced) {
             State::Bounced
         } else if any(State::Delivered) {
             State::Delivered
+        } else if any(State::Discarded) {
+            State::Discarded
         } else {
             State::Cancelled
         }
     }
+}
+
+/// Puts who said it before what was said, if he is known.
+fn said_by(who: &str, what: &str) -> String {
+    if who.is_empty() { what.to_owned() } else { format!("{who}: {what}") }
 }
 
 #[cfg(test)]
@@ -281,6 +332,18 @@ mod tests {
         let held = event(None, EventKind::Held { by: "quarantine".into(), reason: "odd".into() });
         let cancelled = |place| event(Some(place), EventKind::Cancelled);
         assert_eq!(states(&[accepted(), held, cancelled(0), cancelled(1)]), [State::Queued, State::Held, State::Held, State::Cancelled]);
+        let held_copy = event(Some(0), EventKind::Held { by: String::new(), reason: "odd".into() });
+        assert_eq!(
+            states(&[accepted(), held_copy.clone(), delivered(1), delivered(0)]),
+            [State::Queued, State::Held, State::Held, State::Delivered]
+        );
+        let thrown_away = |place| event(Some(place), EventKind::Discarded { plugin: String::new(), reason: "odd".into() });
+        assert_eq!(
+            states(&[accepted(), thrown_away(0), delivered(1)]),
+            [State::Queued, State::Queued, State::Delivered],
+            "one copy is not the message"
+        );
+        assert_eq!(states(&[accepted(), thrown_away(0), thrown_away(1)]).last(), Some(&State::Discarded));
         let rejected = event(None, EventKind::Rejected { reason: "no".into(), temporary: false, plugins: Vec::new() });
         assert_eq!(states(&[rejected]), [State::Rejected]);
 
@@ -288,5 +351,38 @@ mod tests {
         summary.apply(&accepted());
         summary.apply(&bounced);
         assert_eq!((summary.address(1), summary.copies.get(&1).unwrap().attempts), (Some("bob@y.example"), 2));
+        summary.apply(&held_copy);
+        assert_eq!((summary.state, summary.reason.as_str()), (State::Held, ""));
+        assert_eq!((summary.copies.get(&0).unwrap().attempts, summary.copies.get(&0).unwrap().reply.as_str()), (0, "odd"));
+    }
+
+    #[test]
+    fn a_message_to_very_many_ends_too() {
+        let many = u32::try_from(MOST_COPIES).unwrap() + 500;
+        let mut summary = Summary::new(&accepted());
+        summary.apply(&accepted());
+        summary.recipient_count = many;
+        for place in 0..many {
+            assert_eq!(summary.state, State::Queued, "{place}");
+            let reply = || ("mx".to_owned(), "ok".to_owned());
+            let kind = if place == many - 1 {
+                EventKind::Bounced { host: reply().0, reply: reply().1, status: "5.1.1".into(), attempt: 0 }
+            } else {
+                EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0 }
+            };
+            summary.apply(&event(Some(place), kind));
+        }
+        assert_eq!((summary.state, summary.copies.len()), (State::Bounced, MOST_COPIES));
+        assert_eq!(summary.states(), BTreeMap::from([(State::Delivered, many - 1), (State::Bounced, 1)]));
+    }
+
+    #[test]
+    fn who_clicks_has_the_message() {
+        use crate::event::Visitor;
+        let clicked = event(Some(0), EventKind::Clicked { url: String::new(), position: 0, visitor: Visitor::default() });
+        assert_eq!(states(std::slice::from_ref(&clicked)), [State::Delivered]);
+        assert_eq!(states(&[accepted(), clicked.clone()]), [State::Queued, State::Queued], "what is known counts more");
+        let opened = event(None, EventKind::Opened { visitor: Visitor::default() });
+        assert_eq!(states(&[opened, clicked]), [State::Delivered, State::Delivered]);
     }
 }

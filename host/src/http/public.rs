@@ -129,7 +129,9 @@ async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<()
     let entry = match services.archive.spool().entry(copy.message).await {
         Ok(found) => found,
         Err(StoreError::Damaged(_)) => None,
-        Err(error @ (StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_))) => return Err(error),
+        Err(error @ (StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Unreadable(_))) => {
+            return Err(error);
+        }
     };
     let (login, tags) = entry.map_or_else(|| ("".into(), Vec::new()), |entry| (entry.login, entry.tags));
     let recipient = Some(copy.recipient);

@@ -1,7 +1,7 @@
 //! The router as a whole, before a real spool in a folder of its own: what is served to whom, and what becomes of a call.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -76,7 +76,7 @@ fn start(demonstration: bool) -> Running {
         Arc::new(Embedded::open(folder.path(), &config.store, clock.clone(), entropy.clone(), Metrics::new()).unwrap());
     let (recorder, links) = (Recorder::new(store.clone()), LinkSigner::new([1; 32], "https://t.example.com".to_owned()));
     let chains = ChainRegistry::default();
-    let renderer = Renderer::new(chains.clone(), links.clone(), recorder.clone(), clock.clone());
+    let renderer = Renderer::new(chains.clone(), links.clone());
     let spool = Spool::new(store.clone(), clock.clone());
     let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, Metrics::new());
     let intake = Intake::new(IntakeParts {
@@ -91,7 +91,7 @@ fn start(demonstration: bool) -> Running {
         submissions: 10,
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),
-            routes_by_domain: BTreeSet::new(),
+            routes: BTreeMap::new(),
             header_size: config.smtp.header_size,
         },
     });

@@ -12,6 +12,7 @@ use crate::chain::processing::{Kept, Processed};
 use crate::chain::rendering::{Recipient, RenderError};
 use crate::chain::trace::Trace;
 use crate::chain::{Chain, Plan};
+use crate::config::Route;
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{ForwardPath, ReversePath};
@@ -21,8 +22,8 @@ use crate::mail::slot::{Slot, Tokens};
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::{Letter, TAGS};
-use crate::spool::NewEntry;
 use crate::spool::entry::{Copy, Entry};
+use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
 use crate::submission::login::Login;
 use crate::submission::permission::check_from;
@@ -30,6 +31,9 @@ use crate::submission::{Options, Submission};
 
 /// Forward-paths that stand in the event of acceptance.
 const RECIPIENTS_IN_EVENT: usize = 100;
+
+/// Subject of enhanced status codes that blame the content (RFC 3463 §3.7).
+const CONTENT: u16 = 6;
 
 /// What becomes of a submission.
 pub(super) enum Composed {
@@ -227,17 +231,22 @@ impl Parts {
         let Some((_, path, variables)) = press.copies(&submission.options).next() else { return Ok(None) };
         let address = path.address.clone();
         let recipient = Recipient { copy: CopyId { message: submission.id, recipient: 0 }, address: &address, variables: &variables };
-        let rendered = self.renderer.render_traced(&press.plan, press.body.clone(), recipient, trace).await;
+        let rendered = self.renderer.render(&press.plan, press.body.clone(), recipient, trace).await;
         let only = press.recipients.len() == 1;
         let plugin = || trace.runs.last().map(|run| run.plugin.clone()).unwrap_or_default();
         let copy = match rendered {
             Ok(copy) => copy,
+            // Of several copies this concerns one, unless the content is to blame (X.6.Z): then its turn comes at delivery.
+            Err(RenderError::Rejected { enhanced, .. } | RenderError::Deferred { enhanced, .. })
+                if !only && enhanced.subject != CONTENT =>
+            {
+                return Ok(None);
+            }
             Err(RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text }) => {
                 return Err(Refusal::Plugin { plugin: plugin(), code, enhanced, text });
             }
             Err(RenderError::Failed { plugin, permanent }) => return Err(Refusal::PluginFailed { plugin, permanent }),
             Err(RenderError::Discarded { reason } | RenderError::Held { reason }) => {
-                // Of several copies this concerns one: its turn comes at delivery.
                 return Ok(only.then(|| (plugin(), reason)));
             }
         };
@@ -324,19 +333,7 @@ impl Parts {
 
 /// The way of a message without plugins: nothing is parsed.
 fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> Chained {
-    let plan = Plan {
-        login: Arc::clone(&submission.login.name),
-        message: submission.id,
-        received: submission.received.at,
-        context: Vec::new(),
-        nonce: [0; 11],
-        slots: Vec::new(),
-        variables: String::new(),
-        reverse_path: ReversePath::Null,
-        tags: Vec::new(),
-        steps: Vec::new(),
-        senders: Vec::new(),
-    };
+    let plan = Plan::plain(Arc::clone(&submission.login.name), submission.id, submission.received.at);
     let envelope = &submission.envelope;
     Chained::Kept(Box::new(Letterpress {
         body: Composition::plain(content.clone()).encode(),
@@ -369,16 +366,18 @@ fn is_from_open(login: &Login, facts: &HeaderFacts<'_>, draft: &Draft, plan: &Pl
 /// The copies with their queues: one queue for a domain where the route goes to the domains' own hosts, else one for the route.
 fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSettings) -> Vec<(Copy, QueueName)> {
     let route = &submission.login.route;
-    let by_domain = settings.routes_by_domain.contains(route);
+    let kind = settings.routes.get(route);
     let mut names: BTreeMap<&str, QueueName> = BTreeMap::new();
     press
         .copies(&submission.options)
         .map(|(_, path, variables)| {
-            let queue = if by_domain {
-                let domain = path.address.domain().as_str();
-                Arc::clone(names.entry(domain).or_insert_with(|| format!("{route}/{domain}").into()))
-            } else {
-                Arc::clone(route)
+            let queue = match kind {
+                Some(kind @ Route::Mx(_)) => {
+                    let domain = path.address.domain();
+                    Arc::clone(names.entry(domain.as_str()).or_insert_with(|| queue::name(route, kind, domain)))
+                }
+                // A name for all. Delivery finds a better one for a route that has left the configuration, and comes back as another.
+                Some(Route::SmartHost(_) | Route::Capture) | None => Arc::clone(route),
             };
             let copy = Copy { address: path.address.clone(), notify: path.notify, original: path.original.clone(), variables };
             (copy, queue)

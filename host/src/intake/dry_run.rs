@@ -114,7 +114,7 @@ impl Intake {
                     let copy = CopyId { message: submission.id, recipient: number };
                     let recipient = Recipient { copy, address: &path.address, variables: &variables };
                     let rendered = if copies.len() < COPIES {
-                        Some(parts.renderer.render_traced(&press.plan, press.body.clone(), recipient, &mut trace).await)
+                        Some(parts.renderer.render(&press.plan, press.body.clone(), recipient, &mut trace).await)
                     } else {
                         None
                     };

@@ -48,16 +48,20 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         spool: Spool::new(store, clock.clone()),
         recorder: recorder.clone(),
         chains: chains.clone(),
-        renderer: Renderer::new(chains, links, recorder, clock.clone()),
+        renderer: Renderer::new(chains, links),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock)),
         submissions: 2,
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
-            routes_by_domain: BTreeSet::from(["direct".into()]),
+            routes: BTreeMap::from([("direct".into(), direct())]),
             header_size: ByteSize(5_000),
         },
     })
+}
+
+fn direct() -> Route {
+    Route::Mx(config::MxRoute { tls: config::OutgoingTls::None, port: 25, nameservers: Vec::new(), allow_private: false })
 }
 
 fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submission {
@@ -419,6 +423,29 @@ async fn a_copy_that_cannot_be_made_is_an_answer_and_not_a_bounce() {
     assert_eq!(entry.copies.len(), 2);
     let one = submission(MESSAGE, &["b@one.example"], Some("c"));
     assert!(matches!(compose(&intake(vec![copying(discarding)]).await, &one).await, Ok(Composed::Discarded { .. })));
+}
+
+#[tokio::test]
+async fn the_first_recipient_does_not_decide_for_the_others() {
+    let refusing = |code: u16, enhanced: &str| {
+        let mut guest = Guest::new("policy");
+        let (enhanced, text) = (guest.text(enhanced), guest.text("no"));
+        let body = format!("(call $reply (i32.const {}) (i32.const {code}) {enhanced} {text})", if code < 500 { 3 } else { 2 });
+        ("policy", guest.recipient("(call $answer (i32.const 1))", body), OnError::Defer)
+    };
+    for (code, enhanced, for_all) in [(550, "5.7.1", false), (450, "4.2.1", false), (554, "5.6.0", true), (451, "4.6.0", true)] {
+        let intake = intake(vec![refusing(code, enhanced)]).await;
+        for (recipients, refused) in [(&["b@one.example"][..], true), (&["b@one.example", "c@one.example"][..], for_all)] {
+            match compose(&intake, &submission(MESSAGE, recipients, Some("c"))).await {
+                Ok(Composed::Kept(entry)) => {
+                    assert!(!refused, "{code} {enhanced}");
+                    assert_eq!((entry.copies.len(), entry.entry.plan.steps.len()), (2, 1), "delivery asks the plugin again");
+                }
+                Err(Refusal::Plugin { code: said, .. }) => assert_eq!((refused, said), (true, code), "{enhanced}"),
+                Ok(Composed::Discarded { .. }) | Err(_) => panic!("{code} {enhanced}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]

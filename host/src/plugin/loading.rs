@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use wasmtime::component::Component;
 
 use crate::config;
@@ -59,8 +60,47 @@ pub enum LoadError {
     Manifest(String),
 }
 
-/// All plugins of a configuration, by name.
+/// Loaded plugins, by their names in the configuration.
 pub type Plugins = BTreeMap<Arc<str>, Arc<Plugin>>;
+
+/// A plugin that is loaded when it is first needed: each one takes some megabytes.
+pub struct Spare {
+    engine: Arc<Engine>,
+    name: Arc<str>,
+    configured: config::Plugin,
+    loaded: OnceCell<Arc<Plugin>>,
+}
+
+/// Plugins that are not loaded yet, by name.
+pub type Spares = BTreeMap<Arc<str>, Spare>;
+
+impl std::fmt::Debug for Spare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spare").field("name", &self.name).field("loaded", &self.loaded.initialized()).finish_non_exhaustive()
+    }
+}
+
+impl Spare {
+    /// A plugin of this configuration for `engine`.
+    pub fn new(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Plugin) -> Self {
+        Self { engine: Arc::clone(engine), name: Arc::clone(name), configured: configured.clone(), loaded: OnceCell::new() }
+    }
+
+    /// Returns the plugin; whoever asks first loads it, and others wait for him. `None` where that fails, which is logged: the next one tries again.
+    pub async fn get(&self) -> Option<Arc<Plugin>> {
+        let load = async || {
+            let config::Plugin { source, limits, on_error } = &self.configured;
+            load(&self.engine, &self.name, source, *limits, *on_error).await.map(Arc::new)
+        };
+        match self.loaded.get_or_try_init(load).await {
+            Ok(plugin) => Some(Arc::clone(plugin)),
+            Err(error) => {
+                tracing::error!(plugin = %self.name, error = &error as &dyn std::error::Error, "a plugin that queued mail needs cannot be loaded");
+                None
+            }
+        }
+    }
+}
 
 /// Loads all plugins of a configuration, at the same time, and tidies the cache. All errors are returned.
 pub async fn load_all(

@@ -144,7 +144,10 @@ pub trait Record: Serialize + DeserializeOwned {
 fn encode_as(version: u8, value: &impl Serialize) -> Bytes {
     let mut octets = Vec::with_capacity(256);
     octets.push(version);
-    postcard::to_extend(value, octets).expect("records are plain values in memory").into()
+    let mut octets = postcard::to_extend(value, octets).expect("records are plain values in memory");
+    // It may be kept in memory for long, and so would be what it does not need.
+    octets.shrink_to_fit();
+    octets.into()
 }
 
 impl Record for Entry {

@@ -92,7 +92,8 @@ async fn a_message_is_kept_leased_and_settled_across_restarts() {
     );
 
     let until = NOW.plus(Duration::from_mins(1));
-    let leased = spool.lease("direct/one.example", until, MANY).await.unwrap();
+    let end = Duration::from_millis(until.as_millis());
+    let leased = spool.lease("direct/one.example", end, MANY).await.unwrap();
     assert_eq!(leased.iter().map(|leased| leased.copy.recipient).collect::<Vec<_>>(), [0, 2]);
     assert_eq!(leased[1].recipient.address.to_string(), "c@one.example");
     assert_eq!(leased[1].state, CopyState::default());
@@ -104,11 +105,11 @@ async fn a_message_is_kept_leased_and_settled_across_restarts() {
     drop(spool);
 
     let spool = open(folder.path());
-    assert!(spool.lease("direct/one.example", until, MANY).await.unwrap().is_empty());
+    assert!(spool.lease("direct/one.example", end, MANY).await.unwrap().is_empty());
     assert_eq!(spool.store().next_due(NOW).await.unwrap(), Some(until));
     let rows = spool.store().rows_of(id(1)).await.unwrap();
     assert_eq!(Leased::decode(rows[1].clone()).unwrap().state, state);
-    assert_eq!(spool.lease("direct/two.example", until, MANY).await.unwrap().len(), 2);
+    assert_eq!(spool.lease("direct/two.example", end, MANY).await.unwrap().len(), 2);
     let (kept, body, original) = spool.message(id(1)).await.unwrap().unwrap();
     assert_eq!((kept, &body[..], original), (entry(1, &["", "", ""].map(|_| "x@y")).entry, &b"body 1"[..], None));
     assert_eq!(spool.store().events(0, 10).await.unwrap().len(), 3);

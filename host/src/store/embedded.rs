@@ -42,6 +42,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -60,8 +61,6 @@ use crate::config;
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::telemetry::metric::Metrics;
 
-/// Least and most octets of a segment.
-const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1 << 16..=1 << 30;
 /// Messages that are looked at for a listing while others wait.
 const SCAN: usize = 4096;
 
@@ -90,9 +89,9 @@ struct Settings {
 
 impl Settings {
     fn new(config: &config::Store) -> Self {
-        let segment_size = config.segment_size.0.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end());
         Self {
-            segment_size: u32::try_from(segment_size).unwrap_or(u32::MAX),
+            // The configuration has a smaller limit.
+            segment_size: u32::try_from(config.segment_size.0).unwrap_or(u32::MAX),
             cache: config.cache.0,
             commit_queue: config.commit_queue,
             limits: Limits { retention: config.retention, archive_size: config.archive_size.0, reserve: config.reserve.0 },
@@ -135,6 +134,8 @@ impl Embedded {
             entropy,
             metrics,
             reclaim: Reclaim::default(),
+            told: None,
+            free: None,
         };
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
         Ok(Self { shared, reserve: settings.limits.reserve, writer: Mutex::new(Some(writer)) })
@@ -149,7 +150,7 @@ impl Embedded {
 
     /// Looks after what is old, now instead of some time soon.
     #[cfg(test)]
-    async fn maintain(&self) {
+    pub(crate) async fn maintain(&self) {
         let (answer, done) = oneshot::channel();
         self.shared.inbox.order(Order::Maintain(answer));
         let _ = done.await;
@@ -182,23 +183,26 @@ impl Store for Embedded {
     }
 
     fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.state.lock().index.due_queues(now, limit)) })
+        Box::pin(async move { Ok(self.shared.index_now().index.due_queues(now, limit)) })
     }
 
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.state.lock().index.next_due(now)) })
+        Box::pin(async move {
+            let state = self.shared.index_now();
+            Ok(state.index.next_due(now, self.shared.clock.monotonic()))
+        })
     }
 
     fn lease<'a>(
         &'a self,
         queue: &'a str,
         now: Timestamp,
-        until: Timestamp,
+        until: Duration,
         limit: NonZeroU32,
     ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
         Box::pin(async move {
             let found = {
-                let mut state = self.shared.state.lock();
+                let mut state = self.shared.index_now();
                 let views = state.index.lease(queue, now, until, limit.get() as usize);
                 Shared::found(&state, views)
             };
@@ -209,17 +213,46 @@ impl Store for Embedded {
         })
     }
 
+    fn claim(&self, copies: Vec<CopyId>, until: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move {
+            let found = {
+                let mut state = self.shared.index_now();
+                let views = copies.into_iter().filter_map(|copy| state.index.claim(copy, until)).collect();
+                Shared::found(&state, views)
+            };
+            self.read(|shared| Ok(shared.complete_leased(found))).await
+        })
+    }
+
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let mut state = self.shared.state.lock();
-            let mut any = false;
-            for copy in copies {
-                any |= state.index.give_back(copy);
-            }
-            drop(state);
-            if any {
-                self.shared.changed.notify_one();
-            }
+            self.shared.reorder(|index| {
+                let mut any = false;
+                for copy in copies {
+                    any |= index.give_back(copy);
+                }
+                any
+            });
+            Ok(())
+        })
+    }
+
+    fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shared.reorder(|index| {
+                let mut any = false;
+                for (copy, queue) in &moves {
+                    any |= index.requeue(*copy, queue);
+                }
+                any
+            });
+            Ok(())
+        })
+    }
+
+    fn hasten(&self, latest: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shared.reorder(|index| index.hasten(latest));
             Ok(())
         })
     }
@@ -307,6 +340,7 @@ impl Store for Embedded {
                 leased: state.index.leased(),
                 octets: state.archive_octets() + state.event_octets(),
                 oldest: state.index.oldest(),
+                log_begins: state.events.first_key_value().map(|(_, file)| file.created).unwrap_or_default(),
             })
         })
     }
@@ -315,7 +349,7 @@ impl Store for Embedded {
         Box::pin(async move {
             let (answer, done) = oneshot::channel();
             if !self.shared.inbox.order(Order::Close(answer)) {
-                return Ok(());
+                return if self.shared.failure.get().is_some() { Err(self.shared.refusal()) } else { Ok(()) };
             }
             done.await.unwrap_or_else(|_| Err(self.shared.refusal()))
         })

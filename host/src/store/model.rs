@@ -15,6 +15,7 @@ pub(super) struct Model {
     /// Every message that was ever committed, and when.
     pub(super) messages: BTreeMap<MessageId, (NewMessage, Timestamp)>,
     pub(super) rows: BTreeMap<CopyId, NewRow>,
+    /// On a manual clock nobody sets, time of day and time of leases are the same.
     pub(super) leases: BTreeMap<CopyId, Timestamp>,
     pub(super) values: BTreeMap<Bytes, (Bytes, Timestamp)>,
     /// Every event, and when.

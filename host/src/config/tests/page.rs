@@ -41,6 +41,8 @@ kind = "smarthost"
 0 = 1
 [http]
 0 = 1
+[search]
+0 = 1
 [dashboard]
 0 = 1
 [server]

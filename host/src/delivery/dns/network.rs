@@ -1,25 +1,17 @@
 //! DNS over the network: a stub resolver with a bounded cache that keeps answers as long as their time to live says.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 
 use super::{Dns, DnsError, Mx};
-
-/// Answers that are kept.
-const CACHE_SIZE: u64 = 16_384;
-/// How long one question may take; it is asked [`ATTEMPTS`] times.
-const QUERY_TIME: Duration = Duration::from_secs(5);
-const ATTEMPTS: usize = 3;
-/// Answers that there is nothing are believed no longer than this, whatever they say: a domain that was set up just now shall get its mail.
-const LONGEST_NEGATIVE: Duration = Duration::from_mins(5);
+use crate::config;
 
 /// Asks name servers.
 #[derive(Clone)]
@@ -32,7 +24,7 @@ impl NetworkDns {
     ///
     /// # Errors
     /// The system does not say which name servers to ask.
-    pub fn new(servers: &[SocketAddr]) -> Result<Self, NetError> {
+    pub fn new(servers: &[SocketAddr], limits: &config::Dns) -> Result<Self, NetError> {
         let mut builder = if servers.is_empty() {
             TokioResolver::builder_tokio()?
         } else {
@@ -47,17 +39,17 @@ impl NetworkDns {
             let config = ResolverConfig::from_name_servers(servers.collect());
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         };
-        set_options(builder.options_mut());
+        set_options(builder.options_mut(), limits);
         Ok(Self { resolver: builder.build()? })
     }
 }
 
-fn set_options(options: &mut ResolverOpts) {
-    options.cache_size = CACHE_SIZE;
-    options.timeout = QUERY_TIME;
-    options.attempts = ATTEMPTS;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.negative_max_ttl = Some(LONGEST_NEGATIVE);
+fn set_options(options: &mut ResolverOpts, limits: &config::Dns) {
+    options.cache_size = limits.cache.into();
+    options.timeout = limits.time;
+    options.attempts = usize::try_from(limits.tries).unwrap_or(usize::MAX);
+    // Answers that there is nothing are believed no longer than this, whatever they say: a domain that was set up just now shall get its mail.
+    options.negative_max_ttl = Some(limits.negative_time);
 }
 
 /// A final dot: the search list of the system is for people, not for mail.
@@ -92,9 +84,21 @@ impl Dns for NetworkDns {
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         async move {
-            let lookup = self.resolver.lookup_ip(absolute(name)).await.map_err(|failure| error(&failure))?;
-            let addresses: Vec<_> = lookup.iter().collect();
-            if addresses.is_empty() { Err(DnsError::NoRecords) } else { Ok(addresses) }
+            let (v4, v6) = tokio::join!(self.resolver.ipv4_lookup(absolute(name)), self.resolver.ipv6_lookup(absolute(name)));
+            let (mut addresses, mut failure) = (Vec::new(), DnsError::NoRecords);
+            for lookup in [v4, v6] {
+                match lookup {
+                    Ok(lookup) => addresses.extend(lookup.answers().iter().filter_map(|record| record.data.ip_addr())),
+                    // One family that is not answered for now outweighs another that is not there: the host may have an address.
+                    Err(other) => {
+                        let other = error(&other);
+                        if !matches!(failure, DnsError::Unavailable(_)) {
+                            failure = other;
+                        }
+                    }
+                }
+            }
+            if addresses.is_empty() { Err(failure) } else { Ok(addresses) }
         }
         .boxed()
     }
@@ -135,8 +139,8 @@ mod tests {
                     ("mx.a.example.", RecordType::A) => {
                         answer.add_answer(record(RData::A(A::new(192, 0, 2, 1))));
                     }
-                    ("mx.a.example." | "bare.example.", _) => {}
-                    ("broken.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
+                    ("mx.a.example." | "bare.example.", _) | ("half.example.", RecordType::AAAA) => {}
+                    ("broken.example." | "half.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
                     _ => answer.metadata.response_code = ResponseCode::NXDomain,
                 }
                 answer.add_query(query);
@@ -148,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_of_a_name_server_are_told_apart() {
-        let dns = NetworkDns::new(&[server().await]).unwrap();
+        let dns = NetworkDns::new(&[server().await], &crate::delivery::tests::limits().dns).unwrap();
         let mut records = dns.mx("a.example").await.unwrap();
         records.sort();
         let expected = [(10, "mx.a.example"), (20, "backup.a.example")];
@@ -156,6 +160,10 @@ mod tests {
         assert_eq!(dns.mx("null.example").await.unwrap(), [Mx { preference: 0, host: String::new() }]);
         assert_eq!(dns.addresses("mx.a.example").await.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(dns.mx("bare.example").await.unwrap_err(), DnsError::NoRecords);
+        assert_eq!(dns.addresses("bare.example").await.unwrap_err(), DnsError::NoRecords);
+        assert_eq!(dns.addresses("nowhere.example").await.unwrap_err(), DnsError::NoSuchName);
+        // There is no AAAA, and of A nobody knows: that is no bounce.
+        assert!(matches!(dns.addresses("half.example").await.unwrap_err(), DnsError::Unavailable(_)));
         assert_eq!(dns.mx("nowhere.example").await.unwrap_err(), DnsError::NoSuchName);
         assert!(matches!(dns.mx("broken.example").await.unwrap_err(), DnsError::Unavailable(_)));
     }

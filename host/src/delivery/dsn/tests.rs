@@ -25,6 +25,7 @@ fn composed(ret: Option<Return>, content: &'static str, recipients: &[Reported])
         envid: Some("order 12"),
         ret,
         content: &Bytes::from_static(content.as_bytes()),
+        returned_size: ByteSize(64 << 10),
         recipients,
     });
     let text = String::from_utf8(octets.to_vec()).unwrap();

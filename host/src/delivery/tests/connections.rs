@@ -59,9 +59,9 @@ async fn a_connection_that_breaks_defers_what_was_begun() {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_meanwhile_costs_no_attempt() {
-    let mails = std::sync::atomic::AtomicUsize::new(0);
+    let mails = AtomicUsize::new(0);
     let second = script(move |line| {
-        let is_second = line.starts_with("MAIL") && mails.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        let is_second = line.starts_with("MAIL") && mails.fetch_add(1, Ordering::SeqCst) == 1;
         is_second.then_some(HANG_UP)
     });
     let peer = Peer::start(&["PIPELINING"], None, second).await;
@@ -77,9 +77,9 @@ async fn a_connection_that_was_closed_meanwhile_costs_no_attempt() {
 
 #[tokio::test]
 async fn a_connection_that_hangs_does_not_hold_up_what_comes_later() {
-    let mails = std::sync::atomic::AtomicUsize::new(0);
+    let mails = AtomicUsize::new(0);
     let first = script(move |line| {
-        let is_first = line.starts_with("MAIL") && mails.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        let is_first = line.starts_with("MAIL") && mails.fetch_add(1, Ordering::SeqCst) == 0;
         is_first.then_some(SILENCE)
     });
     let peer = Peer::start(&["PIPELINING"], None, first).await;
@@ -123,9 +123,9 @@ async fn destinations_share_connections_that_are_few() {
 
 #[tokio::test]
 async fn a_next_hop_that_wants_few_connections_gets_few() {
-    let greetings = std::sync::atomic::AtomicUsize::new(0);
+    let greetings = AtomicUsize::new(0);
     let crowded = script(move |line| {
-        let is_surplus = line.is_empty() && greetings.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0;
+        let is_surplus = line.is_empty() && greetings.fetch_add(1, Ordering::SeqCst) > 0;
         is_surplus.then_some("421 4.7.0 too many connections from you")
     });
     let peer = Peer::start(&[], None, crowded).await;

@@ -14,8 +14,7 @@ async fn draining_gives_back_what_was_not_begun() {
     }
     running.wait("the first transaction", |_| peer.log().commands.iter().any(|line| line.starts_with("MAIL")).then_some(())).await;
     let store = running.store.clone();
-    running.shutdown.cancel();
-    running.task.await.unwrap();
+    running.stop().await;
     let rows = store.all_rows();
     assert_eq!(rows.len(), 10);
     assert!(rows.iter().filter(|(_, leased)| *leased).count() <= 1, "{rows:?}");
@@ -26,12 +25,89 @@ async fn a_full_store_stops_delivery_and_loses_nothing() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let running = Setup::to(&peer).start();
     running.accept(mail("direct", &["x@b.example"])).await;
-    running.store.full.store(true, std::sync::atomic::Ordering::Release);
+    running.store.full.store(true, Ordering::Release);
     running.wait("the message", |_| (peer.log().messages.len() == 1).then_some(())).await;
-    running.store.full.store(false, std::sync::atomic::Ordering::Release);
+    running.store.full.store(false, Ordering::Release);
     assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
     assert_eq!(peer.log().messages.len(), 1);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_store_makes_no_duplicates_when_leases_run_out() {
+    let full: Arc<std::sync::OnceLock<Arc<MemoryStore>>> = Arc::default();
+    let seen = full.clone();
+    let answers = script(move |line| {
+        if line == "." {
+            seen.get().unwrap().full.store(true, Ordering::Release);
+        }
+        None
+    });
+    let peer = Peer::start(&[], None, answers).await;
+    let mut setup = Setup::to(&peer);
+    setup.limits.connections_per_destination = 1;
+    let running = setup.start();
+    full.set(running.store.clone()).ok().unwrap();
+    for _ in 0..3 {
+        running.accept(mail("direct", &["x@b.example"])).await;
+    }
+    running.wait("the first message", |_| (!peer.log().messages.is_empty()).then_some(())).await;
+    for _ in 0..3 {
+        running.advance(Duration::from_mins(16));
+        running.wait_a_little().await;
+    }
+    let sent = peer.log().messages.len();
+    assert!(sent <= 2, "what cannot be written down is not sent: {sent}");
+    assert!(running.events().is_empty());
+    // Each message makes the store full again: there is room for its outcome a moment later.
+    running
+        .wait("all outcomes", |running| {
+            running.store.full.store(false, Ordering::Release);
+            (running.events().len() == 3).then_some(())
+        })
+        .await;
+    assert_eq!(peer.log().messages.len(), 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn outcomes_that_wait_for_the_store_survive_the_cut() {
+    let peer = Peer::start(&[], None, script(|line| (line == ".").then_some(TOGETHER))).await;
+    let mut setup = Setup::to(&peer);
+    setup.limits.outcome_queue = 1;
+    setup.drain_time = Duration::ZERO;
+    for number in 0..CROWD {
+        setup.zone = setup.zone.mx(&format!("d{number}.example"), 1, "mx.b.example");
+    }
+    let running = setup.start();
+    for number in 0..CROWD {
+        running.accept(mail("direct", &[&format!("x@d{number}.example")])).await;
+    }
+    // One outcome is with the writer, one waits for it, and one worker waits to leave his.
+    running.store.full.store(true, Ordering::Release);
+    running.wait("the messages", |_| (peer.log().messages.len() == CROWD).then_some(())).await;
+    running.wait_a_little().await;
+    let (store, events) = (running.store.clone(), running.store.clone());
+    running.shutdown.cancel();
+    running.cut_off.cancel();
+    running.wait_a_little().await;
+    store.full.store(false, Ordering::Release);
+    running.stop().await;
+    assert_eq!(events.events().len(), CROWD);
+    assert!(store.all_rows().is_empty());
+}
+
+#[tokio::test]
+async fn mail_that_comes_while_draining_waits_for_the_next_start() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = Setup::to(&peer).start();
+    running.shutdown.cancel();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    let store = running.store.clone();
+    running.stop().await;
+    assert!(peer.log().messages.is_empty());
+    assert!(store.all_rows().iter().all(|(_, leased)| !leased));
+    assert_eq!(store.all_rows().len(), 1);
 }
 
 /// A next hop that does whatever it likes, in an order that a seed decides: each copy is delivered or bounced, once, and none is forgotten.

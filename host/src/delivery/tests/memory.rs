@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -10,35 +11,62 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::store::{Batch, Change, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, Usage};
 
-#[derive(Default)]
 pub(super) struct MemoryStore {
+    clock: Clock,
     state: Mutex<State>,
     changed: Notify,
     /// Woken after every commit and release.
     pub(super) committed: Notify,
     /// Commits fail for want of room.
     pub(super) full: AtomicBool,
+    /// The messages that were asked for.
+    pub(super) fetched: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     messages: BTreeMap<MessageId, StoredMessage>,
-    rows: BTreeMap<CopyId, (Row, Option<Timestamp>)>,
+    rows: BTreeMap<CopyId, (Row, Option<Duration>)>,
+    damaged: BTreeSet<MessageId>,
     events: Vec<Bytes>,
 }
 
 impl State {
-    fn due(&self, now: Timestamp) -> impl Iterator<Item = &Row> {
-        let due = move |(row, leased): &&(Row, Option<Timestamp>)| row.due <= now && leased.is_none_or(|until| until <= now);
+    fn due(&self, now: Timestamp, passed: Duration) -> impl Iterator<Item = &Row> {
+        let due = move |(row, leased): &&(Row, Option<Duration>)| {
+            row.due <= now && row.due != Timestamp::NEVER && leased.is_none_or(|until| until <= passed)
+        };
         self.rows.values().filter(due).map(|(row, _)| row)
     }
 }
 
 impl MemoryStore {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            committed: Notify::new(),
+            full: AtomicBool::new(false),
+            fetched: AtomicUsize::new(0),
+        }
+    }
+
+    /// The content of a message cannot be read from now on, but its head can.
+    pub(super) fn damage(&self, id: MessageId) {
+        self.state.lock().damaged.insert(id);
+    }
+
+    /// Tells the dispatcher that something may have changed.
+    pub(super) fn ring(&self) {
+        self.changed.notify_one();
+        self.committed.notify_waiters();
+    }
+
     pub(super) fn events(&self) -> Vec<crate::event::Event> {
         self.state.lock().events.iter().map(|octets| serde_json::from_slice(octets).unwrap()).collect()
     }
@@ -86,7 +114,7 @@ impl Store for MemoryStore {
     }
 
     fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
-        let queues: BTreeSet<_> = self.state.lock().due(now).map(|row| row.queue.clone()).collect();
+        let queues: BTreeSet<_> = self.state.lock().due(now, self.clock.monotonic()).map(|row| row.queue.clone()).collect();
         at_once(queues.into_iter().take(limit).collect())
     }
 
@@ -99,17 +127,40 @@ impl Store for MemoryStore {
         &'a self,
         queue: &'a str,
         now: Timestamp,
-        until: Timestamp,
+        until: Duration,
         limit: NonZeroU32,
     ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
         let mut state = self.state.lock();
-        let mut rows: Vec<Row> = state.due(now).filter(|row| &*row.queue == queue).cloned().collect();
+        let mut rows: Vec<Row> = state.due(now, self.clock.monotonic()).filter(|row| &*row.queue == queue).cloned().collect();
         rows.sort_by_key(|row| (row.due, row.copy));
         rows.truncate(usize::try_from(limit.get()).unwrap());
         for row in &rows {
             state.rows.get_mut(&row.copy).unwrap().1 = Some(until);
         }
         at_once(rows)
+    }
+
+    fn claim(&self, _: Vec<CopyId>, _: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        at_once(Vec::new())
+    }
+
+    fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut state = self.state.lock();
+        for (copy, queue) in moves {
+            if let Some((row, leased)) = state.rows.get_mut(&copy) {
+                (row.queue, *leased) = (queue, None);
+            }
+        }
+        drop(state);
+        self.ring();
+        at_once(())
+    }
+
+    fn hasten(&self, latest: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        for (row, _) in self.state.lock().rows.values_mut().filter(|(row, _)| row.due != Timestamp::NEVER) {
+            row.due = row.due.min(latest);
+        }
+        at_once(())
     }
 
     fn release(&self, copies: Vec<CopyId>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -130,7 +181,16 @@ impl Store for MemoryStore {
     }
 
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<StoredMessage>, StoreError>> {
-        at_once(self.state.lock().messages.get(&id).cloned())
+        self.fetched.fetch_add(1, Ordering::AcqRel);
+        let state = self.state.lock();
+        if state.damaged.contains(&id) {
+            return ready(Err(StoreError::Damaged("the checksum is wrong".into()))).boxed();
+        }
+        at_once(state.messages.get(&id).cloned())
+    }
+
+    fn head(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        at_once(self.state.lock().messages.get(&id).map(|message| message.head.clone()))
     }
 
     fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {

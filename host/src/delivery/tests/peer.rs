@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio_rustls::TlsAcceptor;
 
 /// What to answer to a command line, where it is not the usual.
@@ -15,6 +16,10 @@ pub(super) type Script = Arc<dyn Fn(&str) -> Option<&'static str> + Send + Sync>
 pub(super) const HANG_UP: &str = "hang up";
 /// As an answer: says nothing, ever.
 pub(super) const SILENCE: &str = "silence";
+/// As an answer: yes, but only once [`CROWD`] of them are due.
+pub(super) const TOGETHER: &str = "together";
+/// How many are answered together.
+pub(super) const CROWD: usize = 3;
 
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
@@ -31,7 +36,13 @@ pub(super) struct Log {
 impl Peer {
     /// Listens. "." asks the script about the end of data, "" about the greeting.
     pub(super) async fn start(extensions: &'static [&'static str], tls: Option<TlsAcceptor>, script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), extensions, tls, script).await
+    }
+
+    /// As [`Peer::start`], at an address that the test says.
+    pub(super) async fn start_at(at: SocketAddr, extensions: &'static [&'static str], tls: Option<TlsAcceptor>, script: Script) -> Self {
+        let listener = TcpListener::bind(at).await.unwrap();
+        let crowd = Arc::new(Barrier::new(CROWD));
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
         let shared = log.clone();
@@ -39,7 +50,14 @@ impl Peer {
             while let Ok((stream, _)) = listener.accept().await {
                 shared.lock().connections += 1;
                 let implicit_tls = tls.is_some() && !extensions.contains(&"STARTTLS");
-                let session = Session { extensions, tls: tls.clone(), implicit_tls, script: script.clone(), log: shared.clone() };
+                let session = Session {
+                    extensions,
+                    tls: tls.clone(),
+                    implicit_tls,
+                    script: script.clone(),
+                    log: shared.clone(),
+                    crowd: crowd.clone(),
+                };
                 tokio::spawn(session.serve(stream));
             }
         });
@@ -62,6 +80,7 @@ struct Session {
     implicit_tls: bool,
     script: Script,
     log: Arc<Mutex<Log>>,
+    crowd: Arc<Barrier>,
 }
 
 impl Session {
@@ -136,10 +155,19 @@ impl Session {
         }
     }
 
-    async fn answer<S: AsyncWrite + Unpin>(&self, stream: &mut S, reply: &str) -> Option<()> {
+    async fn answer<S: AsyncBufRead + AsyncWrite + Unpin>(&self, stream: &mut S, reply: &str) -> Option<()> {
         match reply {
-            HANG_UP => None,
+            HANG_UP => {
+                // With octets left unread, what was answered before would be lost.
+                stream.shutdown().await.ok()?;
+                tokio::io::copy(stream, &mut tokio::io::sink()).await.ok()?;
+                None
+            }
             SILENCE => std::future::pending().await,
+            TOGETHER => {
+                self.crowd.wait().await;
+                stream.write_all(b"250 2.0.0 queued\r\n").await.ok()
+            }
             _ => stream.write_all(format!("{reply}\r\n").as_bytes()).await.ok(),
         }
     }

@@ -201,6 +201,7 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         EventKind::Discarded { plugin, reason } => ("discarded", format!("{plugin}: {reason}")),
         EventKind::Held { by, reason } => ("held", format!("{by}: {reason}")),
         EventKind::PluginFailed { plugin, failure } => ("plugin failed", format!("{plugin}: {failure}")),
+        EventKind::Rendered { plugins } => ("plugins", plugins.iter().map(said).collect::<Vec<_>>().join("; ")),
         EventKind::Delivered { host, reply, .. } => ("delivered", hop(host, reply)),
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
         EventKind::Bounced { host, reply, status, .. } => ("bounced", format!("{} ({status})", hop(host, reply))),
@@ -213,6 +214,16 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
             ("unsubscribed", format!("{}by {}", if *one_click { "with one click " } else { "" }, visitor.ip))
         }
     }
+}
+
+/// What a plugin decided about a copy, and the lines it logged.
+fn said(run: &PluginRun) -> String {
+    let mut text = format!("{}: {}", run.plugin, run.outcome);
+    for line in Some(&run.text).filter(|text| !text.is_empty()).into_iter().chain(&run.log) {
+        text.push_str(", ");
+        text.push_str(line);
+    }
+    text
 }
 
 #[cfg(test)]

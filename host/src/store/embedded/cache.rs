@@ -9,6 +9,8 @@ use crate::store::{NewMessage, StoredMessage};
 
 /// Most messages in the cache, whatever their size.
 const MESSAGES: usize = 65_536;
+/// Octets that a message takes beside its own: places in the map and the list, and what the allocator adds to each piece.
+const MESSAGE_OCTETS: usize = 500;
 
 /// Messages that came last and are not done with, up to a number of octets; the oldest go first.
 pub(super) struct Cache {
@@ -41,7 +43,7 @@ impl Cache {
     pub(super) fn insert(&mut self, message: NewMessage) {
         let original = message.original.as_ref().map_or(0, Bytes::len);
         let rows = message.rows.iter().map(|row| row.payload.len() + row.state.len() + size_of::<FreshRow>()).sum::<usize>();
-        let octets = (message.head.len() + message.body.len() + original + rows) as u64;
+        let octets = (MESSAGE_OCTETS + message.head.len() + message.body.len() + original + rows) as u64;
         if octets > self.limit || message.rows.is_empty() {
             self.remove(message.id);
             return;
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first_and_what_is_gone_takes_no_room() {
-        let mut cache = Cache::new(5_000);
+        let mut cache = Cache::new(7_500);
         for number in 0..10 {
             cache.insert(message(number));
         }

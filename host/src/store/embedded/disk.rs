@@ -3,7 +3,7 @@
 //! Two implementations: [`RealDisk`], and for the tests a disk that fails or loses power at a chosen moment.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,7 +100,9 @@ impl RealDisk {
             TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             TryLockError::Error(error) => error,
         })?;
+        // The folders themselves, or a power cut takes all that is in them.
         File::open(root)?.sync_all()?;
+        sync_parent(root);
         Ok(Self { root: root.into(), spool: File::open(root.join("spool"))?, events: File::open(root.join("events"))?, _lock: lock })
     }
 }
@@ -143,13 +145,14 @@ impl Disk for RealDisk {
 struct RealFile(File);
 
 impl DiskFile for RealFile {
-    fn write_at(&self, offset: u64, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut file = &self.0;
-        file.seek(SeekFrom::Start(offset))?;
+    fn write_at(&self, mut offset: u64, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         while !slices.is_empty() {
-            match write_some(file, slices) {
+            match write_some(&self.0, offset, slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut slices, written),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut slices, written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -184,15 +187,36 @@ impl DiskFile for RealFile {
 }
 
 /// Writes as many slices as one call should, or a part of the first one.
-fn write_some(mut file: &File, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+fn write_some(file: &File, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut octets = 0;
     let fitting = slices.iter().take(SLICES_PER_CALL).take_while(|slice| {
         octets += slice.len();
         octets <= OCTETS_PER_CALL
     });
     match (fitting.count(), slices.first().and_then(|slice| slice.get(..OCTETS_PER_CALL))) {
-        (0, Some(part)) => file.write(part),
-        (count, _) => file.write_vectored(slices.get(..count).unwrap_or_default()),
+        (0, Some(part)) => file.write_at(part, offset),
+        (count, _) => write_slices(file, offset, slices.get(..count).unwrap_or_default()),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn write_slices(file: &File, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(rustix::io::pwritev(file, slices, offset)?)
+}
+
+/// Where one call cannot do both, the file is told first; only one thread writes to it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn write_slices(mut file: &File, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_vectored(slices)
+}
+
+/// Makes it durable that `folder` is there. Its parent need not be ours to read: then it was not we who made the folder.
+fn sync_parent(folder: &Path) {
+    let parent = folder.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    if let Some(Err(error)) = parent.map(|parent| File::open(parent).and_then(|parent| parent.sync_all())) {
+        tracing::debug!(%error, folder = %folder.display(), "the folder above cannot be synced");
     }
 }
 

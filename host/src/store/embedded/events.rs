@@ -60,7 +60,9 @@ impl Shared {
                 // Its time of retention ended just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if answer.events.is_empty() => {
-                    return Err(StoreError::Damaged(format!("event log {file}: {error}").into()));
+                    let why = format!("event log {file}: {error}").into();
+                    let broken = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+                    return Err(if broken { StoreError::Damaged(why) } else { StoreError::Unreadable(why) });
                 }
                 Err(_) => break,
             }

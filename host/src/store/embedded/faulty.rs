@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Full,
     /// One write or sync fails.
     Broken,
+    /// The thread that writes panics.
+    Panic,
     /// Nothing goes on; what was not synced is there in part or not at all.
     PowerCut,
 }
@@ -47,6 +49,8 @@ struct Inner {
     /// What goes wrong after so many more changes.
     fault: Option<(u32, Fault)>,
     dead: bool,
+    /// A file that can be neither made nor opened.
+    refused: Option<FileName>,
     free: u64,
 }
 
@@ -73,6 +77,16 @@ impl FaultyDisk {
     /// Makes `fault` happen at the change after so many more.
     pub(super) fn arm(&self, after: u32, fault: Fault) {
         self.0.lock().fault = Some((after, fault));
+    }
+
+    /// Lets nobody make or open this file, as a process that has too many open is told.
+    pub(super) fn refuse(&self, name: Option<FileName>) {
+        self.0.lock().refused = name;
+    }
+
+    fn check_refused(&self, name: FileName) -> io::Result<()> {
+        const EMFILE: i32 = 24;
+        if self.0.lock().refused == Some(name) { Err(io::Error::from_raw_os_error(EMFILE)) } else { Ok(()) }
     }
 
     pub(super) fn set_free(&self, free: u64) {
@@ -155,6 +169,7 @@ impl FaultyDisk {
                 inner.dead = true;
                 Err(io::Error::other("the power is off"))
             }
+            Some((0, Fault::Panic)) => panic!("as the test wants it"),
             Some((0, fault)) => {
                 let kind = if *fault == Fault::Full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
                 inner.fault = None;
@@ -182,6 +197,7 @@ impl Disk for FaultyDisk {
     }
 
     fn create(&self, name: FileName) -> io::Result<Arc<dyn DiskFile>> {
+        self.check_refused(name)?;
         self.change()?;
         let known = self.0.lock().live.get(&name).cloned();
         let octets = if let Some(known) = known {
@@ -201,6 +217,7 @@ impl Disk for FaultyDisk {
     }
 
     fn open(&self, name: FileName) -> io::Result<Arc<dyn DiskFile>> {
+        self.check_refused(name)?;
         let octets = self.0.lock().live.get(&name).cloned().ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(FaultyFile { disk: self.clone(), octets }))
     }

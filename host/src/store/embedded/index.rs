@@ -1,13 +1,21 @@
 //! What is queued, in memory: where each row waits, when it is due, and where on disk the rest of it lies.
 //!
 //! About 200 octets for a message with one recipient; address, data and state of a row stay on disk. Nothing is kept here of messages that are
-//! done with. Leases live here alone: one process has the store, and when it ends all leases do.
+//! done with. Leases live here alone: one process has the store, and when it ends all leases do. Their ends are times of
+//! [`Clock::monotonic`](crate::clock::Clock::monotonic).
+
+mod leases;
+mod live;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::live::Live;
+use self::order::{Queue, ReadyKey};
 use super::record::{Meta, RowRecord, Span};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
@@ -124,40 +132,6 @@ impl Rows {
     }
 }
 
-/// Place of a row in the order in which rows are handed out. The id is kept as octets: as a number it would be aligned to 16.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct ReadyKey {
-    queue: QueueNumber,
-    due: Timestamp,
-    message: [u8; 16],
-    recipient: u32,
-}
-
-impl ReadyKey {
-    fn new(queue: QueueNumber, due: Timestamp, copy: CopyId) -> Self {
-        Self { queue, due, message: copy.message.to_bytes(), recipient: copy.recipient }
-    }
-
-    fn copy(&self) -> CopyId {
-        CopyId { message: MessageId::from_bytes(self.message), recipient: self.recipient }
-    }
-}
-
-struct Queue {
-    name: QueueName,
-    /// Rows in it, leased ones included.
-    rows: u64,
-    /// When its first row that is not leased is due.
-    head: Option<Timestamp>,
-}
-
-/// What queued messages take in one segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Live {
-    pub(super) messages: u32,
-    pub(super) octets: u64,
-}
-
 /// All rows.
 #[derive(Default)]
 pub(super) struct Index {
@@ -171,8 +145,8 @@ pub(super) struct Index {
     heads: BTreeSet<(Timestamp, QueueNumber)>,
     /// How many rows that are not leased are due at a time.
     dues: BTreeMap<Timestamp, u32>,
-    leases: HashMap<CopyId, Timestamp>,
-    expiries: BTreeSet<(Timestamp, CopyId)>,
+    leases: HashMap<CopyId, Duration>,
+    expiries: BTreeSet<(Duration, CopyId)>,
     live: HashMap<u32, Live>,
     live_octets: u64,
     rows: u64,
@@ -281,13 +255,18 @@ impl Index {
             self.unready(row.queue, row.due, copy);
         }
         self.rows -= 1;
-        let emptied = self.queue_mut(row.queue).is_some_and(|queue| {
+        self.leave_queue(row.queue);
+    }
+
+    /// Counts a row out of its queue; an empty queue is none.
+    fn leave_queue(&mut self, number: QueueNumber) {
+        let emptied = self.queue_mut(number).is_some_and(|queue| {
             queue.rows -= 1;
             queue.rows == 0
         });
-        if emptied && let Some(queue) = self.queues.get_mut(row.queue.0.get() as usize - 1).and_then(Option::take) {
+        if emptied && let Some(queue) = self.queues.get_mut(number.0.get() as usize - 1).and_then(Option::take) {
             self.names.remove(&queue.name);
-            self.free_queues.push(row.queue);
+            self.free_queues.push(number);
         }
     }
 
@@ -324,138 +303,19 @@ impl Index {
         self.make_ready(queue, due, copy);
     }
 
-    /// Sets a row aside until the next start: it cannot be read.
-    pub(super) fn set_aside(&mut self, copy: CopyId) {
-        self.change_due(copy, Timestamp::NEVER, None);
-    }
-
-    // --- queues and the order of rows
-
-    fn queue_number(&mut self, name: &QueueName) -> QueueNumber {
-        if let Some(number) = self.names.get(name) {
-            return *number;
-        }
-        let queue = Some(Queue { name: Arc::clone(name), rows: 0, head: None });
-        let number = if let Some(number) = self.free_queues.pop() {
-            if let Some(place) = self.queues.get_mut(number.0.get() as usize - 1) {
-                *place = queue;
-            }
-            number
-        } else {
-            self.queues.push(queue);
-            let count = u32::try_from(self.queues.len()).ok().and_then(NonZeroU32::new);
-            QueueNumber(count.expect("each queue has a row in memory: fewer than 2^32"))
-        };
-        self.names.insert(Arc::clone(name), number);
-        number
-    }
-
-    fn queue(&self, number: QueueNumber) -> Option<&Queue> {
-        self.queues.get(number.0.get() as usize - 1).and_then(Option::as_ref)
-    }
-
-    fn queue_mut(&mut self, number: QueueNumber) -> Option<&mut Queue> {
-        self.queues.get_mut(number.0.get() as usize - 1).and_then(Option::as_mut)
-    }
-
-    fn make_ready(&mut self, queue: QueueNumber, due: Timestamp, copy: CopyId) {
-        if self.ready.insert(ReadyKey::new(queue, due, copy)) {
-            *self.dues.entry(due).or_default() += 1;
-            if self.queue(queue).is_some_and(|queue| queue.head.is_none_or(|head| due < head)) {
-                self.update_head(queue);
-            }
-        }
-    }
-
-    fn unready(&mut self, queue: QueueNumber, due: Timestamp, copy: CopyId) {
-        if self.ready.remove(&ReadyKey::new(queue, due, copy)) {
-            if let Some(count) = self.dues.get_mut(&due) {
-                *count -= 1;
-                if *count == 0 {
-                    self.dues.remove(&due);
-                }
-            }
-            if self.queue(queue).is_some_and(|queue| queue.head == Some(due)) {
-                self.update_head(queue);
-            }
-        }
-    }
-
-    fn update_head(&mut self, number: QueueNumber) {
-        let first = ReadyKey { queue: number, due: Timestamp::default(), message: [0; 16], recipient: 0 };
-        let head = self.ready.range(first..).next().filter(|key| key.queue == number).map(|key| key.due);
-        let Some(queue) = self.queue_mut(number) else { return };
-        let old = std::mem::replace(&mut queue.head, head);
-        if old != head {
-            if let Some(old) = old {
-                self.heads.remove(&(old, number));
-            }
-            if let Some(head) = head {
-                self.heads.insert((head, number));
-            }
-        }
-    }
-
-    // --- leases
-
-    /// Makes rows whose lease has run out ready again. Returns whether there were any.
-    fn expire(&mut self, now: Timestamp) -> bool {
-        let mut any = false;
-        while let Some((_, copy)) = self.expiries.first().copied().filter(|(until, _)| *until <= now) {
-            self.give_back(copy);
-            any = true;
-        }
-        any
-    }
-
-    fn end_lease(&mut self, copy: CopyId) -> bool {
-        self.leases.remove(&copy).is_some_and(|until| self.expiries.remove(&(until, copy)))
-    }
-
-    /// Ends a lease; the row is due as before. Returns whether it was leased.
-    pub(super) fn give_back(&mut self, copy: CopyId) -> bool {
-        let leased = self.end_lease(copy);
-        if leased && let Some(row) = self.messages.get_mut(&copy.message).and_then(|message| message.rows.get_mut(copy.recipient)) {
-            let (queue, due) = (row.queue, row.due);
-            self.make_ready(queue, due, copy);
-        }
-        leased
-    }
-
-    /// Takes rows that are due.
-    pub(super) fn lease(&mut self, queue: &str, now: Timestamp, until: Timestamp, limit: usize) -> Vec<RowView> {
-        self.expire(now);
-        let Some(number) = self.names.get(queue).copied() else { return Vec::new() };
-        let first = ReadyKey { queue: number, due: Timestamp::default(), message: [0; 16], recipient: 0 };
-        let due = self.ready.range(first..).take_while(|key| key.queue == number && key.due <= now && key.due != Timestamp::NEVER);
-        let keys: Vec<_> = due.take(limit).copied().collect();
-        let mut views = Vec::with_capacity(keys.len());
-        for key in keys {
-            let copy = key.copy();
-            self.unready(number, key.due, copy);
-            self.leases.insert(copy, until);
-            self.expiries.insert((until, copy));
-            views.extend(self.view(copy));
-        }
-        views
-    }
-
-    // --- questions
-
-    pub(super) fn due_queues(&mut self, now: Timestamp, limit: usize) -> Vec<QueueName> {
-        self.expire(now);
+    pub(super) fn due_queues(&self, now: Timestamp, limit: usize) -> Vec<QueueName> {
         let due = self.heads.iter().take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER).take(limit);
         due.filter_map(|(_, number)| Some(Arc::clone(&self.queue(*number)?.name))).collect()
     }
 
-    pub(super) fn next_due(&mut self, now: Timestamp) -> Option<Timestamp> {
-        self.expire(now);
+    /// Returns when there may be more to do; `passed` is the time of leases at `now`.
+    pub(super) fn next_due(&self, now: Timestamp, passed: Duration) -> Option<Timestamp> {
         if now == Timestamp::NEVER {
             return None;
         }
         let row = self.dues.range((Bound::Excluded(now), Bound::Excluded(Timestamp::NEVER))).next().map(|(due, _)| *due);
-        let lease = self.expiries.first().map(|(until, _)| *until).filter(|until| *until != Timestamp::NEVER);
-        row.into_iter().chain(lease).min()
+        let lease = self.expiries.first().map(|(until, _)| now.plus(until.saturating_sub(passed)));
+        row.into_iter().chain(lease.filter(|until| *until != Timestamp::NEVER)).min()
     }
 
     fn views(id: MessageId, message: &Message) -> impl Iterator<Item = RowView> {
@@ -519,33 +379,6 @@ impl Index {
 
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.messages.first_key_value().map(|(id, _)| id.received())
-    }
-
-    // --- what queued messages take
-
-    fn count_live(&mut self, segment: u32, content: Span, more: bool) {
-        let octets = u64::from(content.length);
-        let live = self.live.entry(segment).or_default();
-        if more {
-            live.messages += 1;
-            live.octets += octets;
-            self.live_octets += octets;
-        } else {
-            live.messages -= 1;
-            live.octets -= octets;
-            self.live_octets -= octets;
-            if live.messages == 0 {
-                self.live.remove(&segment);
-            }
-        }
-    }
-
-    pub(super) fn live(&self, segment: u32) -> Live {
-        self.live.get(&segment).copied().unwrap_or_default()
-    }
-
-    pub(super) fn live_octets(&self) -> u64 {
-        self.live_octets
     }
 }
 

@@ -16,6 +16,8 @@ use crate::clock::{Entropy, Timestamp};
 pub(super) enum WriteError {
     /// No room; nothing of it is left.
     Full,
+    /// A file cannot be made, as where the process has too many open: nothing was written yet, and later it may work.
+    NotMade(String),
     /// What is on disk is not known.
     Failed(String),
 }
@@ -23,6 +25,11 @@ pub(super) enum WriteError {
 impl WriteError {
     pub(super) fn new(what: &str, error: &io::Error) -> Self {
         if is_full(error) { Self::Full } else { Self::failed(what, error) }
+    }
+
+    /// For what fails before anything is written.
+    pub(super) fn not_made(what: &str, error: &io::Error) -> Self {
+        if is_full(error) { Self::Full } else { Self::NotMade(format!("{what}: {error}")) }
     }
 
     fn failed(what: &str, error: &io::Error) -> Self {
@@ -47,21 +54,23 @@ pub(super) struct Journal {
 impl Journal {
     /// Makes segment `head.number` with its event file. On disk when it returns; where there is no room, nothing of it is left.
     pub(super) fn create(disk: Arc<dyn Disk>, head: SegmentHead, segment_size: u32, reserve: u64) -> Result<Self, WriteError> {
+        let create = |name| disk.create(name).map_err(|error| WriteError::not_made("a segment cannot be made", &error));
+        let broken = |error: io::Error| WriteError::new("a segment cannot be made", &error);
         let files = || {
-            let events = disk.create(FileName::Events(head.number))?;
-            events.write_at(0, &mut [IoSlice::new(&events::head(head.number, head.created))])?;
-            events.sync()?;
-            let file = disk.create(FileName::Segment(head.number))?;
+            let events = create(FileName::Events(head.number))?;
+            events.write_at(0, &mut [IoSlice::new(&events::head(head.number, head.created))]).map_err(broken)?;
+            events.sync().map_err(broken)?;
+            let file = create(FileName::Segment(head.number))?;
             reserve_room(&*disk, &*file, segment_size, reserve);
             // Last, as with this the segment before it is sealed.
-            file.write_at(0, &mut [IoSlice::new(&head.encode())])?;
-            file.sync()?;
-            disk.sync_folders()?;
+            file.write_at(0, &mut [IoSlice::new(&head.encode())]).map_err(broken)?;
+            file.sync().map_err(broken)?;
+            disk.sync_folders().map_err(broken)?;
             Ok((file, events))
         };
-        let made: io::Result<_> = files();
+        let made: Result<_, WriteError> = files();
         let (file, events) = made.map_err(|error| match Self::unmake(&*disk, head.number) {
-            Ok(()) => WriteError::new("a segment cannot be made", &error),
+            Ok(()) => error,
             // It might come back after a power cut and seal a segment that went on.
             Err(error) => WriteError::failed("a segment that could not be made cannot be removed", &error),
         })?;

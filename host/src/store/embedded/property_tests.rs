@@ -32,6 +32,7 @@ enum Action {
     Commit(Vec<Spec>),
     Lease { queue: usize, limit: u32, seconds: u64 },
     Release { which: usize },
+    Claim { which: usize, seconds: u64 },
     Advance { seconds: u64 },
     Maintain,
     Arm { after: u32, fault: Fault },
@@ -58,6 +59,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => prop::collection::vec(spec(), 1..4).prop_map(Action::Commit),
         3 => (0..3_usize, 1..5_u32, 0..300_u64).prop_map(|(queue, limit, seconds)| Action::Lease { queue, limit, seconds }),
         1 => any::<usize>().prop_map(|which| Action::Release { which }),
+        1 => (any::<usize>(), 1..300_u64).prop_map(|(which, seconds)| Action::Claim { which, seconds }),
         3 => prop_oneof![1..100_u64, 500..4000_u64].prop_map(|seconds| Action::Advance { seconds }),
         2 => Just(Action::Maintain),
         1 => (0..12_u32, fault).prop_map(|(after, fault)| Action::Arm { after, fault }),
@@ -239,7 +241,8 @@ impl Bench {
             Action::Commit(specs) => self.commit(specs).await,
             Action::Lease { queue, limit, seconds } => {
                 let (queue, until) = (QUEUES[*queue], now.plus(Duration::from_secs(*seconds)));
-                let rows = self.store().lease(queue, now, until, NonZeroU32::new(*limit).unwrap()).await.unwrap();
+                let end = Duration::from_millis(until.as_millis());
+                let rows = self.store().lease(queue, now, end, NonZeroU32::new(*limit).unwrap()).await.unwrap();
                 let expected = self.model.lease(queue, now, until, *limit as usize);
                 let text = |due, payload, state| (due, payload, state);
                 let rows: Vec<_> = rows.into_iter().map(|row| (row.copy, text(row.due, row.payload, row.state))).collect();
@@ -251,6 +254,16 @@ impl Bench {
                 if let Some(copy) = leased.get(which % leased.len().max(1)) {
                     self.store().release(vec![*copy]).await.unwrap();
                     self.model.leases.remove(copy);
+                }
+            }
+            Action::Claim { which, seconds } => {
+                self.model.ready(now);
+                let copies: Vec<_> = self.model.rows.keys().copied().collect();
+                if let Some(copy) = copies.get(which % copies.len().max(1)).copied() {
+                    let until = now.plus(Duration::from_secs(*seconds));
+                    let taken = self.store().claim(vec![copy], Duration::from_millis(until.as_millis())).await.unwrap();
+                    assert_eq!(taken.is_empty(), self.model.leases.contains_key(&copy));
+                    self.model.leases.entry(copy).or_insert(until);
                 }
             }
             Action::Advance { seconds } => self.clock.advance(Duration::from_secs(*seconds)),

@@ -2,6 +2,7 @@
 //!
 //! As a row's changes are never in an older segment than its message, dropping the oldest never brings anything back.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ const MOVE_OCTETS: usize = 1 << 20;
 #[derive(Default)]
 pub(super) struct Reclaim {
     work: Option<Work>,
+    /// Octets that are to be given back to a disk that is nearly full.
+    wanted: u64,
     /// A segment that has to stay until the next start, as something queued in it cannot be read.
     stuck: Option<u32>,
 }
@@ -58,25 +61,31 @@ impl Writer {
         // A segment of a quiet server is sealed before it is full, or its first messages would stay far longer than they should.
         let age = now.since(self.shared.state.lock().active.created);
         if !self.journal.is_empty() && age >= self.limits.retention / 8 {
+            // Without room it goes on here all the same: this is what makes room.
             match self.seal() {
                 Ok(()) => {}
                 Err(error) => {
                     self.fail(error);
-                    return;
                 }
             }
         }
-        self.drop_event_files();
+        // What is kept of old mail must not keep new mail out.
+        let enough = self.limits.reserve.saturating_mul(2);
+        self.reclaim.wanted = self.shared.disk.free().map_or(0, |free| enough.saturating_sub(free));
         self.begin();
     }
 
     fn begin(&mut self) {
+        if self.shared.failure.get().is_some() {
+            return;
+        }
+        self.drop_event_files();
         let now = self.shared.clock.now();
         let state = self.shared.state.lock();
         let Some((segment, sealed)) = state.sealed.first_key_value() else { return };
         let octets = state.archive_octets();
         // Where most of it is queued, moving it about would win little: then the archive is larger than it should be.
-        let too_many = octets > self.limits.archive_size
+        let too_many = (self.reclaim.wanted > 0 || octets + state.event_octets() > self.limits.archive_size)
             && (state.index.live(*segment).messages == 0 || octets > state.index.live_octets().saturating_mul(2));
         if self.reclaim.stuck == Some(*segment) || !(too_many || sealed.at.plus(self.limits.retention) <= now) {
             return;
@@ -84,15 +93,21 @@ impl Writer {
         let segment = *segment;
         let queued = state.index.live(segment).messages > 0;
         drop(state);
-        let left = if queued { self.messages_of(segment) } else { Vec::new() };
-        self.reclaim.work = Some(Work { segment, left });
+        match if queued { self.messages_of(segment) } else { Ok(Vec::new()) } {
+            Ok(left) => self.reclaim.work = Some(Work { segment, left }),
+            Err(error) => tracing::warn!(segment, %error, "what an old segment holds cannot be read now"),
+        }
     }
 
-    fn messages_of(&self, segment: u32) -> Vec<MessageId> {
+    /// Returns messages of a segment, the last first.
+    fn messages_of(&self, segment: u32) -> io::Result<Vec<MessageId>> {
         let end = self.shared.state.lock().sealed.get(&segment).map_or(0, |sealed| sealed.end);
-        let octets = self.shared.read_file(FileName::Summary(segment)).unwrap_or_default();
-        // Without a summary nothing is found, and the segment stays until the next start makes it again.
-        Summary::decode(segment, end, &octets).map(|summary| summary.messages().rev().collect()).unwrap_or_default()
+        let octets = match self.shared.read_file(FileName::Summary(segment)) {
+            // Without a summary nothing is found, and the segment stays until the next start makes it again.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Vec::new(),
+            read => read?,
+        };
+        Ok(Summary::decode(segment, end, &octets).map(|summary| summary.messages().rev().collect()).unwrap_or_default())
     }
 
     /// Moves a little of the segment, or drops it when nothing is left in it.
@@ -101,6 +116,7 @@ impl Writer {
         match self.step(&mut work) {
             Ok(true) => {}
             Ok(false) => self.reclaim.work = Some(work),
+            Err(StoreError::Unreadable(why)) => tracing::warn!(segment = work.segment, %why, "an old segment cannot be read now"),
             Err(StoreError::Full) => tracing::debug!(segment = work.segment, "no room to move queued mail out of an old segment"),
             Err(error) => {
                 tracing::error!(segment = work.segment, %error, "an old segment stays until the next start");
@@ -143,7 +159,8 @@ impl Writer {
         // One after the other, on disk: an older segment must never outlive a newer one.
         let removed = shared.disk.remove(FileName::Segment(segment)).and_then(|()| shared.disk.sync_folders());
         removed.map_err(|error| StoreError::Damaged(format!("an old segment cannot be removed: {error}").into()))?;
-        shared.state.lock().sealed.remove(&segment);
+        let sealed = shared.state.lock().sealed.remove(&segment);
+        self.reclaim.wanted = self.reclaim.wanted.saturating_sub(sealed.map_or(0, |sealed| sealed.octets));
         for name in [FileName::Segment(segment), FileName::Summary(segment)] {
             shared.files.forget(name);
         }
@@ -154,17 +171,20 @@ impl Writer {
         Ok(())
     }
 
-    fn drop_event_files(&self) {
+    /// Removes files of the event log whose time is over, and where there is no room for both, those of segments that are gone.
+    fn drop_event_files(&mut self) {
         let now = self.shared.clock.now();
         loop {
             let state = self.shared.state.lock();
-            let octets = state.event_octets();
+            let (events, all) = (state.event_octets(), state.event_octets() + state.archive_octets());
             let mut files = state.events.iter();
-            let (Some((oldest, _)), Some((_, next))) = (files.next(), files.next()) else { return };
-            if octets <= self.limits.archive_size && next.created.plus(self.limits.retention) > now {
+            let (Some((oldest, file)), Some((_, next))) = (files.next(), files.next()) else { return };
+            let is_alone = state.sealed.first_key_value().is_none_or(|(segment, _)| oldest < segment);
+            let too_many = events > self.limits.archive_size || is_alone && (self.reclaim.wanted > 0 || all > self.limits.archive_size);
+            if !too_many && next.created.plus(self.limits.retention) > now {
                 return;
             }
-            let oldest = *oldest;
+            let (oldest, octets) = (*oldest, file.end);
             drop(state);
             if let Err(error) = self.shared.disk.remove(FileName::Events(oldest)) {
                 // The ones after it stay too: the log has no holes.
@@ -172,6 +192,7 @@ impl Writer {
                 return;
             }
             self.shared.state.lock().events.remove(&oldest);
+            self.reclaim.wanted = self.reclaim.wanted.saturating_sub(octets);
             self.shared.files.forget(FileName::Events(oldest));
         }
     }

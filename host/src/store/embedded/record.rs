@@ -16,14 +16,17 @@
 //!
 //! A format that differs gets another number in the magic of the segment; this one is read for ever.
 
+mod chunks;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::chunks::{Chunks, Piece, copied_octets};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, NewMessage, QueueName, StoreError, StoredMessage};
+use crate::store::{Batch, Change, QueueName, StoreError, StoredMessage};
 
 /// Most octets of one frame.
 pub(super) const FRAME_OCTETS: usize = 1 << 30;
@@ -35,8 +38,6 @@ pub(super) const SEGMENT_HEADER: usize = 36;
 pub(super) const EVENT_HEADER: usize = 8;
 /// Octets of a content before its head: the three lengths.
 pub(super) const CONTENT_HEADER: usize = 12;
-/// Octets of content above which it is handed to the disk from where it is, instead of being copied into the frame.
-const COPY_BELOW: usize = 16 << 10;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"TubeSeg1";
 /// First octets of a frame.
@@ -67,6 +68,15 @@ pub(super) struct Meta {
     pub(super) values: Vec<ValueRecord>,
     /// Events one after the other; no chunk, as each has its own checksum.
     pub(super) events: Span,
+}
+
+impl Meta {
+    /// Returns about how many octets it takes, rather more than less.
+    fn estimate(&self) -> usize {
+        let rows = self.messages.iter().flat_map(|message| &message.rows).map(|row| 36 + row.queue.len());
+        let values = self.values.iter().map(|value| 32 + value.table.len() + value.key.len() + value.value.as_ref().map_or(0, Bytes::len));
+        64 + rows.chain(values).sum::<usize>() + 36 * self.messages.len() + 48 * self.changes.len()
+    }
 }
 
 /// A message that came, or that was moved here from a segment that is to go.
@@ -106,17 +116,13 @@ pub(super) struct ValueRecord {
     pub(super) expires: Timestamp,
 }
 
-/// Octets of a frame: copied together, or taken from where they are.
-#[derive(Debug)]
-enum Piece {
-    Own(Vec<u8>),
-    Shared(Bytes),
-}
-
 /// A batch ready to be written.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) meta: Meta,
+    /// Header and meta.
+    head: Vec<u8>,
+    /// Chunks.
     pieces: Vec<Piece>,
     length: u32,
     chunks_at: u32,
@@ -128,7 +134,7 @@ impl Frame {
     /// # Errors
     /// [`StoreError::TooLarge`] above [`FRAME_OCTETS`].
     pub(super) fn encode(batch: &Batch, moved: bool) -> Result<Self, StoreError> {
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::with_capacity(copied_octets(batch));
         let mut meta = Meta::default();
         for message in &batch.messages {
             let mut rows = message
@@ -171,13 +177,7 @@ impl Frame {
 
     fn assemble(meta: Meta, chunks: Chunks) -> Result<Self, StoreError> {
         let chunks_length = chunks.length()?;
-        let mut pieces = chunks.pieces.into_iter();
-        let first = match pieces.next() {
-            Some(Piece::Own(octets)) => octets,
-            Some(Piece::Shared(octets)) => octets.to_vec(),
-            None => Vec::new(),
-        };
-        let mut head = Vec::with_capacity(FRAME_HEADER + 256 + first.len());
+        let mut head = Vec::with_capacity(FRAME_HEADER + meta.estimate());
         head.resize(FRAME_HEADER, 0);
         // Writing to memory cannot fail, and these types are all plain.
         let mut head = postcard::to_extend(&meta, head).map_err(|error| StoreError::Damaged(error.to_string().into()))?;
@@ -188,9 +188,8 @@ impl Frame {
         put(&mut head, 8, chunks_length.to_le_bytes());
         put(&mut head, 16, meta_crc.to_le_bytes());
         let chunks_at = length_of(head.len())?;
-        head.extend_from_slice(&first);
         let length = length_of(chunks_at as usize + chunks_length as usize)?;
-        Ok(Self { meta, pieces: std::iter::once(Piece::Own(head)).chain(pieces).collect(), length, chunks_at })
+        Ok(Self { meta, head, pieces: chunks.pieces, length, chunks_at })
     }
 
     /// Returns octets of the whole frame.
@@ -205,115 +204,39 @@ impl Frame {
 
     /// Returns the events as they stand in the frame and on the log.
     pub(super) fn events(&self) -> &[u8] {
-        let start = self.chunks_at as usize + self.meta.events.offset as usize;
-        match self.pieces.first() {
-            // Events come before all content, so they are always in the first piece.
-            Some(Piece::Own(octets)) => octets.get(start..start + self.meta.events.length as usize).unwrap_or_default(),
-            _ => &[],
-        }
+        let start = self.meta.events.offset as usize;
+        self.first_piece().get(start..start + self.meta.events.length as usize).unwrap_or_default()
     }
 
     /// Returns new states of rows.
     pub(super) fn states(&self) -> impl Iterator<Item = (CopyId, &[u8])> {
-        let chunks = match self.pieces.first() {
-            Some(Piece::Own(octets)) => octets.get(self.chunks_at as usize..).unwrap_or_default(),
-            _ => &[],
-        };
+        let chunks = self.first_piece();
         let changes = self.meta.changes.iter();
         changes.filter_map(|change| change.again.map(|(_, state)| (change.copy, octets_of(chunks, state).unwrap_or_default())))
     }
 
+    /// All but the content of messages comes first, and is always copied together.
+    fn first_piece(&self) -> &[u8] {
+        match self.pieces.first() {
+            Some(Piece::Own(octets)) => octets,
+            Some(Piece::Shared(_)) | None => &[],
+        }
+    }
+
     /// Says where the frame will stand.
     pub(super) fn place(&mut self, salt: u64, offset: u32, group: u32) {
-        if let Some(Piece::Own(head)) = self.pieces.first_mut() {
-            put(head, 12, group.to_le_bytes());
-            let check = frame_check(salt, offset, head.get(..20).unwrap_or_default());
-            put(head, 20, check.to_le_bytes());
-        }
+        put(&mut self.head, 12, group.to_le_bytes());
+        let check = frame_check(salt, offset, self.head.get(..20).unwrap_or_default());
+        put(&mut self.head, 20, check.to_le_bytes());
     }
 
     /// Returns what is to be written, in order.
     pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().map(|piece| match piece {
+        let pieces = self.pieces.iter().map(|piece| match piece {
             Piece::Own(octets) => octets.as_slice(),
             Piece::Shared(octets) => octets,
-        })
-    }
-}
-
-/// Chunks being put together.
-#[derive(Default)]
-struct Chunks {
-    pieces: Vec<Piece>,
-    length: usize,
-}
-
-impl Chunks {
-    fn length(&self) -> Result<u32, StoreError> {
-        length_of(self.length)
-    }
-
-    fn open(&mut self) -> &mut Vec<u8> {
-        if !matches!(self.pieces.last(), Some(Piece::Own(_))) {
-            self.pieces.push(Piece::Own(Vec::new()));
-        }
-        match self.pieces.last_mut() {
-            Some(Piece::Own(octets)) => octets,
-            _ => unreachable!("one was just pushed"),
-        }
-    }
-
-    fn append(&mut self, octets: &[u8]) {
-        self.open().extend_from_slice(octets);
-        self.length += octets.len();
-    }
-
-    fn share(&mut self, octets: &Bytes) {
-        if octets.len() < COPY_BELOW {
-            self.append(octets);
-        } else {
-            self.pieces.push(Piece::Shared(octets.clone()));
-            self.length += octets.len();
-        }
-    }
-
-    fn push(&mut self, octets: &Bytes) -> Result<Span, StoreError> {
-        let span = Span { offset: self.length()?, length: length_of(octets.len())? };
-        self.append(&crc32fast::hash(octets).to_le_bytes());
-        self.append(octets);
-        Ok(span)
-    }
-
-    fn push_event(&mut self, octets: &Bytes) -> Result<(), StoreError> {
-        let length = length_of(octets.len())?.to_le_bytes();
-        self.append(&length);
-        self.append(&event_crc(length, octets).to_le_bytes());
-        self.append(octets);
-        Ok(())
-    }
-
-    fn push_content(&mut self, message: &NewMessage) -> Result<Span, StoreError> {
-        let offset = self.length()?;
-        let original_length = message.original.as_ref().map_or(Ok(NO_ORIGINAL), |original| length_of(original.len()))?;
-        let mut lengths = [0; 12];
-        put(&mut lengths, 0, length_of(message.head.len())?.to_le_bytes());
-        put(&mut lengths, 4, length_of(message.body.len())?.to_le_bytes());
-        put(&mut lengths, 8, original_length.to_le_bytes());
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&lengths);
-        crc.update(&message.head);
-        crc.update(&message.body);
-        if let Some(original) = &message.original {
-            crc.update(original);
-        }
-        self.append(&crc.finalize().to_le_bytes());
-        self.append(&lengths);
-        self.share(&message.head);
-        self.share(&message.body);
-        if let Some(original) = &message.original {
-            self.share(original);
-        }
-        Ok(Span { offset, length: self.length()? - offset - 4 })
+        });
+        std::iter::once(self.head.as_slice()).chain(pieces)
     }
 }
 

@@ -14,7 +14,7 @@ use super::index::Index;
 use super::journal::{Journal, WriteError, reserve_room};
 use super::record::{FRAME_HEADER, FRAME_MAGIC, FrameHead, Meta, SEGMENT_HEADER, SegmentHead};
 use super::shared::{Active, EventFile, Sealed, State, read_file};
-use super::summary::{Contents, Summary};
+use super::summary::{Contents, Places, Summary};
 use super::values::Values;
 use super::{OpenError, Settings};
 use crate::clock::{Clock, Entropy};
@@ -48,9 +48,9 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, settings: &Settings, clock: &Clock, 
             recovery.sealed_segment(head, next)?;
         }
     }
-    let (journal, contents) = match heads.pop() {
+    let (journal, contents, places) = match heads.pop() {
         Some(head) => recovery.last_segment(head)?,
-        None => (recovery.first_segment(&names, entropy)?, Contents::default()),
+        None => (recovery.first_segment(&names, entropy)?, Contents::default(), Places::default()),
     };
     let (last, created) = (journal.head.number, journal.head.created);
     let mut events = BTreeMap::from([(last, EventFile { created, end: journal.events_end })]);
@@ -70,7 +70,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, settings: &Settings, clock: &Clock, 
     disk.sync_folders()?;
     let Recovery { index, mut values, sealed, .. } = recovery;
     values.purge(clock.now());
-    let active = Active { number: last, created, messages: contents.places(), end: journal.end };
+    let active = Active { number: last, created, messages: Arc::new(places), end: journal.end };
     let state = State { index, cache: Cache::new(settings.cache), values, sealed, active, events };
     Ok(Recovered { journal, contents, state })
 }
@@ -117,7 +117,7 @@ impl Recovery<'_> {
         let created = Journal::create(Arc::clone(self.disk), head, self.settings.segment_size, self.settings.limits.reserve);
         created.map_err(|error| match error {
             WriteError::Full => io::Error::from(io::ErrorKind::StorageFull).into(),
-            WriteError::Failed(why) => io::Error::other(why).into(),
+            WriteError::NotMade(why) | WriteError::Failed(why) => io::Error::other(why).into(),
         })
     }
 
@@ -132,18 +132,18 @@ impl Recovery<'_> {
         } else {
             tracing::info!(segment = number, "the summary is missing and is made again");
             let file = self.disk.open(FileName::Segment(number))?;
-            let mut contents = Contents::default();
+            let (mut contents, mut places) = (Contents::default(), Places::default());
             let found = scan(&*file, head, Some(end), |base, meta, _| {
-                self.take(number, base, meta, &mut contents);
+                self.take(number, base, meta, &mut contents, &mut places);
                 Ok(())
             })?;
             if found != end {
                 return Err(OpenError::Damaged(format!("segment {number} is broken at offset {found}")));
             }
             let live = |some: &[_]| some.iter().filter_map(|(id, _)| Some((*id, self.index.live_message(*id)?))).collect();
-            let summary = contents.summarize(number, end, next.created, live);
+            let summary = contents.summarize(&places, number, end, next.created, live);
             if let Err(error) = summary.write(&**self.disk) {
-                tracing::warn!(segment = number, %error, "a summary cannot be written");
+                tracing::warn!(segment = number, ?error, "a summary cannot be written");
             }
             summary
         };
@@ -153,13 +153,13 @@ impl Recovery<'_> {
     }
 
     /// Takes in the segment that was being written, cuts off what is torn, and brings the event log to its end.
-    fn last_segment(&mut self, head: SegmentHead) -> Result<(Journal, Contents), OpenError> {
+    fn last_segment(&mut self, head: SegmentHead) -> Result<(Journal, Contents, Places), OpenError> {
         let number = head.number;
         let file = self.disk.open(FileName::Segment(number))?;
         let mut log = EventLogEnd::open(&**self.disk, &head)?;
-        let mut contents = Contents::default();
+        let (mut contents, mut places) = (Contents::default(), Places::default());
         let end = scan(&*file, &head, None, |base, meta, chunks| {
-            self.take(number, base, meta, &mut contents);
+            self.take(number, base, meta, &mut contents, &mut places);
             let start = meta.events.offset as usize;
             log.extend(chunks.get(start..start + meta.events.length as usize).unwrap_or_default())
         })?;
@@ -174,12 +174,12 @@ impl Recovery<'_> {
         file.sync()?;
         let (segment_size, reserve) = (self.settings.segment_size, self.settings.limits.reserve);
         let disk = Arc::clone(self.disk);
-        Ok((Journal { disk, head, file, end, events, events_end, segment_size, reserve }, contents))
+        Ok((Journal { disk, head, file, end, events, events_end, segment_size, reserve }, contents, places))
     }
 
-    fn take(&mut self, segment: u32, base: u32, meta: &Meta, contents: &mut Contents) {
+    fn take(&mut self, segment: u32, base: u32, meta: &Meta, contents: &mut Contents, places: &mut Places) {
         self.index.apply(meta, segment, base);
-        contents.add(meta, base);
+        contents.add(meta, base, places);
         for value in &meta.values {
             self.values.apply(value, segment);
         }

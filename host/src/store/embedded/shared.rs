@@ -1,11 +1,12 @@
 //! What the writer and all readers look at, and reading.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::cache::Cache;
@@ -13,14 +14,16 @@ use super::disk::{Disk, DiskFile, FileName};
 use super::inbox::Inbox;
 use super::index::{Index, LiveMessage, Place, RowView};
 use super::record::{CONTENT_HEADER, Span, decode_content, end_of_head, number};
-use super::summary;
+use super::summary::{self, Places};
 use super::values::Values;
 use crate::clock::{Clock, Timestamp};
-use crate::mail::message_id::{CopyId, MessageId};
+use crate::mail::message_id::MessageId;
 use crate::store::{QueueName, Row, StoreError, StoredMessage};
 
 /// Files that are kept open for reading.
 const OPEN_FILES: usize = 64;
+/// When a row that could not be read is tried again.
+const READ_AGAIN: Duration = Duration::from_mins(1);
 /// Octets that are read at once to get at a message's head: most are shorter.
 const HEAD: usize = 4096;
 /// How often a row or a message is looked for again, when it was moved between finding and reading it.
@@ -53,8 +56,8 @@ pub(super) struct Sealed {
 pub(super) struct Active {
     pub(super) number: u32,
     pub(super) created: Timestamp,
-    /// Every message in it, with where its content is.
-    pub(super) messages: HashMap<MessageId, Span>,
+    /// Every message in it. Shared, so that the writer can look at it without holding up others.
+    pub(super) messages: Arc<Places>,
     /// What is on disk and synced.
     pub(super) end: u32,
 }
@@ -95,12 +98,21 @@ pub(super) struct Shared {
 enum ReadError {
     /// Its segment is gone: it was moved.
     Gone,
+    /// What is there is not what was written.
     Broken(String),
+    /// The system does not let us; that may pass.
+    Refused(String),
 }
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound { Self::Gone } else { Self::Broken(error.to_string()) }
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::Gone
+        } else if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Broken(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
     }
 }
 
@@ -115,6 +127,22 @@ impl Shared {
     /// Why the store takes nothing, if that is so.
     pub(super) fn refusal(&self) -> StoreError {
         StoreError::Poisoned(self.failure.get().map_or_else(|| "it is closed".into(), Arc::clone))
+    }
+
+    /// What is in memory, with leases that have run out taken back.
+    pub(super) fn index_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.index.expire(self.clock.monotonic());
+        state
+    }
+
+    /// Changes what is due in memory alone, and says so if `change` says that it did.
+    pub(super) fn reorder(&self, change: impl FnOnce(&mut Index) -> bool) {
+        // The lock is gone before anybody wakes.
+        let changed = change(&mut self.state.lock().index);
+        if changed {
+            self.changed.notify_one();
+        }
     }
 
     fn read_chunk(&self, place: Place) -> Result<Bytes, ReadError> {
@@ -164,7 +192,7 @@ impl Shared {
             view = now;
             read = self.read_row(&view);
         }
-        let (payload, state) = read.map_err(ReadError::into_damage)?;
+        let (payload, state) = read.map_err(StoreError::from)?;
         Ok(Some(Row { copy: view.copy, due: view.due, queue, payload, state }))
     }
 
@@ -181,15 +209,17 @@ impl Shared {
             let copy = found.view.copy;
             match self.complete(found) {
                 Ok(row) => rows.extend(row),
-                Err(error) => self.set_aside(copy, &error),
+                Err(error @ StoreError::Unreadable(_)) => {
+                    tracing::error!(message.id = %copy, %error, "a queued copy cannot be read now");
+                    self.state.lock().index.set_aside(copy, self.clock.monotonic().saturating_add(READ_AGAIN));
+                }
+                Err(error) => {
+                    tracing::error!(message.id = %copy, %error, "a queued copy cannot be read and is held until the next start");
+                    self.state.lock().index.set_aside(copy, Duration::MAX);
+                }
             }
         }
         rows
-    }
-
-    fn set_aside(&self, copy: CopyId, error: &StoreError) {
-        tracing::error!(message.id = %copy, %error, "a queued copy cannot be read and is held until the next start");
-        self.state.lock().index.set_aside(copy);
     }
 
     /// Returns those of some messages that are queued.
@@ -248,7 +278,7 @@ impl Shared {
             match read(place) {
                 Ok(found) => return Ok(Some(found)),
                 Err(ReadError::Gone) => {}
-                Err(error) => return Err(error.into_damage()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(None)
@@ -259,7 +289,7 @@ impl Shared {
             let octets = match self.read_file(FileName::Summary(*segment)) {
                 Ok(octets) => octets,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(StoreError::Damaged(error.to_string().into())),
+                Err(error) => return Err(ReadError::from(error).into()),
             };
             let damaged =
                 || StoreError::Damaged(format!("the summary of segment {segment} is broken; the next start makes it again").into());
@@ -283,11 +313,12 @@ pub(super) fn read_file(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-impl ReadError {
-    fn into_damage(self) -> StoreError {
-        match self {
-            Self::Gone => StoreError::Damaged("a segment is missing".into()),
-            Self::Broken(why) => StoreError::Damaged(why.into()),
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Gone => Self::Damaged("a segment is missing".into()),
+            ReadError::Broken(why) => Self::Damaged(why.into()),
+            ReadError::Refused(why) => Self::Unreadable(why.into()),
         }
     }
 }

@@ -8,7 +8,6 @@
 //! `record` (postcard of [`Record`]) is applied at start, in the order of segments. The table behind it has every message that was written in the segment, sorted by id.
 //! `crc` covers all behind it; `end` is that of the segment. Summaries are not synced: one that is missing or torn is made again from the segment.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, FileName};
 use super::index::{Index, LiveMessage, Place, RowView};
+use super::journal::WriteError;
 use super::record::{Meta, Span, ValueRecord, long, number, put};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
@@ -30,29 +30,34 @@ const ENTRY: usize = 24;
 /// Messages that are looked up in the index at once, while others wait for it.
 const LOOK_UP_AT_ONCE: usize = 512;
 
-/// What has been written in the segment that is not sealed yet.
+/// Every message in a segment, with where its content is; of one that was written twice, the later place.
+pub(super) type Places = HashMap<MessageId, Span>;
+
+/// What has been written in the segment that is not sealed yet, beside its messages.
 #[derive(Default)]
 pub(super) struct Contents {
-    /// Every message, with where its content is.
-    messages: Vec<(MessageId, Span)>,
     /// Messages that came from an older segment.
     moved: HashSet<MessageId>,
-    /// The last change of each row that was changed.
+    /// The last change of each row that was changed and may still stand in an older segment.
     changes: HashMap<CopyId, Option<(Timestamp, Span)>>,
     /// The last change of each value.
     values: HashMap<(Arc<str>, Bytes), ValueRecord>,
 }
 
 impl Contents {
-    /// Takes in a frame whose chunks start at `base`.
-    pub(super) fn add(&mut self, meta: &Meta, base: u32) {
+    /// Takes in a frame whose chunks start at `base`; its messages go to `places`.
+    pub(super) fn add(&mut self, meta: &Meta, base: u32, places: &mut Places) {
         for message in &meta.messages {
-            self.messages.push((message.id, message.content.at(base)));
+            places.insert(message.id, message.content.at(base));
             if message.moved {
                 self.moved.insert(message.id);
             }
         }
         for change in &meta.changes {
+            // What becomes of this segment's own messages is in the index, or they are done with.
+            if places.contains_key(&change.copy.message) && !self.moved.contains(&change.copy.message) {
+                continue;
+            }
             let last = self.changes.entry(change.copy).or_insert(Some(Default::default()));
             // What is done with stays so: a late worker may still ask for another attempt.
             if last.is_some() {
@@ -64,23 +69,17 @@ impl Contents {
         }
     }
 
-    /// Returns where each message is.
-    pub(super) fn places(&self) -> HashMap<MessageId, Span> {
-        self.messages.iter().copied().collect()
-    }
-
-    /// Makes the summary of the segment, which ends at `end` and is sealed `now`. `live` finds out which of some messages are queued.
+    /// Makes the summary of the segment with messages at `places`, which ends at `end` and is sealed `now`. `live` finds out which of some messages are queued.
     pub(super) fn summarize(
         &self,
+        places: &Places,
         segment: u32,
         end: u32,
         now: Timestamp,
         mut live: impl FnMut(&[(MessageId, Span)]) -> Vec<(MessageId, LiveMessage)>,
     ) -> Summary {
-        // Of a message that was written twice, the later one counts.
-        let mut table = self.messages.clone();
-        table.sort_unstable_by_key(|(id, span)| (*id, Reverse(span.offset)));
-        table.dedup_by_key(|(id, _)| *id);
+        let mut table: Vec<_> = places.iter().map(|(id, span)| (*id, *span)).collect();
+        table.sort_unstable_by_key(|(id, _)| *id);
         let mut queued = Vec::new();
         for some in table.chunks(LOOK_UP_AT_ONCE) {
             queued.extend(live(some).into_iter().filter(|(_, message)| message.content.segment == segment).map(|(id, message)| {
@@ -172,13 +171,15 @@ impl Summary {
         Some(Self { segment, end, sealed, record, table: table.iter().filter_map(entry).collect() })
     }
 
-    /// Writes the summary; returns its octets.
-    pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<u64> {
-        let octets = self.encode().map_err(io::Error::other)?;
-        let write = || disk.create(FileName::Summary(self.segment))?.write_at(0, &mut [IoSlice::new(&octets)]);
-        write().inspect_err(|_| {
-            let _ = disk.remove(FileName::Summary(self.segment));
-        })?;
+    /// Writes the summary; returns its octets. Where that fails, none is left: the segment can be read without it.
+    pub(super) fn write(&self, disk: &dyn Disk) -> Result<u64, WriteError> {
+        let name = FileName::Summary(self.segment);
+        let octets = self.encode().map_err(|error| WriteError::new("a summary cannot be written", &io::Error::other(error)))?;
+        let file = disk.create(name).map_err(|error| WriteError::not_made("a summary cannot be made", &error))?;
+        if let Err(error) = file.write_at(0, &mut [IoSlice::new(&octets)]) {
+            let _ = disk.remove(name);
+            return Err(WriteError::new("a summary cannot be written", &error));
+        }
         Ok(octets.len() as u64)
     }
 

@@ -9,6 +9,9 @@ use super::*;
 use crate::config::unit::ByteSize;
 use crate::store::{Change, NewMessage, NewRow, ValueChange};
 
+mod failures;
+mod room;
+
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn config() -> config::Store {
@@ -24,6 +27,11 @@ fn config() -> config::Store {
 
 fn open(folder: &Path) -> Embedded {
     Embedded::open(folder, &config(), Clock::manual(NOW), Entropy::seeded(1), Metrics::new()).unwrap()
+}
+
+/// The end of a lease of some seconds, on a clock that nobody sets.
+fn end(now: Timestamp, seconds: u64) -> Duration {
+    Duration::from_millis(now.as_millis()) + Duration::from_secs(seconds)
 }
 
 fn id(number: u64) -> MessageId {
@@ -82,7 +90,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     ));
     assert_eq!(store.usage().await.unwrap().rows, 300);
     assert_eq!(store.next_due(NOW).await.unwrap(), Some(NOW.plus(Duration::from_mins(1))));
-    let rows = store.lease("q", NOW, NOW.plus(Duration::from_secs(1)), MANY).await.unwrap();
+    let rows = store.lease("q", NOW, end(NOW, 1), MANY).await.unwrap();
     assert_eq!(rows.len(), 299);
     assert_eq!(rows[0].copy, copy(0, 1));
     assert_eq!(rows[0].payload, "payload 0-1");
@@ -190,9 +198,11 @@ async fn without_room_nothing_is_kept_and_settling_goes_on() {
     let store = on_at(&disk, &clock, settings);
     store.commit(mail(message(1, 1, 30))).await.unwrap();
     disk.set_free(1 << 20);
+    clock.advance(Duration::from_millis(100));
     assert_eq!(store.commit(mail(message(2, 1, 30))).await, Err(StoreError::Full));
     store.commit(Batch { changes: vec![Change::Done(copy(1, 0))], ..Batch::default() }).await.unwrap();
     disk.set_free(u64::MAX);
+    clock.advance(Duration::from_millis(100));
     store.commit(mail(message(3, 1, 30))).await.unwrap();
     assert_eq!(ids(&store).await, [copy(3, 0)]);
 
@@ -206,25 +216,24 @@ async fn without_room_nothing_is_kept_and_settling_goes_on() {
 }
 
 #[tokio::test]
-async fn a_failed_sync_ends_all_writing_until_the_next_start() {
+async fn what_is_admitted_counts_against_the_room_that_is_known() {
     let disk = FaultyDisk::new();
-    let store = on(&disk);
-    store.commit(mail(message(1, 1, 30))).await.unwrap();
-    // The change after the writes of segment and event log.
-    disk.arm(2, Fault::Broken);
-    assert!(matches!(store.commit(mail(message(2, 1, 30))).await, Err(StoreError::Poisoned(_))));
-    assert!(matches!(store.commit(mail(message(3, 1, 30))).await, Err(StoreError::Poisoned(_))));
-    assert_eq!(ids(&store).await, [copy(1, 0)]);
-    drop(store);
-    let store = on(&disk.killed());
-    assert_eq!(ids(&store).await, [copy(1, 0)]);
-    store.commit(mail(message(4, 1, 30))).await.unwrap();
+    let clock = Clock::manual(NOW);
+    let mut settings = settings();
+    settings.limits.reserve = 1 << 20;
+    let store = on_at(&disk, &clock, settings);
+    disk.set_free((1 << 20) + 5_000);
+    store.commit(mail(message(1, 1, 4_000))).await.unwrap();
+    assert_eq!(store.commit(mail(message(2, 1, 4_000))).await, Err(StoreError::Full));
+    clock.advance(Duration::from_millis(100));
+    store.commit(mail(message(2, 1, 4_000))).await.unwrap();
 }
 
 #[tokio::test]
 async fn rows_come_in_the_order_of_due_time_and_leases_end() {
     let disk = FaultyDisk::new();
-    let store = on(&disk);
+    let clock = Clock::manual(NOW);
+    let store = on_at(&disk, &clock, settings());
     let second = Duration::from_secs(1);
     let mut late = message(1, 1, 10);
     late.rows[0].due = NOW.plus(second);
@@ -233,9 +242,12 @@ async fn rows_come_in_the_order_of_due_time_and_leases_end() {
     for message in [late, held, message(3, 1, 10), message(2, 2, 10)] {
         store.commit(mail(message)).await.unwrap();
     }
-    let later = NOW.plus(10 * second);
-    let lease =
-        async |now| store.lease("q", now, now.plus(5 * second), MANY).await.unwrap().into_iter().map(|row| row.copy).collect::<Vec<_>>();
+    clock.advance(10 * second);
+    let later = clock.now();
+    let lease = async |now| {
+        let rows = store.lease("q", now, clock.monotonic() + 5 * second, MANY).await.unwrap();
+        rows.into_iter().map(|row| row.copy).collect::<Vec<_>>()
+    };
     assert_eq!(lease(later).await, [copy(2, 0), copy(2, 1), copy(3, 0), copy(1, 0)]);
     assert!(store.due_queues(later, 9).await.unwrap().is_empty());
     assert_eq!(store.next_due(later).await.unwrap(), Some(later.plus(5 * second)));
@@ -245,12 +257,82 @@ async fn rows_come_in_the_order_of_due_time_and_leases_end() {
     store.release(vec![copy(3, 0), copy(2, 0), copy(9, 9)]).await.unwrap();
     assert_eq!(store.due_queues(later, 9).await.unwrap(), ["q".into()]);
     assert_eq!(lease(later).await, [copy(3, 0)]);
-    assert_eq!(lease(later.plus(5 * second)).await, [copy(2, 1), copy(3, 0), copy(1, 0)]);
+    clock.advance(5 * second);
+    assert_eq!(lease(clock.now()).await, [copy(2, 1), copy(3, 0), copy(1, 0)]);
     let again = Change::Reschedule { copy: copy(2, 0), due: NOW, state: "late".into() };
     store.commit(Batch { changes: vec![again], ..Batch::default() }).await.unwrap();
     let usage = store.usage().await.unwrap();
     assert_eq!((usage.rows, usage.leased, usage.oldest), (4, 3, Some(id(1).received())));
-    assert!(store.lease("q", Timestamp::NEVER, Timestamp::NEVER, MANY).await.unwrap().iter().all(|row| row.copy != copy(4, 0)));
+    assert!(store.lease("q", Timestamp::NEVER, Duration::MAX, MANY).await.unwrap().iter().all(|row| row.copy != copy(4, 0)));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_ends_no_lease() {
+    let clock = Clock::manual(NOW);
+    let store = on_at(&FaultyDisk::new(), &clock, settings());
+    store.commit(mail(message(1, 1, 10))).await.unwrap();
+    assert_eq!(store.lease("q", NOW, end(NOW, 60), MANY).await.unwrap().len(), 1);
+    let hour = Duration::from_hours(1);
+    for now in [NOW.plus(hour), NOW.minus(hour)] {
+        clock.step_to(now);
+        assert!(store.due_queues(Timestamp::NEVER, 9).await.unwrap().is_empty());
+        assert_eq!(store.next_due(now).await.unwrap(), Some(now.plus(Duration::from_mins(1))));
+    }
+    clock.advance(Duration::from_mins(1));
+    assert_eq!(store.due_queues(Timestamp::NEVER, 9).await.unwrap(), ["q".into()]);
+}
+
+#[tokio::test]
+async fn what_is_leased_is_not_claimed_and_what_is_claimed_is_not_leased() {
+    let store = on(&FaultyDisk::new());
+    let mut held = message(2, 1, 10);
+    held.rows[0].due = Timestamp::NEVER;
+    for message in [message(1, 2, 10), held] {
+        store.commit(mail(message)).await.unwrap();
+    }
+    assert_eq!(store.lease("q", NOW, end(NOW, 60), NonZeroU32::MIN).await.unwrap().len(), 1);
+    let all = vec![copy(1, 0), copy(1, 1), copy(2, 0), copy(9, 0)];
+    let claimed: Vec<_> = store.claim(all.clone(), end(NOW, 60)).await.unwrap().into_iter().map(|row| row.copy).collect();
+    assert_eq!(claimed, [copy(1, 1), copy(2, 0)]);
+    assert!(store.claim(all, end(NOW, 60)).await.unwrap().is_empty());
+    assert!(store.lease("q", Timestamp::NEVER, end(NOW, 60), MANY).await.unwrap().is_empty());
+    let again = Change::Reschedule { copy: copy(2, 0), due: NOW, state: "released".into() };
+    store.commit(Batch { changes: vec![again], ..Batch::default() }).await.unwrap();
+    store.release(vec![copy(1, 1)]).await.unwrap();
+    assert_eq!(store.lease("q", NOW, end(NOW, 60), MANY).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn leased_rows_are_put_into_other_queues() {
+    let store = on(&FaultyDisk::new());
+    store.commit(mail(message(1, 3, 10))).await.unwrap();
+    assert_eq!(store.lease("q", NOW, end(NOW, 60), NonZeroU32::new(2).unwrap()).await.unwrap().len(), 2);
+    let moves = [(copy(1, 0), "q/a".into()), (copy(1, 1), "q/b".into()), (copy(1, 2), "q/b".into())];
+    store.requeue(moves.to_vec()).await.unwrap();
+    // The third one was not leased: it is where it was.
+    assert_eq!(store.due_queues(NOW, 9).await.unwrap().len(), 3);
+    for (queue, expected) in [("q/a", copy(1, 0)), ("q/b", copy(1, 1)), ("q", copy(1, 2))] {
+        let rows = store.lease(queue, NOW, end(NOW, 60), MANY).await.unwrap();
+        assert_eq!(rows.iter().map(|row| (row.copy, &*row.queue)).collect::<Vec<_>>(), [(expected, queue)]);
+    }
+    let changes = (0..3).map(|recipient| Change::Done(copy(1, recipient))).collect();
+    store.commit(Batch { changes, ..Batch::default() }).await.unwrap();
+    assert_eq!(store.usage().await.unwrap().rows, 0);
+}
+
+#[tokio::test]
+async fn rows_from_a_clock_that_was_ahead_are_hastened() {
+    let store = on(&FaultyDisk::new());
+    let hour = Duration::from_hours(1);
+    for (number, due) in [(1, NOW.plus(100 * hour)), (2, Timestamp::NEVER), (3, NOW.plus(hour / 2))] {
+        let mut message = message(number, 1, 10);
+        message.rows[0].due = due;
+        store.commit(mail(message)).await.unwrap();
+    }
+    store.hasten(NOW.plus(hour)).await.unwrap();
+    let dues: Vec<_> = store.rows(None, None, 9).await.unwrap().into_iter().map(|row| row.due).collect();
+    assert_eq!(dues, [NOW.plus(hour), Timestamp::NEVER, NOW.plus(hour / 2)]);
+    assert_eq!(store.lease("q", NOW.plus(hour), end(NOW, 60), MANY).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -303,23 +385,21 @@ async fn a_head_of_any_length_is_read_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_does_not_stop_the_rest() {
+async fn of_a_damaged_message_the_head_can_be_had() {
     let disk = FaultyDisk::new();
     let store = on(&disk);
-    for number in 0..3 {
-        store.commit(mail(message(number, 1, 10))).await.unwrap();
-    }
+    let whole = message(1, 1, 1000);
+    store.commit(mail(whole.clone())).await.unwrap();
     drop(store);
     let disk = disk.killed();
     let store = on(&disk);
     disk.edit(FileName::Segment(1), |octets| {
-        let place = memchr::memmem::find(octets, b"payload 1-0").unwrap();
-        octets[place] ^= 1;
+        let place = memchr::memmem::find(octets, &whole.body).unwrap();
+        octets[place + 500] ^= 1;
     });
-    let rows = store.lease("q", NOW, NOW.plus(Duration::from_secs(1)), MANY).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.copy).collect::<Vec<_>>(), [copy(0, 0), copy(2, 0)]);
-    assert!(matches!(store.rows_of(id(1)).await, Err(StoreError::Damaged(_))));
-    assert_eq!(store.next_due(NOW.plus(Duration::from_secs(1))).await.unwrap(), None);
+    assert!(matches!(store.message(id(1)).await, Err(StoreError::Damaged(_))));
+    assert_eq!(store.head(id(1)).await.unwrap(), Some(whole.head));
+    assert_eq!(store.head(id(2)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -24,6 +24,10 @@ use crate::telemetry::metric::Metrics;
 const GROUP_OCTETS: u64 = 16 << 20;
 /// How often old segments are looked for while nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the log is silent about files that still cannot be made.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
+/// How long it is taken for true how much of the disk is free.
+const FREE_IS_KNOWN: Duration = Duration::from_millis(100);
 
 /// Limits of the store, from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +45,30 @@ pub(super) struct Writer {
     pub(super) entropy: Entropy,
     pub(super) metrics: Metrics,
     pub(super) reclaim: Reclaim,
+    /// When it was last told that a file cannot be made.
+    pub(super) told: Option<Duration>,
+    /// Octets of the disk that are free, and when that was found out.
+    pub(super) free: Option<(Duration, u64)>,
+}
+
+/// Ends the store with its thread, whatever ended that: nobody is left waiting.
+struct LastWord(Arc<Shared>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the thread of the store panicked: it takes nothing more until it is started again");
+            self.0.failure.get_or_init(|| "its thread ended in a panic".into());
+        }
+        self.0.inbox.close();
+    }
 }
 
 impl Writer {
     /// Works until it is told to close, or the inbox is closed.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        let _last_word = LastWord(Arc::clone(&shared));
         let mut last_look = shared.clock.monotonic();
         loop {
             let wait = if self.reclaim.is_busy() { Duration::ZERO } else { TICK };
@@ -108,18 +130,15 @@ impl Writer {
     }
 
     /// Tells the jobs for which there is room from the others. Only what settles may use the reserve.
-    fn admit(&self, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
-        let mut free = None;
+    fn admit(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
         let mut values = None;
-        let mut new_octets = 0;
         jobs.into_iter().partition(|job| {
             if !settles(job) {
-                // Where it cannot be told, writing will show.
-                let free = *free.get_or_insert_with(|| self.shared.disk.free().unwrap_or(u64::MAX));
-                new_octets += u64::from(job.frame.length());
-                if free < self.limits.reserve.saturating_add(new_octets) {
+                let length = u64::from(job.frame.length());
+                if self.free() < self.limits.reserve.saturating_add(length) {
                     return false;
                 }
+                self.free = self.free.map(|(at, free)| (at, free.saturating_sub(length)));
             }
             let added = growth(&job.frame.meta.values);
             if added > 0 {
@@ -129,6 +148,20 @@ impl Writer {
             }
             true
         })
+    }
+
+    /// Returns octets that are free, less what was admitted since that was found out.
+    fn free(&mut self) -> u64 {
+        let now = self.shared.clock.monotonic();
+        match self.free {
+            Some((at, free)) if now.saturating_sub(at) < FREE_IS_KNOWN => free,
+            _ => {
+                // Where it cannot be told, writing will show.
+                let free = self.shared.disk.free().unwrap_or(u64::MAX);
+                self.free = Some((now, free));
+                free
+            }
+        }
     }
 
     /// Writes jobs, syncs, and shows what they changed.
@@ -167,8 +200,7 @@ impl Writer {
             for (copy, octets) in frame.states() {
                 state.cache.set_state(copy, octets);
             }
-            self.contents.add(&frame.meta, base);
-            state.active.messages.extend(frame.meta.messages.iter().map(|message| (message.id, message.content.at(base))));
+            self.contents.add(&frame.meta, base, Arc::make_mut(&mut state.active.messages));
             for value in &frame.meta.values {
                 state.values.apply(value, number);
             }
@@ -191,9 +223,17 @@ impl Writer {
     }
 
     /// Notes that nothing can be written any more, if that is so.
-    pub(super) fn fail(&self, error: WriteError) -> StoreError {
+    pub(super) fn fail(&mut self, error: WriteError) -> StoreError {
         match error {
             WriteError::Full => StoreError::Full,
+            WriteError::NotMade(why) => {
+                let now = self.shared.clock.monotonic();
+                if self.told.is_none_or(|told| now.saturating_sub(told) >= TELL_AGAIN) {
+                    self.told = Some(now);
+                    tracing::error!(error = %why, "the store takes nothing for now");
+                }
+                StoreError::Full
+            }
             WriteError::Failed(why) => {
                 tracing::error!(error = %why, "the store takes nothing more until it is started again");
                 StoreError::Poisoned(Arc::clone(self.shared.failure.get_or_init(|| why.into())))
@@ -205,8 +245,10 @@ impl Writer {
     pub(super) fn seal(&mut self) -> Result<(), WriteError> {
         let now = self.shared.clock.now();
         let (number, end) = (self.journal.head.number, self.journal.end);
-        let summary = self.contents.summarize(number, end, now, |some| self.shared.live_messages(some));
-        let summary_octets = summary.write(&*self.shared.disk).map_err(|error| WriteError::new("a summary cannot be written", &error))?;
+        let places = Arc::clone(&self.shared.state.lock().active.messages);
+        let summary = self.contents.summarize(&places, number, end, now, |some| self.shared.live_messages(some));
+        drop(places);
+        let summary_octets = summary.write(&*self.shared.disk)?;
         self.journal.next(now, &self.entropy)?;
         self.contents = Contents::default();
         let mut state = self.shared.state.lock();

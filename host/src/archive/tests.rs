@@ -1,0 +1,100 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::chain::{ChainRegistry, Plan};
+use crate::config;
+use crate::config::unit::ByteSize;
+use crate::event::recorder::Recorder;
+use crate::intake::{IntakeParts, IntakeSettings};
+use crate::link::LinkSigner;
+use crate::mail::domain::Domain;
+use crate::mail::envelope::{BodyType, Notify, ReversePath};
+use crate::spool::NewEntry;
+use crate::store::embedded::Embedded;
+use crate::submission::permission::Rates;
+use crate::submission::{Protocol, Received};
+use crate::telemetry::metric::Metrics;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn archive(folder: &std::path::Path) -> Archive {
+    let config = config::Store {
+        segment_size: ByteSize(1 << 20),
+        retention: Duration::from_hours(1),
+        archive_size: ByteSize(1 << 30),
+        cache: ByteSize(1 << 20),
+        commit_queue: 64,
+        reserve: ByteSize(0),
+    };
+    let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
+    let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
+    let (spool, recorder) = (Spool::new(store.clone(), clock.clone()), Recorder::new(store));
+    let renderer = Renderer::new(ChainRegistry::default(), LinkSigner::new([1; 32], String::new()));
+    let settings = IntakeSettings { hostname: Domain::parse("mail.example.com").unwrap(), routes: std::collections::BTreeMap::new() };
+    let intake = Intake::new(IntakeParts {
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        spool: spool.clone(),
+        recorder,
+        chains: ChainRegistry::default(),
+        renderer: renderer.clone(),
+        rates: Arc::new(Rates::new(clock.clone())),
+        metrics,
+        settings,
+    });
+    let index = SearchIndex::open(&folder.join("index")).unwrap();
+    let logins = Logins::new(Vec::new(), &entropy, clock.clone());
+    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy })
+}
+
+/// A message that is held, with so many copies.
+fn held(number: u8, recipients: u32) -> NewEntry {
+    let id = MessageId::from_bytes([number; 16]);
+    let copies = (0..recipients).map(|place| {
+        let address = EmailAddress::parse(&format!("r{place}@b.example")).unwrap();
+        (Copy { address, notify: Notify::default(), original: None, variables: String::new() }, "direct/b.example".into())
+    });
+    let entry = Entry {
+        id,
+        login: "login".into(),
+        route: "direct".into(),
+        received: Received { at: NOW, peer: [127, 0, 0, 1].into(), helo: None, protocol: Protocol::Local },
+        reverse_path: ReversePath::Null,
+        ret: None,
+        envid: None,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        subject: "Hello".into(),
+        tags: Vec::new(),
+        recipient_count: recipients,
+        deliver_before: None,
+        options: String::new(),
+        plan: Plan::plain("login".into(), id, NOW),
+    };
+    NewEntry { entry, body: Bytes::new(), original: None, copies: copies.collect(), held: Some("look".into()), events: Vec::new() }
+}
+
+#[tokio::test]
+async fn all_is_all_but_what_is_being_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    let many = u32::try_from(PAGE).unwrap() + 50;
+    archive.spool.accept(held(1, many)).await.unwrap();
+    archive.spool.accept(held(2, many)).await.unwrap();
+    let all = usize::try_from(many).unwrap() * 2;
+    assert_eq!(archive.retry(Selection::All).await.unwrap(), all);
+
+    let until = archive.clock.monotonic() + Duration::from_mins(1);
+    let leased = archive.spool.lease("direct/b.example", until, NonZeroU32::new(3).unwrap()).await.unwrap();
+    assert!(leased.iter().all(|leased| leased.state.released && leased.state.held.is_none()));
+    assert_eq!(archive.retry(Selection::Copy(leased[0].copy)).await.unwrap(), 0);
+    assert_eq!(archive.retry(Selection::Message(leased[0].copy.message)).await.unwrap(), usize::try_from(many).unwrap() - 3);
+    // Nobody gets a copy that a worker has.
+    let rest = archive.spool.lease("direct/b.example", until, NonZeroU32::new(10_000).unwrap()).await.unwrap();
+    assert_eq!(rest.len(), all - 3);
+    archive.spool.store().release(rest.into_iter().map(|leased| leased.copy).collect()).await.unwrap();
+    assert_eq!(archive.cancel(Selection::All).await.unwrap(), all - 3);
+    assert_eq!(archive.spool.store().usage().await.unwrap().rows, 3);
+}
