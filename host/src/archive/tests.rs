@@ -10,7 +10,7 @@ use crate::event::recorder::Recorder;
 use crate::intake::{IntakeParts, IntakeSettings};
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
-use crate::mail::envelope::{BodyType, Notify, ReversePath};
+use crate::mail::envelope::{BodyType, ReversePath};
 use crate::spool::NewEntry;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
@@ -32,7 +32,8 @@ fn archive(folder: &std::path::Path) -> Archive {
     let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
     let (spool, recorder) = (Spool::new(store.clone(), clock.clone()), Recorder::new(store));
     let renderer = Renderer::new(ChainRegistry::default(), LinkSigner::new([1; 32], String::new()));
-    let settings = IntakeSettings { hostname: Domain::parse("mail.example.com").unwrap(), routes: std::collections::BTreeMap::new() };
+    let hostname = Domain::parse("mail.example.com").unwrap();
+    let settings = IntakeSettings { hostname, routes: std::collections::BTreeMap::new(), header_size: ByteSize::kib(256) };
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),
         entropy: entropy.clone(),
@@ -41,11 +42,13 @@ fn archive(folder: &std::path::Path) -> Archive {
         chains: ChainRegistry::default(),
         renderer: renderer.clone(),
         rates: Arc::new(Rates::new(clock.clone())),
-        metrics,
+        metrics: metrics.clone(),
+        submissions: 10,
         settings,
     });
     let index = SearchIndex::open(&folder.join("index")).unwrap();
-    let logins = Logins::new(Vec::new(), &entropy, clock.clone());
+    let guard = config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
+    let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
     Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy })
 }
 
@@ -54,7 +57,7 @@ fn held(number: u8, recipients: u32) -> NewEntry {
     let id = MessageId::from_bytes([number; 16]);
     let copies = (0..recipients).map(|place| {
         let address = EmailAddress::parse(&format!("r{place}@b.example")).unwrap();
-        (Copy { address, notify: Notify::default(), original: None, variables: String::new() }, "direct/b.example".into())
+        (Copy { address, notify: None, original: None, variables: String::new() }, "direct/b.example".into())
     });
     let entry = Entry {
         id,

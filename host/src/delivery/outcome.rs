@@ -188,7 +188,7 @@ impl Judge<'_> {
             Verdict::Delivered { .. } | Verdict::Captured | Verdict::Discarded { .. } | Verdict::Held { .. } => false,
         };
         // A plugin may still change the reverse-path.
-        is_end && leased.recipient.notify.failure && (entry.reverse_path != ReversePath::Null || !entry.plan.steps.is_empty())
+        is_end && leased.recipient.notify().failure && (entry.reverse_path != ReversePath::Null || !entry.plan.steps.is_empty())
     }
 
     /// What plugins did while they made one copy, as far as somebody wants to know: failures, and calls where something was logged or decided.

@@ -167,7 +167,7 @@ impl Setup {
             routes.insert("up".into(), Route::Mx { dns, port: self.port, allow_private: true, tls });
         }
         let hostname = Domain::parse("tp.example").unwrap();
-        Settings::assemble(&hostname, self.limits, routes, kinds, self.signers.clone(), Arc::new(PlainRenderer { rendered }))
+        Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, Arc::new(PlainRenderer { rendered }))
     }
 
     fn start(self) -> Running {

@@ -48,18 +48,7 @@ impl Bench {
     async fn accept(&self, number: u8, content: String) {
         let at = self.clock.now();
         let message = MessageId::from_bytes([number; 16]);
-        let plan = Plan {
-            login: "news".into(),
-            message,
-            received: at,
-            context: Vec::new(),
-            nonce: [0; 11],
-            slots: Vec::new(),
-            variables: String::new(),
-            reverse_path: ReversePath::Null,
-            tags: Vec::new(),
-            steps: Vec::new(),
-        };
+        let plan = Plan::plain("news".into(), message, at);
         let entry = Entry {
             id: message,
             login: "news".into(),
