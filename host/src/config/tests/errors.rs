@@ -14,6 +14,7 @@ const ADDED: &[(&str, &str)] = &[
         "[smtp]\nrecipients = 0\nerrors = -1\nconnections = 99999999999999999999\nsession_time = \"0s\"\nmessage_size = \"0B\"",
     ),
     ("units", "[smtp]\nmessage_size = \"10 M\"\ncommand_time = \"5min\"\n[delivery]\nidle_time = \"99999999999999999999s\""),
+    ("limits that let nothing in", "[smtp]\nline_size = \"80B\"\nmemory = \"1MiB\""),
     ("store of another kind", "[store]\nkind = \"postgres\""),
     ("sizes out of range", "[store]\nsegment_size = \"2GiB\"\n[search]\nmemory = \"1MiB\"\nrest = -1"),
     ("section of the wrong type", "[[http]]\nconnections = 1"),

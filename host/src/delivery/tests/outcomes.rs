@@ -178,3 +178,19 @@ async fn success_is_reported_where_the_next_hop_will_not() {
         running.stop().await;
     }
 }
+
+#[test]
+fn a_text_is_a_reply_only_where_a_server_said_it() {
+    use crate::delivery::connection::Broken;
+    use crate::delivery::failure::Failure;
+    use crate::delivery::outcome::Verdict;
+    use crate::smtp::client::ClientError;
+    use crate::smtp::client::reply::Reply;
+    let said = Broken::Client(ClientError::Greeting(Reply::local(554, "5.3.2 go away"))).to_failure("mx");
+    let not_said = Failure::permanent((1, 2), "192.example does not exist");
+    for (failure, expected) in [(said, true), (not_said, false), (Broken::TimedOut.to_failure("mx"), false)] {
+        let verdict = Verdict::of_failure(&failure);
+        let (Verdict::Deferred { is_reply, .. } | Verdict::Bounced { is_reply, .. }) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(is_reply, expected, "{failure:?}");
+    }
+}
