@@ -15,6 +15,7 @@ use tubepost::config::unit::ByteSize;
 use tubepost::mail::message_id::{CopyId, MessageId};
 use tubepost::store::embedded::{Embedded, OpenError};
 use tubepost::store::{Batch, Change, NewMessage, NewRow, Row, Store, StoredMessage, ValueChange};
+use tubepost::telemetry::metric::Metrics;
 
 use crate::input::random;
 
@@ -42,7 +43,7 @@ fn open(folder: &Path) -> Result<Embedded, OpenError> {
         commit_queue: 64,
         reserve: ByteSize(0),
     };
-    Embedded::open(folder, &config, Clock::manual(NOW), Entropy::seeded(1))
+    Embedded::open(folder, &config, Clock::manual(NOW), Entropy::seeded(1), Metrics::new())
 }
 
 /// A store that is stopped, damaged and started again: what it gives is what was committed, or it says that it is damaged.
