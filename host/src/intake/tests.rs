@@ -291,7 +291,8 @@ async fn from_is_checked_again_where_plugins_change_it() {
     assert!(kept(&good, &two(restricted)).await.entry.plan.senders.is_empty());
 
     let evil = intake(renaming("b@y.example", true)).await;
-    let Some(Refusal::Plugin { code: 550, enhanced, .. }) = compose(&evil, &two(restricted)).await.err() else { panic!("taken") };
+    let one = restricted(MESSAGE, &["b@one.example"], Some("c"));
+    let Some(Refusal::Plugin { code: 550, enhanced, .. }) = compose(&evil, &one).await.err() else { panic!("taken") };
     assert_eq!(enhanced.to_string(), "5.7.1");
     let good = intake(renaming("b@example.com", true)).await;
     let entry = kept(&good, &two(restricted)).await.entry;
@@ -320,9 +321,10 @@ async fn a_from_that_differs_by_recipient_is_checked_for_each() {
         }
         two
     };
-    let Some(Refusal::Plugin { code: 550, .. }) = compose(&intake, &with(["x@y.example", "a@example.com"])).await.err() else {
-        panic!("taken")
-    };
+    // Of several copies, each is refused when its turn comes.
+    let mut one = with(["x@y.example", ""]);
+    one.envelope.forward_paths.truncate(1);
+    let Some(Refusal::Plugin { code: 550, .. }) = compose(&intake, &one).await.err() else { panic!("taken") };
     let dry = intake.dry_run(with(["a@example.com", "x@y.example"]), Content::Submitted).await;
     let DryResult::Kept { copies, .. } = dry.result else { panic!("{:?}", dry.result) };
     assert!(copies[0].content.as_ref().unwrap().is_ok());
