@@ -9,6 +9,7 @@ pub mod building;
 pub mod options;
 pub mod processing;
 pub mod rendering;
+mod size;
 pub mod trace;
 
 use std::collections::BTreeMap;
@@ -28,21 +29,35 @@ use crate::plugin::Plugin;
 use crate::plugin::loading::Plugins;
 
 /// All chains and all plugins of one configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chains {
-    chains: BTreeMap<Arc<str>, Arc<Chain>>,
+    by_name: BTreeMap<Arc<str>, Arc<Chain>>,
     plugins: Plugins,
+    /// Octets of a copy.
+    rendered_size: u64,
+}
+
+impl Default for Chains {
+    /// No chains, and copies of any size.
+    fn default() -> Self {
+        Self { by_name: BTreeMap::new(), plugins: Plugins::new(), rendered_size: u64::MAX }
+    }
 }
 
 impl Chains {
     /// Returns a chain by its name.
     pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
-        self.chains.get(name)
+        self.by_name.get(name)
     }
 
     /// Returns a plugin by its name in the configuration, whether a chain uses it or not: messages in the queue may.
     pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.plugins.get(name)
+    }
+
+    /// Returns how many octets a copy may have once its slots are filled in.
+    pub fn rendered_size(&self) -> u64 {
+        self.rendered_size
     }
 
     /// Returns all plugins by name.

@@ -73,6 +73,8 @@ pub struct IntakeSettings {
     pub hostname: Domain,
     /// Routes whose copies wait by domain.
     pub routes_by_domain: BTreeSet<Arc<str>>,
+    /// Tags that a message may have.
+    pub tags: usize,
 }
 
 impl IntakeSettings {
@@ -83,7 +85,11 @@ impl IntakeSettings {
             Route::SmartHost(_) | Route::Capture => false,
         };
         let routes = config.routes.iter().filter(|(_, route)| by_domain(route));
-        Self { hostname: config.server.hostname.clone(), routes_by_domain: routes.map(|(name, _)| Arc::clone(name)).collect() }
+        Self {
+            hostname: config.server.hostname.clone(),
+            routes_by_domain: routes.map(|(name, _)| Arc::clone(name)).collect(),
+            tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
+        }
     }
 }
 

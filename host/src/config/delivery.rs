@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::Delivery;
 use super::document::{Section, Value};
+use super::unit::ByteSize;
 
-pub(super) fn read(section: &Section<'_>) -> Delivery {
+/// `rendered_size` is the default of the key of this name.
+pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     let delivery = Delivery {
         connections: section.or("connections", 500, Value::count),
         connections_per_destination: section.or("connections_per_destination", 20, Value::count),
@@ -18,6 +20,7 @@ pub(super) fn read(section: &Section<'_>) -> Delivery {
         retry_longest: section.or("retry_longest", Duration::from_hours(4), Value::duration),
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
+        rendered_size: section.or("rendered_size", rendered_size, Value::size),
     };
     if delivery.retry_first > delivery.retry_longest {
         section.report("retry_first is longer than retry_longest");

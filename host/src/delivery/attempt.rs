@@ -199,6 +199,7 @@ impl Desk {
             }
             RenderError::Discarded { reason } => Verdict::Discarded { reason: reason.clone() },
             RenderError::Held { reason } => Verdict::Held { reason: reason.clone() },
+            RenderError::TooLarge { .. } => Verdict::of_failure(&Failure::permanent((3, 4), error.to_string())),
             RenderError::Failed { plugin, permanent } => {
                 let text = format!("the plugin {plugin} failed");
                 let event = |leased: &Leased| {

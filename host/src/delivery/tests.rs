@@ -96,6 +96,7 @@ fn limits() -> config::Delivery {
         retry_longest: Duration::from_hours(1),
         give_up: Duration::from_hours(24),
         lease: Duration::from_mins(15),
+        rendered_size: config::unit::ByteSize(u64::MAX),
     }
 }
 

@@ -87,7 +87,7 @@ fn start(demonstration: bool) -> Running {
         renderer: renderer.clone(),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
-        settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new() },
+        settings: IntakeSettings { hostname: config.server.hostname.clone(), routes_by_domain: BTreeSet::new(), tags: 100 },
     });
     let archive = Archive::new(ArchiveParts {
         spool: spool.clone(),

@@ -20,7 +20,7 @@ use crate::mail::refusal::Refusal;
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
-use crate::plugin::letter::{Letter, TAGS};
+use crate::plugin::letter::Letter;
 use crate::spool::NewEntry;
 use crate::spool::entry::{Copy, Entry};
 use crate::store::QueueName;
@@ -107,6 +107,9 @@ impl Parts {
         {
             return Ok(Composed::Discarded { plugin, reason });
         }
+        let copies = press.copies(&submission.options);
+        let copies = copies.map(|(recipient, path, variables)| (CopyId { message: submission.id, recipient }, &path.address, variables));
+        self.renderer.check_sizes(&press.plan, &press.body, copies).map_err(|error| refused(error, String::new()))?;
         Ok(Composed::Kept(Box::new(self.entry(submission, content, *press, settings, trace))))
     }
 
@@ -118,14 +121,14 @@ impl Parts {
         content: &Bytes,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
-        let Some(name) = &submission.login.chain else { return Ok(plain(submission, facts, content)) };
+        let Some(name) = &submission.login.chain else { return Ok(plain(submission, facts, content, self.settings().tags)) };
         let chains = self.chains.current();
         let Some(chain) = chains.chain(name) else {
             // The configuration has changed under the session: nothing that the sender did wrong.
             return Err(Refusal::PluginFailed { plugin: name.to_string(), permanent: false });
         };
         if chain.is_empty() {
-            return Ok(plain(submission, facts, content));
+            return Ok(plain(submission, facts, content, self.settings().tags));
         }
         let circumstances = Arc::new(Circumstances {
             id: submission.id,
@@ -134,6 +137,7 @@ impl Parts {
             variables: if submission.options.variables.is_empty() { String::new() } else { object_text(&submission.options.variables) },
             original: content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
+            links: self.renderer.links().clone(),
         });
         self.run(chain, submission, circumstances, trace).await
     }
@@ -149,7 +153,7 @@ impl Parts {
             Draft::new(circumstances.original.clone()),
             submission.envelope.reverse_path.clone(),
             submission.envelope.forward_paths.clone(),
-            tags(&submission.options),
+            tags(&submission.options, self.settings().tags),
             self.entropy.array(),
         );
         let Kept { letter, steps, held } = match chain.process(letter, &circumstances, &submission.options, trace).await? {
@@ -212,14 +216,11 @@ impl Parts {
         let plugin = || trace.runs.last().map(|run| run.plugin.clone()).unwrap_or_default();
         let copy = match rendered {
             Ok(copy) => copy,
-            Err(RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text }) => {
-                return Err(Refusal::Plugin { plugin: plugin(), code, enhanced, text });
-            }
-            Err(RenderError::Failed { plugin, permanent }) => return Err(Refusal::PluginFailed { plugin, permanent }),
             Err(RenderError::Discarded { reason } | RenderError::Held { reason }) => {
                 // Of several copies this concerns one: its turn comes at delivery.
                 return Ok(only.then(|| (plugin(), reason)));
             }
+            Err(error) => return Err(refused(error, plugin())),
         };
         // Tags that a plugin adds behind one that runs per recipient: those of the first copy stand for all.
         press.tags = copy.tags;
@@ -299,8 +300,21 @@ impl Parts {
     }
 }
 
+/// What the client hears of a copy that cannot be made.
+fn refused(error: RenderError, plugin: String) -> Refusal {
+    match error {
+        RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text } => {
+            Refusal::Plugin { plugin, code, enhanced, text }
+        }
+        RenderError::Failed { plugin, permanent } => Refusal::PluginFailed { plugin, permanent },
+        RenderError::TooLarge { limit } => Refusal::MessageTooLarge { limit },
+        // Who asks has looked for these: they are no reason to refuse a message.
+        RenderError::Discarded { .. } | RenderError::Held { .. } => Refusal::PluginFailed { plugin, permanent: false },
+    }
+}
+
 /// The way of a message without plugins: nothing is parsed.
-fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> Chained {
+fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes, tag_limit: usize) -> Chained {
     let plan = Plan {
         login: Arc::clone(&submission.login.name),
         message: submission.id,
@@ -319,7 +333,7 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> C
         plan,
         reverse_path: envelope.reverse_path.clone(),
         recipients: (0..).zip(envelope.forward_paths.iter().cloned()).collect(),
-        tags: tags(&submission.options),
+        tags: tags(&submission.options, tag_limit),
         subject: facts.subject(),
         held: None,
         changed: false,
@@ -356,10 +370,11 @@ fn object_text(object: &Map<String, Value>) -> String {
     serde_json::to_string(object).unwrap_or_else(|_| "{}".to_owned())
 }
 
-fn tags(options: &Options) -> Vec<Tag> {
+/// Returns the tags given with a message, each once, and no more than `limit`.
+fn tags(options: &Options, limit: usize) -> Vec<Tag> {
     let mut tags: Vec<Tag> = Vec::with_capacity(options.tags.len());
     for tag in &options.tags {
-        if tags.len() < TAGS && !tags.contains(tag) {
+        if tags.len() < limit && !tags.contains(tag) {
             tags.push(tag.clone());
         }
     }
@@ -376,6 +391,9 @@ fn context(submission: &Submission) -> Vec<(String, String)> {
     ];
     if let Some(helo) = &received.helo {
         context.push(("helo".to_owned(), helo.clone()));
+    }
+    if submission.options.recipient_variables.values().any(|data| !data.is_empty()) {
+        context.push(("recipient-data".to_owned(), "true".to_owned()));
     }
     context
 }

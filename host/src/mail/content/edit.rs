@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::header_block::{HeaderBlock, Octets};
 use super::transfer::{TransferEncoding, normalize_line_ends};
 use super::tree::{Entity, Node, NodeContent, Tree};
-use super::{Draft, EditError, NewPart};
+use super::{Display, Draft, EditError, NewPart};
 use crate::mail::header::charset;
 use crate::mail::header::is_field_value;
 use crate::mail::header::parameters::{self, Parameterized};
@@ -32,15 +32,16 @@ enum Written {
 impl Draft {
     /// Replaces the first text/plain leaf that is no attachment.
     pub fn set_text(&mut self, value: &str) -> Result<(), EditError> {
-        self.set_displayed("text/plain", value)
+        self.set_displayed(Display::Text, value)
     }
 
     /// Replaces the first text/html leaf that is no attachment.
     pub fn set_html(&mut self, value: &str) -> Result<(), EditError> {
-        self.set_displayed("text/html", value)
+        self.set_displayed(Display::Html, value)
     }
 
-    fn set_displayed(&mut self, content_type: &str, value: &str) -> Result<(), EditError> {
+    fn set_displayed(&mut self, display: Display, value: &str) -> Result<(), EditError> {
+        let content_type = display.content_type();
         let Some(id) = self.tree().displayed(content_type) else {
             return Err(EditError::Denied(format!("the message has no {content_type} part")));
         };
@@ -62,7 +63,7 @@ impl Draft {
         let fits = present == "utf-8" || content.is_ascii() && charset::is_ascii_superset(present);
         let new_charset = (written == Written::Text && !fits).then_some("utf-8");
         self.relabel(id, encoding, new_charset);
-        self.decoded = None;
+        self.forget_decoded();
         if let Some(node) = self.tree_mut().node_mut(id)
             && let NodeContent::Leaf { edited, .. } = &mut node.content
         {
@@ -228,7 +229,7 @@ impl Draft {
                 node.is_removed = true;
             }
         }
-        self.decoded = None;
+        self.forget_decoded();
         self.is_edited = true;
         Ok(())
     }
