@@ -17,6 +17,7 @@ use tubepost::chain::{Chain, Chains};
 use tubepost::clock::{Clock, Timestamp};
 use tubepost::config::unit::ByteSize;
 use tubepost::config::{self, ChainStep, OnError, PluginLimits, PluginSource, When};
+use tubepost::link::LinkSigner;
 use tubepost::mail::address::EmailAddress;
 use tubepost::mail::content::Draft;
 use tubepost::mail::envelope::{ForwardPath, ReversePath};
@@ -71,8 +72,7 @@ struct Setup {
 impl Setup {
     fn new(plugins: &[(&str, PluginSource)], content: Bytes, folder: tempfile::TempDir) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let engine =
-            Arc::new(Engine::new(EngineOptions { instances: 16, cache: None, clock: Clock::system(), metrics: Metrics::new() }).unwrap());
+        let engine = Arc::new(Engine::new(EngineOptions::new(Clock::system(), Metrics::new())).unwrap());
         let limits = PluginLimits { time: Duration::from_secs(5), memory: ByteSize(64 << 20), output: ByteSize(10 << 20) };
         let configured = plugins
             .iter()
@@ -89,7 +89,7 @@ impl Setup {
             })
             .collect();
         let loaded = runtime.block_on(load_all(&engine, &configured)).unwrap();
-        let chains = Chains::build(&BTreeMap::from([("bench".into(), config::Chain { steps })]), loaded).unwrap();
+        let chains = Chains::build(&BTreeMap::from([("bench".into(), config::Chain { steps })]), loaded, 100 << 20).unwrap();
         let chain = Arc::clone(chains.chain("bench").unwrap());
         Self { runtime, chain, content, _folder: folder }
     }
@@ -122,6 +122,7 @@ impl Setup {
             variables: String::new(),
             original: self.content.clone(),
             recipient_limit: 100,
+            links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
         });
         let (mut trace, options) = (Trace::default(), Options::default());
         match self.runtime.block_on(self.chain.process(letter, &circumstances, &options, &mut trace)).unwrap() {

@@ -9,6 +9,7 @@ pub mod building;
 pub mod options;
 pub mod processing;
 pub mod rendering;
+mod size;
 pub mod trace;
 
 use std::collections::BTreeMap;
@@ -28,11 +29,20 @@ use crate::plugin::Plugin;
 use crate::plugin::loading::{Plugins, Spares};
 
 /// All chains and plugins of one configuration. First-party plugins that no chain uses are loaded when a message needs one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chains {
     by_name: BTreeMap<Arc<str>, Arc<Chain>>,
     plugins: Plugins,
     spares: Spares,
+    /// Octets of a copy.
+    rendered_size: u64,
+}
+
+impl Default for Chains {
+    /// No chains, and copies of any size.
+    fn default() -> Self {
+        Self { by_name: BTreeMap::new(), plugins: Plugins::new(), spares: Spares::default(), rendered_size: u64::MAX }
+    }
 }
 
 impl Chains {
@@ -54,6 +64,11 @@ impl Chains {
             (None, Some(spare)) => Box::pin(spare.get()).await,
             (None, None) => None,
         }
+    }
+
+    /// Returns how many octets a copy may have once its slots are filled in.
+    pub fn rendered_size(&self) -> u64 {
+        self.rendered_size
     }
 
     /// Returns the plugins that were loaded with the chains, by name.

@@ -21,7 +21,7 @@ pub mod secret;
 mod server;
 mod smtp;
 mod store;
-mod suggestion;
+pub(crate) mod suggestion;
 mod tls;
 pub mod unit;
 
@@ -90,13 +90,14 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let plugin_names: Vec<&str> = file.names("plugins").into_iter().chain(FIRST_PARTY).collect();
     let listeners = listen::read(file, file.has("tls"));
     let tls = file.section("tls", tls::read);
-    let plugins = plugin::read(file, ByteSize(smtp.message_size.0.saturating_mul(2)));
+    let twice_message_size = ByteSize(smtp.message_size.0.saturating_mul(2));
+    let plugins = plugin::read(file, twice_message_size);
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
     let chains = chain::read(file, &plugin_names);
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
     let dkim = dkim::read(file);
-    let delivery = file.section("delivery", delivery::read);
+    let delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {
@@ -314,6 +315,27 @@ pub struct PluginRuntime {
     pub instances: u32,
     /// `cache`: whether compiled plugins are kept below `data`. Default true.
     pub cache: bool,
+    /// `warm_slots`: free slots of the pool that keep memory. Default: 16 for each processor, at least 32 and at most 256.
+    pub warm_slots: u32,
+    /// `kept_memory`: what each of them keeps, where the kernel can tell which pages were touched. Default 4 MiB.
+    pub kept_memory: ByteSize,
+    /// What one call may do, whatever the plugin.
+    pub calls: CallLimits,
+}
+
+/// Limits of `[plugin_runtime]` that hold for each call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// `log_lines`: lines that are kept; more are counted. Default 100.
+    pub log_lines: u32,
+    /// `log_line_length`: characters of a line. Default 1000.
+    pub log_line_length: u32,
+    /// `slots`: of one message. Default 10,000.
+    pub slots: u32,
+    /// `tags`: of one message. Default 100.
+    pub tags: u32,
+    /// `edits`: of one call. Default 100,000.
+    pub edits: u32,
 }
 
 /// An entry of `[chains]`.
@@ -522,6 +544,8 @@ pub struct Delivery {
     pub returned_size: ByteSize,
     /// `copy_log`: octets of what plugins log that are kept of one attempt to make a copy. Default 16 KiB.
     pub copy_log: ByteSize,
+    /// `rendered_size`: what a copy may have once its slots are filled in. Default twice `smtp.message_size`.
+    pub rendered_size: ByteSize,
     /// `dns_*`.
     pub dns: Dns,
 }

@@ -79,12 +79,19 @@ pub struct IntakeSettings {
     pub routes: BTreeMap<Arc<str>, Route>,
     /// Octets that a header may have.
     pub header_size: ByteSize,
+    /// Tags that a message may have.
+    pub tags: usize,
 }
 
 impl IntakeSettings {
     /// Reads them from the configuration.
     pub fn new(config: &Config) -> Self {
-        Self { hostname: config.server.hostname.clone(), routes: config.routes.clone(), header_size: config.smtp.header_size }
+        Self {
+            hostname: config.server.hostname.clone(),
+            routes: config.routes.clone(),
+            header_size: config.smtp.header_size,
+            tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
+        }
     }
 
     /// Looks at the header of a message.

@@ -32,6 +32,10 @@ const TAG_LENGTH: usize = 16;
 const LONGEST_PATH: usize = 16 * 1024;
 /// Characters of the decoration behind a token.
 const LONGEST_TAIL: usize = 40;
+/// Characters of `/t/` and `/u/`.
+const FOLDER_LENGTH: usize = 3;
+/// Ends the link of a pixel.
+const PIXEL: &str = ".gif";
 
 const KIND_CLICK: u8 = 1;
 const KIND_PIXEL: u8 = 2;
@@ -94,10 +98,22 @@ impl LinkSigner {
         URL_SAFE_NO_PAD.encode_string(&octets, &mut text);
         match target {
             Some(target) => push_tail(&mut text, target),
-            None if matches!(link, Link::Open(None)) => text.push_str(".gif"),
+            None if matches!(link, Link::Open(None)) => text.push_str(PIXEL),
             None => {}
         }
         text
+    }
+
+    /// Returns how many octets [`LinkSigner::url`] gives at most, in whosever copy.
+    pub fn longest(&self, link: &Link) -> usize {
+        let octets = payload(CopyId { message: MessageId::from_bytes([0; 16]), recipient: u32::MAX }, link).len() + TAG_LENGTH;
+        self.base.len() + FOLDER_LENGTH + (octets * 4).div_ceil(3) + LONGEST_TAIL.max(PIXEL.len()) + 1
+    }
+
+    /// Whether `url` is a link of ours: those are followed as they are, and never led through another one.
+    pub fn is_own(&self, url: &str) -> bool {
+        let path = url.strip_prefix(&self.base).unwrap_or_default();
+        ["/t/", "/u/"].iter().any(|folder| path.starts_with(folder))
     }
 
     /// Reads the path of a request below that of the public address (`/t/…`, `/u/…`); `None` is for everything that we did not sign.

@@ -77,6 +77,17 @@ pub struct Call {
     pub run: PluginRun,
 }
 
+/// What came of asking whether a plugin wants to run for each recipient.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The plugin's word, or why there is none.
+    pub result: Result<bool, Failure>,
+    /// The letter as it was, with what was read of it: the next plugin need not take it apart again. `None` where it may be another now.
+    pub letter: Option<letter::Letter>,
+    /// For the message's trace.
+    pub run: PluginRun,
+}
+
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plugin").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
@@ -143,10 +154,11 @@ impl Plugin {
         Call { result, edited: outcome.lease.filter(|_| keeps).map(|lease| lease.letter), run }
     }
 
-    /// Asks whether the message needs the stage [`Stage::Recipient`] of this plugin.
-    pub async fn wanted(&self, lease: Lease, config: &str) -> (Result<bool, Failure>, PluginRun) {
+    /// Asks whether the message needs the stage [`Stage::Recipient`] of this plugin. Its edits are dropped.
+    pub async fn wanted(&self, lease: Lease, config: &str) -> Wanted {
         let Some(export) = &self.recipient else {
-            return (Ok(false), self.run(Stage::Recipient, "not wanted", String::new(), Report::default()));
+            let run = self.run(Stage::Recipient, "not wanted", String::new(), Report::default());
+            return Wanted { result: Ok(false), letter: Some(lease.letter), run };
         };
         let random = self.random(&lease);
         let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), Some(random)).await;
@@ -162,7 +174,8 @@ impl Plugin {
             Err(failure) => ("failed", failure.to_string()),
         };
         let report = Report { headers_changed: Vec::new(), parts_changed: 0, ..outcome.report };
-        (result, self.run(Stage::Recipient, word, text, report))
+        let letter = outcome.lease.filter(|_| outcome.is_untouched).map(|lease| lease.letter);
+        Wanted { result, letter, run: self.run(Stage::Recipient, word, text, report) }
     }
 
     fn callee(&self) -> Callee<'_> {

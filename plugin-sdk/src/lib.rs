@@ -72,8 +72,13 @@
 //! rustflags = ['--cfg', 'getrandom_backend="custom"']
 //! ```
 //!
+//! Memory comes from an allocator for instances that live for one call (feature `bump-alloc`, which is on by default). A crate that sets its own
+//! `#[global_allocator]` turns it off with `default-features = false`.
+//!
 //! A panic is an event with the plugin's name and never harms the host or the message: the operator's `on_error` decides.
 
+#[cfg(any(test, all(target_arch = "wasm32", feature = "bump-alloc")))]
+mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod description;

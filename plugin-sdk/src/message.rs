@@ -36,7 +36,7 @@ impl Message {
         self.0.id()
     }
 
-    /// What is known about the submission: "login", "protocol", "peer", "helo", "received-at", "public-url".
+    /// What is known about the submission: "login", "protocol", "peer", "helo", "received-at", "public-url", "recipient-data".
     pub fn context(&self) -> Vec<(String, String)> {
         self.0.context()
     }

@@ -131,8 +131,8 @@ impl std::error::Error for Failure {}
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
         match error {
-            // What may be edited is the operator's word and the stage's, so it is for them to look at.
-            EditError::Denied(what) => Self::Config(format!("the edit is not allowed: {what}")),
+            // Limits of the message, what it has no part for, what the stage does not allow: the same message meets the same again.
+            EditError::Denied(what) => Self::Permanent(format!("the edit is not allowed: {what}")),
             EditError::Invalid(what) => Self::Permanent(format!("the edit is not valid: {what}")),
             EditError::TooLarge(limit) => Self::Permanent(format!("the edit would pass the limit of {limit} octets")),
             EditError::NoSuchPart => Self::Permanent("there is no such part, or it is no leaf".to_owned()),

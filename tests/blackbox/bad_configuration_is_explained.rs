@@ -12,7 +12,7 @@ use tubepost_tests::setup::config;
 /// Checks a configuration; returns the exit code and what was said.
 fn check(text: &str) -> Result<(Option<i32>, String)> {
     let folder = tempfile::TempDir::new()?;
-    compiled::lend(&folder.path().join("data").join("plugins"));
+    compiled::lend(&folder.path().join("data").join("compiled"));
     check_in(folder.path(), text)
 }
 

@@ -1,6 +1,7 @@
 //! Plugins that loop, eat memory, trap, or return far too much: the message meets `on_error`, and nothing else is harmed.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use tubepost_tests::client::Client;
@@ -14,15 +15,22 @@ use crate::users_own_plugin::plugin;
 const HOSTILE: &str = include_str!("hostile.rs.txt");
 const HARMS: [&str; 4] = ["loop", "allocate", "trap", "huge"];
 
+/// The component, built once for all tests.
+fn hostile() -> &'static [u8] {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    let build = || -> Result<Vec<u8>> {
+        let folder = tempfile::TempDir::new()?;
+        plugin(folder.path(), &["new", "hostile"])?;
+        std::fs::write(folder.path().join("hostile/src/lib.rs"), HOSTILE)?;
+        plugin(folder.path(), &["build", "hostile"])?;
+        Ok(std::fs::read(folder.path().join("hostile.wasm"))?)
+    };
+    BUILT.get_or_init(|| build().unwrap())
+}
+
 #[test]
 fn harm_stays_with_the_message_that_met_it() -> Result<()> {
-    let folder = tempfile::TempDir::new()?;
-    plugin(folder.path(), &["new", "hostile"])?;
-    std::fs::write(folder.path().join("hostile/src/lib.rs"), HOSTILE)?;
-    plugin(folder.path(), &["build", "hostile"])?;
-    let built =
-        std::fs::read(folder.path().join("hostile").join("hostile.wasm")).or_else(|_| std::fs::read(folder.path().join("hostile.wasm")))?;
-
+    let built = hostile();
     let mut more = String::new();
     let mut chains = String::from("[chains]\n");
     for on_error in ["defer", "reject", "skip"] {
@@ -39,7 +47,7 @@ fn harm_stays_with_the_message_that_met_it() -> Result<()> {
         }
     }
     let peer = Peer::start()?;
-    let host = Host::start(&config(peer.address(), &more).replace("[chains]\n", &chains), &[("hostile.wasm", &built)])?;
+    let host = Host::start(&config(peer.address(), &more).replace("[chains]\n", &chains), &[("hostile.wasm", built)])?;
     let mut passed = 0;
     for harm in HARMS {
         for (on_error, class) in [("defer", 4), ("reject", 5), ("skip", 2)] {
@@ -63,18 +71,13 @@ fn harm_stays_with_the_message_that_met_it() -> Result<()> {
 
 #[test]
 fn a_loop_delays_nobody_else_beyond_the_limit() -> Result<()> {
-    let folder = tempfile::TempDir::new()?;
-    plugin(folder.path(), &["new", "hostile"])?;
-    std::fs::write(folder.path().join("hostile/src/lib.rs"), HOSTILE)?;
-    plugin(folder.path(), &["build", "hostile"])?;
-    let built =
-        std::fs::read(folder.path().join("hostile").join("hostile.wasm")).or_else(|_| std::fs::read(folder.path().join("hostile.wasm")))?;
+    let built = hostile();
     let more = format!(
-        "[plugins.hostile]\nsource = \"hostile.wasm\"\nlimits = {{ time = \"10s\" }}\n[[logins]]\nname = \"looping\"\nusername = \"looping\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"looping\"\n"
+        "[plugins.hostile]\nsource = \"hostile.wasm\"\nlimits = {{ time = \"3s\" }}\n[[logins]]\nname = \"looping\"\nusername = \"looping\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"looping\"\n"
     );
     let peer = Peer::start()?;
     let text = config(peer.address(), &more).replace("[chains]\n", "[chains]\nlooping = [ { use = \"hostile\", harm = \"loop\" } ]\n");
-    let host = Host::start(&text, &[("hostile.wasm", &built)])?;
+    let host = Host::start(&text, &[("hostile.wasm", built)])?;
     let address = host.address("smtp none");
     // More loops at once than there are processors.
     let loops: Vec<_> = (0..8)

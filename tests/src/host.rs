@@ -207,7 +207,7 @@ impl Host {
     }
 
     fn compiled_plugins(&self) -> PathBuf {
-        self.folder.path().join("data").join("plugins")
+        self.folder.path().join("data").join("compiled")
     }
 
     fn log_path(&self) -> PathBuf {

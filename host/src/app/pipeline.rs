@@ -23,11 +23,11 @@ pub(crate) fn engine(config: &Config, clock: &Clock, metrics: Metrics) -> Result
 
 /// Where compiled plugins are kept, unless they shall not be.
 fn compiled_plugins(config: &Config) -> Option<PathBuf> {
-    config.plugin_runtime.cache.then(|| config.server.data.join("plugins"))
+    config.plugin_runtime.cache.then(|| config.server.data.join("compiled"))
 }
 
 fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>, metrics: Metrics) -> Result<Arc<Engine>> {
-    let options = EngineOptions { instances: config.plugin_runtime.instances, cache, clock: clock.clone(), metrics };
+    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics };
     Ok(Arc::new(Engine::new(options)?))
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
         .partition(|(name, plugin)| used.contains(name) || matches!(plugin.source, PluginSource::File(_)));
     let plugins = loading::load_all(engine, &needed).await.map_err(|errors| anyhow!(lines(errors.iter().map(plugin_error))))?;
     let spares = spare.iter().map(|(name, plugin)| (Arc::clone(name), Spare::new(engine, name, plugin))).collect();
-    let chains = Chains::build(&config.chains, plugins).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))?;
+    let chains = Chains::build(&config.chains, plugins, config.delivery.rendered_size.0).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))?;
     Ok(chains.with_spares(spares))
 }
 

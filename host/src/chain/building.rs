@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Chain, Chains, Step};
+use crate::config::suggestion::did_you_mean;
 use crate::config::{self, ChainStep, When};
 use crate::plugin::loading::Plugins;
 use crate::plugin::manifest::ENABLED;
-use crate::plugin::manifest::suggestion::did_you_mean;
 
 /// What is wrong with a step of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +24,8 @@ pub struct ChainError {
 }
 
 impl Chains {
-    /// Builds all chains, or returns everything that is wrong with them.
-    pub fn build(configured: &BTreeMap<Arc<str>, config::Chain>, plugins: Plugins) -> Result<Self, Vec<ChainError>> {
+    /// Builds all chains, or returns everything that is wrong with them. A copy that is rendered may have `rendered_size` octets.
+    pub fn build(configured: &BTreeMap<Arc<str>, config::Chain>, plugins: Plugins, rendered_size: u64) -> Result<Self, Vec<ChainError>> {
         let mut chains = BTreeMap::new();
         let mut errors = Vec::new();
         for (name, chain) in configured {
@@ -38,7 +38,7 @@ impl Chains {
             }
             chains.insert(Arc::clone(name), Arc::new(Chain { steps }));
         }
-        if errors.is_empty() { Ok(Self { by_name: chains, plugins, spares: BTreeMap::new() }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { by_name: chains, plugins, spares: BTreeMap::new(), rendered_size }) } else { Err(errors) }
     }
 }
 

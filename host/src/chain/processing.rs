@@ -10,7 +10,7 @@ use crate::mail::refusal::Refusal;
 use crate::plugin::lease::{Circumstances, Lease, Occasion};
 use crate::plugin::letter::Letter;
 use crate::plugin::verdict::{Failure, Verdict};
-use crate::plugin::{Plugin, Stage};
+use crate::plugin::{Plugin, Stage, Wanted};
 use crate::submission::Options;
 
 /// What the chain makes of a message.
@@ -118,7 +118,7 @@ impl Walk<'_> {
             letter: self.letter.clone(),
             circumstances: Arc::clone(self.circumstances),
             occasion: Occasion::Message,
-            direct_slots: None,
+            direct_slots: false,
         }
     }
 
@@ -150,7 +150,10 @@ impl Walk<'_> {
     }
 
     async fn wanted(&mut self, plugin: &Plugin, config: &str) -> Result<bool, Refusal> {
-        let (result, run) = plugin.wanted(self.lease(), config).await;
+        let Wanted { result, letter, run } = plugin.wanted(self.lease(), config).await;
+        if let Some(letter) = letter {
+            self.letter = letter;
+        }
         match result {
             Ok(true) => Ok(true),
             Ok(false) => {

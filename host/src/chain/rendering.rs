@@ -9,17 +9,18 @@ use bytes::Bytes;
 use serde_json::Map;
 
 use super::options::remove_service_fields;
+use super::size::Sizes;
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan, PlannedStep};
 use crate::config::OnError;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
-use crate::mail::content::{Composition, Draft};
+use crate::mail::content::{Composition, Draft, TooLarge};
 use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::header::raw_fields::raw_values;
 use crate::mail::message_id::CopyId;
-use crate::mail::slot::Slot;
+use crate::mail::slot::{Nonce, Slot};
 use crate::mail::tag::Tag;
 use crate::plugin::Stage;
 use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_variables};
@@ -90,6 +91,12 @@ pub enum RenderError {
         /// Its `on_error` says reject.
         permanent: bool,
     },
+    /// The recipient's values make the copy larger than it may be.
+    #[error("the copy has more than {limit} octets")]
+    TooLarge {
+        /// `delivery.rendered_size`.
+        limit: u64,
+    },
 }
 
 /// Who gets a copy.
@@ -104,6 +111,11 @@ pub struct Recipient<'a> {
 }
 
 impl Renderer {
+    /// Returns what signs the links.
+    pub fn links(&self) -> &LinkSigner {
+        &self.links
+    }
+
     /// Renders by the chains of `chains`, with links of `links`.
     pub fn new(chains: ChainRegistry, links: LinkSigner) -> Self {
         Self { chains, links }
@@ -114,23 +126,45 @@ impl Renderer {
         self.links.base()
     }
 
+    /// Checks that copies are not larger than they may be. Only those that come near are filled in for it.
+    ///
+    /// # Errors
+    /// [`RenderError::TooLarge`] of the first that is.
+    pub(crate) fn check_sizes<'a>(
+        &self,
+        plan: &Plan,
+        body: &Bytes,
+        recipients: impl Iterator<Item = (CopyId, &'a EmailAddress, String)>,
+    ) -> Result<(), RenderError> {
+        if plan.slots.is_empty() {
+            return Ok(());
+        }
+        let Some(composition) = Composition::decode(body.clone()) else { return Ok(()) };
+        let limit = self.chains.current().rendered_size();
+        let sizes = Sizes::of(plan, &composition, &self.links);
+        for (copy, address, variables) in recipients {
+            let at_most = sizes.at_most(address, plan.variables.len().saturating_add(variables.len()));
+            if u64::try_from(at_most).map_or(true, |octets| octets > limit) {
+                let facts = facts(plan, Recipient { copy, address, variables: &variables });
+                fill(&composition, &plan.nonce, &plan.slots, &facts, &self.links, limit)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Renders `plan` for one recipient; `body` is an encoded [`Composition`]. What the plugins did is told to `trace`.
     ///
     /// The same octets come out at every attempt, as long as the plugins are the same. A copy that a plugin holds is rendered all the same.
     pub async fn render(&self, plan: &Plan, body: Bytes, recipient: Recipient<'_>, trace: &mut Trace) -> Result<Rendered, RenderError> {
         // The store has checked its sums: what cannot be read now may be readable by the version that wrote it.
         let composition = Composition::decode(body).ok_or_else(|| RenderError::Failed { plugin: String::new(), permanent: false })?;
-        let facts = CopyFacts {
-            copy: recipient.copy,
-            address: recipient.address.clone(),
-            variables: if needs_variables(plan) { merged_variables(&plan.variables, recipient.variables) } else { Map::new() },
-        };
-        let content = composition.fill(&plan.nonce, &plan.slots, &mut |slot| facts.value(slot, &self.links));
+        let chains = self.chains.current();
+        let facts = facts(plan, recipient);
+        let content = fill(&composition, &plan.nonce, &plan.slots, &facts, &self.links, chains.rendered_size())?;
         if plan.steps.is_empty() {
             check_senders(plan, &content)?;
             return Ok(Rendered { content, reverse_path: None, tags: Vec::new(), held: None });
         }
-        let chains = self.chains.current();
         let mut run = CopyRun {
             letter: Letter::new(
                 Draft::new(content.clone()),
@@ -146,9 +180,9 @@ impl Renderer {
                 variables: String::new(),
                 original: content,
                 recipient_limit: 1,
+                links: self.links.clone(),
             }),
             facts: Arc::new(facts),
-            links: &self.links,
             chains: &chains,
             trace,
             held: None,
@@ -158,7 +192,7 @@ impl Renderer {
                 break;
             }
         }
-        run.fill_slots();
+        run.fill_slots()?;
         let CopyRun { mut letter, held, .. } = run;
         remove_service_fields(&mut letter.draft);
         let reverse_path = (letter.reverse_path != plan.reverse_path).then_some(letter.reverse_path);
@@ -180,6 +214,27 @@ fn check_senders(plan: &Plan, content: &[u8]) -> Result<(), RenderError> {
     })
 }
 
+fn facts(plan: &Plan, recipient: Recipient<'_>) -> CopyFacts {
+    CopyFacts {
+        copy: recipient.copy,
+        address: recipient.address.clone(),
+        variables: if needs_variables(plan) { merged_variables(&plan.variables, recipient.variables) } else { Map::new() },
+    }
+}
+
+/// Puts a recipient's values in the place of slots.
+fn fill(
+    composition: &Composition,
+    nonce: &Nonce,
+    slots: &[Slot],
+    facts: &CopyFacts,
+    links: &LinkSigner,
+    limit: u64,
+) -> Result<Bytes, RenderError> {
+    let octets = usize::try_from(limit).unwrap_or(usize::MAX);
+    composition.fill_within(octets, nonce, slots, &mut |slot| facts.value(slot, links)).map_err(|TooLarge| RenderError::TooLarge { limit })
+}
+
 /// Whether anything of the plan looks at the recipient's data.
 fn needs_variables(plan: &Plan) -> bool {
     !plan.steps.is_empty() || plan.slots.iter().any(|slot| matches!(slot, Slot::Variable(_)))
@@ -198,7 +253,6 @@ struct CopyRun<'a> {
     letter: Letter,
     circumstances: Arc<Circumstances>,
     facts: Arc<CopyFacts>,
-    links: &'a LinkSigner,
     chains: &'a Chains,
     trace: &'a mut Trace,
     held: Option<(String, String)>,
@@ -213,10 +267,10 @@ impl CopyRun<'_> {
         };
         let (stage, direct_slots) = if step.per_recipient {
             // What the plugins before it asked for must be there for it to see.
-            self.fill_slots();
-            (Stage::Recipient, Some(self.links.clone()))
+            self.fill_slots()?;
+            (Stage::Recipient, true)
         } else {
-            (Stage::Submit, None)
+            (Stage::Submit, false)
         };
         let lease = Lease {
             letter: self.letter.clone(),
@@ -253,14 +307,16 @@ impl CopyRun<'_> {
     }
 
     /// Puts the values in the place of the tokens that are in the letter.
-    fn fill_slots(&mut self) {
+    fn fill_slots(&mut self) -> Result<(), RenderError> {
         if self.letter.slots().as_slice().is_empty() {
-            return;
+            return Ok(());
         }
         let slots = self.letter.slots().clone();
         let composition = self.letter.draft.clone().into_composition(Some(slots.nonce()));
-        let filled = composition.fill(slots.nonce(), slots.as_slice(), &mut |slot| self.facts.value(slot, self.links));
+        let limit = self.chains.rendered_size();
+        let filled = fill(&composition, slots.nonce(), slots.as_slice(), &self.facts, &self.circumstances.links, limit)?;
         self.letter.draft = Draft::new(filled);
         self.letter.clear_slots();
+        Ok(())
     }
 }

@@ -51,7 +51,7 @@ async fn plugins(guests: Vec<(&str, Guest, OnError)>) -> Plugins {
 async fn bench(guests: Vec<(&str, Guest, OnError)>, steps: &[(&str, Value)]) -> Bench {
     let steps = steps.iter().map(|(plugin, options)| step(plugin, options)).collect();
     let chains = BTreeMap::from([("c".into(), config::Chain { steps })]);
-    Bench { chains: Chains::build(&chains, plugins(guests).await).unwrap() }
+    Bench { chains: Chains::build(&chains, plugins(guests).await, 1 << 20).unwrap() }
 }
 
 impl Bench {
@@ -66,6 +66,7 @@ impl Bench {
             variables: String::new(),
             original: content,
             recipient_limit: 10,
+            links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
         });
         let mut trace = Trace::default();
         let processed = self.chains.chain("c").unwrap().process(letter, &circumstances, options, &mut trace).await;
@@ -324,10 +325,10 @@ async fn mistakes_in_chains_are_told_all_at_once() {
         step("show", &json!({"when": "requested", "locked": true})),
     ];
     let chains = BTreeMap::from([("c".into(), config::Chain { steps })]);
-    let errors = Chains::build(&chains, plugins(vec![showing()]).await).unwrap_err();
+    let errors = Chains::build(&chains, plugins(vec![showing()]).await, 1 << 20).unwrap_err();
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 4);
-    assert_eq!(texts[0], "t.toml:1:1: chain \"c\": no plugin \"shwo\"");
+    assert_eq!(texts[0], "t.toml:1:1: chain \"c\": no plugin \"shwo\"; did you mean \"show\"?");
     assert!(texts[1].starts_with("t.toml:1:1: chain \"c\": plugin \"show\": e: no such option"), "{}", texts[1]);
     assert_eq!(texts[2], "t.toml:1:1: chain \"c\": plugin \"show\": a: must be a whole number");
     assert!(texts[3].contains("would never run"), "{}", texts[3]);

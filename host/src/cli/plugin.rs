@@ -85,12 +85,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Build { folder, output } => {
-            let built = building::build(&folder)?;
-            let output = output.unwrap_or_else(|| PathBuf::from(built.path.file_name().unwrap_or_default()));
-            if output.canonicalize().ok() != built.path.canonicalize().ok() {
-                std::fs::copy(&built.path, &output).with_context(|| format!("{} cannot be written", output.display()))?;
-            }
-            line(format!("{} ({} KiB)", output.display(), built.size / 1024));
+            let built = building::build(&folder, output.as_deref())?;
+            line(format!("{} ({} KiB)", built.path.display(), built.size / 1024));
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(options) => {

@@ -6,7 +6,8 @@ use super::document::{Section, Value};
 use super::unit::ByteSize;
 use super::{Delivery, Dns};
 
-pub(super) fn read(section: &Section<'_>) -> Delivery {
+/// `rendered_size` is the default of the key of this name.
+pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     let connections = section.or("connections", 500, Value::count);
     let delivery = Delivery {
         connections,
@@ -32,6 +33,7 @@ pub(super) fn read(section: &Section<'_>) -> Delivery {
             tries: section.or("dns_tries", 3, Value::count),
             negative_time: section.or("dns_negative_time", Duration::from_mins(5), Value::duration_from_zero),
         },
+        rendered_size: section.or("rendered_size", rendered_size, Value::size),
     };
     if delivery.retry_first > delivery.retry_longest {
         section.report("retry_first is longer than retry_longest");

@@ -7,13 +7,20 @@ use std::time::Duration;
 use super::document::{Fault, Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+use super::{CallLimits, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
 
 const TIME: Duration = Duration::from_millis(250);
 const MEMORY: ByteSize = ByteSize::mib(64);
+
+/// Warm slots for each processor. The pool is divided among them, and each division keeps its share.
+const WARM_SLOTS_PER_PROCESSOR: usize = 16;
+/// Processors that the pool is divided among, at most.
+const POOL_DIVISIONS: usize = 16;
+/// Warm slots of the smallest machine.
+const LEAST_WARM_SLOTS: usize = 32;
 
 /// A component without any code takes this much: its stack and one page of data.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(1);
@@ -81,9 +88,39 @@ fn no_key_value(value: &Value<'_>) -> Result<(), Fault> {
 }
 
 pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
+    let usual = PluginRuntime::default();
     PluginRuntime {
         // The pool reserves address space for each: some gigabytes times this must fit.
-        instances: section.or("instances", 100, |value| value.number(1..=10_000)),
-        cache: section.or("cache", true, Value::boolean),
+        instances: section.or("instances", usual.instances, |value| value.number(1..=10_000)),
+        cache: section.or("cache", usual.cache, Value::boolean),
+        warm_slots: section.or("warm_slots", usual.warm_slots, |value| value.number(0..=10_000)),
+        kept_memory: section.or("kept_memory", usual.kept_memory, Value::size),
+        calls: CallLimits {
+            log_lines: section.or("log_lines", usual.calls.log_lines, Value::count),
+            log_line_length: section.or("log_line_length", usual.calls.log_line_length, Value::count),
+            slots: section.or("slots", usual.calls.slots, Value::count),
+            tags: section.or("tags", usual.calls.tags, Value::count),
+            edits: section.or("edits", usual.calls.edits, Value::count),
+        },
+    }
+}
+
+impl Default for PluginRuntime {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let warm_slots = (WARM_SLOTS_PER_PROCESSOR * processors.min(POOL_DIVISIONS)).max(LEAST_WARM_SLOTS);
+        Self {
+            instances: 100,
+            cache: true,
+            warm_slots: u32::try_from(warm_slots).unwrap_or(u32::MAX),
+            kept_memory: ByteSize::mib(4),
+            calls: CallLimits::default(),
+        }
+    }
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { log_lines: 100, log_line_length: 1_000, slots: 10_000, tags: 100, edits: 100_000 }
     }
 }

@@ -1,7 +1,7 @@
 //! Guesses what was meant by a name that does not exist.
 
 /// Returns the name nearest to `wrong`, if it is near enough to be what was meant.
-pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     // One slip in three letters: `templat` is `template`, `tls` is not `ses`.
     let tolerance = wrong.chars().count().div_ceil(3).min(4);
     names
@@ -13,7 +13,7 @@ pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
 }
 
 /// Returns `; did you mean "x"?`, or nothing.
-pub(super) fn did_you_mean<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+pub(crate) fn did_you_mean<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     nearest(wrong, names).map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
 }
 

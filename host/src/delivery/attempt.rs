@@ -279,6 +279,7 @@ impl Desk {
             }
             Err(RenderError::Discarded { reason }) => Err(Verdict::Discarded { plugin: plugin(), reason }),
             Err(RenderError::Held { reason }) => Err(Verdict::Held { by: plugin(), reason }),
+            Err(error @ RenderError::TooLarge { .. }) => Err(Verdict::of_failure(&Failure::permanent((3, 4), error.to_string()))),
             Err(RenderError::Failed { plugin, permanent }) => {
                 let text = format!("the plugin {plugin} failed");
                 let failure = if permanent { Failure::permanent((3, 0), text) } else { Failure::transient((3, 0), text) };

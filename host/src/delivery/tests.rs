@@ -126,6 +126,7 @@ pub(super) fn limits() -> config::Delivery {
         returned_size: ByteSize(64 << 10),
         copy_log: ByteSize(1024),
         dns: config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5) },
+        rendered_size: ByteSize(u64::MAX),
     }
 }
 

@@ -93,6 +93,7 @@ fn start(demonstration: bool) -> Running {
             hostname: config.server.hostname.clone(),
             routes: BTreeMap::new(),
             header_size: config.smtp.header_size,
+            tags: 100,
         },
     });
     let archive = Archive::new(ArchiveParts {

@@ -21,7 +21,7 @@ use crate::mail::refusal::Refusal;
 use crate::mail::slot::{Slot, Tokens};
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
-use crate::plugin::letter::{Letter, TAGS};
+use crate::plugin::letter::Letter;
 use crate::spool::entry::{Copy, Entry};
 use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
@@ -118,6 +118,9 @@ impl Parts {
         if has_more_to_tell && let Some((plugin, reason)) = self.render_first(submission, &mut press, trace).await? {
             return Ok(Composed::Discarded { plugin, reason });
         }
+        let copies = press.copies(&submission.options);
+        let copies = copies.map(|(recipient, path, variables)| (CopyId { message: submission.id, recipient }, &path.address, variables));
+        self.renderer.check_sizes(&press.plan, &press.body, copies).map_err(|error| refused(error, String::new()))?;
         Ok(Composed::Kept(Box::new(self.entry(submission, prepared.content, *press, settings, trace))))
     }
 
@@ -145,7 +148,7 @@ impl Parts {
         prepared: &Prepared,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
-        let Some(chain) = &prepared.chain else { return Ok(plain(submission, facts, &prepared.content)) };
+        let Some(chain) = &prepared.chain else { return Ok(plain(submission, facts, &prepared.content, self.settings().tags)) };
         let circumstances = Arc::new(Circumstances {
             id: submission.id,
             received: submission.received.at,
@@ -153,6 +156,7 @@ impl Parts {
             variables: if submission.options.variables.is_empty() { String::new() } else { object_text(&submission.options.variables) },
             original: prepared.content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
+            links: self.renderer.links().clone(),
         });
         self.run(chain, submission, facts, circumstances, trace).await
     }
@@ -169,7 +173,7 @@ impl Parts {
             Draft::new(circumstances.original.clone()),
             submission.envelope.reverse_path.clone(),
             submission.envelope.forward_paths.clone(),
-            tags(&submission.options),
+            tags(&submission.options, self.settings().tags),
             self.entropy.array(),
         );
         let Kept { letter, steps, held } = match chain.process(letter, &circumstances, &submission.options, trace).await? {
@@ -242,13 +246,10 @@ impl Parts {
             {
                 return Ok(None);
             }
-            Err(RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text }) => {
-                return Err(Refusal::Plugin { plugin: plugin(), code, enhanced, text });
-            }
-            Err(RenderError::Failed { plugin, permanent }) => return Err(Refusal::PluginFailed { plugin, permanent }),
             Err(RenderError::Discarded { reason } | RenderError::Held { reason }) => {
                 return Ok(only.then(|| (plugin(), reason)));
             }
+            Err(error) => return Err(refused(error, plugin())),
         };
         if !press.plan.steps.is_empty() {
             // Tags that a plugin adds behind one that runs per recipient: those of the first copy stand for all.
@@ -331,8 +332,21 @@ impl Parts {
     }
 }
 
+/// What the client hears of a copy that cannot be made.
+fn refused(error: RenderError, plugin: String) -> Refusal {
+    match error {
+        RenderError::Rejected { code, enhanced, text } | RenderError::Deferred { code, enhanced, text } => {
+            Refusal::Plugin { plugin, code, enhanced, text }
+        }
+        RenderError::Failed { plugin, permanent } => Refusal::PluginFailed { plugin, permanent },
+        RenderError::TooLarge { limit } => Refusal::MessageTooLarge { limit },
+        // Who asks has looked for these: they are no reason to refuse a message.
+        RenderError::Discarded { .. } | RenderError::Held { .. } => Refusal::PluginFailed { plugin, permanent: false },
+    }
+}
+
 /// The way of a message without plugins: nothing is parsed.
-fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> Chained {
+fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes, tag_limit: usize) -> Chained {
     let plan = Plan::plain(Arc::clone(&submission.login.name), submission.id, submission.received.at);
     let envelope = &submission.envelope;
     Chained::Kept(Box::new(Letterpress {
@@ -340,7 +354,7 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes) -> C
         plan,
         reverse_path: envelope.reverse_path.clone(),
         recipients: (0..).zip(envelope.forward_paths.iter().cloned()).collect(),
-        tags: tags(&submission.options),
+        tags: tags(&submission.options, tag_limit),
         subject: facts.subject(),
         held: None,
         changed: false,
@@ -395,10 +409,11 @@ fn object_text(object: &Map<String, Value>) -> String {
     serde_json::to_string(object).unwrap_or_else(|_| "{}".to_owned())
 }
 
-fn tags(options: &Options) -> Vec<Tag> {
+/// Returns the tags given with a message, each once, and no more than `limit`.
+fn tags(options: &Options, limit: usize) -> Vec<Tag> {
     let mut tags: Vec<Tag> = Vec::with_capacity(options.tags.len());
     for tag in &options.tags {
-        if tags.len() < TAGS && !tags.contains(tag) {
+        if tags.len() < limit && !tags.contains(tag) {
             tags.push(tag.clone());
         }
     }
@@ -416,6 +431,9 @@ fn context(submission: &Submission, public_url: &str) -> Vec<(String, String)> {
     ];
     if let Some(helo) = &received.helo {
         context.push(("helo".to_owned(), helo.clone()));
+    }
+    if submission.options.recipient_variables.values().any(|data| !data.is_empty()) {
+        context.push(("recipient-data".to_owned(), "true".to_owned()));
     }
     context
 }

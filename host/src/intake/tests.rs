@@ -27,6 +27,9 @@ use crate::submission::{Options, Protocol, Received};
 const NOW: Timestamp = Timestamp::from_millis(1_533_081_600_000);
 const MESSAGE: &str = "From: a@example.com\r\nDate: x\r\nMessage-ID: <x@y>\r\nSubject: =?utf-8?Q?J=C3=B6rg?=\r\n\r\nbody\r\n";
 
+/// Octets of a copy.
+const RENDERED_SIZE: u64 = 20_000;
+
 async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
     let engine = engine();
     let mut plugins = Plugins::new();
@@ -38,7 +41,7 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         steps.push(ChainStep { plugin: name.into(), when: When::Always, locked: false, options, place });
     }
     let chains = BTreeMap::from([("c".into(), config::Chain { steps })]);
-    let chains = ChainRegistry::new(Chains::build(&chains, plugins).unwrap());
+    let chains = ChainRegistry::new(Chains::build(&chains, plugins, RENDERED_SIZE).unwrap());
     let store = Arc::new(CommitLog::default());
     let (clock, recorder) = (Clock::manual(NOW), Recorder::new(store.clone()));
     let links = LinkSigner::new([0; 32], "https://t.example.com".to_owned());
@@ -56,6 +59,7 @@ async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
             hostname: Domain::parse("mail.example.com").unwrap(),
             routes: BTreeMap::from([("direct".into(), direct())]),
             header_size: ByteSize(5_000),
+            tags: 100,
         },
     })
 }
@@ -425,6 +429,28 @@ async fn a_copy_that_cannot_be_made_is_an_answer_and_not_a_bounce() {
     assert_eq!(entry.copies.len(), 2);
     let one = submission(MESSAGE, &["b@one.example"], Some("c"));
     assert!(matches!(compose(&intake(vec![copying(discarding)]).await, &one).await, Ok(Composed::Discarded { .. })));
+}
+
+#[tokio::test]
+async fn a_copy_that_would_be_too_large_is_refused_before_it_is_accepted() {
+    let mut guest = Guest::new("greet");
+    let (field, name) = (guest.text("X-Greet"), guest.text("name"));
+    let body = format!(
+        "(call $slot (local.get $message) (i32.const 1) {name} (i32.const 0) (i32.const 0) (i32.const 512))
+        (drop (call $add_header (local.get $message) {field} (i32.load (i32.const 520)) (i32.load (i32.const 524))))
+        (call $verdict (i32.const 0))"
+    );
+    let intake = intake(vec![("greet", guest.submit(body), OnError::Defer)]).await;
+    // The second is near enough to be looked at closely, and fits.
+    for (words, fits) in [(10, true), (7_500, true), (12_500, false)] {
+        let mut two = submission(MESSAGE, &["b@one.example", "c@one.example"], Some("c"));
+        two.options.variables = json!({"name": "all"}).as_object().unwrap().clone();
+        two.options.recipient_variables.insert(1, json!({"name": "x ".repeat(words)}).as_object().unwrap().clone());
+        match compose(&intake, &two).await {
+            Ok(_) => assert!(fits, "{words}"),
+            Err(refusal) => assert_eq!((fits, refusal), (false, Refusal::MessageTooLarge { limit: RENDERED_SIZE })),
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod composition;
 mod edit;
 mod header_block;
+mod places;
 mod transfer;
 mod tree;
 mod wire;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 pub use composition::Composition;
 use header_block::HeaderBlock;
 pub use header_block::MAX_FIELDS;
+pub use places::{Places, TooLarge};
 pub use tree::{MAX_DEPTH, MAX_PARTS};
 use tree::{NodeContent, Tree};
 pub use wire::Wire;
@@ -37,7 +39,39 @@ pub struct Draft {
     tree: Option<Arc<Tree>>,
     /// The leaf that was read last, decoded: it is read in steps.
     decoded: Option<(u32, Bytes)>,
+    /// The text and the HTML that a reader sees, once they were asked for: plugin after plugin asks for the same.
+    displayed: [Option<Displayed>; 2],
     is_edited: bool,
+}
+
+/// One of the two leaves that a reader sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Display {
+    Text,
+    Html,
+}
+
+impl Display {
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain",
+            Self::Html => "text/html",
+        }
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Text => 0,
+            Self::Html => 1,
+        }
+    }
+}
+
+/// A leaf as a reader sees it.
+#[derive(Clone, Debug)]
+struct Displayed {
+    id: u32,
+    text: Arc<str>,
 }
 
 /// Why an edit was not made.
@@ -111,7 +145,7 @@ impl Draft {
     /// Never fails: what has no header is a body, what has broken MIME is one leaf. Line ends must be CRLF already.
     pub fn new(original: Bytes) -> Self {
         let (header, body_start) = HeaderBlock::scan(&original, 0..original.len());
-        Self { original, header: Arc::new(header), body_start, tree: None, decoded: None, is_edited: false }
+        Self { original, header: Arc::new(header), body_start, tree: None, decoded: None, displayed: [None, None], is_edited: false }
     }
 
     /// Returns the octets it was made of.
@@ -236,19 +270,34 @@ impl Draft {
 
     /// Returns the first text/plain leaf that is no attachment, as UTF-8.
     pub fn text(&mut self) -> Option<String> {
-        self.displayed("text/plain")
+        self.displayed(Display::Text)
     }
 
     /// Returns the first text/html leaf that is no attachment, as UTF-8.
     pub fn html(&mut self) -> Option<String> {
-        self.displayed("text/html")
+        self.displayed(Display::Html)
     }
 
-    fn displayed(&mut self, content_type: &str) -> Option<String> {
-        let id = self.tree().displayed(content_type)?;
+    fn displayed(&mut self, display: Display) -> Option<String> {
+        let id = self.tree().displayed(display.content_type())?;
+        if let Some(Some(Displayed { id: known, text })) = self.displayed.get(display.place())
+            && *known == id
+        {
+            return Some(text.as_ref().to_owned());
+        }
         let content = self.content(id)?;
         let charset = self.tree().node(id)?.entity.charset.as_deref();
-        Some(header::charset::decode(charset, &content).into_owned())
+        let text = header::charset::decode(charset, &content).into_owned();
+        if let Some(place) = self.displayed.get_mut(display.place()) {
+            *place = Some(Displayed { id, text: text.as_str().into() });
+        }
+        Some(text)
+    }
+
+    /// Forgets what was decoded of a leaf that is edited now.
+    fn forget_decoded(&mut self) {
+        self.decoded = None;
+        self.displayed = [None, None];
     }
 
     /// Returns up to `length` octets of a leaf, decoded.

@@ -79,6 +79,16 @@ pub enum Slot {
     Link(Link),
 }
 
+impl Slot {
+    /// Returns the text that it carries: a variable's name or a URL.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Address | Self::Link(Link::Unsubscribe | Link::Open(None)) => "",
+            Self::Variable(text) | Self::Link(Link::Click { url: text, .. } | Link::Open(Some(text))) => text,
+        }
+    }
+}
+
 /// A link on the operator's public address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Link {

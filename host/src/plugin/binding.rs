@@ -2,7 +2,8 @@
 
 mod message;
 
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
 
 use crate::plugin::sandbox::State;
 use crate::plugin::verdict::{Failure, Reply, TEXT_LENGTH, Verdict, printable};
@@ -20,7 +21,8 @@ mod generated {
 use generated::exports::tubepost::mail::{plugin as wit_plugin, recipient as wit_recipient, submit as wit_submit};
 use generated::tubepost::mail::{log as wit_log, message as wit_message, random as wit_random, types as wit_types};
 
-pub(super) use wit_plugin::{Description as WitDescription, GuestIndices as PluginExport};
+pub(super) use wit_plugin::Description as WitDescription;
+use wit_plugin::GuestIndices as PluginExport;
 pub(super) use wit_recipient::GuestIndices as RecipientExport;
 pub(super) use wit_submit::GuestIndices as SubmitExport;
 pub(super) use wit_types::{Failure as WitFailure, Verdict as WitVerdict};
@@ -29,6 +31,8 @@ pub(super) use wit_types::{Failure as WitFailure, Verdict as WitVerdict};
 pub const PACKAGE: &str = "tubepost:mail";
 /// Version of the contract that this host offers.
 pub const VERSION: &str = "0.1.0";
+/// What the versions begin with that are compatible with ours.
+pub const COMPATIBLE: &str = "0.1.";
 /// Interfaces that a plugin may import.
 pub const OFFERED: [&str; 4] = ["types", "message", "log", "random"];
 
@@ -40,21 +44,56 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     generated::SubmitAndRecipientPlugin::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }
 
+/// Interfaces that a plugin may export.
+const EXPORTED: [&str; 3] = ["plugin", "submit", "recipient"];
+
 /// What a component exports, by any number of 0.1.x.
 pub(super) struct Exports {
-    pub(super) plugin: Option<PluginExport>,
+    plugin: PluginExport,
     pub(super) submit: Option<SubmitExport>,
     pub(super) recipient: Option<RecipientExport>,
 }
 
 impl Exports {
-    /// Looks the exports up once, so that calls need not. An interface that lacks a function counts as absent.
-    pub(super) fn of(instance: &InstancePre<State>) -> Self {
-        Self {
-            plugin: PluginExport::new(instance).ok(),
-            submit: SubmitExport::new(instance).ok(),
-            recipient: RecipientExport::new(instance).ok(),
+    /// Looks the exports up once, so that calls need not.
+    ///
+    /// # Errors
+    /// One that there must be is missing, or one that is there cannot be used: a stage that never ran would not be missed.
+    pub(super) fn of(instance: &InstancePre<State>) -> Result<Self, String> {
+        let component_type = instance.component().component_type();
+        let mut exported = [false; EXPORTED.len()];
+        for (name, _) in component_type.exports(instance.engine()) {
+            let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+            let Some(interface) = interface.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else { continue };
+            match EXPORTED.iter().zip(&mut exported).find(|(known, _)| **known == interface) {
+                Some((_, exported)) if version.starts_with(COMPATIBLE) => *exported = true,
+                _ => return Err(format!("it exports {}, which this version does not know", printable(name, TEXT_LENGTH))),
+            }
         }
+        let [plugin, submit, recipient] = exported;
+        let unusable = |interface: &str, error: &wasmtime::Error| format!("its {PACKAGE}/{interface} cannot be used: {error:#}");
+        if !plugin {
+            return Err(format!("it does not export {PACKAGE}/plugin"));
+        }
+        if !submit && !recipient {
+            return Err(format!("it exports neither {PACKAGE}/submit nor {PACKAGE}/recipient"));
+        }
+        Ok(Self {
+            plugin: PluginExport::new(instance).map_err(|error| unusable("plugin", &error))?,
+            submit: submit.then(|| SubmitExport::new(instance)).transpose().map_err(|error| unusable("submit", &error))?,
+            recipient: recipient.then(|| RecipientExport::new(instance)).transpose().map_err(|error| unusable("recipient", &error))?,
+        })
+    }
+
+    /// Checks the signatures of all that is exported, in an instance; returns what answers who the plugin is.
+    pub(super) fn check(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<wit_plugin::Guest> {
+        if let Some(export) = &self.submit {
+            export.load(&mut *store, instance)?;
+        }
+        if let Some(export) = &self.recipient {
+            export.load(&mut *store, instance)?;
+        }
+        self.plugin.load(&mut *store, instance)
     }
 }
 

@@ -15,6 +15,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::clock::Clock;
+use crate::config::{CallLimits, PluginRuntime};
 use crate::plugin::binding;
 use crate::plugin::sandbox::State;
 use crate::telemetry::metric::Metrics;
@@ -26,31 +27,34 @@ const WASM_STACK: usize = 1 << 20;
 /// Octets of stack of a call: WebAssembly and the host functions that it calls.
 const CALL_STACK: usize = 2 << 20;
 /// Core instances of one component: the plugin's own, and the adapters that componentizing adds.
-const CORE_INSTANCES: u32 = 16;
+pub(super) const CORE_INSTANCES: u32 = 16;
 /// Memories of one component.
-const MEMORIES: u32 = 2;
+pub(super) const MEMORIES: u32 = 2;
 /// Tables of one component.
-const TABLES: u32 = 4;
+pub(super) const TABLES: u32 = 4;
 /// Elements of one table.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
 /// Octets of an instance's own data, without its memory.
 const INSTANCE_DATA: usize = 1 << 20;
-/// Octets of a memory that stay mapped in a slot that is free, where the kernel can tell which pages were touched.
-const KEPT_MEMORY: usize = 4 << 20;
-/// Free slots that keep their memory: with [`KEPT_MEMORY`] this bounds what an idle server holds.
-const WARM_SLOTS: u32 = 32;
 
 /// What the engine is made for.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// Plugins running at one moment; more calls wait.
-    pub instances: u32,
+    /// How many plugins run at one moment, what is kept for them, and what a call may do.
+    pub runtime: PluginRuntime,
     /// Folder for compiled plugins.
     pub cache: Option<PathBuf>,
     /// Measures the time of calls.
     pub clock: Clock,
     /// Counts calls.
     pub metrics: Metrics,
+}
+
+impl EngineOptions {
+    /// The usual limits, and no cache.
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
+        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics }
+    }
 }
 
 /// No engine could be made.
@@ -73,6 +77,7 @@ pub struct Engine {
     cache: Option<Cache>,
     clock: Clock,
     metrics: Metrics,
+    calls: CallLimits,
     pooled: bool,
 }
 
@@ -85,8 +90,8 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Starts an engine and its ticker.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let instances = options.instances.max(1);
-        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(instances))) {
+        let instances = options.runtime.instances.max(1);
+        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(&options.runtime))) {
             Ok(engine) => (engine, true),
             Err(error) => {
                 info!(%error, "no address space for a pool of plugin instances: they are made on demand");
@@ -99,7 +104,17 @@ impl Engine {
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
         let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        Ok(Self { wasm, linker, ticker, permits, cache, clock: options.clock, metrics: options.metrics, pooled })
+        Ok(Self {
+            wasm,
+            linker,
+            ticker,
+            permits,
+            cache,
+            clock: options.clock,
+            metrics: options.metrics,
+            calls: options.runtime.calls,
+            pooled,
+        })
     }
 
     /// Whether instances come from a pool.
@@ -122,7 +137,7 @@ impl Engine {
     /// Removes compiled plugins that nobody asked for.
     pub(super) fn tidy_cache(&self, digests: &[&str]) {
         if let Some(cache) = &self.cache {
-            cache.tidy(digests);
+            cache.tidy(digests, self.clock.now());
         }
     }
 
@@ -136,6 +151,11 @@ impl Engine {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Returns what each call may do.
+    pub(super) fn calls(&self) -> &CallLimits {
+        &self.calls
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -156,8 +176,8 @@ pub(super) struct Slot<'a> {
     _running: Running<'a>,
 }
 
-/// The configuration of wasmtime, with a pool for this many instances, or without.
-fn config(pool: Option<u32>) -> Config {
+/// The configuration of wasmtime, with a pool, or without.
+fn config(pool: Option<&PluginRuntime>) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -171,13 +191,14 @@ fn config(pool: Option<u32>) -> Config {
         // NaNs of one form: the same message gives the same octets on every machine.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true);
-    if let Some(instances) = pool {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(instances)));
+    if let Some(runtime) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(runtime)));
     }
     config
 }
 
-fn pooling(instances: u32) -> PoolingAllocationConfig {
+fn pooling(runtime: &PluginRuntime) -> PoolingAllocationConfig {
+    let instances = runtime.instances.max(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
@@ -190,10 +211,11 @@ fn pooling(instances: u32) -> PoolingAllocationConfig {
         .max_component_instance_size(INSTANCE_DATA)
         .max_core_instance_size(INSTANCE_DATA)
         .table_elements(TABLE_ELEMENTS)
-        .max_unused_warm_slots(WARM_SLOTS)
+        .max_unused_warm_slots(runtime.warm_slots)
         .pagemap_scan(Enabled::Auto);
     // Without PAGEMAP_SCAN (Linux 6.7) what is kept would have to be cleared page by page, touched or not.
-    let kept = if PoolingAllocationConfig::is_pagemap_scan_available() { KEPT_MEMORY } else { 0 };
+    let kept = if PoolingAllocationConfig::is_pagemap_scan_available() { runtime.kept_memory.0 } else { 0 };
+    let kept = usize::try_from(kept).unwrap_or(usize::MAX);
     pool.linear_memory_keep_resident(kept).table_keep_resident(kept.min(TABLE_ELEMENTS * size_of::<usize>()));
     pool
 }

@@ -7,19 +7,21 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::config::CallLimits;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::slot::Slot;
+use crate::mail::tag::Tag;
 use crate::plugin::letter::{Letter, SLOT_TEXT};
 
-/// Edits in one call, whatever they are: each costs the host a little.
-const EDITS: u32 = 100_000;
+/// Names of header fields that are told of one call.
+const NAMES: usize = 100;
 /// Octets that an edit may cost beyond its value: names, folding, boundaries.
 const EDIT_OVERHEAD: u64 = 256;
 
 /// What is known about a message and never changes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Circumstances {
     /// Which message.
     pub id: MessageId,
@@ -33,6 +35,8 @@ pub struct Circumstances {
     pub original: Bytes,
     /// Recipients that the message may have.
     pub recipient_limit: u32,
+    /// Signs links, and knows which are ours.
+    pub links: LinkSigner,
 }
 
 /// For whom the plugin runs.
@@ -88,19 +92,24 @@ pub struct Lease {
     pub circumstances: Arc<Circumstances>,
     /// For whom.
     pub occasion: Occasion,
-    /// What the stage gives for a slot: a value where this is a signer and the occasion a copy, else a token.
-    pub direct_slots: Option<LinkSigner>,
+    /// What the stage gives for a slot: a value where this is set and the occasion a copy, else a token.
+    pub direct_slots: bool,
 }
 
 /// A lease in the hands of a plugin, with what it did so far.
 pub(super) struct Lent {
     pub(super) lease: Lease,
     output_limit: u64,
+    limits: CallLimits,
     /// At least the octets of the message; `None` until the first edit.
     size_at_most: Option<u64>,
     edits: u32,
     headers: BTreeSet<String>,
+    /// Edits of fields that are not among `headers`, because there were too many.
+    more_headers: u32,
     parts: BTreeSet<PartChange>,
+    /// Whether it was given a slot.
+    has_slots: bool,
 }
 
 /// What of the body was changed.
@@ -119,24 +128,35 @@ pub(super) enum Denial {
 }
 
 impl Lent {
-    pub(super) fn new(lease: Lease, output_limit: u64) -> Self {
-        Self { lease, output_limit, size_at_most: None, edits: 0, headers: BTreeSet::new(), parts: BTreeSet::new() }
+    pub(super) fn new(lease: Lease, output_limit: u64, limits: CallLimits) -> Self {
+        Self {
+            lease,
+            output_limit,
+            limits,
+            size_at_most: None,
+            edits: 0,
+            headers: BTreeSet::new(),
+            more_headers: 0,
+            parts: BTreeSet::new(),
+            has_slots: false,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &CallLimits {
+        &self.limits
     }
 
     /// Asks whether an edit that adds up to `octets` may be made.
-    pub(super) fn allow(&mut self, octets: usize) -> Result<(), Denial> {
-        self.edits += 1;
-        if self.edits > EDITS {
+    pub(super) fn allow(&mut self, octets: u64) -> Result<(), Denial> {
+        self.edits = self.edits.saturating_add(1);
+        if self.edits > self.limits.edits {
             return Err(Denial::TooMany);
         }
-        // Base64 makes three octets of two at most, line ends included.
-        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
-        let added = octets.saturating_add(octets / 2).saturating_add(EDIT_OVERHEAD);
-        let draft = &self.lease.letter.draft;
+        let added = octets.saturating_add(EDIT_OVERHEAD);
         // The sum of all that was written is never less than the size, and costs nothing; the size itself is asked for only where it matters.
-        let mut size = self.size_at_most.unwrap_or_else(|| draft.size()).saturating_add(added);
+        let mut size = self.size_at_most.unwrap_or_else(|| self.size()).saturating_add(added);
         if size > self.output_limit {
-            size = draft.size().saturating_add(added);
+            size = self.size().saturating_add(added);
         }
         if size > self.output_limit {
             return Err(Denial::TooLarge(self.output_limit));
@@ -145,9 +165,20 @@ impl Lent {
         Ok(())
     }
 
+    /// Returns the octets of the message with the texts of its slots.
+    fn size(&self) -> u64 {
+        let letter = &self.lease.letter;
+        letter.draft.size().saturating_add(u64::try_from(letter.slots().text_octets()).unwrap_or(u64::MAX))
+    }
+
     pub(super) fn header_changed(&mut self, name: &str) {
-        if !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        if self.headers.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return;
+        }
+        if self.headers.len() < NAMES {
             self.headers.insert(name.to_owned());
+        } else {
+            self.more_headers = self.more_headers.saturating_add(1);
         }
     }
 
@@ -155,26 +186,52 @@ impl Lent {
         self.parts.insert(change);
     }
 
+    /// Returns the token of a slot; `None` where the message has too many.
+    pub(super) fn token(&mut self, slot: Slot) -> Option<String> {
+        self.has_slots = true;
+        self.lease.letter.token(slot, usize::try_from(self.limits.slots).unwrap_or(usize::MAX))
+    }
+
+    /// Adds a tag; returns whether there was room.
+    pub(super) fn add_tag(&mut self, tag: Tag) -> bool {
+        self.lease.letter.add_tag(tag, usize::try_from(self.limits.tags).unwrap_or(usize::MAX))
+    }
+
     /// Whether the message is larger now than it may be.
     pub(super) fn is_too_large(&self) -> bool {
-        let edited = !self.headers.is_empty() || !self.parts.is_empty();
-        edited && self.lease.letter.draft.size() > self.output_limit
+        let edited = !self.headers.is_empty() || !self.parts.is_empty() || self.has_slots;
+        edited && self.size() > self.output_limit
     }
 
     /// Whether texts of a slot are short enough.
     pub(super) fn slot_fits(slot: &Slot) -> bool {
-        use crate::mail::slot::Link;
-        match slot {
-            Slot::Address | Slot::Link(Link::Unsubscribe | Link::Open(None)) => true,
-            Slot::Variable(text) | Slot::Link(Link::Click { url: text, .. } | Link::Open(Some(text))) => text.len() <= SLOT_TEXT,
-        }
+        slot.text().len() <= SLOT_TEXT
+    }
+
+    /// Whether nothing was tried that could have changed the message.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.edits == 0
     }
 
     /// Ends the loan: the lease, the header fields touched, and how many parts of the body were.
     pub(super) fn end(self) -> (Lease, Vec<String>, u32) {
         let parts = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        (self.lease, self.headers.into_iter().collect(), parts)
+        let mut headers: Vec<String> = self.headers.into_iter().collect();
+        if self.more_headers > 0 {
+            headers.push(format!("({} more edits of others)", self.more_headers));
+        }
+        (self.lease, headers, parts)
     }
+}
+
+/// Returns the octets that texts have at most once they are in the message: base64 makes three octets of two, line ends included, and
+/// quoted-printable three of each that needs an escape.
+pub(super) fn encoded_at_most(texts: &[&[u8]]) -> u64 {
+    let octets = texts.iter().map(|text| {
+        let escapes = text.iter().filter(|octet| !octet.is_ascii() || **octet == b'=').count();
+        text.len().saturating_add((text.len() / 2).max(escapes.saturating_mul(2).saturating_add(text.len() / 8)))
+    });
+    u64::try_from(octets.fold(0, usize::saturating_add)).unwrap_or(u64::MAX)
 }
 
 /// Lays a recipient's data over those of the message. Texts that are no JSON objects count as empty ones.
@@ -205,6 +262,13 @@ mod tests {
         assert_eq!((value("gone"), value("missing.x"), value("name.x"), value("")), Default::default());
         assert_eq!(value("a"), r#"{"b":"deep"}"#);
         assert_eq!(facts.value(&Slot::Address, &links), "a@example.com");
+    }
+
+    #[test]
+    fn escapes_are_counted() {
+        assert_eq!(encoded_at_most(&[b"plain", b"text"]), 13);
+        assert!(encoded_at_most(&["é".repeat(500).as_bytes()]) >= 3_000);
+        assert!(encoded_at_most(&[&[b'='; 1_000]]) >= 3_000);
     }
 
     #[test]

@@ -12,10 +12,6 @@ use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::slot::{Slot, TOKEN_LENGTH};
 use crate::mail::tag::Tag;
 
-/// Slots of one message: so many that no newsletter gets there, so few that a plugin cannot fill the spool with them.
-pub const SLOTS: usize = 10_000;
-/// Tags of one message.
-pub const TAGS: usize = 100;
 /// Octets of a slot's text: a variable's name, or a URL.
 pub const SLOT_TEXT: usize = 8_192;
 
@@ -73,12 +69,12 @@ impl Letter {
         true
     }
 
-    /// Adds a tag unless it is there; returns whether there was room.
-    pub fn add_tag(&mut self, tag: Tag) -> bool {
+    /// Adds a tag unless it is there; returns whether there was room among `limit`.
+    pub fn add_tag(&mut self, tag: Tag, limit: usize) -> bool {
         if self.tags.contains(&tag) {
             return true;
         }
-        if self.tags.len() >= TAGS {
+        if self.tags.len() >= limit {
             return false;
         }
         self.tags.push(tag);
@@ -90,9 +86,9 @@ impl Letter {
         &self.slots
     }
 
-    /// Returns the token of a slot, `None` where the message has too many.
-    pub fn token(&mut self, slot: Slot) -> Option<String> {
-        self.slots.token(slot)
+    /// Returns the token of a slot, `None` where the message has `limit` others already.
+    pub fn token(&mut self, slot: Slot, limit: usize) -> Option<String> {
+        self.slots.token(slot, limit)
     }
 
     /// Forgets the slots, once their values stand in the draft.
@@ -105,12 +101,14 @@ impl Letter {
 #[derive(Clone, Debug)]
 pub struct Slots {
     nonce: [u8; 11],
-    slots: Arc<Vec<Slot>>,
+    by_number: Arc<Vec<Slot>>,
+    /// Octets of their texts: they are kept with the message, and go out with each copy.
+    text_octets: usize,
 }
 
 impl Slots {
     fn new(nonce: [u8; 11]) -> Self {
-        Self { nonce, slots: Arc::default() }
+        Self { nonce, by_number: Arc::default(), text_octets: 0 }
     }
 
     /// Returns the nonce.
@@ -120,21 +118,27 @@ impl Slots {
 
     /// Returns the slots by number.
     pub fn as_slice(&self) -> &[Slot] {
-        &self.slots
+        &self.by_number
     }
 
-    fn token(&mut self, slot: Slot) -> Option<String> {
+    /// Returns how many octets the texts of all slots have.
+    pub fn text_octets(&self) -> usize {
+        self.text_octets
+    }
+
+    fn token(&mut self, slot: Slot, limit: usize) -> Option<String> {
         // Links differ by their position and are many; addresses and variables come again and are few.
         let known = match &slot {
             Slot::Link(_) => None,
-            Slot::Address | Slot::Variable(_) => self.slots.iter().position(|known| *known == slot),
+            Slot::Address | Slot::Variable(_) => self.by_number.iter().position(|known| *known == slot),
         };
         let number = match known {
             Some(number) => number,
-            None if self.slots.len() >= SLOTS => return None,
+            None if self.by_number.len() >= limit => return None,
             None => {
-                Arc::make_mut(&mut self.slots).push(slot);
-                self.slots.len() - 1
+                self.text_octets += slot.text().len();
+                Arc::make_mut(&mut self.by_number).push(slot);
+                self.by_number.len() - 1
             }
         };
         let mut token = String::with_capacity(TOKEN_LENGTH);
@@ -163,21 +167,22 @@ mod tests {
     #[test]
     fn a_token_is_the_same_for_the_same_variable() {
         let mut letter = letter();
-        let token = letter.token(Slot::Variable("name".to_owned())).unwrap();
-        assert_eq!((token.len(), token.as_str()), (TOKEN_LENGTH, "tpababababababababababab00000000"));
-        assert_eq!(letter.token(Slot::Address).unwrap(), "tpababababababababababab00000001");
-        assert_eq!(letter.token(Slot::Variable("name".to_owned())).unwrap(), token);
-        assert_eq!(letter.slots().as_slice().len(), 2);
+        let mut token = |slot| letter.token(slot, 10).unwrap();
+        let first = token(Slot::Variable("name".to_owned()));
+        assert_eq!((first.len(), first.as_str()), (TOKEN_LENGTH, "tpababababababababababab00000000"));
+        assert_eq!(token(Slot::Address), "tpababababababababababab00000001");
+        assert_eq!(token(Slot::Variable("name".to_owned())), first);
+        assert_eq!((letter.slots().as_slice().len(), letter.slots().text_octets()), (2, "name".len()));
     }
 
     #[test]
     fn slots_have_an_end() {
         let mut letter = letter();
-        for number in 0..SLOTS {
-            assert!(letter.token(Slot::Variable(number.to_string())).is_some());
+        for number in 0..8 {
+            assert!(letter.token(Slot::Variable(number.to_string()), 8).is_some());
         }
-        assert_eq!(letter.token(Slot::Address), None);
-        assert!(letter.token(Slot::Variable("7".to_owned())).is_some(), "what is known needs no room");
+        assert_eq!(letter.token(Slot::Address, 8), None);
+        assert!(letter.token(Slot::Variable("7".to_owned()), 8).is_some(), "what is known needs no room");
     }
 
     #[test]

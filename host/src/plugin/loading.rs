@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 
 use crate::config;
 use crate::config::{OnError, PluginLimits, PluginSource};
-use crate::plugin::binding::{Exports, OFFERED, PACKAGE, PluginExport, VERSION};
+use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::sandbox::{Answer, Callee, Question};
@@ -148,15 +148,9 @@ pub async fn load(
         .map_err(|error| LoadError::Invalid(error.to_string()))??;
     check_imports(engine, &component)?;
     let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
-    let exports = Exports::of(&instance);
-    let Some(plugin_export) = exports.plugin else {
-        return Err(LoadError::Contract(format!("it does not export {PACKAGE}/plugin")));
-    };
-    if exports.submit.is_none() && exports.recipient.is_none() {
-        return Err(LoadError::Contract(format!("it exports neither {PACKAGE}/submit nor {PACKAGE}/recipient")));
-    }
+    let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits };
-    let manifest = describe(callee, &plugin_export).await?;
+    let manifest = describe(callee, &exports).await?;
     Ok(Plugin {
         name: Arc::clone(name),
         metrics: engine.metrics().plugin(name),
@@ -171,10 +165,10 @@ pub async fn load(
     })
 }
 
-async fn describe(callee: Callee<'_>, export: &PluginExport) -> Result<Manifest, LoadError> {
-    let outcome = callee.call(Question::Describe(export), None, None).await;
+async fn describe(callee: Callee<'_>, exports: &Exports) -> Result<Manifest, LoadError> {
+    let outcome = callee.call(Question::Describe(exports), None, None).await;
     match outcome.answer.map_err(LoadError::Describe)? {
-        Answer::Description(description) => Manifest::new(description).map_err(LoadError::Manifest),
+        Answer::Description(description) => Manifest::new(description.map_err(LoadError::Contract)?).map_err(LoadError::Manifest),
         Answer::Verdict(_) | Answer::Wanted(_) => Err(LoadError::Manifest("not a description".to_owned())),
     }
 }
@@ -219,7 +213,7 @@ fn check_imports(engine: &Engine, component: &Component) -> Result<(), LoadError
     for (name, _) in component_type.imports(engine.wasm()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
         let ours = interface.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| OFFERED.contains(&rest));
-        if !ours || !version.starts_with("0.1.") {
+        if !ours || !version.starts_with(COMPATIBLE) {
             return Err(LoadError::MissingImport(printable(name, 200)));
         }
     }

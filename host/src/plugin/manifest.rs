@@ -1,7 +1,6 @@
 //! Who a plugin says it is: asked once, when it is loaded, and checked then.
 
 pub mod schema;
-pub mod suggestion;
 
 use serde_json::{Map, Value};
 

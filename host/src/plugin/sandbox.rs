@@ -13,23 +13,23 @@ use std::time::Duration;
 use wasmtime::component::{InstancePre, Resource};
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
-use crate::config::PluginLimits;
+use crate::config::{CallLimits, PluginLimits};
 use crate::mail::message_id::MessageId;
-use crate::plugin::binding::{PluginExport, RecipientExport, SubmitExport, WitDescription, WitFailure, WitVerdict};
+use crate::plugin::binding::{Exports, RecipientExport, SubmitExport, WitDescription, WitFailure, WitVerdict};
 use crate::plugin::engine::Engine;
 use crate::plugin::lease::{Lease, Lent};
 use crate::plugin::verdict::{Failure, printable};
 use memory::Memory;
 use meter::{Meter, Metered};
 
-/// Lines that one call may log.
-pub const LOG_LINES: usize = 100;
-/// Characters of a line.
-pub const LOG_LINE: usize = 1_000;
 /// Functions named when a plugin traps.
 const TRAP_FRAMES: usize = 5;
 /// Octets of what is told about a trap.
 const TRAP_TEXT: usize = 600;
+/// Octets that one call of a host function may hand over beyond what the plugin's memory holds: for names and lists.
+const HANDED_OVER: u64 = 1 << 20;
+/// The most, whatever the memory: larger than any message.
+const MOST_HANDED_OVER: u64 = 128 << 20;
 
 /// The message as a plugin holds it. There is one for a call, and it is in [`State`].
 #[derive(Debug)]
@@ -46,16 +46,17 @@ pub struct State {
 }
 
 /// Lines of a plugin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Log {
-    pub(super) lines: Vec<String>,
-    pub(super) dropped: u64,
+    lines: Vec<String>,
+    dropped: u64,
+    limits: CallLimits,
 }
 
 /// What is asked of a plugin.
 #[derive(Clone, Copy)]
 pub(super) enum Question<'a> {
-    Describe(&'a PluginExport),
+    Describe(&'a Exports),
     Submit(&'a SubmitExport, &'a str),
     Wanted(&'a RecipientExport, &'a str),
     Recipient(&'a RecipientExport, &'a str),
@@ -63,7 +64,8 @@ pub(super) enum Question<'a> {
 
 /// What it answers.
 pub(super) enum Answer {
-    Description(WitDescription),
+    /// Or which of its exports does not have the types that the contract wants.
+    Description(Result<WitDescription, String>),
     Verdict(Result<WitVerdict, WitFailure>),
     Wanted(Result<bool, WitFailure>),
 }
@@ -87,6 +89,8 @@ pub struct Report {
 pub(super) struct Outcome {
     pub(super) answer: Result<Answer, Failure>,
     pub(super) lease: Option<Lease>,
+    /// The message is as it was, but for what was read of it.
+    pub(super) is_untouched: bool,
     pub(super) report: Report,
 }
 
@@ -103,16 +107,21 @@ impl Callee<'_> {
     pub(super) async fn call(self, question: Question<'_>, lease: Option<Lease>, random: Option<blake3::OutputReader>) -> Outcome {
         let _slot = self.engine.slot().await;
         let meter = Arc::new(Meter::new(self.engine.clock().clone()));
+        let calls = *self.engine.calls();
         let state = State {
-            lent: lease.map(|lease| Lent::new(lease, self.limits.output.0)),
+            lent: lease.map(|lease| Lent::new(lease, self.limits.output.0, calls)),
             random,
-            log: Log::default(),
+            log: Log { lines: Vec::new(), dropped: 0, limits: calls },
             memory: Memory::new(self.limits.memory.0),
             meter: Arc::clone(&meter),
             out_of_time: false,
         };
         let mut store = Store::new(self.engine.wasm(), state);
         store.limiter(|state| &mut state.memory);
+        // What a host function is given is copied before the function sees it. A plugin has no more than its memory to give; what names the
+        // same octets again and again would have.
+        let handed_over = self.limits.memory.0.saturating_add(HANDED_OVER).min(MOST_HANDED_OVER);
+        store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
         let limit = self.limits.time;
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
@@ -140,13 +149,14 @@ impl Callee<'_> {
             Err(error) => Err(Failure::Trapped(trap_text(&error))),
         };
         let mut report = Report { time: state.meter.spent(), memory: state.memory.peak(), log: state.log.finish(), ..Report::default() };
+        let is_untouched = state.lent.as_ref().is_some_and(Lent::is_untouched);
         let lease = state.lent.map(|lent| {
             let (lease, headers, parts) = lent.end();
             report.headers_changed = headers;
             report.parts_changed = parts;
             lease
         });
-        Outcome { answer, lease, report }
+        Outcome { answer, lease, is_untouched, report }
     }
 }
 
@@ -155,9 +165,12 @@ async fn ask(store: &mut Store<State>, instance: &InstancePre<State>, question: 
     // There is one message in a call, so that its number does not matter.
     let message = || Resource::<MessageHandle>::new_own(0);
     match question {
-        Question::Describe(export) => {
-            let export = export.load(&mut *store, &instance)?;
-            export.call_describe(store).await.map(Answer::Description)
+        Question::Describe(exports) => {
+            let export = match exports.check(&mut *store, &instance) {
+                Ok(export) => export,
+                Err(error) => return Ok(Answer::Description(Err(printable(&format!("{error:#}"), TRAP_TEXT)))),
+            };
+            export.call_describe(store).await.map(|description| Answer::Description(Ok(description)))
         }
         Question::Submit(export, config) => {
             let export = export.load(&mut *store, &instance)?;
@@ -184,13 +197,15 @@ impl State {
 impl Log {
     /// Takes a line, or counts it.
     pub(super) fn push(&mut self, level: &str, text: &str) {
-        if self.lines.len() >= LOG_LINES {
+        let [lines, length] =
+            [self.limits.log_lines, self.limits.log_line_length].map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        if self.lines.len() >= lines {
             self.dropped += 1;
             return;
         }
-        let end = text.char_indices().nth(LOG_LINE).map_or(text.len(), |(end, _)| end);
+        let end = text.char_indices().nth(length).map_or(text.len(), |(end, _)| end);
         let text = text.get(..end).unwrap_or(text);
-        self.lines.push(format!("{level}: {}", printable(text, 4 * LOG_LINE)));
+        self.lines.push(format!("{level}: {}", printable(text, end)));
     }
 
     fn finish(mut self) -> Vec<String> {

@@ -10,7 +10,7 @@ use wit_parser::Resolve;
 
 use crate::clock::Clock;
 use crate::config::unit::ByteSize;
-use crate::config::{OnError, PluginLimits, PluginSource};
+use crate::config::{OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::plugin::Plugin;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{LoadError, load};
@@ -218,7 +218,8 @@ pub(crate) const LIMITS: PluginLimits =
     PluginLimits { time: Duration::from_secs(20), memory: ByteSize(16 << 20), output: ByteSize(1 << 20) };
 
 pub(crate) fn engine() -> Arc<Engine> {
-    Arc::new(Engine::new(EngineOptions { instances: 4, cache: None, clock: Clock::system(), metrics: Metrics::new() }).unwrap())
+    let runtime = PluginRuntime { instances: 4, ..PluginRuntime::default() };
+    Arc::new(Engine::new(EngineOptions { runtime, ..EngineOptions::new(Clock::system(), Metrics::new()) }).unwrap())
 }
 
 pub(crate) async fn try_load(engine: &Arc<Engine>, name: &str, octets: &[u8]) -> Result<Plugin, LoadError> {

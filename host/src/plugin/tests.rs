@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::lease::{Circumstances, CopyFacts, Lease, Occasion};
 use super::letter::Letter;
-use super::test_guest::{Guest, LIMITS, componentized, engine, try_load, try_load_with};
+use super::test_guest::{Guest, LIMITS, engine, try_load, try_load_with};
 use super::verdict::{Failure, Verdict};
 use super::{Call, Plugin, Stage};
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{OnError, PluginLimits};
+use crate::config::{CallLimits, OnError, PluginLimits, PluginRuntime};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::Draft;
@@ -21,6 +21,8 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::LoadError;
 use crate::telemetry::metric::Metrics;
+
+mod loading;
 
 const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
 
@@ -37,9 +39,10 @@ fn lease() -> Lease {
             variables: String::new(),
             original: content,
             recipient_limit: 2,
+            links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
         }),
         occasion: Occasion::Message,
-        direct_slots: None,
+        direct_slots: false,
     }
 }
 
@@ -49,8 +52,7 @@ fn copy_lease(address: &str) -> Lease {
         address: EmailAddress::parse(address).unwrap(),
         variables: serde_json::Map::new(),
     };
-    let links = LinkSigner::new([0; 32], "https://t.example.com".to_owned());
-    Lease { occasion: Occasion::Copy(Arc::new(facts)), direct_slots: Some(links), ..lease() }
+    Lease { occasion: Occasion::Copy(Arc::new(facts)), direct_slots: true, ..lease() }
 }
 
 async fn submit(plugin: &Plugin) -> Call {
@@ -292,57 +294,110 @@ async fn a_plugin_s_own_failure_is_told_as_such() {
     assert_eq!(call.result, Err(Failure::Config("no colours".to_owned())));
 }
 
-#[tokio::test]
-async fn what_is_no_plugin_is_refused_with_the_reason() {
-    let engine = engine();
-    let error = |octets: Vec<u8>| {
-        let engine = &engine;
-        async move { try_load(engine, "x", &octets).await.unwrap_err().to_string() }
-    };
-    assert!(error(b"hello".to_vec()).await.contains("no WebAssembly component"));
-    assert!(error(wat::parse_str("(module)").unwrap()).await.contains("tubepost plugin build"));
-    assert!(error(wat::parse_str("(component)").unwrap()).await.contains("does not export tubepost:mail/plugin"));
-    let mut broken = Guest::new("x").component();
-    broken.truncate(broken.len() / 2);
-    assert!(error(broken).await.contains("no WebAssembly component"));
-    let wit = "package tubepost:mail@0.1.3; interface http { get: func(); } world w { import http; }";
-    let mut resolve = wit_parser::Resolve::default();
-    let package = resolve.push_str("w.wit", wit).unwrap();
-    let world = resolve.select_world(&[package], Some("w")).unwrap();
-    let mut module = wat::parse_str(r#"(module (import "tubepost:mail/http@0.1.3" "get" (func)))"#).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
-    assert_eq!(error(componentized(&module)).await, "it needs tubepost:mail/http@0.1.3, which this version does not offer");
+/// Asks for a link to `url`, and traps unless it is refused as not valid.
+fn linking(url: &str) -> Guest {
+    let mut guest = Guest::new("links");
+    let url = guest.text(url);
+    guest.submit(format!(
+        "(call $slot (local.get $message) (i32.const 2) (i32.const 0) {url} (i32.const 0) (i32.const 512))
+        (if (i32.or (i32.ne (i32.load8_u (i32.const 512)) (i32.const 1)) (i32.ne (i32.load8_u (i32.const 520)) (i32.const 1)))
+          (then (unreachable)))
+        (call $verdict (i32.const 0))"
+    ))
 }
 
 #[tokio::test]
-async fn compiled_plugins_are_kept_checked_and_tidied() {
-    let folder = tempfile::tempdir().unwrap();
-    let cache = folder.path().join("plugins");
-    let engine = || {
-        let options =
-            EngineOptions { instances: 1, cache: Some(cache.clone()), clock: crate::clock::Clock::system(), metrics: Metrics::new() };
-        Arc::new(Engine::new(options).unwrap())
-    };
-    let octets = Guest::adding("one", "X-One", "1").component();
-    let files = || std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    drop(try_load(&engine(), "one", &octets).await.unwrap());
-    let [file] = files().try_into().unwrap();
-    let first = std::fs::read(&file).unwrap();
-    drop(try_load(&engine(), "one", &octets).await.unwrap());
-    // Damage is found, and mended.
-    let mut damaged = first.clone();
-    damaged[first.len() / 2] ^= 1;
-    std::fs::write(&file, damaged).unwrap();
+async fn only_what_stays_as_it_is_becomes_a_link() {
     let engine = engine();
-    let plugin = try_load(&engine, "one", &octets).await.unwrap();
-    assert_eq!(submit(&plugin).await.result, Ok(Verdict::Next));
-    assert_eq!(std::fs::read(&file).unwrap(), first);
-    std::fs::write(cache.join("0-0.cwasm"), "old").unwrap();
-    engine.tidy_cache(&[plugin.digest()]);
-    assert_eq!(files(), [file]);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+    let token = format!("tp{}00000000", "01".repeat(11));
+    let of_another_message = format!("tp{}00000000", "02".repeat(11));
+    for (url, refused) in [
+        (format!("https://shop.example/?e={token}"), true),
+        (format!("https://shop.example/?e={of_another_message}"), false),
+        ("https://t.example.com/u/abc".to_owned(), true),
+        ("https://t.example.com/shop".to_owned(), false),
+        ("mailto:a@example.com".to_owned(), true),
+    ] {
+        let call = submit(&linking(&url).load(&engine).await).await;
+        assert_eq!(call.result.is_ok(), refused, "{url}: {:?}", call.result);
     }
+}
+
+#[tokio::test]
+async fn texts_of_slots_count_as_output() {
+    let mut guest = Guest::new("slots");
+    let url = guest.text(&format!("https://shop.example/?{}", "x".repeat(8_000)));
+    // As many as there may be: links differ by their position.
+    let guest = guest.submit(format!(
+        "(loop $again
+          (call $slot (local.get $message) (i32.const 2) (i32.const 0) {url} (local.get $i) (i32.const 512))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $again (i32.and (i32.eqz (i32.load8_u (i32.const 512))) (i32.lt_u (local.get $i) (i32.const 9000)))))
+        (call $verdict (i32.const 0))"
+    ));
+    let call = submit(&guest.load(&engine()).await).await;
+    assert_eq!(call.result, Ok(Verdict::Next));
+    let letter = call.edited.unwrap();
+    assert!(u64::try_from(letter.slots().text_octets()).unwrap() <= LIMITS.output.0);
+    assert!(letter.slots().as_slice().len() > 50);
+}
+
+#[tokio::test]
+async fn the_operator_says_how_much_a_call_may_do() {
+    let calls = CallLimits { log_lines: 2, log_line_length: 5, edits: 3, ..CallLimits::default() };
+    let runtime = PluginRuntime { instances: 1, calls, ..PluginRuntime::default() };
+    let options = EngineOptions { runtime, ..EngineOptions::new(crate::clock::Clock::system(), Metrics::new()) };
+    let mut guest = Guest::new("talks");
+    let text = guest.text("long line");
+    let guest = guest.submit(format!(
+        "(loop $again
+          (call $log (i32.const 2) {text})
+          (drop (call $add_header (local.get $message) (i32.const 4096) (i32.const 1) (i32.const 4096) (i32.const 1)))
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $again (i32.lt_u (local.get $i) (i32.const 9))))
+        (call $verdict (i32.const 0))"
+    ));
+    let call = submit(&guest.load(&Arc::new(Engine::new(options).unwrap())).await).await;
+    assert_eq!(call.run.log, ["warn: long", "warn: long", "7 more lines were dropped"]);
+    assert_eq!(call.edited.unwrap().draft.header_all("t").len(), 3);
+}
+
+#[tokio::test]
+async fn names_of_changed_fields_have_an_end() {
+    let mut guest = Guest::new("names");
+    let name = guest.text(&"x".repeat(126));
+    let address = name.split(") ").next().unwrap().to_owned() + ")";
+    let guest = guest.submit(format!(
+        "(loop $again
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (drop (call $add_header (local.get $message) {address} (local.get $i) {address} (i32.const 1)))
+          (br_if $again (i32.lt_u (local.get $i) (i32.const 120))))
+        (call $verdict (i32.const 0))"
+    ));
+    let run = submit(&guest.load(&engine()).await).await.run;
+    assert_eq!((run.headers_changed.len(), run.headers_changed[100].as_str()), (101, "(20 more edits of others)"));
+}
+
+#[tokio::test]
+async fn the_same_octets_cannot_be_handed_over_again_and_again() {
+    let guest = Guest::new("twice").submit(
+        "(drop (memory.grow (i32.const 44)))
+        (drop (call $add_header (local.get $message) (i32.const 0) (i32.const 3000000) (i32.const 0) (i32.const 3000000)))
+        (call $verdict (i32.const 0))",
+    );
+    let limits = PluginLimits { memory: ByteSize(4 << 20), ..LIMITS };
+    let call = submit(&guest.load_with(&engine(), limits, OnError::Defer).await).await;
+    assert!(matches!(call.result, Err(Failure::Trapped(_))), "{:?}", call.result);
+}
+
+#[tokio::test]
+async fn who_only_looked_gives_the_letter_back() {
+    let looking = Guest::new("looks").recipient("(call $answer (i32.const 1))", "(call $verdict (i32.const 0))");
+    let wanted = looking.load(&engine()).await.wanted(lease(), "{}").await;
+    assert_eq!((wanted.result, wanted.letter.is_some()), (Ok(true), true));
+    let editing = Guest::new("edits").recipient(
+        "(drop (call $add_header (local.get $message) (i32.const 4096) (i32.const 1) (i32.const 4096) (i32.const 1))) (call $answer (i32.const 0))",
+        "(call $verdict (i32.const 0))",
+    );
+    let wanted = editing.load(&engine()).await.wanted(lease(), "{}").await;
+    assert_eq!((wanted.result, wanted.letter.is_some()), (Ok(false), false));
 }

@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 
 use crate::bindings::imports::tubepost::mail::{
-    message::{EditError, NewPart, PartInfo, Position, Recipient, Slot},
+    message::{ClickLink, EditError, Link, NewPart, PartInfo, Position, Recipient, Slot},
     types::Field,
 };
+
+/// Tags of a message, by default of the host's configuration.
+const TAGS: usize = 100;
 
 /// A decoded message in memory.
 #[derive(Debug)]
@@ -77,10 +80,24 @@ fn valid_field(name: &str, value: &str) -> Result<(), EditError> {
     Ok(())
 }
 
+/// Whether a token of ours stands in a text.
+fn holds_slot(text: &str) -> bool {
+    let digits = |rest: &str| rest.get(..28).is_some_and(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()));
+    text.match_indices("SLOT").any(|(place, word)| text.get(place + word.len()..).is_some_and(digits))
+}
+
 fn valid_address(address: &str) -> Result<(), EditError> {
     match address.split_once('@') {
         Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !address.contains(char::is_whitespace) => Ok(()),
         Some(_) | None => Err(EditError::Invalid(format!("{address:?} is no address"))),
+    }
+}
+
+/// Domains are compared without case.
+fn same_address(one: &str, other: &str) -> bool {
+    match (one.rsplit_once('@'), other.rsplit_once('@')) {
+        (Some((local, domain)), Some((other_local, other_domain))) => local == other_local && domain.eq_ignore_ascii_case(other_domain),
+        _ => one == other,
     }
 }
 
@@ -127,6 +144,9 @@ impl StandIn {
 
     pub(crate) fn add_recipient(&mut self, address: &str) -> Result<u32, EditError> {
         valid_address(address)?;
+        if let Some(known) = self.recipients.iter().find(|known| same_address(&known.address, address)) {
+            return Ok(known.id);
+        }
         let id = self.next_recipient;
         self.next_recipient += 1;
         self.recipients.push(Recipient { id, address: address.to_owned() });
@@ -274,14 +294,23 @@ impl StandIn {
         if tag.is_empty() || tag.chars().count() > 128 || tag.contains(forbidden) {
             return Err(EditError::Invalid(format!("{tag:?} is no tag")));
         }
-        if !self.tags.iter().any(|known| known == tag) {
-            self.tags.push(tag.to_owned());
+        if self.tags.iter().any(|known| known == tag) {
+            return Ok(());
         }
+        if self.tags.len() >= TAGS {
+            return Err(EditError::Denied(format!("a message has at most {TAGS} tags")));
+        }
+        self.tags.push(tag.to_owned());
         Ok(())
     }
 
     /// Numbers the slots, so that a test can tell what stands where with [`slots`].
     pub(crate) fn slot(&self, what: &Slot) -> Result<String, EditError> {
+        if let Slot::Link(Link::Click(ClickLink { url, .. }) | Link::Open(Some(url))) = what
+            && holds_slot(url)
+        {
+            return Err(EditError::Invalid("the URL holds a value that differs by recipient".to_owned()));
+        }
         let mut slots = self.slots.borrow_mut();
         slots.push(what.clone());
         Ok(format!("SLOT{:028}", slots.len() - 1))

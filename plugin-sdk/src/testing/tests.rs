@@ -30,6 +30,26 @@ fn what_would_break_the_header_is_refused() {
 }
 
 #[test]
+fn a_recipient_that_is_there_keeps_its_id() {
+    let mut message = Draft::new().recipient("a@example.com").message();
+    assert_eq!(message.add_recipient("b@example.com"), Ok(1));
+    assert_eq!((message.add_recipient("a@Example.com"), message.add_recipient("b@example.com")), (Ok(0), Ok(1)));
+    assert_eq!((message.recipient_count(), message.add_recipient("A@example.com")), (2, Ok(2)));
+}
+
+#[test]
+fn what_is_denied_is_denied_again() {
+    let denied = Draft::new().message().set_html("x").unwrap_err();
+    assert!(matches!(crate::Failure::from(denied), crate::Failure::Permanent(_)));
+    let mut message = Draft::new().message();
+    for number in 0..100 {
+        message.add_tag(&number.to_string()).unwrap();
+    }
+    assert!(matches!(message.add_tag("more"), Err(EditError::Denied(_))));
+    assert_eq!(message.add_tag("7"), Ok(()));
+}
+
+#[test]
 fn parts_are_a_tree() {
     let mut message = Draft::new().text("text").html("<p>").message();
     let part = NewPart {
@@ -65,6 +85,7 @@ fn slots_are_numbered_tokens() {
     ];
     assert!(tokens.iter().all(|token| token.len() == 32));
     assert!(tokens[4].ends_with('4'));
+    assert!(matches!(message.click_link(&format!("https://example.com/?e={}", tokens[0]), 8), Err(EditError::Invalid(_))));
     let expected = ["address", "variable a.b", "click 7 https://example.com/", "open", "unsubscribe"];
     assert_eq!(slots(&message), expected);
 }

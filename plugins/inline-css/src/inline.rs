@@ -17,30 +17,35 @@ use crate::{
 
 /// The mark; a name that no style sheet selects.
 const MARK: &str = "tubepost-mark";
-/// What tells css-inline to leave a style element alone.
+/// What tells css-inline to leave an element alone.
 const IGNORE: &str = "data-css-inline=\"ignore\" ";
 /// Media that every mail is read on.
 const EVERY_MEDIUM: [&str; 3] = ["", "all", "screen"];
 
-/// The page with styles inlined, or nothing where there is nothing to inline.
-pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>, InlineError> {
+/// The page with styles inlined, or nothing where there is nothing to inline, or nothing that can be read.
+pub(crate) fn inline(page: &str, remove_inlined: bool) -> Option<String> {
     let tags: Vec<StartTag> = start_tags(page).collect();
     let is_sheet = |tag: &&StartTag| tag.is(page, "style") && for_every_medium(page, tag);
     if !tags.iter().any(|tag| is_sheet(&tag)) {
-        return Ok(None);
+        return None;
     }
     if is_too_deep(page, &tags) {
         log::warn!("no styles are inlined: elements are nested too deeply");
-        return Ok(None);
+        return None;
     }
-    let inliner = CSSInliner::new(InlineOptions {
-        keep_style_tags: true,
-        keep_link_tags: true,
-        load_remote_stylesheets: false,
-        remove_inlined_selectors: remove_inlined,
-        ..InlineOptions::default()
+    let sloppy: Vec<bool> = tags.iter().map(|tag| own_style(page, tag).is_some_and(|style| !is_declarations(&style))).collect();
+    let inlined = run(page, &tags, &sloppy, remove_inlined).or_else(|_| {
+        // css-inline is stricter than we thought: then no element with a style of its own is touched.
+        let styled: Vec<bool> = tags.iter().map(|tag| own_style(page, tag).is_some()).collect();
+        run(page, &tags, &styled, remove_inlined)
     });
-    let after = inliner.inline(&mark(page, &tags))?;
+    let after = match inlined {
+        Ok(after) => after,
+        Err(error) => {
+            log::warn!("no styles are inlined: {error}");
+            return None;
+        }
+    };
     let found = found(&after, tags.len());
     let mut edits = Vec::new();
     for (tag, found) in tags.iter().zip(&found) {
@@ -56,7 +61,59 @@ pub(crate) fn inline(page: &str, remove_inlined: bool) -> Result<Option<String>,
             edits.push((before.clone(), after.to_owned()));
         }
     }
-    Ok((!edits.is_empty()).then(|| apply(page, &edits)))
+    (!edits.is_empty()).then(|| apply(page, &edits))
+}
+
+/// Inlines a page; elements that are `ignored`, by the number of their tags, keep their styles as they are.
+fn run(page: &str, tags: &[StartTag], ignored: &[bool], remove_inlined: bool) -> Result<String, InlineError> {
+    let count = ignored.iter().filter(|ignored| **ignored).count();
+    if count > 0 {
+        log::warn!("{count} elements keep their styles as they are: what they have already cannot be read");
+    }
+    let inliner = CSSInliner::new(InlineOptions {
+        keep_style_tags: true,
+        keep_link_tags: true,
+        load_remote_stylesheets: false,
+        // A rule that was not inlined everywhere is still needed.
+        remove_inlined_selectors: remove_inlined && count == 0,
+        ..InlineOptions::default()
+    });
+    inliner.inline(&mark(page, tags, ignored))
+}
+
+/// The text of an element's `style` attribute.
+fn own_style(page: &str, tag: &StartTag) -> Option<String> {
+    tag.attribute(page, "style").map(|attribute| unescape(slice(page, &attribute.value)))
+}
+
+/// Whether a style is a list of declarations, which is what css-inline wants. Browsers forgive much more (`color`, `*zoom:1`), and mail has it.
+fn is_declarations(style: &str) -> bool {
+    let is_name = |name: &str| {
+        let mut letters = name.trim_start_matches('-').chars();
+        letters.next().is_some_and(|first| first.is_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
+    };
+    pieces(style).all(|piece| {
+        let piece = piece.trim();
+        piece.is_empty() || piece.split_once(':').is_some_and(|(name, _)| is_name(name.trim_end()))
+    })
+}
+
+/// What stands between the semicolons that end a declaration: not those in texts and brackets.
+fn pieces(style: &str) -> impl Iterator<Item = &str> {
+    let mut quote = None;
+    let mut depth = 0_u32;
+    style.split(move |letter: char| {
+        match (quote, letter) {
+            (Some(open), _) if open == letter => quote = None,
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ';') => return depth == 0,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// Whether a style element is meant for every reader; one for print is not inlined.
@@ -66,14 +123,14 @@ fn for_every_medium(page: &str, tag: &StartTag) -> bool {
 }
 
 /// The page with the number of each start tag in an attribute.
-fn mark(page: &str, tags: &[StartTag]) -> String {
+fn mark(page: &str, tags: &[StartTag], ignored: &[bool]) -> String {
     let mut marked = String::with_capacity(page.len() + tags.len() * (MARK.len() + 10));
     let mut done = 0;
-    for (index, tag) in tags.iter().enumerate() {
+    for (index, (tag, ignored)) in tags.iter().zip(ignored).enumerate() {
         marked.push_str(slice(page, &(done..tag.name.end)));
         // Writing to a string cannot fail.
         let _ = write!(marked, " {MARK}=\"{index}\" ");
-        if tag.is(page, "style") && !for_every_medium(page, tag) {
+        if *ignored || tag.is(page, "style") && !for_every_medium(page, tag) {
             marked.push_str(IGNORE);
         }
         done = tag.name.end;

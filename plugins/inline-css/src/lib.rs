@@ -4,7 +4,11 @@
 //! elements stay, with their media queries, `:hover` rules and all else that no attribute can express, unless `remove_inlined`
 //! takes out the rules that are inlined. Nothing is fetched: a linked style sheet stays a link. Of the page only `style`
 //! attributes are written; template tags, comments and the spelling of all else keep every octet, and a page where no rule matches
-//! is not edited at all.
+//! is not edited at all. An element whose own `style` is no list of declarations keeps what it has.
+//!
+//! One thing is not as in a browser: of two rules that set a shorthand and one of its longhands (`margin` and `margin-top`), the
+//! attribute holds both in the order in which the style sheet first names them, so that the longhand may win where the shorthand
+//! should. Mail is safe from it where a style sheet sets each side or each whole, and not now one and then the other.
 
 use serde::Deserialize;
 use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, register};
@@ -36,7 +40,7 @@ impl Plugin for InlineCss {
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         if let Some(html) = message.html()
-            && let Some(inlined) = inline::inline(&html, options.remove_inlined).map_err(Failure::permanent)?
+            && let Some(inlined) = inline::inline(&html, options.remove_inlined)
         {
             message.set_html(&inlined)?;
         }

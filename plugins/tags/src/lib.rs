@@ -1,11 +1,11 @@
 //! Collects the tags of a message: from the header fields of the known services, and from the configuration.
 //!
 //! All of `X-OMS-Tags`, `X-OhMySMTP-Tags`, `X-MailPace-Tags`, `X-SMTPeter-Tags` and `X-Tubepost-Tags` are read, as comma lists
-//! whose elements may hold blanks, and all are taken out. What is no valid tag is left out with a line for the operator: a
-//! newsletter shall not bounce because of a label.
+//! whose elements may hold blanks, and all are taken out. What is no valid tag, and what is more than the message may have, is left
+//! out with a line for the operator: a newsletter shall not bounce because of a label.
 
 use serde::Deserialize;
-use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, log, register};
+use tubepost_plugin_sdk::{Description, EditError, Failure, Message, Plugin, Schema, Verdict, log, register};
 
 mod tag;
 
@@ -50,9 +50,10 @@ impl Plugin for Tags {
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         let mut tags = Collected::of(message);
+        let mut refused = 0_usize;
         for tag in &options.add {
             let tag = tag::parse(tag).map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
-            tags.add(tag, message)?;
+            refused += usize::from(!tags.add(tag, message)?);
         }
         let most = tags.count().saturating_add(options.limit.0);
         let mut over = 0_usize;
@@ -60,7 +61,7 @@ impl Plugin for Tags {
             for value in message.header_all(field) {
                 for tag in parse_list(&value) {
                     match tag {
-                        Ok(tag) if tags.count() < most => tags.add(tag, message)?,
+                        Ok(tag) if tags.count() < most => refused += usize::from(!tags.add(tag, message)?),
                         Ok(_) => over += 1,
                         Err(InvalidTag::Empty) => {}
                         Err(reason) => log::warn!("a tag in {field} is left out: {reason}"),
@@ -71,6 +72,9 @@ impl Plugin for Tags {
         }
         if over > 0 {
             log::warn!("{over} tags are left out: the limit is {}", options.limit.0);
+        }
+        if refused > 0 {
+            log::warn!("{refused} tags are left out: the message has as many as it may have");
         }
         Ok(Verdict::Next)
     }
@@ -88,12 +92,19 @@ impl Collected {
         self.0.len()
     }
 
-    fn add(&mut self, tag: &str, message: &mut Message) -> Result<(), Failure> {
-        if !self.0.iter().any(|known| known == tag) {
-            message.add_tag(tag)?;
-            self.0.push(tag.to_owned());
+    /// Adds a tag; returns whether the host had room for it.
+    fn add(&mut self, tag: &str, message: &mut Message) -> Result<bool, Failure> {
+        if self.0.iter().any(|known| known == tag) {
+            return Ok(true);
         }
-        Ok(())
+        match message.add_tag(tag) {
+            Ok(()) => {
+                self.0.push(tag.to_owned());
+                Ok(true)
+            }
+            Err(EditError::Denied(_)) => Ok(false),
+            Err(error @ (EditError::Invalid(_) | EditError::TooLarge(_) | EditError::NoSuchPart)) => Err(error.into()),
+        }
     }
 }
 
@@ -141,6 +152,15 @@ mod tests {
     fn the_limit_holds_for_the_message_alone() {
         let message = run(Draft::new().header("X-OMS-Tags", "a, b, c"), r#"{"add":["x"],"limit":2}"#);
         assert_eq!(message.tags(), ["x", "a", "b"]);
+    }
+
+    #[test]
+    fn what_the_host_has_no_room_for_is_left_out() {
+        take_log();
+        let many: Vec<String> = (0..120).map(|number| number.to_string()).collect();
+        let message = run(Draft::new().header("X-OMS-Tags", &many.join(",")), r#"{"add":["fixed"],"limit":1000}"#);
+        assert_eq!((message.tags().len(), message.tags()[0].as_str()), (100, "fixed"));
+        assert_eq!(take_log().len(), 1);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! an address. A template that is not well formed is refused with the part and the line.
 //!
 //! A message takes part where it was given data and has anything to fill, or where its text is a template beyond doubt: a
-//! mail without data that happens to hold a brace goes on untouched. `{$webversion}` is empty: there is no web version yet.
+//! mail without data that happens to hold a brace, or something that is nearly a template, goes on untouched. So do, with data
+//! or without, fields that are not written by people, such as `Message-ID`, and those that begin with `X-`. `{$webversion}` is empty: there is no web version yet.
 
 use serde::Deserialize;
 use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Position, Schema, Verdict, register};
@@ -18,8 +19,28 @@ pub mod smarty;
 
 use limits::{Error, Limits};
 
-/// Fields that tell how the message came here; what looks like a template in them is none.
-const TRACE_FIELDS: [&str; 5] = ["Received", "Return-Path", "DKIM-Signature", "ARC-Seal", "ARC-Message-Signature"];
+/// Fields that programs write: how the message came here, what it is called, when it was written; what looks like a template in them is none.
+const PROGRAMS_FIELDS: [&str; 10] = [
+    "Received",
+    "Return-Path",
+    "DKIM-Signature",
+    "ARC-Seal",
+    "ARC-Message-Signature",
+    "Message-ID",
+    "References",
+    "In-Reply-To",
+    "Date",
+    "MIME-Version",
+];
+
+/// Begins fields that describe the body.
+const CONTENT_FIELDS: &str = "Content-";
+
+/// Begins fields that may hold anything.
+const PRIVATE_FIELDS: &str = "X-";
+
+/// What is known of a submission of which any recipient has data of its own.
+const RECIPIENT_DATA: (&str, &str) = ("recipient-data", "true");
 
 /// The plugin.
 #[derive(Debug)]
@@ -77,11 +98,14 @@ impl Plugin for Template {
     }
 
     fn wanted(message: &Message, options: &Options) -> Result<bool, Failure> {
-        let has_data = !message.variables::<serde_json::Map<String, serde_json::Value>>()?.is_empty();
+        let has_data = has_data(message);
         let concerns = |text: &str, html| options.engine.concerns(text, html, has_data);
-        Ok(message.html().is_some_and(|html| concerns(&html, true))
+        // What costs least comes first: each part is read only if it may decide.
+        let fields = message.headers();
+        let mut fields = fields.iter().filter(|(name, _)| !is_of_programs(name));
+        Ok(fields.any(|(name, value)| options.engine.concerns(value, false, has_data && !is_private(name)))
             || message.text().is_some_and(|text| concerns(&text, false))
-            || message.headers().iter().any(|(name, value)| !is_trace(name) && concerns(value, false)))
+            || message.html().is_some_and(|html| concerns(&html, true)))
     }
 
     fn recipient(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
@@ -96,8 +120,23 @@ impl Plugin for Template {
     }
 }
 
-fn is_trace(name: &str) -> bool {
-    TRACE_FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
+/// Whether any data was given, for all or for any one: then a brace is a template's.
+fn has_data(message: &Message) -> bool {
+    let variables = message.variables_json();
+    let given = !matches!(variables.trim(), "" | "{}");
+    given || message.context().iter().any(|(name, value)| (name.as_str(), value.as_str()) == RECIPIENT_DATA)
+}
+
+fn starts_with(name: &str, start: &str) -> bool {
+    name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
+}
+
+fn is_of_programs(name: &str) -> bool {
+    starts_with(name, CONTENT_FIELDS) || PROGRAMS_FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
+}
+
+fn is_private(name: &str) -> bool {
+    starts_with(name, PRIVATE_FIELDS)
 }
 
 /// Why a message is not filled.
@@ -126,7 +165,7 @@ struct Filler {
 impl Filler {
     fn new(message: &Message, options: &Options) -> Result<Self, Failure> {
         let mut variables: serde_json::Map<String, serde_json::Value> = message.variables()?;
-        let has_data = !variables.is_empty();
+        let has_data = has_data(message);
         let recipient = message.recipients(0, 1).into_iter().next().map_or_else(String::new, |recipient| recipient.address);
         variables.entry("recipient").or_insert_with(|| recipient.into());
         variables.entry("envelope").or_insert_with(|| message.reverse_path().into());
@@ -134,9 +173,9 @@ impl Filler {
         Ok(Self { engine: options.engine, limits: options.limits(), has_data, data: smarty::Data::new(&variables, now), variables })
     }
 
-    /// The filled text, or nothing where there is nothing to fill.
-    fn render(&self, part: &str, source: &str, html: bool) -> Result<Option<String>, Refusal> {
-        if !self.engine.concerns(source, html, self.has_data) {
+    /// The filled text, or nothing where there is nothing to fill. Where it is not known to be a template, what is not well formed is none.
+    fn render(&self, part: &str, source: &str, html: bool, is_template: bool) -> Result<Option<String>, Refusal> {
+        if !self.engine.concerns(source, html, is_template) {
             return Ok(None);
         }
         let rendered = match self.engine {
@@ -146,33 +185,37 @@ impl Filler {
         match rendered {
             // What comes out as it went in is not edited, and keeps its encoding.
             Ok(filled) => Ok((filled != source).then_some(filled)),
+            Err(Error::Syntax { .. }) if !is_template => Ok(None),
             Err(error) => Err(Refusal::Template { part: part.to_owned(), error }),
         }
     }
 
     /// As [`Filler::render`], for the value of a header field. In a list of addresses, values become names and addresses, and no more than that.
-    fn render_field(&self, name: &str, source: &str) -> Result<Option<String>, Refusal> {
-        if !addresses::is_list(name) || !self.engine.concerns(source, false, self.has_data) {
-            return self.render(name, source, false);
+    fn render_field(&self, name: &str, source: &str, is_template: bool) -> Result<Option<String>, Refusal> {
+        if !addresses::is_list(name) || !self.engine.concerns(source, false, is_template) {
+            return self.render(name, source, false, is_template);
         }
         let marked = match self.engine {
             Engine::Smarty => smarty::render_marked(source, &self.data, self.limits),
             Engine::Jinja => jinja::render_marked(source, &self.variables, self.limits),
         };
         let filled = marked.and_then(|(text, marks)| addresses::fill(&text, &marks));
-        let filled = filled.map_err(|error| Refusal::Template { part: name.to_owned(), error })?;
-        Ok((filled != source).then_some(filled))
+        match filled {
+            Ok(filled) => Ok((filled != source).then_some(filled)),
+            Err(Error::Syntax { .. }) if !is_template => Ok(None),
+            Err(error) => Err(Refusal::Template { part: name.to_owned(), error }),
+        }
     }
 
     fn fill(&self, message: &mut Message) -> Result<(), Refusal> {
         self.fill_header(message)?;
         if let Some(text) = message.text()
-            && let Some(filled) = self.render("text", &text, false)?
+            && let Some(filled) = self.render("text", &text, false, self.has_data)?
         {
             message.set_text(&filled)?;
         }
         if let Some(html) = message.html()
-            && let Some(filled) = self.render("HTML", &html, true)?
+            && let Some(filled) = self.render("HTML", &html, true, self.has_data)?
         {
             message.set_html(&filled)?;
         }
@@ -184,7 +227,8 @@ impl Filler {
         let mut done: Vec<&str> = Vec::new();
         for (name, value) in &fields {
             let seen = done.iter().any(|known| known.eq_ignore_ascii_case(name));
-            if seen || is_trace(name) || !self.engine.concerns(value, false, self.has_data) {
+            let is_template = self.has_data && !is_private(name);
+            if seen || is_of_programs(name) || !self.engine.concerns(value, false, is_template) {
                 continue;
             }
             done.push(name);
@@ -192,7 +236,7 @@ impl Filler {
                 fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
             let mut filled = Vec::with_capacity(values.len());
             for value in values {
-                filled.push(one_line(&self.render_field(name, value)?.unwrap_or_else(|| value.to_owned())));
+                filled.push(one_line(&self.render_field(name, value, is_template)?.unwrap_or_else(|| value.to_owned())));
             }
             // The first stands where the first stood; fields of the same name follow in their order.
             let mut filled = filled.iter();

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 
 use crate::addresses::Marks;
 use crate::limits::{Error, Limits};
-use lexer::{Lexer, Piece};
+use lexer::{Block, Certainty, Lexer, Piece};
 use value::Value;
 
 /// The data of a template.
@@ -75,14 +75,22 @@ pub fn has_tags(text: &str, html: bool) -> bool {
     }
 }
 
-/// Whether a text is a template beyond doubt: it holds a variable or a tag, not just a brace.
+/// Whether a text is a template beyond doubt: it holds a variable, a tag that is like nothing else, or a block with its end. `{if` alone is
+/// what programs are written with.
 pub fn has_certain_tags(text: &str) -> bool {
-    braces(text).any(|rest| rest.get(1..).is_some_and(lexer::certain_tag))
-}
-
-/// What follows each `{`, that included.
-fn braces(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices('{').filter_map(|(index, _)| text.get(index..))
+    // From behind, so that the ends of blocks are known where blocks begin.
+    let mut ended: Vec<Block> = Vec::new();
+    text.rmatch_indices('{').filter_map(|(index, _)| text.get(index + 1..)).any(|inside| match lexer::certainty(inside) {
+        Certainty::Tag => true,
+        Certainty::Begins(block) => ended.contains(&block),
+        Certainty::Ends(block) => {
+            if !ended.contains(&block) {
+                ended.push(block);
+            }
+            false
+        }
+        Certainty::None => false,
+    })
 }
 
 #[cfg(test)]

@@ -74,11 +74,47 @@ fn data_cannot_add_addresses() {
 
 #[test]
 fn a_broken_template_is_refused_with_part_and_line() {
-    let (_, verdict) = run(Draft::new().html("a\n{if $a}"), "{}");
+    let (_, verdict) = run(Draft::new().html("a\n{if $a}").variables_to(r#"{"x":1}"#), "{}");
     let text = "the template of the HTML is not valid: line 2: {if} without {/if}";
     assert_eq!(verdict, Verdict::Reject(Reply::new(550, "5.6.0", text)));
-    let (_, verdict) = run(Draft::new().header("Subject", "{{ x"), r#"{"engine":"jinja"}"#);
+    let (_, verdict) = run(Draft::new().header("Subject", "{{ x").variables_to(r#"{"x":1}"#), r#"{"engine":"jinja"}"#);
     assert!(matches!(verdict, Verdict::Reject(_)), "{verdict:?}");
+}
+
+#[test]
+fn without_data_what_is_nearly_a_template_is_none() {
+    let code = "function f() {if (x) {return 1;}} {$y z {if a b}{/if}";
+    for (options, text) in [("{}", code), (r#"{"engine":"jinja"}"#, "{{ range .Items }} {% x"), ("{}", "{$x y}")] {
+        let (message, verdict) = run(Draft::new().header("Subject", text).text(text).html(text), options);
+        assert_eq!(verdict, Verdict::Next, "{text}");
+        assert_eq!(message.header("Subject").as_deref(), Some(text));
+        assert_eq!((message.text().as_deref(), message.html().as_deref()), (Some(text), Some(text)));
+    }
+    assert!(!wanted(Draft::new().text("function f() {if (x) {return 1;}}"), "{}"));
+}
+
+#[test]
+fn fields_of_programs_and_private_ones_are_no_templates() {
+    let draft = || Draft::new().variables_to(r#"{"x":1}"#);
+    let fields = ["Message-ID", "references", "In-Reply-To", "Date", "Content-Type", "MIME-Version", "X-Trace", "x-json"];
+    for field in fields {
+        let value = "{abc} {\"x\":2}";
+        assert!(!wanted(draft().header(field, value), "{}"), "{field}");
+        let (message, verdict) = run(draft().header(field, value).header("Subject", "{$x}"), "{}");
+        assert_eq!((verdict, message.header(field).as_deref()), (Verdict::Next, Some(value)), "{field}");
+        assert_eq!(message.header("Subject").as_deref(), Some("1"));
+    }
+    let (message, _) = run(draft().header("X-Id", "{$x}").header("X-Code", "{$x"), "{}");
+    assert_eq!((message.header("X-Id").as_deref(), message.header("X-Code").as_deref()), (Some("1"), Some("{$x")));
+}
+
+#[test]
+fn data_of_any_recipient_makes_a_template_of_what_all_get() {
+    let draft = || Draft::new().text("{\"x\"|upper}");
+    assert!(!wanted(draft(), "{}"));
+    let with_data = || draft().context_of("recipient-data", "true");
+    assert!(wanted(with_data(), "{}"));
+    assert_eq!(run(with_data(), "{}").0.text().as_deref(), Some("X"));
 }
 
 #[test]

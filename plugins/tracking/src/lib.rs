@@ -3,7 +3,8 @@
 //! Every http or https link (`<a href>`, `<area href>`) becomes a signed link of each recipient that goes to exactly the URL it
 //! stood for, and every remote image a signed address that goes to that image; where a mail shows no remote image, a pixel is put
 //! at its end. The HTML is scanned once and only these attribute values are replaced: every other octet stays. What stands in
-//! comments, conditional ones included, is not touched; nor are mailto, tel and `#` links, and slots of other plugins.
+//! comments, conditional ones included, is not touched; nor are mailto, tel and `#` links, slots of other plugins, and URLs with a
+//! slot in them, which could not be filled in any more once it is signed.
 
 use serde::Deserialize;
 use tubepost_plugin_sdk::{Description, EditError, Failure, Message, Plugin, Schema, Verdict, log, register};
@@ -14,7 +15,7 @@ mod scam;
 mod url;
 
 use edit::Edits;
-use page::Page;
+use page::{Page, Sought};
 
 /// The plugin.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Plugin for Tracking {
         let Some(html) = message.html() else {
             return Ok(Verdict::Next);
         };
-        let page = Page::scan(&html).map_err(Failure::permanent)?;
+        let page = Page::scan(&html, Sought::by(options)).map_err(Failure::permanent)?;
         if let Some(edited) = rewrite(&html, &page, options, message)? {
             message.set_html(&edited)?;
         }
@@ -92,9 +93,7 @@ fn rewrite(html: &str, page: &Page, options: &Options, links: &mut impl Links) -
             if options.prevent_scam && scam::names_target(&link.text, &link.url) {
                 continue;
             }
-            if let Some(signed) = accepted(&link.url, links.click(&link.url, position))?
-                && !url::is_signed_like(&link.url, &signed)
-            {
+            if let Some(signed) = accepted(&link.url, links.click(&link.url, position))? {
                 edits.replace(link.value.clone(), signed);
             }
         }

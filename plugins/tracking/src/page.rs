@@ -4,7 +4,7 @@ use std::{cell::RefCell, ops::Range, rc::Rc};
 
 use lol_html::{HtmlRewriter, OutputSink, Settings, element, end_tag, errors::RewritingError, html_content::Element, text};
 
-use crate::url::web_url;
+use crate::{Options, url::web_url};
 
 /// The most characters of a link's text that are kept: no URL that is shown is longer.
 const LONGEST_TEXT: usize = 4096;
@@ -29,6 +29,23 @@ pub(crate) struct Image {
     pub(crate) url: String,
 }
 
+/// What is looked for: each kind costs time on every page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought {
+    /// Links.
+    links: bool,
+    /// Their texts.
+    texts: bool,
+    /// Images, and the end of the body.
+    images: bool,
+}
+
+impl Sought {
+    pub(crate) fn by(options: &Options) -> Self {
+        Self { links: options.clicks, texts: options.clicks && options.prevent_scam, images: options.opens }
+    }
+}
+
 /// A page, as far as it matters here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
@@ -41,8 +58,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Scans a page.
-    pub(crate) fn scan(html: &str) -> Result<Self, RewritingError> {
+    /// Scans a page for what is sought; of the rest, nothing is found.
+    pub(crate) fn scan(html: &str, sought: Sought) -> Result<Self, RewritingError> {
         let page = RefCell::new(Self { body_end: html.len(), ..Self::default() });
         // An end tag's handler outlives this function's borrows as far as types can tell.
         let body_end = Rc::new(RefCell::new(None));
@@ -62,26 +79,34 @@ impl Page {
             }
             Ok(())
         };
-        let settings = Settings::new()
-            .append_element_content_handler(element!("a[href]", link))
-            .append_element_content_handler(element!("area[href]", link))
-            .append_element_content_handler(element!("img[src]", image))
-            .append_element_content_handler(text!("a[href]", |chunk| {
+        let mut settings = Settings::new().with_strict(false);
+        if sought.links {
+            settings = settings
+                .append_element_content_handler(element!("a[href]", link))
+                .append_element_content_handler(element!("area[href]", link));
+        }
+        if sought.texts {
+            settings = settings.append_element_content_handler(text!("a[href]", |chunk| {
                 let mut page = page.borrow_mut();
                 let link = current.borrow().and_then(|index: usize| page.links.get_mut(index));
                 if let Some(link) = link.filter(|link| link.text.len() < LONGEST_TEXT) {
                     link.text.push_str(chunk.as_str());
                 }
                 Ok(())
-            }))
-            .append_element_content_handler(element!("body", |element| {
-                let body_end = Rc::clone(&body_end);
-                element.on_end_tag(end_tag!(move |tag| {
-                    body_end.borrow_mut().get_or_insert(tag.source_location().bytes().start);
-                    Ok(())
-                }))
-            }))
-            .with_strict(false);
+            }));
+        }
+        if sought.images {
+            settings = settings.append_element_content_handler(element!("img[src]", image)).append_element_content_handler(element!(
+                "body",
+                |element| {
+                    let body_end = Rc::clone(&body_end);
+                    element.on_end_tag(end_tag!(move |tag| {
+                        body_end.borrow_mut().get_or_insert(tag.source_location().bytes().start);
+                        Ok(())
+                    }))
+                }
+            ));
+        }
         let mut rewriter = HtmlRewriter::new(settings, Discard);
         rewriter.write(html.as_bytes())?;
         rewriter.end()?;
@@ -113,10 +138,21 @@ mod tests {
 
     use super::*;
 
+    const ALL: Sought = Sought { links: true, texts: true, images: true };
+
+    #[test]
+    fn only_what_is_sought_is_found() {
+        let html = "<body><a href=http://a>text</a><img src=http://c></body>";
+        let page = Page::scan(html, Sought { texts: false, images: false, ..ALL }).unwrap();
+        assert_eq!((page.links.len(), page.links[0].text.as_str(), page.images.len()), (1, "", 0));
+        let page = Page::scan(html, Sought { links: false, texts: false, ..ALL }).unwrap();
+        assert_eq!((page.links.len(), page.images.len(), &html[page.body_end..]), (0, 1, "</body>"));
+    }
+
     #[test]
     fn values_are_found_where_they_stand() {
         let html = "<p>é<A class=x HREF='http://a/?x=1&amp;y'>t<b>ex</b>t</A><area href=https://b><img src=\"http://c/i.png\"></p>";
-        let page = Page::scan(html).unwrap();
+        let page = Page::scan(html, ALL).unwrap();
         assert_eq!(page.links.len(), 2);
         assert_eq!(&html[page.links[0].value.clone()], "http://a/?x=1&amp;y");
         assert_eq!((page.links[0].url.as_str(), page.links[0].text.as_str()), ("http://a/?x=1&y", "text"));
@@ -127,7 +163,7 @@ mod tests {
 
     #[test]
     fn text_belongs_to_its_own_link() {
-        let page = Page::scan("<a href=http://a>one</a>two<a href=mailto:b@x>three</a><a href=http://c>four").unwrap();
+        let page = Page::scan("<a href=http://a>one</a>two<a href=mailto:b@x>three</a><a href=http://c>four", ALL).unwrap();
         let texts: Vec<_> = page.links.iter().map(|link| link.text.as_str()).collect();
         assert_eq!(texts, ["one", "four"]);
     }
@@ -135,12 +171,12 @@ mod tests {
     #[test]
     fn the_end_of_the_body_is_before_its_tag() {
         let html = "<html><body><p>x</p></BODY></html>\n";
-        assert_eq!(&html[Page::scan(html).unwrap().body_end..], "</BODY></html>\n");
+        assert_eq!(&html[Page::scan(html, ALL).unwrap().body_end..], "</BODY></html>\n");
     }
 
     #[test]
     fn comments_and_scripts_are_no_page() {
         let html = "<!--<a href=http://a>--><script>'<a href=http://b>'</script><textarea><a href=http://c></textarea>";
-        assert_eq!(Page::scan(html).unwrap().links, []);
+        assert_eq!(Page::scan(html, ALL).unwrap().links, []);
     }
 }

@@ -63,6 +63,11 @@ fn nothing_is_asked_for_where_nothing_is_wanted() {
 fn slots_and_plain_mail_stay() {
     let html = "<a href=\"SLOT0123456789012345678901234567\">unsubscribe</a>";
     assert_eq!(run(html, r#"{"opens":false}"#), (html.to_owned(), vec![]));
+    // A URL with a value of the recipient in it: signed, it would lead to the token.
+    let html = "<a href=\"https://shop/?e=SLOT0000000000000000000000000000\">shop</a><a href=https://other>x</a>";
+    let (edited, slots) = run(html, r#"{"opens":false}"#);
+    assert!(edited.starts_with("<a href=\"https://shop/?e=$0\">") && edited.ends_with("<a href=$0>x</a>"), "{edited}");
+    assert_eq!(slots, ["click 1 https://other"]);
     let mut message = Draft::new().text("http://x").message();
     assert_eq!(Tracking::submit(&mut message, &Options::default()), Ok(Verdict::Next));
     assert_eq!(message.text().as_deref(), Some("http://x"));

@@ -24,16 +24,6 @@ pub(crate) fn web_url(value: &str) -> Option<String> {
     (!host.is_empty() && !host.starts_with(['/', '?', '#'])).then_some(url)
 }
 
-/// Whether a URL is a signed link of ours itself, such as one that unsubscribes: these are followed as they are.
-///
-/// In the stage `submit` such links are still slots, and no URLs at all. Where the message has a single recipient they are
-/// written out, below the same public address as the click that `signed` would be.
-pub(crate) fn is_signed_like(url: &str, signed: &str) -> bool {
-    signed
-        .rsplit_once("/t/")
-        .is_some_and(|(public, _)| url.strip_prefix(public).is_some_and(|path| ["/t/", "/u/"].iter().any(|kind| path.starts_with(kind))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,15 +55,5 @@ mod tests {
         {
             check(value, None);
         }
-    }
-
-    #[test]
-    fn signed_links_are_known_by_their_public_address() {
-        let signed = "https://t.example.com/t/abc";
-        assert!(is_signed_like("https://t.example.com/u/xyz", signed));
-        assert!(is_signed_like("https://t.example.com/t/xyz", signed));
-        assert!(!is_signed_like("https://t.example.com/", signed));
-        assert!(!is_signed_like("https://other.example.com/u/xyz", signed));
-        assert!(!is_signed_like("https://t.example.com/u/xyz", "SLOT0000000000000000000000000000"));
     }
 }

@@ -13,6 +13,7 @@ use memchr::memchr2;
 
 use super::Draft;
 use super::header_block::Octets;
+use super::places::{Places, TooLarge};
 use super::transfer::{Kind, LineEnd, QuotedPrintable, TransferEncoding, normalize_line_ends};
 use super::tree::{Node, NodeContent, Tree};
 use crate::mail::header;
@@ -129,12 +130,27 @@ impl Composition {
     /// `slots`); it is escaped here where the piece is HTML and the slot is no link, encoded and folded as its place demands.
     /// Without slots this shares the octets.
     pub fn fill(&self, nonce: &Nonce, slots: &[Slot], value: &mut dyn FnMut(&Slot) -> String) -> Bytes {
+        // Without a limit there is nothing that could be passed.
+        self.fill_within(usize::MAX, nonce, slots, value).unwrap_or_default()
+    }
+
+    /// As [`Composition::fill`], for a message that may have at most `limit` octets. Not much more than that is ever made: one value.
+    ///
+    /// # Errors
+    /// It would have more. What has no slots is as it was accepted, and passes.
+    pub fn fill_within(
+        &self,
+        limit: usize,
+        nonce: &Nonce,
+        slots: &[Slot],
+        value: &mut dyn FnMut(&Slot) -> String,
+    ) -> Result<Bytes, TooLarge> {
         let pieces = match &self.0 {
-            Pieces::Plain(octets) => return octets.clone(),
+            Pieces::Plain(octets) => return Ok(octets.clone()),
             Pieces::Slotted(pieces) => pieces,
         };
         let mut tokens = None;
-        let mut octets = Vec::with_capacity(pieces.iter().map(Piece::filled_estimate).sum());
+        let mut octets = Vec::with_capacity(pieces.iter().map(Piece::filled_estimate).sum::<usize>().min(limit));
         let slot_at = |index: u32| usize::try_from(index).ok().and_then(|index| slots.get(index));
         for piece in pieces.iter() {
             match piece {
@@ -146,12 +162,51 @@ impl Composition {
                 }
                 Piece::Field { name, value: template } => {
                     let tokens = tokens.get_or_insert_with(|| Tokens::new(nonce));
-                    let mut fill = |text: &str| fill_text(text, tokens, &mut |index| slot_at(index).map(&mut *value));
-                    octets.extend_from_slice(&header::encode_filled(name, template, &mut fill));
+                    // A field is put together whole before it can be measured, and a list of addresses perhaps twice.
+                    let mut left = limit.saturating_sub(octets.len()).saturating_mul(2);
+                    let mut is_too_large = false;
+                    let mut value = |index| {
+                        let value = slot_at(index).map(&mut *value)?;
+                        is_too_large |= value.len() > left;
+                        left = left.saturating_sub(value.len());
+                        (!is_too_large).then_some(value)
+                    };
+                    let mut fill = |text: &str| fill_text(text, tokens, &mut value);
+                    let field = header::encode_filled(name, template, &mut fill);
+                    if is_too_large {
+                        return Err(TooLarge);
+                    }
+                    octets.extend_from_slice(&field);
+                }
+            }
+            if octets.len() > limit {
+                return Err(TooLarge);
+            }
+        }
+        Ok(octets.into())
+    }
+
+    /// Returns how many octets are the same for all, and how often each slot is filled in.
+    pub fn places(&self, nonce: &Nonce, slots: &[Slot]) -> Places {
+        let mut places = Places::new(slots.len());
+        let pieces = match &self.0 {
+            Pieces::Plain(octets) => return places.with_fixed(octets.len()),
+            Pieces::Slotted(pieces) => pieces,
+        };
+        let tokens = Tokens::new(nonce);
+        for piece in pieces.iter() {
+            match piece {
+                Piece::Final(octets) => places.fixed += octets.len(),
+                Piece::Slot(place) => places.add(place.index),
+                Piece::Field { name, value } => {
+                    places.fixed += name.len() + Places::value_at_most(value.len());
+                    for (_, index) in tokens.find(value.as_bytes()) {
+                        places.add(index);
+                    }
                 }
             }
         }
-        octets.into()
+        places
     }
 }
 

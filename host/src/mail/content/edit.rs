@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::header_block::{HeaderBlock, Octets};
 use super::transfer::{TransferEncoding, normalize_line_ends};
 use super::tree::{Entity, Node, NodeContent, Tree};
-use super::{Draft, EditError, NewPart};
+use super::{Display, Draft, EditError, NewPart};
 use crate::mail::header::charset;
 use crate::mail::header::is_field_value;
 use crate::mail::header::parameters::{self, Parameterized};
@@ -32,15 +32,16 @@ enum Written {
 impl Draft {
     /// Replaces the first text/plain leaf that is no attachment.
     pub fn set_text(&mut self, value: &str) -> Result<(), EditError> {
-        self.set_displayed("text/plain", value)
+        self.set_displayed(Display::Text, value)
     }
 
     /// Replaces the first text/html leaf that is no attachment.
     pub fn set_html(&mut self, value: &str) -> Result<(), EditError> {
-        self.set_displayed("text/html", value)
+        self.set_displayed(Display::Html, value)
     }
 
-    fn set_displayed(&mut self, content_type: &str, value: &str) -> Result<(), EditError> {
+    fn set_displayed(&mut self, display: Display, value: &str) -> Result<(), EditError> {
+        let content_type = display.content_type();
         let Some(id) = self.tree().displayed(content_type) else {
             return Err(EditError::Denied(format!("the message has no {content_type} part")));
         };
@@ -68,7 +69,7 @@ impl Draft {
 
     /// Puts other content in a leaf, whose header says already how it is encoded.
     pub(super) fn put_content(&mut self, id: u32, content: Bytes) {
-        self.decoded = None;
+        self.forget_decoded();
         if let Some(node) = self.tree_mut().node_mut(id)
             && let NodeContent::Leaf { edited, .. } = &mut node.content
         {
@@ -233,7 +234,7 @@ impl Draft {
                 node.is_removed = true;
             }
         }
-        self.decoded = None;
+        self.forget_decoded();
         self.is_edited = true;
         Ok(())
     }

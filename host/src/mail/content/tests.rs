@@ -181,6 +181,49 @@ fn slots_are_filled() {
 }
 
 #[test]
+fn what_is_filled_in_has_an_end() {
+    let tokens = Tokens::new(&NONCE);
+    let slots = [Slot::Variable("name".to_owned())];
+    let many = tokens.make(0).repeat(50_000);
+    for field in [None, Some("Subject"), Some("To")] {
+        let mut draft = draft(NEWSLETTER);
+        match field {
+            None => draft.set_html(&many).unwrap(),
+            Some(name) => draft.set_header(name, &format!("{} <a@x.example>", tokens.make(0).repeat(20))).unwrap(),
+        }
+        let composition = draft.into_composition(Some(&NONCE));
+        let mut made = 0;
+        let mut value = |_: &Slot| {
+            made += 1;
+            "x".repeat(1 << 20)
+        };
+        assert_eq!(composition.fill_within(3 << 20, &NONCE, &slots, &mut value), Err(TooLarge));
+        assert!(made < 50, "{field:?}: {made}");
+    }
+}
+
+#[test]
+fn what_was_decoded_is_forgotten_with_an_edit() {
+    let mut draft = draft(NEWSLETTER);
+    let before = draft.html();
+    assert_eq!((draft.html(), draft.clone().html()), (before.clone(), before.clone()));
+    let mut edited = draft.clone();
+    edited.set_html("<b>new</b>").unwrap();
+    assert_eq!((edited.html().as_deref(), draft.html()), (Some("<b>new</b>"), before));
+    edited.set_text("text").unwrap();
+    assert_eq!((edited.html().as_deref(), edited.text().as_deref()), (Some("<b>new</b>"), Some("text")));
+}
+
+#[test]
+fn the_size_counts_escapes() {
+    let mut draft = draft(NEWSLETTER);
+    draft.set_html(&"é".repeat(10_000)).unwrap();
+    let size = draft.size();
+    let made = u64::try_from(draft.into_composition(None).fill(&NONCE, &[], &mut |_| String::new()).len()).unwrap();
+    assert!(size.abs_diff(made) < made / 10, "{size} {made}");
+}
+
+#[test]
 fn a_part_is_added_beside_all_there_is() {
     let part = || NewPart {
         content_type: "text/calendar".to_owned(),
@@ -471,6 +514,17 @@ proptest! {
             Slot::Address | Slot::Link(_) => unreachable!(),
         });
         prop_assert!(octets.split(|octet| *octet == b'\n').all(|line| line.len() <= 77), "{}", String::from_utf8_lossy(&octets));
+        // Reckoned before, it is never more than was said; and with a limit, it ends there.
+        let places = composition.places(&NONCE, &slots);
+        let longest = values.iter().map(String::len).max().unwrap_or_default();
+        let at_most = places.fixed + places.times.iter().sum::<usize>() * Places::value_at_most(longest);
+        prop_assert!(octets.len() <= at_most, "{} > {at_most}", octets.len());
+        let mut value = |_: &Slot| "x".repeat(1_000);
+        let filled = composition.fill(&NONCE, &slots, &mut value).len();
+        prop_assert!(composition.fill_within(filled, &NONCE, &slots, &mut value).is_ok());
+        if composition.has_slots() {
+            prop_assert_eq!(composition.fill_within(filled - 1, &NONCE, &slots, &mut value), Err(TooLarge));
+        }
         let mut filled = Draft::new(octets);
         let read = if is_html { filled.html() } else { filled.text() };
         prop_assert_eq!(read.unwrap(), expected.replace('\n', "\r\n"));

@@ -87,7 +87,16 @@ impl TransferEncoding {
         }
     }
 
-    /// Returns about how long content is when it is encoded.
+    /// Returns about how long this content is when it is encoded: escapes take three octets, so that they are counted.
+    pub(super) fn encoded_length_of(self, content: &[u8]) -> usize {
+        let escapes = match self {
+            Self::QuotedPrintable => content.iter().filter(|octet| !octet.is_ascii() || **octet == b'=').count(),
+            Self::SevenBit | Self::EightBit | Self::Binary | Self::Base64 => 0,
+        };
+        self.encoded_length(content.len() + 2 * escapes)
+    }
+
+    /// Returns about how long content is when it is encoded, if nothing in it needs an escape.
     pub(super) fn encoded_length(self, content_length: usize) -> usize {
         match self {
             Self::SevenBit | Self::EightBit | Self::Binary => content_length,
@@ -101,7 +110,7 @@ impl TransferEncoding {
         match self {
             Self::SevenBit | Self::EightBit | Self::Binary => content.clone(),
             Self::QuotedPrintable => {
-                let mut writer = QuotedPrintable::new(kind, Vec::with_capacity(self.encoded_length(content.len())));
+                let mut writer = QuotedPrintable::new(kind, Vec::with_capacity(self.encoded_length_of(content)));
                 writer.write(content, LineEnd::Hard);
                 writer.into_octets().into()
             }

@@ -205,7 +205,7 @@ impl Tree {
             self.node(*id).map_or(0, |node| {
                 let header = if *id == self.root { 0 } else { node.header.len() };
                 let content = match &node.content {
-                    NodeContent::Leaf { edited: Some(content), .. } => node.entity.encoding.encoded_length(content.len()),
+                    NodeContent::Leaf { edited: Some(content), .. } => node.entity.encoding.encoded_length_of(content),
                     NodeContent::Leaf { body, edited: None } => body.len(),
                     NodeContent::Multipart { preamble, closing, .. } => preamble.len() + closing.len(),
                 };

@@ -51,11 +51,12 @@ pub enum BuildError {
     },
 }
 
-/// Builds the crate in `folder` and writes `NAME.wasm` beside its Cargo.toml. Cargo's own words go to standard error.
+/// Builds the crate in `folder` and writes the component to `output`, or to `NAME.wasm` in the current folder. Cargo's own words go to
+/// standard error.
 ///
 /// # Errors
 /// See [`BuildError`]; a component that was there before is left as it was.
-pub fn build(folder: &Path) -> Result<Built, BuildError> {
+pub fn build(folder: &Path, output: Option<&Path>) -> Result<Built, BuildError> {
     let toolchain = Toolchain::find()?;
     let folder = folder.canonicalize().map_err(|error| BuildError::Io { path: folder.to_owned(), error })?;
     let library = Library::of(&folder)?;
@@ -69,7 +70,7 @@ pub fn build(folder: &Path) -> Result<Built, BuildError> {
     let module = Toolchain::artifact(&target, &library.target);
     let octets = fs::read(&module).map_err(|error| BuildError::Io { path: module, error })?;
     let component = componentize(octets)?;
-    let path = folder.join(format!("{}.wasm", library.plugin));
+    let path = output.map_or_else(|| PathBuf::from(format!("{}.wasm", library.plugin)), Path::to_owned);
     write(&path, &component).map_err(|error| BuildError::Io { path: path.clone(), error })?;
     Ok(Built { path, size: u64::try_from(component.len()).unwrap_or(u64::MAX) })
 }

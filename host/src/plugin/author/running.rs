@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use crate::clock::{Clock, Entropy};
-use crate::config::{OnError, PluginLimits, PluginSource};
+use crate::config::{OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::event::PluginRun;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
@@ -21,7 +21,7 @@ use crate::plugin::letter::Letter;
 use crate::plugin::loading::{LoadError, load};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::verdict::{Failure, Verdict};
-use crate::plugin::{Plugin, Stage};
+use crate::plugin::{Plugin, Stage, Wanted};
 use crate::telemetry::metric::Metrics;
 
 /// What links begin with.
@@ -96,7 +96,8 @@ impl Report {
 
 /// Runs a plugin on a message as the server would: its stage `submit`, and, where it wants to, its stage `recipient`.
 pub async fn run(trial: Trial, clock: Clock, entropy: &Entropy) -> Result<Report, TrialError> {
-    let engine = Arc::new(Engine::new(EngineOptions { instances: 1, cache: None, clock: clock.clone(), metrics: Metrics::new() })?);
+    let runtime = PluginRuntime { instances: 1, ..PluginRuntime::default() };
+    let engine = Arc::new(Engine::new(EngineOptions { runtime, ..EngineOptions::new(clock.clone(), Metrics::new()) })?);
     let name = trial.file.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy()).into_owned();
     let source = PluginSource::File(trial.file.clone());
     let plugin = load(&engine, &name.as_str().into(), &source, trial.limits, OnError::Defer).await?;
@@ -109,7 +110,6 @@ struct Session {
     letter: Letter,
     circumstances: Arc<Circumstances>,
     facts: Arc<CopyFacts>,
-    links: LinkSigner,
     config: String,
     calls: Vec<TrialCall>,
 }
@@ -137,13 +137,13 @@ impl Session {
                 variables: text(&trial.variables),
                 original: content,
                 recipient_limit: 1_000,
+                links: LinkSigner::new(entropy.array(), PUBLIC_URL.to_owned()),
             }),
             facts: Arc::new(CopyFacts {
                 copy: CopyId { message: id, recipient: 0 },
                 address: trial.recipient.clone(),
                 variables: trial.variables.clone(),
             }),
-            links: LinkSigner::new(entropy.array(), PUBLIC_URL.to_owned()),
             config: text(&trial.options),
             calls: Vec::new(),
         }
@@ -157,9 +157,9 @@ impl Session {
         let slots = self.letter.slots().as_slice().len();
         self.fill_slots();
         if goes_on && plugin.has(Stage::Recipient) {
-            let (wanted, run) = plugin.wanted(self.lease(Stage::Submit), &self.config).await;
-            let wants = matches!(wanted, Ok(true));
-            self.calls.push(TrialCall { run, result: wanted.map(|_| None) });
+            let Wanted { result, run, .. } = plugin.wanted(self.lease(Stage::Submit), &self.config).await;
+            let wants = matches!(result, Ok(true));
+            self.calls.push(TrialCall { run, result: result.map(|_| None) });
             if wants {
                 self.call(plugin, Stage::Recipient).await;
             }
@@ -181,7 +181,7 @@ impl Session {
             letter: self.letter.clone(),
             circumstances: Arc::clone(&self.circumstances),
             occasion: if copy { Occasion::Copy(Arc::clone(&self.facts)) } else { Occasion::Message },
-            direct_slots: copy.then(|| self.links.clone()),
+            direct_slots: copy,
         }
     }
 
@@ -202,7 +202,7 @@ impl Session {
             return;
         }
         let composition = self.letter.draft.clone().into_composition(Some(slots.nonce()));
-        let filled = composition.fill(slots.nonce(), slots.as_slice(), &mut |slot| self.facts.value(slot, &self.links));
+        let filled = composition.fill(slots.nonce(), slots.as_slice(), &mut |slot| self.facts.value(slot, &self.circumstances.links));
         self.letter.draft = Draft::new(filled);
         self.letter.clear_slots();
     }

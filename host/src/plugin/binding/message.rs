@@ -9,10 +9,9 @@ use super::wit_types::Field;
 use crate::mail::address::EmailAddress;
 use crate::mail::content;
 use crate::mail::envelope::ReversePath;
-use crate::mail::slot;
+use crate::mail::slot::{self, Tokens};
 use crate::mail::tag::Tag;
-use crate::plugin::lease::{Denial, Lease, Lent, Occasion, PartChange};
-use crate::plugin::letter::{SLOTS, TAGS};
+use crate::plugin::lease::{Denial, Lease, Lent, Occasion, PartChange, encoded_at_most};
 use crate::plugin::sandbox::{MessageHandle, State};
 
 type Handle = Resource<MessageHandle>;
@@ -71,7 +70,7 @@ impl State {
     }
 
     /// Makes an edit that adds up to `octets`, where that is allowed.
-    fn edit<T>(&mut self, octets: usize, edit: impl FnOnce(&mut Lent) -> Result<T, EditError>) -> Answer<T> {
+    fn edit<T>(&mut self, octets: u64, edit: impl FnOnce(&mut Lent) -> Result<T, EditError>) -> Answer<T> {
         let lent = self.lent()?;
         Ok(match lent.allow(octets) {
             Ok(()) => edit(lent),
@@ -95,6 +94,21 @@ fn whole_message(lent: &Lent) -> Result<(), EditError> {
 /// `http` and `https` only: a link is followed by people.
 fn is_web_url(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Checks where a signed link is to lead.
+fn check_target(url: &str, lease: &Lease) -> Result<(), EditError> {
+    if !is_web_url(url) {
+        return Err(EditError::Invalid("a link needs an absolute http or https URL".to_owned()));
+    }
+    // What is signed is not filled in any more: the reader would be sent to the token.
+    if Tokens::new(lease.letter.slots().nonce()).are_in(url.as_bytes()) {
+        return Err(EditError::Invalid("the URL holds a value that differs by recipient".to_owned()));
+    }
+    if lease.circumstances.links.is_own(url) {
+        return Err(EditError::Invalid("the URL is a signed link already".to_owned()));
+    }
+    Ok(())
 }
 
 fn slice(octets: &[u8], offset: u64, length: u32) -> &[u8] {
@@ -220,7 +234,7 @@ impl HostMessage for State {
     }
 
     fn add_header(&mut self, _: Handle, name: String, value: String, at: Position) -> Answer<()> {
-        self.edit(name.len() + value.len(), |lent| {
+        self.edit(encoded_at_most(&[name.as_bytes(), value.as_bytes()]), |lent| {
             let position = match at {
                 Position::First => content::Position::First,
                 Position::Last => content::Position::Last,
@@ -232,7 +246,7 @@ impl HostMessage for State {
     }
 
     fn set_header(&mut self, _: Handle, name: String, value: String) -> Answer<()> {
-        self.edit(name.len() + value.len(), |lent| {
+        self.edit(encoded_at_most(&[name.as_bytes(), value.as_bytes()]), |lent| {
             lent.lease.letter.draft.set_header(&name, &value)?;
             lent.header_changed(&name);
             Ok(())
@@ -254,7 +268,7 @@ impl HostMessage for State {
     }
 
     fn set_text(&mut self, _: Handle, value: String) -> Answer<()> {
-        self.edit(value.len(), |lent| {
+        self.edit(encoded_at_most(&[value.as_bytes()]), |lent| {
             lent.lease.letter.draft.set_text(&value)?;
             lent.part_changed(PartChange::Text);
             Ok(())
@@ -266,7 +280,7 @@ impl HostMessage for State {
     }
 
     fn set_html(&mut self, _: Handle, value: String) -> Answer<()> {
-        self.edit(value.len(), |lent| {
+        self.edit(encoded_at_most(&[value.as_bytes()]), |lent| {
             lent.lease.letter.draft.set_html(&value)?;
             lent.part_changed(PartChange::Html);
             Ok(())
@@ -283,7 +297,7 @@ impl HostMessage for State {
     }
 
     fn write_part(&mut self, _: Handle, id: u32, content: Vec<u8>) -> Answer<()> {
-        self.edit(content.len(), |lent| {
+        self.edit(encoded_at_most(&[&content]), |lent| {
             lent.lease.letter.draft.write_part(id, content.into())?;
             lent.part_changed(PartChange::Part(id));
             Ok(())
@@ -291,9 +305,9 @@ impl HostMessage for State {
     }
 
     fn add_part(&mut self, _: Handle, parent: Option<u32>, part: NewPart) -> Answer<u32> {
-        let names =
-            part.content_type.len() + part.filename.as_ref().map_or(0, String::len) + part.content_id.as_ref().map_or(0, String::len);
-        self.edit(part.content.len() + names, |lent| {
+        let names = [Some(&part.content_type), part.filename.as_ref(), part.content_id.as_ref()];
+        let [kind, filename, id] = names.map(|name| name.map_or(&[][..], String::as_bytes));
+        self.edit(encoded_at_most(&[&part.content, kind, filename, id]), |lent| {
             let part = content::NewPart {
                 content_type: part.content_type,
                 filename: part.filename,
@@ -326,26 +340,26 @@ impl HostMessage for State {
     fn add_tag(&mut self, _: Handle, tag: String) -> Answer<()> {
         self.edit(0, |lent| {
             let tag = Tag::parse(&tag).map_err(|error| invalid(&error))?;
-            if lent.lease.letter.add_tag(tag) { Ok(()) } else { Err(EditError::Denied(format!("a message has at most {TAGS} tags"))) }
+            if lent.add_tag(tag) { Ok(()) } else { Err(EditError::Denied(format!("a message has at most {} tags", lent.limits().tags))) }
         })
     }
 
     fn slot(&mut self, _: Handle, what: Slot) -> Answer<String> {
-        self.edit(0, |lent| {
-            let slot = slot::Slot::from(what);
+        let slot = slot::Slot::from(what);
+        // The text is kept with the message and goes out with each copy.
+        self.edit(encoded_at_most(&[slot.text().as_bytes()]), |lent| {
             if !Lent::slot_fits(&slot) {
                 return Err(EditError::Invalid("the text of a slot is too long".to_owned()));
             }
-            if let slot::Slot::Link(slot::Link::Click { url, .. } | slot::Link::Open(Some(url))) = &slot
-                && !is_web_url(url)
-            {
-                return Err(EditError::Invalid("a link needs an absolute http or https URL".to_owned()));
+            let lease = &lent.lease;
+            if let slot::Slot::Link(slot::Link::Click { url, .. } | slot::Link::Open(Some(url))) = &slot {
+                check_target(url, lease)?;
             }
-            let lease = &mut lent.lease;
-            if let (Occasion::Copy(facts), Some(links)) = (&lease.occasion, &lease.direct_slots) {
-                return Ok(facts.value(&slot, links));
+            if let (Occasion::Copy(facts), true) = (&lease.occasion, lease.direct_slots) {
+                return Ok(facts.value(&slot, &lease.circumstances.links));
             }
-            lease.letter.token(slot).ok_or_else(|| EditError::Denied(format!("a message has at most {SLOTS} slots")))
+            let limit = lent.limits().slots;
+            lent.token(slot).ok_or_else(|| EditError::Denied(format!("a message has at most {limit} slots")))
         })
     }
 

@@ -2,22 +2,33 @@
 //!
 //! A file is `SHA256-ENGINE.cwasm`: the digest of the component, and a hash of everything in the engine that the machine code depends on.
 //! It holds the machine code and, behind it, 32 octets of BLAKE3 over it: a file that a power cut left half written is compiled again.
-//! The folder belongs to us alone (mode 0700): machine code is run as it is, so nobody else may write it.
+//! The folder belongs to us alone (mode 0700): machine code is run as it is, so nobody else may write it. Of a folder that others could
+//! write to, nothing of this kind is believed. What does not have a name of ours is never removed: the folder may be one that an operator
+//! uses for more.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::clock::Timestamp;
+
 /// Files that are kept; the oldest go first.
 const FILES: usize = 64;
 
 const EXTENSION: &str = "cwasm";
+/// Ends the name of a file that is being written.
+const TEMPORARY: &str = "tmp";
+/// After this, whoever was writing a file is gone.
+const ABANDONED: Duration = Duration::from_hours(1);
+/// Digits of the digest, and of the engine's hash, in a name.
+const NAME_DIGITS: (usize, usize) = (64, 16);
 
 /// A folder of compiled plugins for one engine.
 #[derive(Debug)]
@@ -69,7 +80,7 @@ impl Cache {
 
     fn write(&self, digest: &str, code: &[u8]) -> std::io::Result<()> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.folder.join(format!("{}-{number}.tmp", std::process::id()));
+        let temporary = self.folder.join(format!("{}-{number}.{TEMPORARY}", std::process::id()));
         let written = (|| {
             let mut file = fs::File::create(&temporary)?;
             file.write_all(code)?;
@@ -84,22 +95,26 @@ impl Cache {
         written
     }
 
-    /// Removes what other engines left, and all but the newest files. Those of `digests` stay.
-    pub fn tidy(&self, digests: &[&str]) {
+    /// Removes what other engines left, what was never finished, and all but the newest of our files. Those of `digests` stay, and so does
+    /// everything that does not have a name of ours.
+    pub fn tidy(&self, digests: &[&str], now: Timestamp) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         let mut kept = Vec::new();
         for entry in entries.flatten() {
             let path = entry.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if digests.iter().any(|digest| self.path(digest) == path) {
                 continue;
             }
-            let ours = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')).is_some_and(|n| n.ends_with(&self.engine_hash));
-            if ours {
-                let modified = entry.metadata().and_then(|data| data.modified()).ok();
-                kept.push((modified, path));
-            } else {
-                remove(&path);
+            let modified = entry.metadata().and_then(|data| data.modified()).ok();
+            let is_abandoned = || {
+                let at = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+                at + ABANDONED < Duration::from_millis(now.as_millis())
+            };
+            match Ours::of(&path) {
+                Some(Ours::Compiled { engine }) if engine == self.engine_hash => kept.push((modified, path)),
+                Some(Ours::Compiled { .. }) => remove(&path),
+                Some(Ours::Temporary) if is_abandoned() => remove(&path),
+                Some(Ours::Temporary) | None => {}
             }
         }
         kept.sort();
@@ -110,13 +125,38 @@ impl Cache {
     }
 }
 
+/// What the name of one of our files says.
+enum Ours {
+    /// A compiled plugin, and the engine that it was compiled for.
+    Compiled { engine: String },
+    /// A file that was being written.
+    Temporary,
+}
+
+impl Ours {
+    fn of(path: &Path) -> Option<Self> {
+        let (name, extension) = path.file_name()?.to_str()?.rsplit_once('.')?;
+        let (first, second) = name.split_once('-')?;
+        let is_hexadecimal = |text: &str, length| text.len() == length && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+        match extension {
+            EXTENSION if is_hexadecimal(first, NAME_DIGITS.0) && is_hexadecimal(second, NAME_DIGITS.1) => {
+                Some(Self::Compiled { engine: second.to_owned() })
+            }
+            TEMPORARY if is_number(first) && is_number(second) => Some(Self::Temporary),
+            _ => None,
+        }
+    }
+}
+
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         debug!(path = %path.display(), %error, "an old compiled plugin could not be removed");
     }
 }
 
-/// Makes `folder` for us alone; refuses one that others can write to.
+/// Makes `folder` for us alone; refuses one that is somebody else's. Compiled plugins in one that others could write to may be theirs, and
+/// are removed.
 #[cfg(unix)]
 fn private_folder(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -125,15 +165,27 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
     if !metadata.is_dir() {
         return Err(std::io::Error::other("not a folder"));
     }
-    if metadata.permissions().mode() & 0o077 != 0 {
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
         // Fails where the folder is not ours.
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     }
     // A file that we make belongs to whom we run as: the folder must too.
-    let probe = folder.join(format!("{}.probe", std::process::id()));
+    let probe = folder.join(format!("{}-0.{TEMPORARY}", std::process::id()));
     let owner = fs::File::create(&probe)?.metadata()?.uid();
     fs::remove_file(&probe)?;
-    if owner == metadata.uid() { Ok(()) } else { Err(std::io::Error::other("it belongs to somebody else")) }
+    if owner != metadata.uid() {
+        return Err(std::io::Error::other("it belongs to somebody else"));
+    }
+    if mode & 0o022 != 0 {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if matches!(Ours::of(&path), Some(Ours::Compiled { .. })) {
+                fs::remove_file(path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
-use super::suggestion::did_you_mean;
+use crate::config::suggestion::did_you_mean;
 
 /// Levels of schemas inside schemas.
 const DEPTH: usize = 16;
@@ -30,10 +30,12 @@ pub struct Schema {
     default: Option<Value>,
 }
 
-/// `additionalProperties`. Not said is no: an option that is not known is a mistake.
+/// `additionalProperties`.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Others {
+    /// Not said is no where properties are named: an option that is not known is a mistake.
     #[default]
+    NotSaid,
     No,
     Any,
     Like(Box<Schema>),
@@ -162,7 +164,7 @@ impl Schema {
             (Some(schema), _) => schema.check(&path, value),
             (None, Others::Like(schema)) => schema.check(&path, value),
             (None, Others::Any) => Ok(()),
-            (None, Others::No) => {
+            (None, Others::NotSaid | Others::No) => {
                 let known = self.properties.keys().map(String::as_str);
                 Err(Invalid { option: path, reason: format!("no such option{}", did_you_mean(name, known)) })
             }
@@ -221,7 +223,7 @@ impl Schema {
 
     /// Inside of an option, `{"type":"object"}` alone is an object of whatever.
     fn says_what_objects_hold(&self) -> bool {
-        !self.properties.is_empty() || self.others != Others::No || !self.required.is_empty()
+        !self.properties.is_empty() || self.others != Others::NotSaid || !self.required.is_empty()
     }
 
     /// Reads a text as a value of this schema: words for booleans, digits for numbers, a comma list for a list of texts, else JSON.

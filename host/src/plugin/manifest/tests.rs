@@ -19,7 +19,8 @@ fn manifest() -> Manifest {
     let schema = r#"{"type":"object","additionalProperties":false,"required":["word"],"properties":{
         "word":{"type":"string","maxLength":5},"loud":{"type":"boolean","default":false},"times":{"type":"integer","minimum":1,"maximum":3},
         "mode":{"enum":["a","b"]},"list":{"type":"array","items":{"type":"string"},"maxItems":2},
-        "deep":{"type":"object","properties":{"x":{"type":"number"}}}}}"#;
+        "deep":{"type":"object","properties":{"x":{"type":"number"}}},"none":{"type":"object","additionalProperties":false},
+        "any":{"type":"object"}}}"#;
     Manifest::new(description(schema)).unwrap()
 }
 
@@ -31,7 +32,10 @@ fn options_are_checked() {
         manifest.check(&options, complete).map_err(|error| error.to_string())
     };
     assert_eq!(
-        check(json!({"word": "hi", "loud": true, "times": 2.0, "mode": "b", "list": [], "deep": {"x": 1}, "enabled": false}), true),
+        check(
+            json!({"word": "hi", "loud": true, "times": 2.0, "mode": "b", "list": [], "deep": {"x": 1}, "none": {}, "any": {"y": 1}, "enabled": false}),
+            true
+        ),
         Ok(())
     );
     assert_eq!(check(json!({"loud": true}), false), Ok(()));
@@ -47,6 +51,7 @@ fn options_are_checked() {
         (json!({"word": "hi", "list": ["a", 1]}), "list.1: must be a text"),
         (json!({"word": "hi", "list": ["a", "b", "c"]}), "list: must have at most 2 elements"),
         (json!({"word": "hi", "deep": {"y": 1}}), "deep.y: no such option"),
+        (json!({"word": "hi", "none": {"y": 1}}), "none.y: no such option"),
         (json!({"word": "hi", "deep": {"x": "1"}}), "deep.x: must be a number"),
         (json!({"word": "hi", "enabled": "yes"}), "enabled: must be true or false"),
     ] {

@@ -382,3 +382,53 @@ pub(super) fn certain_tag(inside: &str) -> bool {
     let variable = !closing && inside.strip_prefix('$').is_some_and(|name| name_length(name) > 0);
     variable || (known && ends)
 }
+
+/// A tag that has an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    If,
+    Foreach,
+    Literal,
+}
+
+/// How sure it is that a brace begins a tag, in a text that may be none of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certainty {
+    /// It can hardly be anything else.
+    Tag,
+    /// It begins a block, if that ends behind it.
+    Begins(Block),
+    /// It ends a block, if that begins before it.
+    Ends(Block),
+    /// It may be anything.
+    None,
+}
+
+/// Looks at what stands behind a brace.
+pub(super) fn certainty(inside: &str) -> Certainty {
+    const WORDS: [(&str, Certainty); 13] = [
+        ("if", Certainty::Begins(Block::If)),
+        ("/if", Certainty::Ends(Block::If)),
+        ("endif", Certainty::Ends(Block::If)),
+        ("foreach", Certainty::Begins(Block::Foreach)),
+        ("/foreach", Certainty::Ends(Block::Foreach)),
+        ("endforeach", Certainty::Ends(Block::Foreach)),
+        ("literal", Certainty::Begins(Block::Literal)),
+        ("/literal", Certainty::Ends(Block::Literal)),
+        ("elseif", Certainty::None),
+        ("else", Certainty::None),
+        ("foreachelse", Certainty::None),
+        ("true", Certainty::None),
+        ("false", Certainty::None),
+    ];
+    if let Some((_, certainty)) = WORDS.iter().find(|(word, _)| is_word(inside, word)) {
+        return *certainty;
+    }
+    if !inside.starts_with('/') && certain_tag(inside) { Certainty::Tag } else { Certainty::None }
+}
+
+/// Whether a text begins with this word.
+fn is_word(text: &str, word: &str) -> bool {
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        && text.get(word.len()..).and_then(|rest| rest.chars().next()).is_none_or(|next| !next.is_alphanumeric() && next != '_')
+}

@@ -330,10 +330,25 @@ fn work_is_bounded() {
 
 #[test]
 fn templates_are_told_from_mail() {
-    for text in ["{$x}", "a {if $x}b{/if}", "{/if}", "{ldelim}", "{foreach $a in $b}", "{hash($x,'md5')}", "<style>a{b:{$c}}</style>"] {
+    for text in [
+        "{$x}",
+        "a {if $x}b{/if}",
+        "{IF $x}{EndIf}",
+        "{ldelim}",
+        "{foreach $a in $b}x{/foreach}",
+        "{hash($x,'md5')}",
+        "<style>a{b:{$c}}</style>",
+    ] {
         assert!(has_certain_tags(text), "{text}");
     }
-    for text in ["", "{", "a {b} c", "<style>a{b:c}.i{if:x}</style>", "{\"json\": 1}", "{iffy}", "{ $x }", "{%7B}"] {
+    for text in ["", "{", "a {b} c", "<style>a{b:c}.i{if:x}</style>", "{\"json\": 1}", "{iffy}", "{ $x }", "{%7B}"].into_iter().chain([
+        "function f() {if (x) {return 1;}}",
+        "{/if}{if $x}",
+        "{foreach ($a as $b) {",
+        "{else}",
+        "{foreachelse}",
+        "{if (a)}{/foreach}",
+    ]) {
         assert!(!has_certain_tags(text), "{text}");
     }
     assert!(has_tags("{nosuch}", true) && has_tags("[RDELIM]", true) && has_tags("{**}", true));
