@@ -324,7 +324,7 @@ pub struct PluginRuntime {
 }
 
 /// Limits of `[plugin_runtime]` that hold for each call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
     /// `log_lines`: lines that are kept; more are counted. Default 100.
     pub log_lines: u32,

@@ -45,7 +45,8 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
         .partition(|(name, plugin)| used.contains(name) || matches!(plugin.source, PluginSource::File(_)));
     let plugins = loading::load_all(engine, &needed).await.map_err(|errors| anyhow!(lines(errors.iter().map(plugin_error))))?;
     let spares = spare.iter().map(|(name, plugin)| (Arc::clone(name), Spare::new(engine, name, plugin))).collect();
-    let chains = Chains::build(&config.chains, plugins, config.delivery.rendered_size.0).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))?;
+    let chains = Chains::build(&config.chains, plugins, config.delivery.rendered_size.0)
+        .map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))?;
     Ok(chains.with_spares(spares))
 }
 

@@ -52,7 +52,10 @@ impl Plugin for ListUnsubscribe {
         description
             .option("email", Schema::string().default("").describe("Address or mailto URI that unsubscribes who writes to it"))
             .option("url", Schema::string().default("").describe("Page that unsubscribes its visitor"))
-            .option("oneclick", Schema::boolean().describe("A POST to the https URI unsubscribes at once (RFC 8058); signed links unless false"))
+            .option(
+                "oneclick",
+                Schema::boolean().describe("A POST to the https URI unsubscribes at once (RFC 8058); signed links unless false"),
+            )
             .option("generate", Schema::boolean().default(true).describe("Signed link of each recipient where nothing else names a way"))
             .option("replace", Schema::boolean().default(false).describe("Replace a List-Unsubscribe that is there already"))
     }
