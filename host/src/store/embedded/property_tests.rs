@@ -73,13 +73,18 @@ struct Bench {
     clock: Clock,
     model: Model,
     positions: BTreeMap<Bytes, u64>,
+    /// The most that was seen on disk.
+    most_octets: u64,
     random: Entropy,
     next: u64,
     opened: u64,
 }
 
+/// Octets of old messages and events together.
+const ARCHIVE_SIZE: u64 = 40_000;
+
 fn settings() -> Settings {
-    let limits = Limits { retention: RETENTION, archive_size: 40_000, reserve: 0 };
+    let limits = Limits { retention: RETENTION, archive_size: ARCHIVE_SIZE, reserve: 0 };
     Settings { segment_size: 4000, cache: 3000, commit_queue: 2, limits }
 }
 
@@ -92,6 +97,7 @@ impl Bench {
             clock,
             model: Model::default(),
             positions: BTreeMap::new(),
+            most_octets: 0,
             random: Entropy::seeded(seed),
             next: 0,
             opened: 0,
@@ -281,6 +287,7 @@ impl Bench {
         assert_eq!(self.model.due_queues(now), queues);
         assert_eq!(self.model.next_due(now), store.next_due(now).await.unwrap());
         let usage = store.usage().await.unwrap();
+        self.most_octets = self.most_octets.max(usage.octets);
         let oldest = self.model.rows.keys().next().map(|copy| copy.message.received());
         assert_eq!((usage.rows, usage.leased, usage.oldest), (self.model.rows.len() as u64, self.model.leases.len() as u64, oldest));
         for (id, (message, _)) in &self.model.messages {
@@ -328,7 +335,9 @@ impl Bench {
         }
         let now = self.clock.now();
         let young = self.model.events.iter().filter(|(_, at)| at.plus(RETENTION) > now).count();
-        assert!(found.len() >= young, "{} events where {young} are young", found.len());
+        // Where the archive has been near its size, young events may have made room too.
+        let crowded = self.most_octets > ARCHIVE_SIZE / 2;
+        assert!(found.len() >= young || crowded, "{} events where {young} are young", found.len());
         let old = self.model.events.len() - found.len();
         let expected: Vec<_> = self.model.events[old..].iter().map(|(event, _)| event.clone()).collect();
         assert_eq!(found.into_iter().map(|event| event.octets).collect::<Vec<_>>(), expected);
