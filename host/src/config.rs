@@ -527,7 +527,7 @@ pub struct Delivery {
     pub retry_first: Duration,
     /// `retry_longest`: the longest wait. Default 4 h.
     pub retry_longest: Duration,
-    /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); the seeds use 1 and 2 days.
+    /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); SMTPeter tries for 1 day, MailPace for 2.
     pub give_up: Duration,
     /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
     pub lease: Duration,

@@ -21,7 +21,7 @@
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
 //! | [`control`] | what the commands ask of a running server |
-//! | [`app`], [`bench`], [`cli`] | wiring, start, drain; measuring; one file for each command |
+//! | [`app`], [`bench`], [`demo`], [`cli`] | wiring, start, drain; measuring; the demonstration; one file for each command |
 
 pub mod clock;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod acknowledged_survives_kill;
-mod api_calls_of_the_seeds;
+mod api_calls_of_other_services;
 mod bad_configuration_is_explained;
 mod chains_differ_by_login;
 mod dashboard;

@@ -316,7 +316,7 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
         Refusal::MessageTooLarge { .. } | Refusal::HeaderTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if refusal.is_temporary() => StatusCode::SERVICE_UNAVAILABLE,
-        // The seeds' clients know 400 alone for a message that nobody wants.
+        // Clients of SMTPeter, turboSMTP and MailPace know 400 alone for a message that nobody wants.
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if dialect == Dialect::V1 => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Plugin { .. }
         | Refusal::PluginFailed { .. }

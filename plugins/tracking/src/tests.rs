@@ -74,7 +74,7 @@ fn slots_and_plain_mail_stay() {
 }
 
 #[test]
-fn the_header_options_are_the_seeds() {
+fn the_header_options_are_those_of_smtpeter() {
     let description = Tracking::describe(Description::new("tubepost-plugin-tracking", "0.1.0", "s"));
     assert!(description.config_schema().contains("prevent_scam"));
 }

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use super::*;
 use crate::mail::enhanced_status::EnhancedStatus;
 
-/// Every problem in every dialect, one line each: the table that clients of each seed rely on.
+/// Every problem in every dialect, one line each: the table that clients of each service rely on.
 #[test]
 fn problems_in_all_dialects() {
     let plugin = |code| Refusal::Plugin {

@@ -125,7 +125,7 @@ fn uploaded_files_are_attached() {
     assert_eq!(with("content").unwrap_err()[0].reason, "content not valid: no file is expected here");
 }
 
-/// The seed's own call: curl `--data`, credentials among the fields.
+/// The service's own call: curl `--data`, credentials among the fields.
 #[test]
 fn the_documented_form_is_fine() {
     let form = "authuser=u%40x.example&authpass=p%26w&from=user@example.com&to=a@x.example,b@x.example&subject=This%20is%20a%20test%20message\
