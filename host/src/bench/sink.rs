@@ -81,6 +81,7 @@ async fn serve(mut stream: TcpStream, counts: &Counts) -> Result<()> {
     let mut output = Vec::new();
     let mut recipients = 0;
     let mut in_data = false;
+    let mut at_start = false;
     loop {
         if stream.read_buf(&mut input).await? == 0 {
             return Ok(());
@@ -90,10 +91,13 @@ async fn serve(mut stream: TcpStream, counts: &Counts) -> Result<()> {
             let rest = input.get(used..).unwrap_or_default();
             if in_data {
                 // Content always ends its last line, so that the final dot stands behind CRLF, or at the very beginning.
-                let end = if rest.starts_with(b".\r\n") { Some(3) } else { memchr::memmem::find(rest, b"\r\n.\r\n").map(|at| at + 5) };
+                let is_empty = at_start && rest.starts_with(b".\r\n");
+                let end = if is_empty { Some(3) } else { memchr::memmem::find(rest, b"\r\n.\r\n").map(|at| at + 5) };
                 let Some(end) = end else {
-                    // What may be the beginning of the end stays.
-                    used += rest.len().saturating_sub(4);
+                    // What may be the beginning of the end stays. Behind it, a dot is at the start of a line only where a line end is before it.
+                    let gone = rest.len().saturating_sub(4);
+                    at_start &= gone == 0;
+                    used += gone;
                     break;
                 };
                 used += end;
@@ -111,7 +115,7 @@ async fn serve(mut stream: TcpStream, counts: &Counts) -> Result<()> {
             let reply: &[u8] = match verb.as_slice() {
                 b"EHLO" => b"250-sink.example.com\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 52428800\r\n250 ENHANCEDSTATUSCODES\r\n",
                 b"DATA" => {
-                    in_data = true;
+                    (in_data, at_start) = (true, true);
                     b"354 go on\r\n"
                 }
                 b"RCPT" => {
@@ -131,6 +135,36 @@ async fn serve(mut stream: TcpStream, counts: &Counts) -> Result<()> {
         if !output.is_empty() {
             stream.write_all(&output).await?;
             output.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn content_ends_at_its_dot_however_it_is_cut() {
+        let sink = Sink::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let mut stream = TcpStream::connect(sink.address).await.unwrap();
+        let (mut input, content) = (Vec::new(), "To the woods.\r\n".repeat(3));
+        let heard = async |stream: &mut TcpStream, input: &mut Vec<u8>, reply: &str| {
+            while !String::from_utf8_lossy(input).ends_with(reply) {
+                assert_ne!(stream.read_buf(input).await.unwrap(), 0, "closed");
+            }
+        };
+        for (number, cut) in (1..).zip(0..content.len()) {
+            stream.write_all(b"DATA\r\n").await.unwrap();
+            heard(&mut stream, &mut input, "354 go on\r\n").await;
+            let (first, rest) = content.split_at(cut);
+            stream.write_all(first.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+            stream.write_all(format!("{rest}.\r\n").as_bytes()).await.unwrap();
+            heard(&mut stream, &mut input, "250 2.0.0 taken\r\n").await;
+            tokio::time::timeout(Duration::from_secs(10), sink.counts.wait(number)).await.unwrap();
         }
     }
 }
