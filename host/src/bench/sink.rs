@@ -8,6 +8,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 /// What has come in.
 #[derive(Debug, Default)]
@@ -45,7 +46,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Stops listening, so that the address is free again; open connections go on.
+    /// Stops listening and closes all connections: the address is free again, and nobody delivers over an old connection what the next sink on it
+    /// waits for.
     pub fn stop(&self) {
         self.accepting.abort();
     }
@@ -60,10 +62,13 @@ impl Sink {
         let counts: Arc<Counts> = Arc::default();
         let counting = counts.clone();
         let accepting = tokio::spawn(async move {
+            // Ends with this task, and all connections with it.
+            let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                while open.try_join_next().is_some() {}
                 counting.connections.fetch_add(1, Ordering::Relaxed);
                 let counts = counting.clone();
-                tokio::spawn(async move {
+                open.spawn(async move {
                     // Whoever goes away in the middle has not delivered: there is nothing to count.
                     let _ = serve(stream, &counts).await;
                 });
