@@ -35,7 +35,9 @@ fn both_kinds_of_keys_sign_the_mail_as_it_arrives() -> Result<()> {
     let ed25519 = Ed25519KeyPair::from_pkcs8(ed25519.as_ref()).ok().context("an Ed25519 key")?;
 
     let peer = Peer::start()?;
-    let host = Host::start(&config(peer.address(), KEYS), &[("rsa.pem", RSA.as_bytes()), ("ed25519.pem", pem.as_bytes())])?;
+    // One-click unsubscribing is for https alone.
+    let text = config(peer.address(), KEYS).replace("http://links.example.com", "https://links.example.com");
+    let host = Host::start(&text, &[("rsa.pem", RSA.as_bytes()), ("ed25519.pem", pem.as_bytes())])?;
     let recipients = ["one@example.net", "two@example.net"];
     Client::login(host.address("smtp none"), "marketing", PASSWORD)?.deliver("news@example.com", &recipients, NEWSLETTER)?;
     let taken = peer.wait(2)?;

@@ -41,7 +41,9 @@ fn they_submit_through_both_tls_modes_and_both_mechanisms() -> Result<()> {
                 let listed = mail.header("List-Unsubscribe").is_some();
                 assert_eq!((tracked, listed), (login == "marketing", login == "marketing"), "{way:?}:\n{}", mail.text());
                 if login == "plain" {
-                    assert!(mail.content.ends_with(NEWSLETTER), "{way:?}: not octet for octet:\n{}", mail.text());
+                    // swaks itself puts an empty line behind what it is given.
+                    let sent = if client == "swaks" { [NEWSLETTER, b"\r\n"].concat() } else { NEWSLETTER.to_vec() };
+                    assert!(mail.content.ends_with(&sent), "{way:?}: not octet for octet:\n{}", mail.text());
                 }
             }
         }
