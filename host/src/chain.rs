@@ -179,6 +179,11 @@ impl Plan {
         }
     }
 
+    /// Whether anything of it looks at a recipient's data.
+    pub fn needs_variables(&self) -> bool {
+        !self.steps.is_empty() || self.slots.iter().any(|slot| matches!(slot, Slot::Variable(_)))
+    }
+
     /// Whether every recipient gets the same octets: those of the content as it is.
     pub fn is_plain(&self) -> bool {
         self.steps.is_empty() && self.slots.is_empty()

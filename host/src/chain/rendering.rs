@@ -218,7 +218,7 @@ fn facts(plan: &Plan, recipient: Recipient<'_>) -> CopyFacts {
     CopyFacts {
         copy: recipient.copy,
         address: recipient.address.clone(),
-        variables: if needs_variables(plan) { merged_variables(&plan.variables, recipient.variables) } else { Map::new() },
+        variables: if plan.needs_variables() { merged_variables(&plan.variables, recipient.variables) } else { Map::new() },
     }
 }
 
@@ -233,11 +233,6 @@ fn fill(
 ) -> Result<Bytes, RenderError> {
     let octets = usize::try_from(limit).unwrap_or(usize::MAX);
     composition.fill_within(octets, nonce, slots, &mut |slot| facts.value(slot, links)).map_err(|TooLarge| RenderError::TooLarge { limit })
-}
-
-/// Whether anything of the plan looks at the recipient's data.
-fn needs_variables(plan: &Plan) -> bool {
-    !plan.steps.is_empty() || plan.slots.iter().any(|slot| matches!(slot, Slot::Variable(_)))
 }
 
 /// Returns the octets of a draft without slots.

@@ -224,19 +224,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
         recipient_count: u32::try_from(recipients.len()).unwrap(),
         deliver_before: None,
         options: String::new(),
-        plan: Plan {
-            login: "login".into(),
-            message: id,
-            received: at,
-            context: Vec::new(),
-            nonce: [0; 11],
-            slots: Vec::new(),
-            variables: String::new(),
-            reverse_path: ReversePath::Null,
-            tags: Vec::new(),
-            steps: Vec::new(),
-            senders: Vec::new(),
-        },
+        plan: Plan::plain("login".into(), id, at),
     };
     let body = Bytes::from_static(b"From: <sender@a.example>\r\nSubject: Hello\r\n\r\nHi\r\n.\r\n");
     NewEntry { entry, body, original: None, copies: copies.collect(), held: None, events: Vec::new() }

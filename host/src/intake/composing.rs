@@ -18,7 +18,7 @@ use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
-use crate::mail::slot::{Slot, Tokens};
+use crate::mail::slot::Tokens;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
@@ -91,7 +91,7 @@ pub(super) struct Letterpress {
 impl Letterpress {
     /// Who gets which copy. The data of a recipient that a plugin added are those of the message.
     pub(super) fn copies<'a>(&'a self, options: &'a Options) -> impl Iterator<Item = (u32, &'a ForwardPath, String)> + 'a {
-        let needed = needs_variables(&self.plan);
+        let needed = self.plan.needs_variables();
         (0..).zip(&self.recipients).map(move |(number, (place, path))| {
             let variables = options.recipient_variables.get(place).filter(|_| needed).map(object_text).unwrap_or_default();
             (number, path, variables)
@@ -202,7 +202,7 @@ impl Parts {
             plan.senders.clone_from(&submission.login.senders);
         }
         // What only plugins ask for is kept only where plugins will.
-        if needs_variables(&plan) {
+        if plan.needs_variables() {
             plan.variables.clone_from(&circumstances.variables);
         }
         if !plan.steps.is_empty() {
@@ -397,11 +397,6 @@ fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSetting
             (copy, queue)
         })
         .collect()
-}
-
-/// Whether anything that is left to do looks at the data given with the message.
-fn needs_variables(plan: &Plan) -> bool {
-    !plan.steps.is_empty() || plan.slots.iter().any(|slot| matches!(slot, Slot::Variable(_)))
 }
 
 fn object_text(object: &Map<String, Value>) -> String {

@@ -36,19 +36,7 @@ fn id(number: u8) -> MessageId {
 
 fn entry(number: u8, recipients: &[&str]) -> NewEntry {
     let message = id(number);
-    let plan = Plan {
-        login: "newsletter".into(),
-        message,
-        received: NOW,
-        context: Vec::new(),
-        nonce: [0; 11],
-        slots: Vec::new(),
-        variables: String::new(),
-        reverse_path: ReversePath::Null,
-        tags: Vec::new(),
-        steps: Vec::new(),
-        senders: Vec::new(),
-    };
+    let plan = Plan::plain("newsletter".into(), message, NOW);
     let entry = Entry {
         id: message,
         login: "newsletter".into(),
