@@ -52,6 +52,14 @@ pub enum LoadError {
     /// It asks for what the configuration does not grant: these interfaces.
     #[error("it asks for what it is not granted: {}", lacking(.0))]
     NotGranted(Vec<String>),
+    /// It was made for a later version of the contract, and uses what that one added.
+    #[error("it was made for {PACKAGE}@{version} and needs what {VERSION}, which this version offers, has not: {missing}")]
+    Newer {
+        /// Which version.
+        version: String,
+        /// What is missing.
+        missing: String,
+    },
     /// It does not fit the contract.
     #[error("it does not fit {PACKAGE}@{VERSION}: {0}")]
     Contract(String),
@@ -155,7 +163,7 @@ pub async fn load(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Pl
         .map_err(|error| LoadError::Invalid(error.to_string()))??;
     let grants = Arc::new(configured.allow.clone());
     check_imports(engine, &component, &grants)?;
-    let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
+    let instance = engine.linker().instantiate_pre(&component).map_err(|error| does_not_link(engine, &component, &error))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits: configured.limits, name, grants: &grants };
     let manifest = describe(callee, &exports).await?;
@@ -236,6 +244,18 @@ fn check_imports(engine: &Engine, component: &Component, grants: &Grants) -> Res
         }
     }
     if lacking.is_empty() { Ok(()) } else { Err(LoadError::NotGranted(lacking)) }
+}
+
+/// Tells a plugin of a later version from one that does not fit.
+fn does_not_link(engine: &Engine, component: &Component, error: &wasmtime::Error) -> LoadError {
+    let component_type = component.component_type();
+    let patch = |version: &str| version.strip_prefix(COMPATIBLE).and_then(|patch| patch.parse::<u32>().ok());
+    let imports = component_type.imports(engine.wasm()).filter_map(|(name, _)| Some(name.split_once('@')?.1.to_owned()));
+    let latest = imports.filter(|version| patch(version) > patch(VERSION)).max_by_key(|version| patch(version));
+    match latest {
+        Some(version) => LoadError::Newer { version, missing: cause(error) },
+        None => LoadError::Contract(cause(error)),
+    }
 }
 
 fn cause(error: &wasmtime::Error) -> String {

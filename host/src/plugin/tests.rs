@@ -22,6 +22,7 @@ use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::LoadError;
 use crate::telemetry::metric::Metrics;
 
+mod compatibility;
 mod loading;
 
 const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
