@@ -3,6 +3,7 @@
 
 mod acknowledged_survives_kill;
 mod api_calls_of_other_services;
+mod attacks;
 mod bad_configuration_is_explained;
 mod chains_differ_by_login;
 mod dashboard;
@@ -28,4 +29,5 @@ mod route_changes_kind;
 mod silent_sockets;
 mod smart_host;
 mod submission_over_smtp;
+mod tutorial;
 mod users_own_plugin;
