@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, PluginSource};
 use crate::delivery::settings::Settings;
 use crate::listener::tls::Certificate;
-use crate::plugin::engine::{Engine, EngineOptions};
+use crate::plugin::engine::{Engine, EngineOptions, Insight};
 use crate::plugin::loading::{self, LoadError, Spare};
 use crate::telemetry::metric::Metrics;
 
@@ -27,7 +27,7 @@ fn compiled_plugins(config: &Config) -> Option<PathBuf> {
 }
 
 fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>, metrics: Metrics) -> Result<Arc<Engine>> {
-    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics };
+    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics, insight: Insight::None };
     Ok(Arc::new(Engine::new(options)?))
 }
 
