@@ -33,6 +33,9 @@ fn lease() -> Lease {
     Lease {
         letter: Letter::new(Draft::new(content.clone()), ReversePath::Null, vec![recipient], Vec::new(), [1; 11]),
         circumstances: Arc::new(Circumstances {
+            login: "login".into(),
+            deliver_before: None,
+            effects: crate::plugin::service::desk::Effects::Live,
             id,
             received: Timestamp::from_millis(1_000),
             context: Vec::new(),
