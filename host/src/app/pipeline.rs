@@ -38,7 +38,8 @@ fn engine_with(
 ) -> Result<Arc<Engine>> {
     // Without authorities to trust there is no https for plugins; nothing else depends on it.
     let http = HttpClient::new(network::tls::verifying(None).ok());
-    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics, store, http, insight: Insight::None };
+    let options =
+        EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics, store, http, insight: Insight::None };
     Ok(Arc::new(Engine::new(options)?))
 }
 

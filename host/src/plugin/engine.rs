@@ -76,7 +76,15 @@ pub enum Insight {
 impl EngineOptions {
     /// The usual limits, and no cache.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics, store: None, http: HttpClient::new(None), insight: Insight::None }
+        Self {
+            runtime: PluginRuntime::default(),
+            cache: None,
+            clock,
+            metrics,
+            store: None,
+            http: HttpClient::new(None),
+            insight: Insight::None,
+        }
     }
 }
 
@@ -120,7 +128,8 @@ impl Engine {
             Ok(engine) => (engine, true),
             Err(error) => {
                 info!(%error, "no address space for a pool of plugin instances: they are made on demand");
-                let engine = wasmtime::Engine::new(&config(None, options.insight)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+                let engine =
+                    wasmtime::Engine::new(&config(None, options.insight)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
                 (engine, false)
             }
         };

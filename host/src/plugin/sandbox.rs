@@ -59,6 +59,8 @@ pub(super) struct Log {
 
 /// What is asked of a plugin.
 pub(super) enum Question<'a> {
+    /// Nothing: for measuring what an instance costs that is made and dropped.
+    Nothing,
     Describe(&'a Exports),
     Submit(&'a SubmitExport, &'a str),
     Wanted(&'a RecipientExport, &'a str),
@@ -212,6 +214,7 @@ async fn ask(store: &mut Store<State>, instance: &InstancePre<State>, question: 
     // There is one message in a call, so that its number does not matter.
     let message = || Resource::<MessageHandle>::new_own(0);
     match question {
+        Question::Nothing => Ok(Answer::Handled(Ok(()))),
         Question::Describe(exports) => {
             let export = match exports.check(&mut *store, &instance) {
                 Ok(export) => export,

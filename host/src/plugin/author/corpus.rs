@@ -32,10 +32,13 @@ pub struct Sample {
     pub recipients: Vec<(&'static str, Map<String, Value>)>,
 }
 
+/// Adds the samples of a group.
+type Fill = fn(&mut Group);
+
 /// Returns the whole corpus, always in the same order.
 pub fn samples() -> Vec<Sample> {
     let mut all = Vec::new();
-    let groups: [(&'static str, fn(&mut Group)); 9] = [
+    let groups: [(&'static str, Fill); 9] = [
         ("header", header::fill),
         ("address", address::fill),
         ("mime", mime::fill),
@@ -119,6 +122,21 @@ fn newsletter() -> Vec<u8> {
          --mixed\r\nContent-Type: application/pdf; name=\"price list.pdf\"\r\nContent-Disposition: attachment; filename=\"price list.pdf\"\r\n\
          Content-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQKJcOkw7zDtsOfCjIgMCBvYmoKPDwvTGVuZ3RoIDMgMCBSPj4K\r\n\r\n--mixed--\r\n",
     )
+}
+
+/// Returns a message of about `octets`, most of them an attachment: a small mail with text and HTML where there is no room for one.
+pub(super) fn mail_of(octets: usize) -> Vec<u8> {
+    let small = message(
+        "Content-Type: multipart/alternative; boundary=alt\r\n",
+        "--alt\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nRead more: https://example.com/november\r\n\r\n\
+         --alt\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<html><head><style>p { color: #036 }</style></head>\r\n\
+         <body><p>Read <a href=\"https://example.com/november\">more</a></p></body></html>\r\n\r\n--alt--\r\n",
+    );
+    let whole = newsletter();
+    let Some(missing) = octets.checked_sub(whole.len()) else { return small };
+    let line = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAx\r\n";
+    let text = String::from_utf8(whole).unwrap_or_default();
+    text.replace("JVBERi0x", &format!("{}JVBERi0x", line.repeat(missing / line.len()))).into_bytes()
 }
 
 #[cfg(test)]

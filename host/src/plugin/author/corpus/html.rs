@@ -1,5 +1,7 @@
 //! HTML that no browser wrote, and some that one did.
 
+use std::fmt::Write as _;
+
 use super::{Group, message};
 
 /// Pages that HTML parsers disagree about.
@@ -119,10 +121,10 @@ pub(super) fn fill(group: &mut Group) {
     group.sound("20000-open-comments", html("<!--".repeat(20_000)));
     group.sound("attribute-of-500000", html(format!("<p title=\"{}\">x</p>", "t".repeat(500_000))));
     group.sound("url-of-100000", html(format!("<a href=\"https://example.com/?{}\">x</a>", "q=1&amp;".repeat(12_500))));
-    let attributes: String = (0..10_000).map(|number| format!(" a{number}=\"{number}\"")).collect();
+    let attributes = numbered(10_000, |number, text| write!(text, " a{number}=\"{number}\""));
     group.sound("10000-attributes", html(format!("<p{attributes}>x</p>")));
     group.sound("tag-name-of-100000", html(format!("<{}>x", "t".repeat(100_000))));
-    let rules: String = (0..2_000).map(|number| format!("p.c{number} > a[x=\"{number}\"] {{ color: #{number:06x} }}\n")).collect();
+    let rules = numbered(2_000, |number, text| writeln!(text, "p.c{number} > a[x=\"{number}\"] {{ color: #{number:06x} }}"));
     group.sound("2000-rules", html(format!("<style>{rules}</style><p class=c1><a x=1>x</a></p>")));
     group.sound("200-media-deep", html(format!("<style>{}p{{}}{}</style><p>x</p>", "@media all {".repeat(200), "}".repeat(200))));
     group.sound("10000-brackets-in-css", html(format!("<style>p {{ x: {} }}</style><p>x</p>", "(".repeat(10_000))));
@@ -131,6 +133,15 @@ pub(super) fn fill(group: &mut Group) {
     group.sound("not-not-not", html(format!("<style>{}p{} {{ color: red }}</style><p>x</p>", ":not(".repeat(500), ")".repeat(500))));
     group.sound("1000-styles", html("<style>p { color: red }</style>".repeat(1_000) + "<p>x</p>"));
     group.sound("50000-classes", html(format!("<style>.c{{color:red}}</style><p class=\"{}\">x</p>", "c ".repeat(50_000))));
+}
+
+fn numbered(count: u32, write: impl Fn(u32, &mut String) -> std::fmt::Result) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        // Writing to a String cannot fail.
+        let _ = write(number, &mut text);
+    }
+    text
 }
 
 fn html(page: impl AsRef<str>) -> Vec<u8> {

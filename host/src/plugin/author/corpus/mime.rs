@@ -1,5 +1,7 @@
 //! Multiparts: boundaries that are missing, doubled, odd or not what they say; deep and wide trees; messages in messages.
 
+use std::fmt::Write as _;
+
 use super::{Group, USUAL, message, newsletter};
 
 /// Bodies of a multipart/mixed with the boundary `b`.
@@ -80,11 +82,12 @@ fn trees(group: &mut Group) {
         let mut header = String::from("Content-Type: multipart/mixed; boundary=b0\r\n");
         let mut body = String::new();
         for level in 0..depth {
-            body.push_str(&format!("--b{level}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", level + 1));
+            // Writing to a String cannot fail.
+            let _ = write!(body, "--b{level}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", level + 1);
         }
-        body.push_str(&format!("--b{depth}\r\nContent-Type: text/html\r\n\r\n<p>deep</p>\r\n"));
+        let _ = write!(body, "--b{depth}\r\nContent-Type: text/html\r\n\r\n<p>deep</p>\r\n");
         for level in (0..=depth).rev() {
-            body.push_str(&format!("--b{level}--\r\n"));
+            let _ = write!(body, "--b{level}--\r\n");
         }
         header.push_str("X-Depth: many\r\n");
         group.broken(format!("depth-{depth}"), message(&header, body));

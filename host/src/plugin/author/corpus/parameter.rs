@@ -1,5 +1,7 @@
 //! Content-Type, Content-Disposition and their parameters: RFC 2231 as it is, and as it is not.
 
+use std::fmt::Write as _;
+
 use super::{Group, message};
 
 const TYPES: [(&str, &str); 24] = [
@@ -82,12 +84,13 @@ pub(super) fn fill(group: &mut Group) {
     }
     let mut many = String::from("Content-Disposition: attachment");
     for number in 0..3_000 {
-        many.push_str(&format!(";\r\n filename*{number}=x"));
+        // Writing to a String cannot fail.
+        let _ = write!(many, ";\r\n filename*{number}=x");
     }
     group.broken("3000-pieces-of-a-name", with_attachment(&many));
     let mut many = String::from("Content-Type: text/html");
     for number in 0..3_000 {
-        many.push_str(&format!("; p{number}=v"));
+        let _ = write!(many, "; p{number}=v");
     }
     group.broken("3000-parameters", message(&format!("{many}\r\n"), "<p>x</p>\r\n"));
     group.broken("name-of-100000", with_attachment(&format!("Content-Disposition: attachment; filename=\"{}\"", "n".repeat(100_000))));
