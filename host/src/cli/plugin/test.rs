@@ -1,5 +1,6 @@
 //! `tubepost plugin test`: golden messages, and the robustness corpus.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,7 +66,7 @@ pub(super) async fn run(options: Options) -> Result<ExitCode> {
             show_corpus(&examination);
         }
         if let Some(folder) = options.save.filter(|_| !examination.findings.is_empty()) {
-            line(format!("they are in {}; look at one with: tubepost plugin run … --exact --message FILE", folder.display()));
+            line(format!("they are in {}; look at one with: tubepost plugin run PLUGIN --exact --message FILE", folder.display()));
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -87,11 +88,14 @@ fn show_golden(played: &[Played], folder: &str) {
         line(format!("golden: no messages in {folder}"));
         return;
     }
-    let mut good = 0;
+    let (mut good, mut written) = (0, 0);
     for Played { name, result } in played {
         match result {
             Match::Same => good += 1,
-            Match::Written => line(format!("golden: {name}: written")),
+            Match::Written => {
+                written += 1;
+                line(format!("golden: {name}: written"));
+            }
             Match::Missing => line(format!("golden: {name}: there is no {name}.out; look at what comes out, and write it with --update")),
             Match::Differs(diff) => {
                 line(format!("golden: {name}: something else comes out; if it is right, write it with --update"));
@@ -99,12 +103,20 @@ fn show_golden(played: &[Played], folder: &str) {
             }
         }
     }
-    line(format!("golden: {good} of {} messages as they were", played.len()));
+    let written = if written > 0 { format!(", {written} written") } else { String::new() };
+    line(format!("golden: {good} of {} messages as they were{written}", played.len()));
 }
 
 fn show_corpus(examination: &Examination) {
+    let mut problems: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for finding in &examination.findings {
-        line(format!("corpus: {}: {}", finding.sample, printable(&finding.problem)));
+        problems.entry(&finding.problem).or_default().push(&finding.sample);
+    }
+    for (problem, samples) in problems {
+        line(format!("corpus: {}", printable(problem)));
+        for sample in samples {
+            line(format!("  on {sample}"));
+        }
     }
     let mut text = format!("corpus: {} of {} messages stood", examination.messages - examination.findings.len(), examination.messages);
     if examination.declined > 0 {

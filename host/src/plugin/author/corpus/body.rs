@@ -52,7 +52,7 @@ pub(super) fn fill(group: &mut Group) {
     for (name, length) in [("100k", 100_000), ("1m", 1_000_000)] {
         let line = "All work and no play makes mail a dull thing.\r\n";
         group.sound(format!("text-of-{name}"), text(line.repeat(length / line.len())));
-        let row = "<tr><td>Price</td><td><a href=\"https://example.com/price\">1.00</a></td></tr>\r\n";
+        let row = "<tr><td class=\"name\">Price</td><td style=\"text-align: right\">1.00</td></tr>\r\n";
         let page = format!("<html><body><table>{}</table></body></html>", row.repeat(length / row.len()));
         group.sound(format!("html-of-{name}"), message("Content-Type: text/html; charset=utf-8\r\n", page));
     }
