@@ -181,7 +181,7 @@ impl Callee<'_> {
         });
         store.set_epoch_deadline(1);
         let asked = Metered::new(&pace.meter, pin!(ask(&mut store, self.instance, question))).await;
-        let fuel = store.get_fuel().ok().map(|left| u64::MAX - left);
+        let fuel = if self.engine.counts_fuel() { store.get_fuel().ok().map(|left| u64::MAX - left) } else { None };
         let mut outcome = self.conclude(asked, store.into_data());
         outcome.report.fuel = fuel;
         outcome
