@@ -16,7 +16,7 @@ use tubepost::chain::trace::Trace;
 use tubepost::chain::{Chain, Chains};
 use tubepost::clock::{Clock, Timestamp};
 use tubepost::config::unit::ByteSize;
-use tubepost::config::{self, ChainStep, OnError, PluginLimits, PluginSource, When};
+use tubepost::config::{self, ChainStep, OnError, PluginLimits, PluginSource, PluginTrust, When};
 use tubepost::link::LinkSigner;
 use tubepost::mail::address::EmailAddress;
 use tubepost::mail::content::Draft;
@@ -24,9 +24,9 @@ use tubepost::mail::envelope::{ForwardPath, ReversePath};
 use tubepost::mail::message_id::MessageId;
 use tubepost::plugin::built_in;
 use tubepost::plugin::engine::{Engine, EngineOptions};
-use tubepost::plugin::lease::Circumstances;
+use tubepost::plugin::lease::{Circumstances, Effects};
 use tubepost::plugin::letter::Letter;
-use tubepost::plugin::loading::load_all;
+use tubepost::plugin::loading::{Plugins, load_all};
 use tubepost::submission::Options;
 use tubepost::telemetry::metric::Metrics;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -76,7 +76,9 @@ impl Setup {
         let limits = PluginLimits { time: Duration::from_secs(5), memory: ByteSize(64 << 20), output: ByteSize(10 << 20) };
         let configured = plugins
             .iter()
-            .map(|(name, source)| ((*name).into(), config::Plugin { source: source.clone(), limits, on_error: OnError::Defer }))
+            .map(|(name, source)| {
+                ((*name).into(), config::Plugin { source: source.clone(), limits, on_error: OnError::Defer, sha256: None })
+            })
             .collect();
         let steps = plugins
             .iter()
@@ -84,11 +86,13 @@ impl Setup {
                 plugin: (*name).into(),
                 when: When::Always,
                 locked: false,
+                share: None,
+                shadow: None,
                 options: serde_json::Map::new(),
                 place: String::new(),
             })
             .collect();
-        let loaded = runtime.block_on(load_all(&engine, &configured)).unwrap();
+        let loaded = runtime.block_on(load_all(&engine, &configured, &PluginTrust::default(), &Plugins::new())).unwrap();
         let chains = Chains::build(&BTreeMap::from([("bench".into(), config::Chain { steps })]), loaded, 100 << 20).unwrap();
         let chain = Arc::clone(chains.chain("bench").unwrap());
         Self { runtime, chain, content, _folder: folder }
@@ -123,6 +127,7 @@ impl Setup {
             original: self.content.clone(),
             recipient_limit: 100,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
+            effects: Effects::Live,
         });
         let (mut trace, options) = (Trace::default(), Options::default());
         match self.runtime.block_on(self.chain.process(letter, &circumstances, &options, &mut trace)).unwrap() {

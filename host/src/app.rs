@@ -8,6 +8,7 @@ pub mod pipeline;
 mod process;
 mod reload;
 mod sockets;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::archive::{Archive, ArchiveParts, follower};
-use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
+use crate::chain::{ChainRegistry, shadow};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::control;
@@ -45,6 +46,8 @@ use sockets::Sockets;
 
 /// How often gauges are read from the store.
 const GAUGES: Duration = Duration::from_secs(5);
+/// How often components that are in use are marked so.
+const SHELF: Duration = Duration::from_hours(1);
 
 /// A running server.
 pub struct App {
@@ -115,6 +118,8 @@ struct Parts {
     archive: Archive,
     services: Services,
     metrics: Metrics,
+    /// Held while plugins are loaded again, so that it happens once at a time.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -144,6 +149,7 @@ impl App {
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
+        let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -153,6 +159,7 @@ impl App {
             renderer: renderer.clone(),
             rates: Arc::new(Rates::new(clock.clone())),
             metrics: metrics.clone(),
+            shadows,
             submissions: config.server.submissions,
             settings: IntakeSettings::new(&config),
         });
@@ -205,12 +212,16 @@ impl App {
             archive: archive.clone(),
             services,
             metrics: metrics.clone(),
+            reloading: tokio::sync::Mutex::default(),
         });
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
+        tasks.spawn(shadow_worker.run(ingress.clone()));
+        tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
+        tasks.spawn(keep_shelf(Arc::clone(&parts), ingress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
@@ -287,6 +298,28 @@ impl App {
         info!("ended");
         Ok(())
     }
+}
+
+/// Says from time to time which components are in use, and removes those that nothing needs any more.
+async fn keep_shelf(parts: Arc<Parts>, shutdown: CancellationToken) {
+    loop {
+        let config = Arc::clone(&parts.config.read());
+        tidy_shelf(&parts, &config).await;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(SHELF) => {}
+        }
+    }
+}
+
+/// A component is kept as long as mail may wait that it took, and as long as that can be looked at afterwards.
+async fn tidy_shelf(parts: &Parts, config: &Config) {
+    let in_use: Vec<_> = parts.chains.current().plugins().values().map(|plugin| Arc::clone(plugin.digest())).collect();
+    let age = config.store.retention.saturating_add(config.delivery.give_up);
+    let (engine, now) = (Arc::clone(&parts.engine), parts.clock.now());
+    let tidied = tokio::task::spawn_blocking(move || engine.shelf().into_iter().for_each(|shelf| shelf.tidy(&in_use, now, age)));
+    // It neither panics nor is cancelled.
+    drop(tidied.await);
 }
 
 async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {

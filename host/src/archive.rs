@@ -229,7 +229,7 @@ impl Archive {
         let variables = own_variables(&entry.options, recipient);
         let recipient = Recipient { copy, address: &address, variables: &variables };
         let rendered =
-            self.renderer.render(&entry.plan, body, recipient, &mut Trace::default()).await.map_err(|error| error.to_string())?;
+            self.renderer.render(&entry.plan, body, recipient, &mut Trace::of_rehearsal()).await.map_err(|error| error.to_string())?;
         match rendered.held {
             Some((_, reason)) => Err(RenderError::Held { reason }.to_string()),
             None => Ok(rendered.content),

@@ -12,6 +12,7 @@ mod plugin;
 mod queue;
 mod send;
 mod serve;
+mod signing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

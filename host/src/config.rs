@@ -23,6 +23,7 @@ mod smtp;
 mod store;
 pub(crate) mod suggestion;
 mod tls;
+mod trust;
 pub mod unit;
 
 #[cfg(test)]
@@ -93,6 +94,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let twice_message_size = ByteSize(smtp.message_size.0.saturating_mul(2));
     let plugins = plugin::read(file, twice_message_size);
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
+    let plugin_trust = file.section("plugin_trust", trust::read);
     let chains = chain::read(file, &plugin_names);
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
@@ -115,6 +117,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         tls,
         plugins,
         plugin_runtime,
+        plugin_trust,
         chains,
         logins,
         routes,
@@ -145,6 +148,8 @@ pub struct Config {
     pub plugins: BTreeMap<Arc<str>, Plugin>,
     /// `[plugin_runtime]`.
     pub plugin_runtime: PluginRuntime,
+    /// `[plugin_trust]`.
+    pub plugin_trust: PluginTrust,
     /// `[chains]`.
     pub chains: BTreeMap<Arc<str>, Chain>,
     /// `[[logins]]`.
@@ -266,7 +271,7 @@ pub struct Tls {
 }
 
 /// `[plugins.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
     /// `source`.
     pub source: PluginSource,
@@ -274,6 +279,8 @@ pub struct Plugin {
     pub limits: PluginLimits,
     /// `on_error`.
     pub on_error: OnError,
+    /// `sha256`: the only component that is taken; none given is any.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// Where the component is.
@@ -321,6 +328,32 @@ pub struct PluginRuntime {
     pub kept_memory: ByteSize,
     /// What one call may do, whatever the plugin.
     pub calls: CallLimits,
+    /// `watch`: whether a plugin is loaded again when its file changes. Default true.
+    pub watch: bool,
+    /// `watch_interval`: how often its file is looked at; a change counts once it has stayed the same for so long. Default 1 s.
+    pub watch_interval: Duration,
+    /// `old_versions`: versions that only queued mail still needs, and that are kept loaded. Default 8.
+    pub old_versions: u32,
+    /// `shadow_memory`: octets of messages that wait for shadows; what is above it is not shown to them. Default 64 MiB.
+    pub shadow_memory: ByteSize,
+}
+
+/// `[plugin_trust]`: whose plugins are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginTrust {
+    /// `keys`: `name:` and an Ed25519 public key in base64.
+    pub keys: Vec<TrustedKey>,
+    /// `require_signed`: whether a plugin in a file must be signed by one of them. Default false.
+    pub require_signed: bool,
+}
+
+/// Who may sign plugins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// His name.
+    pub name: Arc<str>,
+    /// His Ed25519 public key.
+    pub key: [u8; 32],
 }
 
 /// Limits of `[plugin_runtime]` that hold for each call.
@@ -354,10 +387,27 @@ pub struct ChainStep {
     pub when: When,
     /// `locked`: the message's own options do not count.
     pub locked: bool,
+    /// `percent`: which part of the messages it gets; none given is all.
+    pub share: Option<Share>,
+    /// `shadow` and `shadow_of`: it runs beside the chain, and its result is only compared.
+    pub shadow: Option<Shadow>,
     /// All other keys.
     pub options: serde_json::Map<String, serde_json::Value>,
     /// `file:line:column`, for errors that are found when the plugin is loaded.
     pub place: String,
+}
+
+/// A part of all messages, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+/// What a step's result is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shadow {
+    /// `shadow = true`: the message without the plugin.
+    Nothing,
+    /// `shadow_of`: what this plugin of the chain does.
+    Of(Arc<str>),
 }
 
 /// When a step runs.

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
+use crate::chain::shadow::ShadowQueue;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
 use crate::config::unit::ByteSize;
@@ -64,6 +65,8 @@ pub struct IntakeParts {
     pub rates: Arc<Rates>,
     /// Counts what is taken and refused, and what plugins cost.
     pub metrics: Metrics,
+    /// Where messages wait for plugins that run beside their chain.
+    pub shadows: ShadowQueue,
     /// Submissions in work at one moment; more are told to come back.
     pub submissions: u32,
     /// What comes of the configuration.
@@ -109,6 +112,7 @@ struct Parts {
     renderer: Renderer,
     rates: Arc<Rates>,
     metrics: Metrics,
+    shadows: ShadowQueue,
     settings: RwLock<Arc<IntakeSettings>>,
     permits: Semaphore,
 }
@@ -125,6 +129,7 @@ impl Intake {
             renderer: parts.renderer,
             rates: parts.rates,
             metrics: parts.metrics,
+            shadows: parts.shadows,
             settings: RwLock::new(Arc::new(parts.settings)),
             permits: Semaphore::new(usize::try_from(parts.submissions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
         }))
@@ -145,6 +150,7 @@ impl Intake {
         };
         let mut trace = Trace::default();
         let taken = parts.take(&submission, &mut trace).await;
+        parts.shadows.offer(std::mem::take(&mut trace.shadows));
         match &taken {
             Ok(_) => {
                 let ingress = match submission.received.protocol {

@@ -6,13 +6,17 @@
 pub mod author;
 pub mod binding;
 pub mod built_in;
+pub mod component;
 pub mod engine;
 pub mod lease;
 pub mod letter;
 pub mod loading;
 pub mod manifest;
 pub mod sandbox;
+pub mod shelf;
+pub mod signing;
 pub mod verdict;
+pub mod versions;
 
 #[cfg(test)]
 pub(crate) mod test_guest;
@@ -24,11 +28,11 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 
 use crate::config::{OnError, PluginLimits};
-use crate::event::PluginRun;
-use crate::telemetry::metric::{PluginMetrics, PluginOutcome};
+use crate::event::{DIGEST_DIGITS, PluginRun};
+use crate::telemetry::metric::{PluginLogin, PluginMetrics, PluginOutcome};
 use binding::{RecipientExport, SubmitExport};
 use engine::Engine;
-use lease::{Lease, Occasion};
+use lease::{Effects, Lease, Occasion};
 use manifest::Manifest;
 use sandbox::{Answer, Callee, Question, Report, State, random_stream};
 use verdict::{Failure, Verdict};
@@ -37,7 +41,8 @@ use verdict::{Failure, Verdict};
 pub struct Plugin {
     name: Arc<str>,
     metrics: PluginMetrics,
-    digest: String,
+    digest: Arc<str>,
+    signer: Option<Arc<str>>,
     manifest: Manifest,
     limits: PluginLimits,
     on_error: OnError,
@@ -101,8 +106,13 @@ impl Plugin {
     }
 
     /// Returns the SHA-256 of the component, in hexadecimal digits.
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.digest
+    }
+
+    /// Returns which of the trusted keys has signed it.
+    pub fn signer(&self) -> Option<&Arc<str>> {
+        self.signer.as_ref()
     }
 
     /// Returns what it says about itself.
@@ -135,12 +145,16 @@ impl Plugin {
             return Call { result: Err(failure), edited: None, run };
         };
         let random = self.random(&lease);
+        let metrics = self.metrics_of(&lease);
         let outcome = self.callee().call(question, Some(lease), Some(random)).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Verdict(answer) => answer.map(Verdict::from).map_err(Failure::from),
             Answer::Description(_) | Answer::Wanted(_) => Err(Failure::BadAnswer("not a verdict".to_owned())),
         });
-        self.metrics.called(result.as_ref().map_or_else(Failure::metric, Verdict::metric), outcome.report.time);
+        if let Some(metrics) = metrics {
+            let outcome_metric = result.as_ref().map_or_else(Failure::metric, Verdict::metric);
+            metrics.called(outcome_metric, outcome.report.time, outcome.report.memory);
+        }
         let (word, text) = match &result {
             Ok(verdict) => (verdict.word(), verdict.text().to_owned()),
             Err(failure) => ("failed", failure.to_string()),
@@ -161,13 +175,16 @@ impl Plugin {
             return Wanted { result: Ok(false), letter: Some(lease.letter), run };
         };
         let random = self.random(&lease);
+        let metrics = self.metrics_of(&lease);
         let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), Some(random)).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Wanted(answer) => answer.map_err(Failure::from),
             Answer::Description(_) | Answer::Verdict(_) => Err(Failure::BadAnswer("not a yes or no".to_owned())),
         });
         let metric = |wanted: &bool| if *wanted { PluginOutcome::Continued } else { PluginOutcome::NotWanted };
-        self.metrics.called(result.as_ref().map_or_else(Failure::metric, metric), outcome.report.time);
+        if let Some(metrics) = metrics {
+            metrics.called(result.as_ref().map_or_else(Failure::metric, metric), outcome.report.time, outcome.report.memory);
+        }
         let (word, text) = match &result {
             Ok(true) => ("wanted", String::new()),
             Ok(false) => ("not wanted", String::new()),
@@ -176,6 +193,20 @@ impl Plugin {
         let report = Report { headers_changed: Vec::new(), parts_changed: 0, ..outcome.report };
         let letter = outcome.lease.filter(|_| outcome.is_untouched).map(|lease| lease.letter);
         Wanted { result, letter, run: self.run(Stage::Recipient, word, text, report) }
+    }
+
+    /// Returns what was counted of it, and counts.
+    pub fn metrics(&self) -> &PluginMetrics {
+        &self.metrics
+    }
+
+    /// Where a call is counted, if it is.
+    fn metrics_of(&self, lease: &Lease) -> Option<PluginLogin> {
+        let circumstances = &lease.circumstances;
+        match circumstances.effects {
+            Effects::Live => Some(self.metrics.login(circumstances.login())),
+            Effects::Rehearsal => None,
+        }
     }
 
     fn callee(&self) -> Callee<'_> {
@@ -194,7 +225,7 @@ impl Plugin {
         PluginRun {
             plugin: self.name.to_string(),
             version: self.manifest.version.clone(),
-            digest: self.digest.get(..12).unwrap_or(&self.digest).to_owned(),
+            digest: self.digest.get(..DIGEST_DIGITS).unwrap_or(&self.digest).to_owned(),
             stage: stage.word().to_owned(),
             outcome: outcome.to_owned(),
             text,

@@ -43,6 +43,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         renderer: renderer.clone(),
         rates: Arc::new(Rates::new(clock.clone())),
         metrics: metrics.clone(),
+        shadows: crate::chain::shadow::queue(ByteSize::mib(1)).0,
         submissions: 10,
         settings,
     });

@@ -13,6 +13,7 @@ use super::size::Sizes;
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan, PlannedStep};
 use crate::config::OnError;
+use crate::event::DIGEST_DIGITS;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft, TooLarge};
@@ -181,6 +182,7 @@ impl Renderer {
                 original: content,
                 recipient_limit: 1,
                 links: self.links.clone(),
+                effects: trace.effects,
             }),
             facts: Arc::new(facts),
             chains: &chains,
@@ -223,7 +225,7 @@ fn facts(plan: &Plan, recipient: Recipient<'_>) -> CopyFacts {
 }
 
 /// Puts a recipient's values in the place of slots.
-fn fill(
+pub(super) fn fill(
     composition: &Composition,
     nonce: &Nonce,
     slots: &[Slot],
@@ -243,6 +245,11 @@ pub(crate) fn finish(draft: Draft) -> Bytes {
     draft.into_composition(None).fill(&[0; 11], &[], &mut |_| String::new())
 }
 
+/// Returns a digest as events have it.
+fn shortened(digest: Option<&str>) -> String {
+    digest.map(|digest| digest.chars().take(DIGEST_DIGITS).collect()).unwrap_or_default()
+}
+
 /// One copy on its way through the rest of a chain.
 struct CopyRun<'a> {
     letter: Letter,
@@ -256,10 +263,17 @@ struct CopyRun<'a> {
 impl CopyRun<'_> {
     async fn step(&mut self, step: &PlannedStep) -> Result<std::ops::ControlFlow<()>, RenderError> {
         use std::ops::ControlFlow;
-        let Some(plugin) = self.chains.plugin(&step.plugin).await else {
+        let Some((plugin, is_planned)) = self.chains.version(step).await else {
             self.trace.fail(&step.plugin, Failure::Missing);
             return Err(RenderError::Failed { plugin: step.plugin.to_string(), permanent: false });
         };
+        if !is_planned {
+            // A copy by another version is better than none; whoever looks for the reason finds it with the message.
+            self.trace.fail(
+                &step.plugin,
+                Failure::OtherVersion { wanted: shortened(step.digest.as_deref()), ran: shortened(Some(plugin.digest())) },
+            );
+        }
         let (stage, direct_slots) = if step.per_recipient {
             // What the plugins before it asked for must be there for it to see.
             self.fill_slots()?;

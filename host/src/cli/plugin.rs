@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::Format;
 use super::output::{json as print_json, line, printable};
+use super::{Format, signing};
 use crate::clock::{Clock, Entropy};
 use crate::config::PluginLimits;
 use crate::config::unit::{ByteSize, TimeSpan};
@@ -38,6 +38,10 @@ pub(super) enum Command {
     },
     /// Runs a component on a message in the real sandbox, and shows what it does: what changed, time, memory.
     Run(Run),
+    /// Makes a key that signs plugins.
+    Keygen(signing::Keygen),
+    /// Signs a component, so that servers with `[plugin_trust]` know whose it is.
+    Sign(signing::Sign),
     /// Writes the plugins that are embedded in this binary to a folder.
     Export {
         /// Folder to write to.
@@ -93,6 +97,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(try_out(options))
         }
+        Command::Keygen(options) => signing::keygen(&options),
+        Command::Sign(options) => signing::sign(&options),
         Command::Export { folder } => {
             std::fs::create_dir_all(&folder)?;
             for name in built_in::names() {

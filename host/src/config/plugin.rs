@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::document::{Fault, Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{CallLimits, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+use super::{CallLimits, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, trust};
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
@@ -31,7 +31,7 @@ const LEAST_MEMORY: ByteSize = ByteSize::mib(1);
 pub(super) fn read(file: &Section<'_>, output: ByteSize) -> BTreeMap<Arc<str>, Plugin> {
     let built_in = FIRST_PARTY.iter().map(|name| {
         let limits = PluginLimits { time: TIME, memory: MEMORY, output };
-        (Arc::from(*name), Plugin { source: PluginSource::BuiltIn(Arc::from(*name)), limits, on_error: OnError::default() })
+        (Arc::from(*name), Plugin { source: PluginSource::BuiltIn(Arc::from(*name)), limits, on_error: OnError::default(), sha256: None })
     });
     let named = file.named("plugins", "plugin", |name, value| value.section(|section| plugin(section, name, output)).flatten());
     built_in.chain(named.map(|(name, plugin)| (Arc::from(name), plugin))).collect()
@@ -65,7 +65,8 @@ fn plugin(section: &Section<'_>, name: &str, output: ByteSize) -> Option<Plugin>
     let on_error = section.or("on_error", OnError::default(), |value| {
         value.choice(&[("defer", OnError::Defer), ("reject", OnError::Reject), ("skip", OnError::Skip)])
     });
-    Some(Plugin { source: source?, limits, on_error })
+    let sha256 = section.optional("sha256", trust::digest);
+    Some(Plugin { source: source?, limits, on_error, sha256 })
 }
 
 /// `allow.http` grants nothing: the host offers plugins no HTTP.
@@ -102,6 +103,10 @@ pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
             tags: section.or("tags", usual.calls.tags, Value::count),
             edits: section.or("edits", usual.calls.edits, Value::count),
         },
+        watch: section.or("watch", usual.watch, Value::boolean),
+        watch_interval: section.or("watch_interval", usual.watch_interval, Value::duration),
+        old_versions: section.or("old_versions", usual.old_versions, |value| value.number(1..=1_000)),
+        shadow_memory: section.or("shadow_memory", usual.shadow_memory, Value::size),
     }
 }
 
@@ -115,6 +120,10 @@ impl Default for PluginRuntime {
             warm_slots: u32::try_from(warm_slots).unwrap_or(u32::MAX),
             kept_memory: ByteSize::mib(4),
             calls: CallLimits::default(),
+            watch: true,
+            watch_interval: Duration::from_secs(1),
+            old_versions: 8,
+            shadow_memory: ByteSize::mib(64),
         }
     }
 }

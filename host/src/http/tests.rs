@@ -88,6 +88,7 @@ fn start(demonstration: bool) -> Running {
         renderer: renderer.clone(),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
+        shadows: crate::chain::shadow::queue(crate::config::unit::ByteSize::mib(1)).0,
         submissions: 10,
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),

@@ -157,6 +157,7 @@ impl Parts {
             original: prepared.content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
             links: self.renderer.links().clone(),
+            effects: trace.effects,
         });
         self.run(chain, submission, facts, circumstances, trace).await
     }

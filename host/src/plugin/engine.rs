@@ -10,7 +10,7 @@ pub mod ticker;
 use std::path::PathBuf;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::info;
+use tracing::{info, warn};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{CallLimits, PluginRuntime};
 use crate::plugin::binding;
 use crate::plugin::sandbox::State;
+use crate::plugin::shelf::Shelf;
 use crate::telemetry::metric::Metrics;
 use cache::Cache;
 use ticker::{Running, Ticker};
@@ -44,6 +45,8 @@ pub struct EngineOptions {
     pub runtime: PluginRuntime,
     /// Folder for compiled plugins.
     pub cache: Option<PathBuf>,
+    /// Folder for components that queued mail may need.
+    pub shelf: Option<PathBuf>,
     /// Measures the time of calls.
     pub clock: Clock,
     /// Counts calls.
@@ -53,7 +56,7 @@ pub struct EngineOptions {
 impl EngineOptions {
     /// The usual limits, and no cache.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics }
+        Self { runtime: PluginRuntime::default(), cache: None, shelf: None, clock, metrics }
     }
 }
 
@@ -75,6 +78,8 @@ pub struct Engine {
     ticker: Ticker,
     permits: Semaphore,
     cache: Option<Cache>,
+    shelf: Option<Shelf>,
+    old_versions: u32,
     clock: Clock,
     metrics: Metrics,
     calls: CallLimits,
@@ -103,6 +108,10 @@ impl Engine {
         binding::add_to_linker(&mut linker).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
+        let shelf = options.shelf.and_then(|folder| {
+            let unusable = |error: &std::io::Error| warn!(folder = %folder.display(), %error, "plugins cannot be kept for queued mail");
+            Shelf::open(folder.clone()).inspect_err(unusable).ok()
+        });
         let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         Ok(Self {
             wasm,
@@ -110,6 +119,8 @@ impl Engine {
             ticker,
             permits,
             cache,
+            shelf,
+            old_versions: options.runtime.old_versions,
             clock: options.clock,
             metrics: options.metrics,
             calls: options.runtime.calls,
@@ -141,6 +152,16 @@ impl Engine {
         }
     }
 
+    /// Returns the folder of components that queued mail may need, where there is one.
+    pub fn shelf(&self) -> Option<&Shelf> {
+        self.shelf.as_ref()
+    }
+
+    /// Returns how many versions that only queued mail needs are kept loaded.
+    pub(super) fn old_versions(&self) -> usize {
+        usize::try_from(self.old_versions).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn wasm(&self) -> &wasmtime::Engine {
         &self.wasm
     }
@@ -158,7 +179,8 @@ impl Engine {
         &self.calls
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    /// Returns what measures the time of calls.
+    pub fn clock(&self) -> &Clock {
         &self.clock
     }
 

@@ -20,6 +20,16 @@ const NAMES: usize = 100;
 /// Octets that an edit may cost beyond its value: names, folding, boundaries.
 const EDIT_OVERHEAD: u64 = 256;
 
+/// Whether what a plugin does counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effects {
+    /// It does.
+    #[default]
+    Live,
+    /// The message is only looked at: nothing is kept, counted or sent.
+    Rehearsal,
+}
+
 /// What is known about a message and never changes.
 #[derive(Clone)]
 pub struct Circumstances {
@@ -37,6 +47,15 @@ pub struct Circumstances {
     pub recipient_limit: u32,
     /// Signs links, and knows which are ours.
     pub links: LinkSigner,
+    /// Whether what plugins do with it counts.
+    pub effects: Effects,
+}
+
+impl Circumstances {
+    /// Returns whose message it is.
+    pub fn login(&self) -> &str {
+        self.context.iter().find(|(name, _)| name == "login").map_or("", |(_, login)| login)
+    }
 }
 
 /// For whom the plugin runs.

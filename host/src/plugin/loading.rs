@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
-use wasmtime::component::Component;
+use wasmtime::component::Component as Compiled;
 
 use crate::config;
-use crate::config::{OnError, PluginLimits, PluginSource};
+use crate::config::{OnError, PluginLimits, PluginSource, PluginTrust};
+use crate::plugin::Plugin;
 use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
+use crate::plugin::component::{COMPONENT_SIZE, Component, Distrust};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::sandbox::{Answer, Callee, Question};
 use crate::plugin::verdict::{Failure, printable};
-use crate::plugin::{Plugin, built_in};
-
-/// Octets of a component that are read.
-const COMPONENT_SIZE: u64 = 64 << 20;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +37,9 @@ pub enum LoadError {
     /// No plugin of this name is in this binary.
     #[error("this binary has no plugin {0:?}")]
     NotBuiltIn(Arc<str>),
+    /// It is not the one that is wanted, or nobody whom we trust has signed it.
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
     /// A WebAssembly module that was not made a component.
     #[error("it is a WebAssembly module, not a component: `tubepost plugin build` makes one")]
     Module,
@@ -72,7 +72,7 @@ pub struct Spare {
 }
 
 /// Plugins that are not loaded yet, by name.
-pub type Spares = BTreeMap<Arc<str>, Spare>;
+pub type Spares = BTreeMap<Arc<str>, Arc<Spare>>;
 
 impl std::fmt::Debug for Spare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,7 +89,7 @@ impl Spare {
     /// Returns the plugin; whoever asks first loads it, and others wait for him. `None` where that fails, which is logged: the next one tries again.
     pub async fn get(&self) -> Option<Arc<Plugin>> {
         let load = async || {
-            let config::Plugin { source, limits, on_error } = &self.configured;
+            let config::Plugin { source, limits, on_error, sha256: _ } = &self.configured;
             load(&self.engine, &self.name, source, *limits, *on_error).await.map(Arc::new)
         };
         match self.loaded.get_or_try_init(load).await {
@@ -102,24 +102,28 @@ impl Spare {
     }
 }
 
-/// Loads all plugins of a configuration, at the same time, and tidies the cache. All errors are returned.
+/// Loads all plugins of a configuration, at the same time, and tidies the cache. Those of `loaded` whose component is still the same stay as they are;
+/// their configuration must be the same too. All errors are returned.
 pub async fn load_all(
     engine: &Arc<Engine>,
     configured: &BTreeMap<Arc<str>, config::Plugin>,
+    trust: &PluginTrust,
+    loaded: &Plugins,
 ) -> Result<Plugins, Vec<(Arc<str>, LoadError)>> {
     let mut tasks = tokio::task::JoinSet::new();
     for (name, plugin) in configured {
-        let (engine, name, plugin) = (Arc::clone(engine), Arc::clone(name), plugin.clone());
+        let (engine, name, plugin, trust) = (Arc::clone(engine), Arc::clone(name), plugin.clone(), trust.clone());
+        let loaded = loaded.get(&name).cloned();
         tasks.spawn(async move {
-            let loaded = load(&engine, &name, &plugin.source, plugin.limits, plugin.on_error).await;
-            (name, loaded)
+            let plugin = load_trusted(&engine, &name, &plugin, &trust, loaded).await;
+            (name, plugin)
         });
     }
     let mut plugins = Plugins::new();
     let mut errors = Vec::new();
     while let Some(joined) = tasks.join_next().await {
         match joined {
-            Ok((name, Ok(plugin))) => drop(plugins.insert(name, Arc::new(plugin))),
+            Ok((name, Ok(plugin))) => drop(plugins.insert(name, plugin)),
             Ok((name, Err(error))) => errors.push((name, error)),
             // Loading does not panic and is not cancelled; if it were, this is as broken as a component gets.
             Err(error) => errors.push(("".into(), LoadError::Invalid(error.to_string()))),
@@ -129,9 +133,26 @@ pub async fn load_all(
         errors.sort_by(|one, other| one.0.cmp(&other.0));
         return Err(errors);
     }
-    let digests: Vec<_> = plugins.values().map(|plugin| plugin.digest()).collect();
+    let digests: Vec<&str> = plugins.values().map(|plugin| &**plugin.digest()).collect();
     engine.tidy_cache(&digests);
     Ok(plugins)
+}
+
+/// Loads one plugin as its configuration says, unless it is the one that is `loaded` already.
+pub async fn load_trusted(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    configured: &config::Plugin,
+    trust: &PluginTrust,
+    loaded: Option<Arc<Plugin>>,
+) -> Result<Arc<Plugin>, LoadError> {
+    let source = configured.source.clone();
+    let component = blocking(move || Component::read(&source)).await?;
+    let signer = component.trusted(configured.sha256.as_ref(), trust)?;
+    match loaded {
+        Some(same) if same.digest() == component.digest() && same.signer() == signer.as_ref() => Ok(same),
+        _ => load_component(engine, name, component, signer, configured.limits, configured.on_error).await.map(Arc::new),
+    }
 }
 
 /// Loads one plugin. Compiling takes a while and happens on a thread where that may be.
@@ -142,19 +163,44 @@ pub async fn load(
     limits: PluginLimits,
     on_error: OnError,
 ) -> Result<Plugin, LoadError> {
-    let (for_thread, source) = (Arc::clone(engine), source.clone());
-    let (digest, component) = tokio::task::spawn_blocking(move || compile(&for_thread, &source))
-        .await
-        .map_err(|error| LoadError::Invalid(error.to_string()))??;
-    check_imports(engine, &component)?;
-    let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
+    let source = source.clone();
+    let component = blocking(move || Component::read(&source)).await?;
+    load_component(engine, name, component, None, limits, on_error).await
+}
+
+/// Loads a component that was read.
+pub(super) async fn load_component(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    component: Component,
+    signer: Option<Arc<str>>,
+    limits: PluginLimits,
+    on_error: OnError,
+) -> Result<Plugin, LoadError> {
+    let for_thread = Arc::clone(engine);
+    let (component, compiled) = blocking(move || compile(&for_thread, &component).map(|compiled| (component, compiled))).await?;
+    check_imports(engine, &compiled)?;
+    let instance = engine.linker().instantiate_pre(&compiled).map_err(|error| LoadError::Contract(cause(&error)))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits };
     let manifest = describe(callee, &exports).await?;
+    let digest = Arc::clone(component.digest());
+    if engine.shelf().is_some() {
+        let engine = Arc::clone(engine);
+        // On disk before a message can be taken that needs it.
+        let keep = move || {
+            if let Some(shelf) = engine.shelf() {
+                shelf.keep(&component);
+            }
+            Ok(())
+        };
+        blocking(keep).await?;
+    }
     Ok(Plugin {
         name: Arc::clone(name),
         metrics: engine.metrics().plugin(name),
         digest,
+        signer,
         manifest,
         limits,
         on_error,
@@ -165,6 +211,11 @@ pub async fn load(
     })
 }
 
+/// Does work on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, LoadError> + Send + 'static) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Invalid(error.to_string()))?
+}
+
 async fn describe(callee: Callee<'_>, exports: &Exports) -> Result<Manifest, LoadError> {
     let outcome = callee.call(Question::Describe(exports), None, None).await;
     match outcome.answer.map_err(LoadError::Describe)? {
@@ -173,23 +224,8 @@ async fn describe(callee: Callee<'_>, exports: &Exports) -> Result<Manifest, Loa
     }
 }
 
-fn compile(engine: &Engine, source: &PluginSource) -> Result<(String, Component), LoadError> {
-    match source {
-        PluginSource::BuiltIn(name) => {
-            let octets = built_in::component(name).ok_or_else(|| LoadError::NotBuiltIn(Arc::clone(name)))?;
-            compile_octets(engine, octets)
-        }
-        PluginSource::File(path) => {
-            let unreadable = |error| LoadError::Unreadable { path: path.clone(), error };
-            if std::fs::metadata(path).map_err(unreadable)?.len() > COMPONENT_SIZE {
-                return Err(LoadError::TooLarge { path: path.clone() });
-            }
-            compile_octets(engine, &std::fs::read(path).map_err(unreadable)?)
-        }
-    }
-}
-
-fn compile_octets(engine: &Engine, octets: &[u8]) -> Result<(String, Component), LoadError> {
+fn compile(engine: &Engine, component: &Component) -> Result<Compiled, LoadError> {
+    let octets = component.octets();
     // A core module has version 1 and layer 0 behind the magic number; a component has layer 1.
     if octets.starts_with(b"\0asm\x01\0\0\0") {
         return Err(LoadError::Module);
@@ -197,18 +233,11 @@ fn compile_octets(engine: &Engine, octets: &[u8]) -> Result<(String, Component),
     if !octets.starts_with(b"\0asm") {
         return Err(LoadError::Invalid("it does not begin as WebAssembly does".to_owned()));
     }
-    let mut digest = String::with_capacity(64);
-    for octet in Sha256::digest(octets) {
-        use std::fmt::Write;
-        // Writing to a String cannot fail.
-        let _ = write!(digest, "{octet:02x}");
-    }
-    let component = engine.component(&digest, octets).map_err(|error| LoadError::Invalid(cause(&error)))?;
-    Ok((digest, component))
+    engine.component(component.digest(), octets).map_err(|error| LoadError::Invalid(cause(&error)))
 }
 
 /// Names the first import that we do not have: the linker's own words are for people who know the linker.
-fn check_imports(engine: &Engine, component: &Component) -> Result<(), LoadError> {
+fn check_imports(engine: &Engine, component: &Compiled) -> Result<(), LoadError> {
     let component_type = component.component_type();
     for (name, _) in component_type.imports(engine.wasm()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));

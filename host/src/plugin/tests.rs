@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::lease::{Circumstances, CopyFacts, Lease, Occasion};
+use super::lease::{Circumstances, CopyFacts, Effects, Lease, Occasion};
 use super::letter::Letter;
 use super::test_guest::{Guest, LIMITS, engine, try_load, try_load_with};
 use super::verdict::{Failure, Verdict};
@@ -40,6 +40,7 @@ fn lease() -> Lease {
             original: content,
             recipient_limit: 2,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
+            effects: Effects::Live,
         }),
         occasion: Occasion::Message,
         direct_slots: false,

@@ -16,7 +16,7 @@ use crate::mail::content::Draft;
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::plugin::engine::{Engine, EngineError, EngineOptions};
-use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion};
+use crate::plugin::lease::{Circumstances, CopyFacts, Effects, Lease, Occasion};
 use crate::plugin::letter::Letter;
 use crate::plugin::loading::{LoadError, load};
 use crate::plugin::manifest::Manifest;
@@ -138,6 +138,7 @@ impl Session {
                 original: content,
                 recipient_limit: 1_000,
                 links: LinkSigner::new(entropy.array(), PUBLIC_URL.to_owned()),
+                effects: Effects::Rehearsal,
             }),
             facts: Arc::new(CopyFacts {
                 copy: CopyId { message: id, recipient: 0 },
