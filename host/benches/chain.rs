@@ -26,7 +26,7 @@ use tubepost::plugin::built_in;
 use tubepost::plugin::engine::{Engine, EngineOptions};
 use tubepost::plugin::lease::{Circumstances, Effects};
 use tubepost::plugin::letter::Letter;
-use tubepost::plugin::loading::{Plugins, load_all};
+use tubepost::plugin::loading::{Plugins, Purpose, load_all};
 use tubepost::submission::Options;
 use tubepost::telemetry::metric::Metrics;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -92,7 +92,8 @@ impl Setup {
                 place: String::new(),
             })
             .collect();
-        let loaded = runtime.block_on(load_all(&engine, &configured, &PluginTrust::default(), &Plugins::new())).unwrap();
+        let loaded =
+            runtime.block_on(load_all(&engine, &configured, &PluginTrust::default(), &Plugins::new(), Purpose::Rehearsal)).unwrap();
         let chains = Chains::build(&BTreeMap::from([("bench".into(), config::Chain { steps })]), loaded, 100 << 20).unwrap();
         let chain = Arc::clone(chains.chain("bench").unwrap());
         Self { runtime, chain, content, _folder: folder }

@@ -3,6 +3,7 @@
 //! Whatever goes wrong before the sockets are open ends the start with an error. Everything that is started is waited for when it ends, in the
 //! order of the way of mail: nothing new comes in, what is under way is finished or given back, then the store is closed.
 
+mod components;
 mod keys;
 pub mod pipeline;
 mod process;
@@ -11,17 +12,19 @@ mod sockets;
 mod watch;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parking_lot::RwLock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::archive::replay::{CurrentConfig, Workshop};
 use crate::archive::{Archive, ArchiveParts, follower};
 use crate::chain::rendering::Renderer;
 use crate::chain::{ChainRegistry, shadow};
@@ -46,8 +49,6 @@ use sockets::Sockets;
 
 /// How often gauges are read from the store.
 const GAUGES: Duration = Duration::from_secs(5);
-/// How often components that are in use are marked so.
-const SHELF: Duration = Duration::from_hours(1);
 
 /// A running server.
 pub struct App {
@@ -102,7 +103,7 @@ pub fn prepare_process() {
 
 /// What a reload changes, and what must outlive it.
 struct Parts {
-    config: RwLock<Arc<Config>>,
+    config: CurrentConfig,
     /// What the server was started with, and still works by where a change takes a restart.
     started: Arc<Config>,
     /// Where the configuration is read from again; none where it was made in memory.
@@ -144,8 +145,7 @@ impl App {
         let engine = pipeline::engine(&config, &clock, metrics.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
-        let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
-        let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
+        let links = links(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
@@ -170,6 +170,8 @@ impl App {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         });
+        let config = Arc::new(config);
+        let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
         let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
@@ -179,6 +181,7 @@ impl App {
             logins: logins.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            workshop: Some(workshop(&engine, &current)),
         });
         let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(
@@ -196,10 +199,9 @@ impl App {
             &entropy,
             open_dashboard,
         );
-        let started = Arc::new(config);
         let parts = Arc::new(Parts {
-            config: RwLock::new(Arc::clone(&started)),
-            started,
+            config: current,
+            started: config,
             path,
             clock: clock.clone(),
             store,
@@ -221,7 +223,7 @@ impl App {
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
         tasks.spawn(shadow_worker.run(ingress.clone()));
         tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
-        tasks.spawn(keep_shelf(Arc::clone(&parts), ingress.clone()));
+        tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
@@ -300,26 +302,20 @@ impl App {
     }
 }
 
-/// Says from time to time which components are in use, and removes those that nothing needs any more.
-async fn keep_shelf(parts: Arc<Parts>, shutdown: CancellationToken) {
-    loop {
-        let config = Arc::clone(&parts.config.read());
-        tidy_shelf(&parts, &config).await;
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(SHELF) => {}
-        }
-    }
+/// Makes what signs the links in mail.
+fn links(config: &Config, entropy: &Entropy) -> Result<LinkSigner> {
+    let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
+    Ok(LinkSigner::new(keys::link_key(&config.server.data, entropy)?, base))
 }
 
-/// A component is kept as long as mail may wait that it took, and as long as that can be looked at afterwards.
-async fn tidy_shelf(parts: &Parts, config: &Config) {
-    let in_use: Vec<_> = parts.chains.current().plugins().values().map(|plugin| Arc::clone(plugin.digest())).collect();
-    let age = config.store.retention.saturating_add(config.delivery.give_up);
-    let (engine, now) = (Arc::clone(&parts.engine), parts.clock.now());
-    let tidied = tokio::task::spawn_blocking(move || engine.shelf().into_iter().for_each(|shelf| shelf.tidy(&in_use, now, age)));
-    // It neither panics nor is cancelled.
-    drop(tidied.await);
+/// Makes what makes chains that are not in force.
+fn workshop(engine: &Arc<Engine>, current: &CurrentConfig) -> Workshop {
+    Workshop { engine: Arc::clone(engine), config: Arc::clone(current), read: read_config, turn: Arc::new(Semaphore::new(1)) }
+}
+
+/// Reads another configuration, as this process would if it were started with it.
+pub(super) fn read_config(path: &Path) -> std::result::Result<Config, String> {
+    crate::config::load(path, &|name| std::env::var(name).ok()).map_err(|errors| errors.to_string())
 }
 
 async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {

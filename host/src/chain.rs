@@ -90,6 +90,35 @@ impl Chains {
         })
     }
 
+    /// Returns these chains with one of them as it was for a message: each plugin in the version that had it, by the first digits of its digest. Names those
+    /// whose version is not kept any more; they are as they are now.
+    pub async fn as_of(&self, name: &str, versions: &[(String, String)]) -> (Self, Vec<Arc<str>>) {
+        let mut past = Self {
+            by_name: self.by_name.clone(),
+            plugins: self.plugins.clone(),
+            spares: self.spares.clone(),
+            versions: Versions::default(),
+            rendered_size: self.rendered_size,
+        };
+        let mut gone = Vec::new();
+        let Some(chain) = self.by_name.get(name) else { return (past, gone) };
+        let mut steps = chain.steps.clone();
+        for step in &mut steps {
+            let known =
+                versions.iter().find(|(plugin, digest)| **plugin == **step.plugin.name() && !step.plugin.digest().starts_with(digest));
+            let Some((_, digest)) = known else { continue };
+            match Box::pin(self.versions.of(&step.plugin, digest)).await {
+                Some(version) => {
+                    past.plugins.insert(Arc::clone(version.name()), Arc::clone(&version));
+                    step.plugin = version;
+                }
+                None => gone.push(Arc::clone(step.plugin.name())),
+            }
+        }
+        past.by_name.insert(Arc::from(name), Arc::new(Chain { steps, rendered_size: chain.rendered_size }));
+        (past, gone)
+    }
+
     /// Returns how many octets a copy may have once its slots are filled in.
     pub fn rendered_size(&self) -> u64 {
         self.rendered_size
@@ -110,7 +139,7 @@ pub struct Chain {
 }
 
 /// One plugin of a chain, with what the configuration says to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Step {
     plugin: Arc<Plugin>,
     when: When,

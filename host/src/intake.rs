@@ -135,6 +135,30 @@ impl Intake {
         }))
     }
 
+    /// Returns the chains in force.
+    pub fn chains(&self) -> &ChainRegistry {
+        &self.0.chains
+    }
+
+    /// Returns an intake with other chains, to see what they would do: it is for nothing but [`Intake::dry_run`].
+    #[must_use]
+    pub fn rehearsing(&self, chains: ChainRegistry) -> Self {
+        let parts = &self.0;
+        Self(Arc::new(Parts {
+            clock: parts.clock.clone(),
+            entropy: parts.entropy.clone(),
+            spool: parts.spool.clone(),
+            recorder: parts.recorder.clone(),
+            renderer: parts.renderer.with_chains(chains.clone()),
+            chains,
+            rates: Arc::clone(&parts.rates),
+            metrics: parts.metrics.clone(),
+            shadows: parts.shadows.clone(),
+            settings: RwLock::new(parts.settings()),
+            permits: Semaphore::new(0),
+        }))
+    }
+
     /// Goes on with other settings; messages under way keep theirs.
     pub fn reconfigure(&self, settings: IntakeSettings) {
         *self.0.settings.write() = Arc::new(settings);

@@ -23,6 +23,7 @@ mod public_links;
 mod real_clients;
 mod reload_on_sighup;
 mod reload_under_load;
+mod replay;
 mod rest_calls;
 mod rest_mail;
 mod route_changes_kind;

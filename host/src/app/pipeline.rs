@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::delivery::settings::Settings;
 use crate::listener::tls::Certificate;
 use crate::plugin::engine::{Engine, EngineOptions};
+use crate::plugin::loading::Purpose;
 use crate::telemetry::metric::Metrics;
 
 /// Makes the engine that compiles and runs the plugins of a server.
@@ -35,7 +36,7 @@ fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>, shelf: Op
 /// # Errors
 /// Everything that is wrong, a line each.
 pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chains> {
-    loading::load(config, engine, None).await.map_err(|flaws| anyhow!(lines(flaws.iter().map(ToString::to_string))))
+    loading::load(config, engine, None, Purpose::Mail).await.map_err(|flaws| anyhow!(lines(flaws.iter().map(ToString::to_string))))
 }
 
 /// Reads what delivery needs of files: keys, certificates, name servers.

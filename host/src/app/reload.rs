@@ -12,6 +12,7 @@ use crate::chain::registry::Reload;
 use crate::config::{self, Config};
 use crate::http::Services;
 use crate::intake::IntakeSettings;
+use crate::plugin::loading::Purpose;
 
 /// Switches to the configuration as it is in its file now; says what was not switched because it needs a restart.
 pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
@@ -50,14 +51,14 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     }
     let new = Arc::new(new);
     *parts.config.write() = Arc::clone(&new);
-    super::tidy_shelf(parts, &new).await;
+    super::components::tidy(parts, &new).await;
     Ok(said)
 }
 
 /// Loads what has changed, and notes what came of it.
 async fn chains(parts: &Parts, new: &Config) -> Result<Chains> {
     let (config, before) = (Arc::clone(&parts.config.read()), parts.chains.current());
-    let loaded = loading::load(new, &parts.engine, Some(Before { config: &config, chains: &before })).await;
+    let loaded = loading::load(new, &parts.engine, Some(Before { config: &config, chains: &before }), Purpose::Mail).await;
     let at = parts.clock.now();
     match loaded {
         Ok(chains) => {

@@ -16,7 +16,7 @@ use crate::chain::loading::{Flaw, with_version};
 use crate::chain::registry::Reload;
 use crate::config::{self, Config, PluginSource};
 use crate::plugin::component::signature_path;
-use crate::plugin::loading::load_trusted;
+use crate::plugin::loading::{Purpose, load_trusted};
 
 /// How a file looks from outside; `None` where there is none.
 type Look = Option<(SystemTime, u64)>;
@@ -78,7 +78,7 @@ async fn reload(parts: &Parts, name: &Arc<str>, configured: &config::Plugin) {
         // All of the configuration was loaded in the meantime.
         return;
     }
-    let result = match load_trusted(&parts.engine, name, configured, &config.plugin_trust, Some(Arc::clone(&loaded))).await {
+    let result = match load_trusted(&parts.engine, name, configured, &config.plugin_trust, Some(Arc::clone(&loaded)), Purpose::Mail).await {
         Ok(same) if Arc::ptr_eq(&same, &loaded) => {
             // A file that is as it was again has nothing wrong with it any more.
             if parts.chains.reload_of(name).is_none_or(|last| last.result.is_ok()) {
@@ -95,7 +95,7 @@ async fn reload(parts: &Parts, name: &Arc<str>, configured: &config::Plugin) {
         Err(failure) => error!(plugin = %name, digest = %loaded.digest(), "not reloaded, the version from before stays: {failure}"),
     }
     parts.chains.note(name, Reload { at: parts.clock.now(), result: result.map(drop) });
-    super::tidy_shelf(parts, &config).await;
+    super::components::tidy(parts, &config).await;
 }
 
 fn switch(parts: &Parts, config: &Config, version: Arc<crate::plugin::Plugin>) -> Result<(), String> {

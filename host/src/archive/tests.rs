@@ -50,7 +50,7 @@ fn archive(folder: &std::path::Path) -> Archive {
     let index = SearchIndex::open(&folder.join("index")).unwrap();
     let guard = config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
     let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
-    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy })
+    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None })
 }
 
 /// A message that is held, with so many copies.

@@ -7,7 +7,7 @@ use super::Chains;
 use crate::config::{Config, PluginSource};
 use crate::plugin::Plugin;
 use crate::plugin::engine::Engine;
-use crate::plugin::loading::{self, LoadError, Plugins, Spare, Spares};
+use crate::plugin::loading::{self, LoadError, Plugins, Purpose, Spare, Spares};
 
 /// Something that is wrong with the plugins and chains of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub struct Before<'a> {
 ///
 /// # Errors
 /// Everything that is wrong.
-pub async fn load(config: &Config, engine: &Arc<Engine>, before: Option<Before<'_>>) -> Result<Chains, Vec<Flaw>> {
+pub async fn load(config: &Config, engine: &Arc<Engine>, before: Option<Before<'_>>, purpose: Purpose) -> Result<Chains, Vec<Flaw>> {
     let used = used(config);
     let (needed, spare): (BTreeMap<_, _>, BTreeMap<_, _>) = config
         .plugins
@@ -47,7 +47,7 @@ pub async fn load(config: &Config, engine: &Arc<Engine>, before: Option<Before<'
         .filter(|(name, _)| is_same(name))
         .map(|(name, plugin)| (Arc::clone(name), Arc::clone(plugin)))
         .collect();
-    let plugins = loading::load_all(engine, &needed, &config.plugin_trust, &loaded)
+    let plugins = loading::load_all(engine, &needed, &config.plugin_trust, &loaded, purpose)
         .await
         .map_err(|errors| errors.iter().map(|(name, error)| Flaw::of_plugin(name, error)).collect::<Vec<_>>())?;
     let spares: Spares = spare.iter().map(|(name, plugin)| (Arc::clone(name), Arc::new(Spare::new(engine, name, plugin)))).collect();

@@ -122,6 +122,12 @@ impl Renderer {
         Self { chains, links }
     }
 
+    /// Renders by other chains.
+    #[must_use]
+    pub fn with_chains(&self, chains: ChainRegistry) -> Self {
+        Self { chains, links: self.links.clone() }
+    }
+
     /// Returns what the links in copies begin with.
     pub fn public_url(&self) -> &str {
         self.links.base()

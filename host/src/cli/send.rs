@@ -74,6 +74,9 @@ pub(super) fn print_trace(trace: &TraceView) {
     for (plugin, failure) in &trace.failures {
         line(format!("plugin {plugin} failed: {}", printable(failure)));
     }
+    for note in &trace.notes {
+        line(format!("note: {}", printable(note)));
+    }
     line(format!("result: {}", printable(&trace.result)));
     for copy in &trace.copies {
         line("");

@@ -105,6 +105,7 @@ fn start(demonstration: bool) -> Running {
         logins: logins.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        workshop: None,
     });
     let services = Services {
         archive,

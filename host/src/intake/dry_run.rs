@@ -86,6 +86,16 @@ pub struct DryCopy {
     pub content: Option<Result<Bytes, RenderError>>,
 }
 
+impl DryRun {
+    /// Returns what the plugins do that run for each recipient, for the first of them.
+    pub fn first_copy_steps(&self) -> &[DryStep] {
+        match &self.result {
+            DryResult::Kept { copies, .. } => copies.first().map(|copy| copy.steps.as_slice()).unwrap_or_default(),
+            DryResult::Refused(_) | DryResult::Discarded { .. } => &[],
+        }
+    }
+}
+
 impl Intake {
     /// Runs a message through permission, chain and rendering. Nothing is kept, counted or recorded.
     pub async fn dry_run(&self, submission: Submission, content: Content) -> DryRun {

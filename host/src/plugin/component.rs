@@ -4,7 +4,6 @@
 //! the signature (RFC 8032), both in base64. Signed is not the component itself but a text of ours followed by its SHA-256, so that a signature
 //! that was made for something else is none here.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
@@ -28,10 +28,10 @@ const SIGNED: &[u8] = b"tubepost plugin signature 1\n";
 /// Octets of a signature's file.
 const SIGNATURE_SIZE: u64 = 4096;
 
-/// A component that was read.
+/// A component that was read. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Component {
-    octets: Cow<'static, [u8]>,
+    octets: Bytes,
     digest: Arc<str>,
     /// What stands in the file of its signature.
     signature: Option<String>,
@@ -69,7 +69,7 @@ impl Component {
         match source {
             PluginSource::BuiltIn(name) => {
                 let octets = built_in::component(name).ok_or_else(|| LoadError::NotBuiltIn(Arc::clone(name)))?;
-                Ok(Self { octets: Cow::Borrowed(octets), digest: digest(octets), signature: None, is_built_in: true })
+                Ok(Self { octets: Bytes::from_static(octets), digest: digest(octets), signature: None, is_built_in: true })
             }
             PluginSource::File(path) => Self::read_file(path),
         }
@@ -90,12 +90,12 @@ impl Component {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&beside)(error)),
         };
-        Ok(Self { digest: digest(&octets), octets: Cow::Owned(octets), signature, is_built_in: false })
+        Ok(Self { digest: digest(&octets), octets: octets.into(), signature, is_built_in: false })
     }
 
     /// A component that was kept, of which only the digest counts.
     pub(super) fn kept(octets: Vec<u8>) -> Self {
-        Self { digest: digest(&octets), octets: Cow::Owned(octets), signature: None, is_built_in: false }
+        Self { digest: digest(&octets), octets: octets.into(), signature: None, is_built_in: false }
     }
 
     /// Returns the component.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn component(octets: &[u8], signature: Option<String>) -> Component {
-        Component { octets: Cow::Owned(octets.to_vec()), digest: digest(octets), signature, is_built_in: false }
+        Component { octets: octets.to_vec().into(), digest: digest(octets), signature, is_built_in: false }
     }
 
     fn signature(key: &Ed25519KeyPair, octets: &[u8]) -> String {

@@ -60,6 +60,15 @@ pub enum LoadError {
     Manifest(String),
 }
 
+/// What plugins are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Mail: the components are kept, as queued mail may need them.
+    Mail,
+    /// Nothing but to see what they would do.
+    Rehearsal,
+}
+
 /// Loaded plugins, by their names in the configuration.
 pub type Plugins = BTreeMap<Arc<str>, Arc<Plugin>>;
 
@@ -109,13 +118,14 @@ pub async fn load_all(
     configured: &BTreeMap<Arc<str>, config::Plugin>,
     trust: &PluginTrust,
     loaded: &Plugins,
+    purpose: Purpose,
 ) -> Result<Plugins, Vec<(Arc<str>, LoadError)>> {
     let mut tasks = tokio::task::JoinSet::new();
     for (name, plugin) in configured {
         let (engine, name, plugin, trust) = (Arc::clone(engine), Arc::clone(name), plugin.clone(), trust.clone());
         let loaded = loaded.get(&name).cloned();
         tasks.spawn(async move {
-            let plugin = load_trusted(&engine, &name, &plugin, &trust, loaded).await;
+            let plugin = load_trusted(&engine, &name, &plugin, &trust, loaded, purpose).await;
             (name, plugin)
         });
     }
@@ -145,14 +155,37 @@ pub async fn load_trusted(
     configured: &config::Plugin,
     trust: &PluginTrust,
     loaded: Option<Arc<Plugin>>,
+    purpose: Purpose,
 ) -> Result<Arc<Plugin>, LoadError> {
     let source = configured.source.clone();
     let component = blocking(move || Component::read(&source)).await?;
     let signer = component.trusted(configured.sha256.as_ref(), trust)?;
     match loaded {
         Some(same) if same.digest() == component.digest() && same.signer() == signer.as_ref() => Ok(same),
-        _ => load_component(engine, name, component, signer, configured.limits, configured.on_error).await.map(Arc::new),
+        _ => {
+            let kept = component.clone();
+            let plugin = load_component(engine, name, component, signer, configured.limits, configured.on_error).await?;
+            if purpose == Purpose::Mail {
+                keep(engine, kept).await?;
+            }
+            Ok(Arc::new(plugin))
+        }
     }
+}
+
+/// Keeps a component, before a message can be taken that needs it.
+async fn keep(engine: &Arc<Engine>, component: Component) -> Result<(), LoadError> {
+    if engine.shelf().is_none() {
+        return Ok(());
+    }
+    let engine = Arc::clone(engine);
+    blocking(move || {
+        if let Some(shelf) = engine.shelf() {
+            shelf.keep(&component);
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Loads one plugin. Compiling takes a while and happens on a thread where that may be.
@@ -165,7 +198,10 @@ pub async fn load(
 ) -> Result<Plugin, LoadError> {
     let source = source.clone();
     let component = blocking(move || Component::read(&source)).await?;
-    load_component(engine, name, component, None, limits, on_error).await
+    let kept = component.clone();
+    let plugin = load_component(engine, name, component, None, limits, on_error).await?;
+    keep(engine, kept).await?;
+    Ok(plugin)
 }
 
 /// Loads a component that was read.
@@ -178,24 +214,13 @@ pub(super) async fn load_component(
     on_error: OnError,
 ) -> Result<Plugin, LoadError> {
     let for_thread = Arc::clone(engine);
-    let (component, compiled) = blocking(move || compile(&for_thread, &component).map(|compiled| (component, compiled))).await?;
+    let digest = Arc::clone(component.digest());
+    let compiled = blocking(move || compile(&for_thread, &component)).await?;
     check_imports(engine, &compiled)?;
     let instance = engine.linker().instantiate_pre(&compiled).map_err(|error| LoadError::Contract(cause(&error)))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits };
     let manifest = describe(callee, &exports).await?;
-    let digest = Arc::clone(component.digest());
-    if engine.shelf().is_some() {
-        let engine = Arc::clone(engine);
-        // On disk before a message can be taken that needs it.
-        let keep = move || {
-            if let Some(shelf) = engine.shelf() {
-                shelf.keep(&component);
-            }
-            Ok(())
-        };
-        blocking(keep).await?;
-    }
     Ok(Plugin {
         name: Arc::clone(name),
         metrics: engine.metrics().plugin(name),

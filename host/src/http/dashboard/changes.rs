@@ -32,7 +32,7 @@ pub(super) async fn show(State(services): State<Arc<Services>>, Path(id): Path<S
         Err(response) => return response,
     };
     let subject = entry.subject.clone();
-    let steps = services.archive.replay(entry, body, original).await.map(|run| run.steps);
+    let steps = services.archive.replay(entry, body, original).await.map(|(run, _)| run.steps);
     // Comparing is work for a thread that may be busy.
     let html = tokio::task::spawn_blocking(move || content(id, &subject, &steps)).await.unwrap_or_default();
     page("Changes", "", &html).into_response()
