@@ -11,6 +11,8 @@ use similar::{Algorithm, TextDiff};
 use crate::event::PluginRun;
 use crate::intake::dry_run::{DryCopy, DryResult, DryRun, DryStep};
 use crate::mail::content::Draft;
+use crate::mail::header;
+use crate::mail::header::raw_fields::RawFields;
 
 /// Octets of one difference that are shown.
 const MOST_DIFFERENCE: usize = 64 * 1024;
@@ -128,10 +130,24 @@ fn compared(before: &str, after: &str) -> String {
     text
 }
 
-/// The header as it stands, then text and HTML decoded.
+/// The header of a message decoded, with a line for each field.
+pub fn header_lines(message: &[u8]) -> String {
+    let mut text = String::new();
+    for line in RawFields::of(message) {
+        match line.field {
+            Some((name, value)) => {
+                let name = String::from_utf8_lossy(name);
+                text.extend([&name, ": ", &header::decode(&name, value), "\n"]);
+            }
+            None => text.push_str(&String::from_utf8_lossy(message.get(line.place).unwrap_or_default()).replace('\r', "")),
+        }
+    }
+    text
+}
+
+/// The header, then text and HTML, all decoded.
 fn readable(message: &bytes::Bytes) -> String {
-    let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |end| end + 2);
-    let mut text = String::from_utf8_lossy(message.get(..end).unwrap_or_default()).into_owned();
+    let mut text = header_lines(message);
     let mut draft = Draft::new(message.clone());
     for (name, part) in [("text/plain", draft.text()), ("text/html", draft.html())] {
         if let Some(part) = part {
