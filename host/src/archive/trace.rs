@@ -137,7 +137,10 @@ pub fn header_lines(message: &[u8]) -> String {
         match line.field {
             Some((name, value)) => {
                 let name = String::from_utf8_lossy(name);
-                text.extend([&name, ": ", &header::decode(&name, value), "\n"]);
+                let value = header::decode(&name, value);
+                // Where it was folded does not matter here.
+                let words: Vec<&str> = value.split_ascii_whitespace().collect();
+                text.extend([&name, ": ", &words.join(" "), "\n"]);
             }
             None => text.push_str(&String::from_utf8_lossy(message.get(line.place).unwrap_or_default()).replace('\r', "")),
         }

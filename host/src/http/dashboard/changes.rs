@@ -94,7 +94,11 @@ fn steps(html: &mut String, steps: &[DryStep]) {
         message::plugin(html, &step.run);
         // The differences belong into the element.
         html.truncate(html.len().saturating_sub("</li>".len()).max(start));
-        html.push_str(&sides(&preview::readable(head(&step.before)), &preview::readable(head(&step.after))));
+        let [before, after] = [&step.before, &step.after].map(|octets| head(octets));
+        let decoded = sides(&preview::readable(before), &preview::readable(after));
+        // They may differ in their encoding alone.
+        let raw = |octets: &[u8]| String::from_utf8_lossy(octets).replace('\r', "");
+        html.push_str(&if decoded.is_empty() { sides(&raw(before), &raw(after)) } else { decoded });
         html.push_str("</li>");
     }
     html.push_str("</ol>");

@@ -85,7 +85,7 @@ fn in_chain(name: &str, chain: &Chain, plugin: &str) -> Option<String> {
 
 fn content(plugins: &[Shown<'_>]) -> String {
     let mut html = String::from(
-        "<h1>Plugins</h1><p>Numbers since the start of the server. Of a time or of memory, ninety-nine calls of a hundred had at most the last.</p>",
+        "<h1>Plugins</h1><p>Counted since the server was started. Times are of the plugin alone, about; ninety-nine calls of a hundred had no more memory than that.</p>",
     );
     if plugins.is_empty() {
         html.push_str("<p class=\"empty\">No chain has a plugin.</p>");

@@ -102,7 +102,8 @@ impl Table {
 
 /// Returns both lines with the words marked that are others, where enough of them is the same.
 fn marked(left: &str, right: &str) -> (String, String) {
-    let words = TextDiff::configure().timeout(WORDS_TIME).diff_words(left, right);
+    let (old_words, new_words) = (words(left), words(right));
+    let words = TextDiff::configure().timeout(WORDS_TIME).diff_slices(&old_words, &new_words);
     if words.ratio() < ALIKE {
         return (escaped(left), escaped(right));
     }
@@ -115,8 +116,26 @@ fn marked(left: &str, right: &str) -> (String, String) {
             ChangeTag::Insert => write!(new, "<ins>{word}</ins>"),
         };
     }
-    // Words side by side are one mark.
+    // What stands side by side is one mark.
     (old.replace("</del><del>", ""), new.replace("</ins><ins>", ""))
+}
+
+/// Cuts a line into words, blanks, and single other characters: of markup, too, only what is another is marked.
+fn words(line: &str) -> Vec<&str> {
+    let kind = |c: char| if c.is_alphanumeric() { 0 } else { 1 + u8::from(!c.is_whitespace()) };
+    let mut words = Vec::new();
+    let mut start = 0;
+    let mut last = None;
+    for (place, c) in line.char_indices() {
+        let kind = kind(c);
+        if place > start && (last != Some(kind) || kind == 2) {
+            words.extend(line.get(start..place));
+            start = place;
+        }
+        last = Some(kind);
+    }
+    words.extend(line.get(start..).filter(|rest| !rest.is_empty()));
+    words
 }
 
 #[cfg(test)]
@@ -131,8 +150,8 @@ mod tests {
         );
         assert!(html.contains("<td class=\"none\"></td><td class=\"new\">X-New: 1</td>"), "{html}");
         assert!(html.contains("<td class=\"\">Subject: s</td><td class=\"\">Subject: s</td>"), "{html}");
-        assert!(html.contains("<td class=\"old\">see &lt;a <del>href=&quot;x&quot;&gt;our</del> shop&lt;/a&gt; today</td>"), "{html}");
-        assert!(html.contains("<ins>href=&quot;y&quot;&gt;our</ins>"), "{html}");
+        assert!(html.contains("<td class=\"old\">see &lt;a href=&quot;<del>x</del>&quot;&gt;our shop&lt;/a&gt; today</td>"), "{html}");
+        assert!(html.contains("href=&quot;<ins>y</ins>&quot;"), "{html}");
         assert!(html.contains("<td class=\"old\">end</td><td class=\"none\"></td>"), "{html}");
         assert_eq!(sides("a", "a"), "");
     }
@@ -140,6 +159,7 @@ mod tests {
     #[test]
     fn lines_that_have_nothing_in_common_are_not_marked() {
         assert!(!sides("one two three\n", "<b>four</b> five six\n").contains("<del>"));
+        assert_eq!(words("<p>Grün, 2 x"), ["<", "p", ">", "Grün", ",", " ", "2", " ", "x"]);
     }
 
     #[test]
