@@ -41,11 +41,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::mail::domain::Domain;
+pub use chain::{Shadow, Share};
 use document::{Reader, Section};
 pub use error::{ConfigError, ConfigErrors};
 pub use network::NetworkError;
 pub use plugin::FIRST_PARTY;
 pub use secret::Environment;
+pub use trust::{PluginTrust, TrustedKey};
 use unit::{ByteSize, Secret};
 
 /// `http.json_values` where nobody says otherwise.
@@ -338,24 +340,6 @@ pub struct PluginRuntime {
     pub shadow_memory: ByteSize,
 }
 
-/// `[plugin_trust]`: whose plugins are run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PluginTrust {
-    /// `keys`: `name:` and an Ed25519 public key in base64.
-    pub keys: Vec<TrustedKey>,
-    /// `require_signed`: whether a plugin in a file must be signed by one of them. Default false.
-    pub require_signed: bool,
-}
-
-/// Who may sign plugins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedKey {
-    /// His name.
-    pub name: Arc<str>,
-    /// His Ed25519 public key.
-    pub key: [u8; 32],
-}
-
 /// Limits of `[plugin_runtime]` that hold for each call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
@@ -395,19 +379,6 @@ pub struct ChainStep {
     pub options: serde_json::Map<String, serde_json::Value>,
     /// `file:line:column`, for errors that are found when the plugin is loaded.
     pub place: String,
-}
-
-/// A part of all messages, in millionths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(pub u32);
-
-/// What a step's result is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shadow {
-    /// `shadow = true`: the message without the plugin.
-    Nothing,
-    /// `shadow_of`: what this plugin of the chain does.
-    Of(Arc<str>),
 }
 
 /// When a step runs.

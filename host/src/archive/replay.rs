@@ -118,7 +118,9 @@ impl Archive {
             config.plugin_trust = PluginTrust::default();
         }
         let before = self.intake.chains().current();
-        let chains = loading::load(&config, &workshop.engine, Some(Before { config: &current, chains: &before }), Purpose::Rehearsal)
+        // Of another configuration the files count as they are now, else what is in force.
+        let loaded = change.config.is_none().then_some(Before { config: &current, chains: &before });
+        let chains = loading::load(&config, &workshop.engine, loaded, Purpose::Rehearsal)
             .await
             .map_err(|flaws| flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let chain = change.chain.as_ref().map(|name| {

@@ -8,13 +8,26 @@ use toml::de::DeValue;
 
 use super::document::{Fault, Section, Value};
 use super::suggestion::did_you_mean;
-use super::{Chain, ChainStep, Shadow, Share, When};
+use super::{Chain, ChainStep, When};
 
 /// Keys of a step that are ours; all others are options of the plugin.
 const KEYS: [&str; 6] = ["use", "when", "locked", "percent", "shadow", "shadow_of"];
 
 /// Steps of one chain.
 const LARGEST_CHAIN: usize = 100;
+
+/// A part of all messages, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+/// What a step's result is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shadow {
+    /// `shadow = true`: the message without the plugin.
+    Nothing,
+    /// `shadow_of`: what this plugin of the chain does.
+    Of(Arc<str>),
+}
 
 /// Reads all chains. `plugins` are the names that may be used.
 pub(super) fn read(file: &Section<'_>, plugins: &[&str]) -> BTreeMap<Arc<str>, Chain> {

@@ -6,10 +6,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::document::{Fault, Section, Value};
-use super::{PluginTrust, TrustedKey};
 
 /// Keys that are listed.
 const MOST_KEYS: usize = 1_000;
+
+/// `[plugin_trust]`: whose plugins are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginTrust {
+    /// `keys`: `name:` and an Ed25519 public key in base64.
+    pub keys: Vec<TrustedKey>,
+    /// `require_signed`: whether a plugin in a file must be signed by one of them. Default false.
+    pub require_signed: bool,
+}
+
+/// Who may sign plugins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// His name.
+    pub name: Arc<str>,
+    /// His Ed25519 public key.
+    pub key: [u8; 32],
+}
 
 pub(super) fn read(section: &Section<'_>) -> PluginTrust {
     let keys = section.list("keys", key);
