@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::output::line;
+use super::signing;
 use crate::config::PluginLimits;
 use crate::config::unit::{ByteSize, TimeSpan};
 use crate::plugin::author::building::Symbols;
@@ -57,6 +58,10 @@ pub(super) enum Command {
         /// Folder to write to.
         folder: PathBuf,
     },
+    /// Makes a key that signs plugins.
+    Keygen(signing::Keygen),
+    /// Signs a component, so that servers with `[plugin_trust]` know whose it is.
+    Sign(signing::Sign),
     /// Writes the plugins that are embedded in this binary to a folder.
     Export {
         /// Folder to write to.
@@ -121,6 +126,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             line(format!("wrote {} messages to {}", samples.len(), folder.display()));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Keygen(options) => signing::keygen(&options),
+        Command::Sign(options) => signing::sign(&options),
         Command::Export { folder } => {
             std::fs::create_dir_all(&folder)?;
             for name in built_in::names() {

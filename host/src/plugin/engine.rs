@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tracing::info;
+use tracing::{info, warn};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -22,6 +22,7 @@ use crate::plugin::binding;
 use crate::plugin::sandbox::State;
 use crate::plugin::service::Services;
 use crate::plugin::service::share::Share;
+use crate::plugin::shelf::Shelf;
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
 use cache::Cache;
@@ -49,6 +50,8 @@ pub struct EngineOptions {
     pub runtime: PluginRuntime,
     /// Folder for compiled plugins.
     pub cache: Option<PathBuf>,
+    /// Folder for components that queued mail may need.
+    pub shelf: Option<PathBuf>,
     /// Measures the time of calls.
     pub clock: Clock,
     /// Counts calls.
@@ -79,6 +82,7 @@ impl EngineOptions {
         Self {
             runtime: PluginRuntime::default(),
             cache: None,
+            shelf: None,
             clock,
             metrics,
             store: None,
@@ -106,6 +110,8 @@ pub struct Engine {
     ticker: Ticker,
     permits: Semaphore,
     cache: Option<Cache>,
+    shelf: Option<Shelf>,
+    old_versions: u32,
     clock: Clock,
     metrics: Metrics,
     calls: CallLimits,
@@ -137,6 +143,10 @@ impl Engine {
         binding::add_to_linker(&mut linker).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
+        let shelf = options.shelf.and_then(|folder| {
+            let unusable = |error: &std::io::Error| warn!(folder = %folder.display(), %error, "plugins cannot be kept for queued mail");
+            Shelf::open(folder.clone()).inspect_err(unusable).ok()
+        });
         let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let services = Services::new(options.store, options.http, &options.clock, options.metrics.clone(), &options.runtime);
         Ok(Self {
@@ -145,6 +155,8 @@ impl Engine {
             ticker,
             permits,
             cache,
+            shelf,
+            old_versions: options.runtime.old_versions,
             clock: options.clock,
             metrics: options.metrics,
             calls: options.runtime.calls,
@@ -178,6 +190,16 @@ impl Engine {
         }
     }
 
+    /// Returns the folder of components that queued mail may need, where there is one.
+    pub fn shelf(&self) -> Option<&Shelf> {
+        self.shelf.as_ref()
+    }
+
+    /// Returns how many versions that only queued mail needs are kept loaded.
+    pub(super) fn old_versions(&self) -> usize {
+        usize::try_from(self.old_versions).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn wasm(&self) -> &wasmtime::Engine {
         &self.wasm
     }
@@ -200,7 +222,8 @@ impl Engine {
         self.counts_fuel
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    /// Returns what measures the time of calls.
+    pub fn clock(&self) -> &Clock {
         &self.clock
     }
 

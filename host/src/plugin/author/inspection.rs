@@ -140,7 +140,7 @@ impl Inspection {
             version: manifest.version.clone(),
             summary: manifest.summary.clone(),
             size,
-            sha256: plugin.digest().to_owned(),
+            sha256: plugin.digest().to_string(),
             stages: stages.into_iter().filter(|stage| plugin.has(*stage)).map(Stage::word).collect(),
             capabilities: capabilities(InstancePre::component(&plugin.instance)),
             options: options.collect(),
