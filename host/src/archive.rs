@@ -28,7 +28,7 @@ use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
 use crate::submission::login::Logins;
-use crate::submission::{Options, Submission};
+use crate::submission::{CheckedPaths, Options, Submission};
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
@@ -213,7 +213,15 @@ impl Archive {
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
         let options = options(&entry.options);
-        let submission = Submission { id: entry.id, login, received: entry.received, envelope, content, options };
+        let submission = Submission {
+            id: entry.id,
+            login,
+            received: entry.received,
+            envelope,
+            content,
+            options,
+            checked: Some(CheckedPaths::default()),
+        };
         Ok(self.intake.dry_run(submission, Content::Stored).await)
     }
 

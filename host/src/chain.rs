@@ -6,6 +6,7 @@
 //! same octets at every attempt.
 
 pub mod building;
+pub mod checking;
 pub mod options;
 pub mod processing;
 pub mod rendering;
@@ -25,8 +26,8 @@ use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
-use crate::plugin::Plugin;
 use crate::plugin::loading::{Plugins, Spares};
+use crate::plugin::{Plugin, Stage};
 
 /// All chains and plugins of one configuration. First-party plugins that no chain uses are loaded when a message needs one.
 #[derive(Debug)]
@@ -49,6 +50,11 @@ impl Chains {
     /// Returns a chain by its name.
     pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
         self.by_name.get(name)
+    }
+
+    /// Returns all chains.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Chain>> {
+        self.by_name.values()
     }
 
     /// Adds plugins that no chain uses.
@@ -113,12 +119,35 @@ struct Step {
     /// Whether it runs, where the chain says so.
     enabled: Option<bool>,
     options: Map<String, Value>,
+    /// The options as one JSON object, where the plugin runs without being asked to: for stages in which no message has a say.
+    standing: Option<Arc<str>>,
+}
+
+/// A plugin of a chain as it runs where no message has a say.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Which.
+    pub plugin: Arc<Plugin>,
+    /// Its options as one JSON object.
+    pub config: Arc<str>,
 }
 
 impl Chain {
     /// Whether there is no plugin in it.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Returns the plugins that have `stage` and run unless a message says otherwise, in their order. To be asked about stages in which none can.
+    pub fn standing(&self, stage: Stage) -> impl Iterator<Item = Standing> {
+        let active = self.steps.iter().filter_map(|step| Some((&step.plugin, step.standing.as_ref()?)));
+        let those = active.filter(move |(plugin, _)| plugin.has(stage));
+        those.map(|(plugin, config)| Standing { plugin: Arc::clone(plugin), config: Arc::clone(config) })
+    }
+
+    /// Whether any of its plugins takes part in `stage` of every message.
+    pub fn has(&self, stage: Stage) -> bool {
+        self.steps.iter().any(|step| step.standing.is_some() && step.plugin.has(stage))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::document::{Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{CallLimits, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant};
+use super::{CallLimits, EventTelling, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant};
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
@@ -94,6 +94,12 @@ pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
             kv_size: section.or("kv_size", usual.logins.kv_size, |value| value.size_within(&(ByteSize(1)..=ByteSize::mib(32)))),
             http_at_once: section.or("http_at_once", usual.logins.http_at_once, Value::count),
         },
+        events: EventTelling {
+            batch: section.or("event_batch", usual.events.batch, |value| value.number(1..=1_000)),
+            gather: section.or("event_gather", usual.events.gather, Value::duration),
+            tries: section.or("event_tries", usual.events.tries, |value| value.number(1..=100)),
+            retry: section.or("event_retry", usual.events.retry, Value::duration),
+        },
     }
 }
 
@@ -108,7 +114,14 @@ impl Default for PluginRuntime {
             kept_memory: ByteSize::mib(4),
             calls: CallLimits::default(),
             logins: LoginShares::default(),
+            events: EventTelling::default(),
         }
+    }
+}
+
+impl Default for EventTelling {
+    fn default() -> Self {
+        Self { batch: 100, gather: Duration::from_millis(200), tries: 12, retry: Duration::from_secs(5) }
     }
 }
 
