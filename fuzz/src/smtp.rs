@@ -202,7 +202,7 @@ fn settings() -> Settings {
 /// Drives a session as the sockets do, with fixed answers to what it asks.
 fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Message>) {
     let mut session = Session::new(Arc::new(settings()), Connection { loopback: true, tls: Tls::Offered }, Duration::ZERO);
-    let allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS };
+    let allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true };
     let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let Step { used, action } = session.receive(&unused, Duration::ZERO);
@@ -229,6 +229,10 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Messag
                 session.sender_checked(Err(SenderRefused::Refused(Refusal::Overloaded)));
             }
             Action::CheckSender(_) => session.sender_checked(Ok(allowance)),
+            Action::CheckRecipient(candidate) => match candidate.address.local_part() {
+                "other" => session.recipient_checked(Err(Refusal::Overloaded)),
+                _ => session.recipient_checked(Ok(candidate.address)),
+            },
             Action::Submit(message) => {
                 messages.push(*message);
                 session.submitted(Err(&Refusal::StorageFull));

@@ -126,7 +126,6 @@ impl Setup {
         let circumstances = Arc::new(Circumstances {
             login: "bench".into(),
             deliver_before: None,
-            effects: Effects::Live,
             id: MessageId::from_bytes([1; 16]),
             received: Timestamp::from_millis(1_700_000_000_000),
             context: Vec::new(),

@@ -67,7 +67,7 @@ fn transaction(bencher: Bencher<'_, '_>, octets: usize) {
 }
 
 fn push(session: &mut Session, mut input: &[u8]) {
-    let allowance = Allowance { message_octets: u64::MAX, recipients: u32::MAX };
+    let allowance = Allowance { message_octets: u64::MAX, recipients: u32::MAX, asks: false };
     loop {
         let step = session.receive(input, Duration::ZERO);
         input = input.split_at(step.used).1;
@@ -80,7 +80,7 @@ fn push(session: &mut Session, mut input: &[u8]) {
                 black_box(message);
                 session.submitted(Err(&Refusal::Overloaded));
             }
-            Action::StartTls | Action::Close => unreachable!("nobody asked for it"),
+            Action::StartTls | Action::CheckRecipient(_) | Action::Close => unreachable!("nobody asked for it"),
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::http::Services;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::link::LinkSigner;
 use crate::listener::smtp::LAST_WORDS_TIME;
+use crate::observer::{Observer, ObserverParts};
 use crate::plugin::engine::Engine;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -218,6 +219,7 @@ impl App {
         });
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
+        tasks.spawn(observer(&parts, &egress).await?.run());
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
@@ -316,6 +318,20 @@ fn workshop(engine: &Arc<Engine>, current: &CurrentConfig) -> Workshop {
 /// Reads another configuration, as this process would if it were started with it.
 pub(super) fn read_config(path: &Path) -> std::result::Result<Config, String> {
     crate::config::load(path, &|name| std::env::var(name).ok()).map_err(|errors| errors.to_string())
+}
+
+/// Makes what tells plugins of events.
+async fn observer(parts: &Parts, shutdown: &CancellationToken) -> Result<Observer> {
+    let parts = ObserverParts {
+        store: parts.store.clone(),
+        recorder: Recorder::new(parts.store.clone()),
+        chains: parts.chains.clone(),
+        logins: parts.logins.clone(),
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.clone(),
+        settings: parts.started.plugin_runtime.events,
+    };
+    Observer::open(parts, shutdown.clone()).await.context("the events that plugins are told of")
 }
 
 async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {

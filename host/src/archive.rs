@@ -30,7 +30,7 @@ use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
 use crate::submission::login::{Login, Logins};
-use crate::submission::{Options, Submission};
+use crate::submission::{CheckedPaths, Options, Submission};
 use replay::Workshop;
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
@@ -251,7 +251,7 @@ impl Archive {
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
         let options = options(&entry.options);
-        Ok(Submission { id: entry.id, login, received: entry.received, envelope, content, options })
+        Ok(Submission { id: entry.id, login, received: entry.received, envelope, content, options, checked: Some(CheckedPaths::default()) })
     }
 
     /// Returns one recipient's copy: what a capture route kept, else as delivery makes it, before DKIM.

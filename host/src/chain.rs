@@ -6,6 +6,7 @@
 //! same octets at every attempt.
 
 pub mod building;
+pub mod checking;
 pub mod loading;
 pub mod options;
 pub mod processing;
@@ -24,13 +25,14 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::config::{SenderPattern, Shadow, Share, When};
+use crate::event::Event;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
-use crate::plugin::Plugin;
 use crate::plugin::loading::{Plugins, Spares};
 use crate::plugin::versions::Versions;
+use crate::plugin::{Plugin, Stage};
 pub use registry::ChainRegistry;
 
 /// All chains and plugins of one configuration. First-party plugins that no chain uses are loaded when a message needs one.
@@ -62,6 +64,11 @@ impl Chains {
     /// Returns a chain by its name.
     pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
         self.by_name.get(name)
+    }
+
+    /// Returns all chains.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Chain>> {
+        self.by_name.values()
     }
 
     /// Adds plugins that no chain uses.
@@ -151,12 +158,51 @@ struct Step {
     /// It runs beside the chain.
     shadow: Option<Shadow>,
     options: Map<String, Value>,
+    /// The options as one JSON object, where the plugin runs without being asked to: for stages in which no message has a say.
+    standing: Option<Arc<str>>,
+}
+
+/// A plugin of a chain as it runs where no message has a say.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Which.
+    pub plugin: Arc<Plugin>,
+    /// Its options as one JSON object.
+    pub config: Arc<str>,
+    share: Option<Share>,
+}
+
+impl Standing {
+    /// Whether the plugin is told of an event: one that is for it, of a message that it gets.
+    pub fn hears_of(&self, event: &Event) -> bool {
+        self.plugin.observes(event) && self.share.is_none_or(|share| share::takes(share, event.message, self.plugin.name()))
+    }
 }
 
 impl Chain {
     /// Whether there is no plugin in it.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Returns the plugins that have `stage` and run unless a message says otherwise, in their order. To be asked about stages in which none can. One that gets
+    /// a part of the messages has no word on forward-paths: there is no message yet that would be in it.
+    pub fn standing(&self, stage: Stage) -> impl Iterator<Item = Standing> {
+        self.steps.iter().filter(move |step| step.stands(stage)).filter_map(|step| {
+            let config = Arc::clone(step.standing.as_ref()?);
+            Some(Standing { plugin: Arc::clone(&step.plugin), config, share: step.share })
+        })
+    }
+
+    /// Whether any of its plugins takes part in `stage` of every message.
+    pub fn has(&self, stage: Stage) -> bool {
+        self.steps.iter().any(|step| step.stands(stage))
+    }
+}
+
+impl Step {
+    fn stands(&self, stage: Stage) -> bool {
+        self.standing.is_some() && self.plugin.has(stage) && (self.share.is_none() || stage != Stage::Rcpt)
     }
 }
 

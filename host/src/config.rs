@@ -351,6 +351,21 @@ pub struct PluginRuntime {
     pub old_versions: u32,
     /// `shadow_memory`: octets of messages that wait for shadows; what is above it is not shown to them. Default 64 MiB.
     pub shadow_memory: ByteSize,
+    /// How plugins are told what became of messages.
+    pub events: EventTelling,
+}
+
+/// How plugins are told of events: keys of `[plugin_runtime]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTelling {
+    /// `event_batch`: events in one call. Default 100.
+    pub batch: u32,
+    /// `event_gather`: how long more events are waited for before a call. Default 200 ms.
+    pub gather: Duration,
+    /// `event_tries`: calls in which a plugin may fail on the same events before they are given up. Default 12.
+    pub tries: u32,
+    /// `event_retry`: the pause behind the first failure; each one after it is twice as long. Default 5 s.
+    pub retry: Duration,
 }
 
 /// Limits of `[plugin_runtime]` that hold for each call.

@@ -98,6 +98,11 @@ pub enum EventKind {
         /// Those that did, in order.
         plugins: Vec<PluginRun>,
     },
+    /// Plugins that were told what became of the message logged something, or failed. Not told to plugins again.
+    Observed {
+        /// Those that did.
+        plugins: Vec<PluginRun>,
+    },
     /// The next hop took the copy.
     Delivered {
         /// Name and address of the next hop, or the capture route.
@@ -189,9 +194,9 @@ pub struct PluginRun {
     pub version: String,
     /// The first [`DIGEST_DIGITS`] hexadecimal digits of the component's SHA-256.
     pub digest: String,
-    /// `submit` or `recipient`.
+    /// `rcpt`, `submit`, `recipient` or `event`.
     pub stage: String,
-    /// `next`, `accept`, `reject`, `defer`, `discard`, `hold`, `failed`, `not wanted`.
+    /// `next`, `accept`, `reject`, `defer`, `discard`, `hold`, `rewrite`, `handled`, `failed`, `not wanted`.
     pub outcome: String,
     /// What it said with it.
     #[serde(default, skip_serializing_if = "String::is_empty")]

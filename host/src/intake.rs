@@ -4,6 +4,7 @@
 
 mod composing;
 pub mod dry_run;
+pub mod forward_paths;
 mod trace_header;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::event::{Event, EventKind};
 use crate::mail::content::MAX_FIELDS;
 use crate::mail::domain::Domain;
 use crate::mail::refusal::Refusal;
+use crate::plugin::service::desk::Effects;
 use crate::spool::Spool;
 use crate::spool::receipt::Receipt;
 use crate::store::StoreError;
@@ -218,6 +220,7 @@ impl Parts {
         settings: &IntakeSettings,
         trace: &mut Trace,
     ) -> Result<Receipt, Refusal> {
+        let submission = &*self.with_checked_paths(submission, Effects::Live, trace).await?;
         let stored = match self.compose(submission, facts, settings, trace).await? {
             Composed::Kept(entry) => self.spool.accept(*entry).await,
             Composed::Discarded { plugin, reason } => {
@@ -249,13 +252,12 @@ impl Parts {
     }
 
     fn failure_events(&self, submission: &Submission, trace: &Trace) -> Vec<Event> {
-        let failures = trace.failures.iter();
-        let kinds = failures.map(|(plugin, failure)| EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() });
+        let kinds = trace.failure_texts().into_iter().map(|(plugin, failure)| EventKind::PluginFailed { plugin, failure });
         kinds.map(|kind| self.event(submission, kind)).collect()
     }
 
     /// Writes down that a message was refused, unless that is because there is too much to do: then one more write helps nobody.
-    async fn record_refusal(&self, submission: &Submission, refusal: &Refusal, trace: Trace) {
+    async fn record_refusal(&self, submission: &Submission, refusal: &Refusal, mut trace: Trace) {
         // What is wrong, without the addresses and texts in it: those go into the event.
         debug!(message.id = %submission.id, login = %submission.login.name, class = ?refusal.class(), "refused");
         match refusal {
@@ -271,7 +273,8 @@ impl Parts {
             | Refusal::PluginFailed { .. } => {}
         }
         let mut events = self.failure_events(submission, &trace);
-        let kind = EventKind::Rejected { reason: cut(refusal.to_string(), REASON), temporary: refusal.is_temporary(), plugins: trace.runs };
+        let plugins = trace.take_runs();
+        let kind = EventKind::Rejected { reason: cut(refusal.to_string(), REASON), temporary: refusal.is_temporary(), plugins };
         events.push(self.event(submission, kind));
         if let Err(error) = self.recorder.record(events).await {
             warn!(message.id = %submission.id, %error, "a refusal could not be recorded");

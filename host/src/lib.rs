@@ -20,6 +20,7 @@
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
 //! | [`archive`] | log and spool put together again, for those who look |
+//! | [`observer`] | plugins told of what became of messages |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
 //! | [`control`] | what the commands ask of a running server |
 //! | [`app`], [`bench`], [`demo`], [`cli`] | wiring, start, drain; measuring; the demonstration; one file for each command |
@@ -54,6 +55,8 @@ pub mod intake;
 pub mod delivery;
 
 pub mod archive;
+
+pub mod observer;
 
 pub mod listener;
 

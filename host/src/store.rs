@@ -161,6 +161,8 @@ pub struct Usage {
     pub octets: u64,
     /// Since when the log is whole: what happened before is forgotten.
     pub log_begins: Timestamp,
+    /// Where the next event will be on the log, or before.
+    pub log_ends: u64,
     /// When the oldest row's message arrived.
     pub oldest: Option<Timestamp>,
 }

@@ -1,5 +1,6 @@
 //! What comes in: a message, who hands it over, and what he wants done with it. SMTP and REST make the same of it.
 
+pub mod checked_paths;
 pub mod login;
 pub mod permission;
 
@@ -14,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::mail::envelope::Envelope;
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
+pub use checked_paths::CheckedPaths;
 use login::Login;
 
 /// A message that somebody who may hand it over has handed over.
@@ -31,6 +33,8 @@ pub struct Submission {
     pub content: Bytes,
     /// What the sender wants done.
     pub options: Options,
+    /// What plugins said of the forward-paths; `None` where they have not been asked yet.
+    pub checked: Option<CheckedPaths>,
 }
 
 /// How a message came in.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::options::options_text;
 use super::{Chain, Chains, Step};
 use crate::config::suggestion::did_you_mean;
 use crate::config::{self, ChainStep, Shadow, When};
@@ -76,6 +77,8 @@ fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
     plugin.manifest().check(&step.options, true).map_err(|error| format!("plugin \"{}\": {error}", step.plugin))?;
     let mut options = step.options.clone();
     let enabled = options.remove(ENABLED).as_ref().and_then(Value::as_bool);
+    let runs = enabled.unwrap_or(step.when == When::Always) && step.shadow.is_none();
+    let standing = runs.then(|| Arc::from(options_text(&options)));
     Ok(Step {
         plugin: Arc::clone(plugin),
         when: step.when,
@@ -84,5 +87,6 @@ fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
         share: step.share,
         shadow: step.shadow.clone(),
         options,
+        standing,
     })
 }

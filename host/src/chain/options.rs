@@ -59,8 +59,7 @@ impl Step {
         if !enabled {
             return Ok(None);
         }
-        // An object of strings and numbers always has a text.
-        Ok(Some(serde_json::to_string(&*options).unwrap_or_else(|_| "{}".to_owned())))
+        Ok(Some(options_text(&options)))
     }
 
     fn check(&self, overrides: &Map<String, Value>) -> Result<(), Refusal> {
@@ -85,6 +84,12 @@ impl Step {
         }
         Ok(found)
     }
+}
+
+/// Returns options as one JSON object.
+pub(super) fn options_text(options: &Map<String, Value>) -> String {
+    // An object of strings and numbers always has a text.
+    serde_json::to_string(options).unwrap_or_else(|_| "{}".to_owned())
 }
 
 fn overlay(options: &mut Cow<'_, Map<String, Value>>, enabled: &mut bool, over: &Map<String, Value>) {

@@ -18,6 +18,7 @@ use crate::mail::content::Draft;
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
+use crate::plugin::Stage;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
@@ -406,4 +407,23 @@ async fn a_copy_is_made_by_the_version_that_took_the_message() {
     let (content, trace) = render(chains("two").await, &plan).await;
     assert!(content.contains("X-Version: two\r\n"), "{content}");
     assert!(matches!(&trace.failures[..], [(plugin, Failure::OtherVersion { .. })] if plugin == "v"), "{:?}", trace.failures);
+}
+
+#[tokio::test]
+async fn no_message_has_a_say_before_there_is_one() {
+    let guest = || ("list", Guest::new("list").rcpt("(call $verdict (i32.const 0))"), OnError::Defer);
+    for (options, asked) in [
+        (json!({}), true),
+        (json!({ "enabled": false }), false),
+        (json!({ "when": "requested" }), false),
+        (json!({ "when": "requested", "enabled": true }), true),
+    ] {
+        let bench = bench(vec![guest(), adding("one")], &[("one", json!({})), ("list", options.clone())]).await;
+        let chain = bench.chains.chain("c").unwrap();
+        assert_eq!((chain.has(Stage::Rcpt), chain.has(Stage::Event)), (asked, false), "{options}");
+        assert_eq!(chain.standing(Stage::Rcpt).count(), usize::from(asked));
+        // A message passes it by.
+        let (kept, trace) = bench.kept(MESSAGE, &Options::default()).await;
+        assert!(kept.steps.is_empty() && trace.runs.len() == 1);
+    }
 }

@@ -5,10 +5,13 @@ use crate::event::PluginRun;
 use crate::mail::content::Draft;
 use crate::plugin::service::desk::Effects;
 use crate::plugin::verdict::Failure;
+use crate::submission::CheckedPaths;
 
 /// Collects what happens while a message goes through a chain.
 #[derive(Debug, Default)]
 pub struct Trace {
+    /// What plugins said of forward-paths, before all else.
+    pub paths: CheckedPaths,
     /// Calls, in order.
     pub runs: Vec<PluginRun>,
     /// Failures: which plugin, and what went wrong.
@@ -39,6 +42,20 @@ impl Trace {
     /// A trace of what does not count, that keeps the message around each call.
     pub fn with_snapshots() -> Self {
         Self { snapshots: Some(Vec::new()), ..Self::of_rehearsal() }
+    }
+
+    /// Takes out all calls, those about forward-paths first.
+    pub fn take_runs(&mut self) -> Vec<PluginRun> {
+        let mut runs = std::mem::take(&mut self.paths).into_runs();
+        runs.append(&mut self.runs);
+        runs
+    }
+
+    /// Returns all failures, those about forward-paths first: which plugin, and what went wrong.
+    pub fn failure_texts(&self) -> Vec<(String, String)> {
+        let mut failures = self.paths.failures();
+        failures.extend(self.failures.iter().map(|(plugin, failure)| (plugin.clone(), failure.to_string())));
+        failures
     }
 
     pub(super) fn record(&mut self, run: PluginRun, before: &Draft, after: &Draft) {

@@ -11,6 +11,7 @@ use super::queue::put;
 use super::{ConfigFile, Format};
 use crate::clock::Timestamp;
 use crate::control::Question;
+use crate::event::PluginRun;
 use crate::event::search::Summary;
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +141,21 @@ fn show(message: &Value) -> Result<()> {
             text.extend([" (next attempt ", &Timestamp::from_millis(next).to_rfc3339(), ")"]);
         }
         line(text);
+        if matches!(name, "rendered" | "observed") {
+            let runs = event.get("plugins").cloned().unwrap_or_default();
+            for run in serde_json::from_value::<Vec<PluginRun>>(runs)? {
+                said(&run);
+            }
+        }
     }
     Ok(())
+}
+
+/// What a plugin decided about a copy, or did with an event, and the lines it logged.
+fn said(run: &PluginRun) {
+    let text = if run.text.is_empty() { String::new() } else { format!(": {}", printable(&run.text)) };
+    line(format!("    {} ({}) {}{text}", run.plugin, run.stage, run.outcome));
+    for logged in &run.log {
+        line(format!("      {}", printable(logged)));
+    }
 }

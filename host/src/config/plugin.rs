@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::document::{Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{CallLimits, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant, trust};
+use super::{CallLimits, EventTelling, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant, trust};
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
@@ -99,6 +99,12 @@ pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
         watch_interval: section.or("watch_interval", usual.watch_interval, Value::duration),
         old_versions: section.or("old_versions", usual.old_versions, |value| value.number(1..=1_000)),
         shadow_memory: section.or("shadow_memory", usual.shadow_memory, Value::size),
+        events: EventTelling {
+            batch: section.or("event_batch", usual.events.batch, |value| value.number(1..=1_000)),
+            gather: section.or("event_gather", usual.events.gather, Value::duration),
+            tries: section.or("event_tries", usual.events.tries, |value| value.number(1..=100)),
+            retry: section.or("event_retry", usual.events.retry, Value::duration),
+        },
     }
 }
 
@@ -117,7 +123,14 @@ impl Default for PluginRuntime {
             watch_interval: Duration::from_secs(1),
             old_versions: 8,
             shadow_memory: ByteSize::mib(64),
+            events: EventTelling::default(),
         }
+    }
+}
+
+impl Default for EventTelling {
+    fn default() -> Self {
+        Self { batch: 100, gather: Duration::from_millis(200), tries: 12, retry: Duration::from_secs(5) }
     }
 }
 

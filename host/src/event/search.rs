@@ -191,7 +191,7 @@ impl Summary {
                 self.unsubscribes = self.unsubscribes.saturating_add(1);
                 self.was_read();
             }
-            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } => {}
+            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
         }
     }
 

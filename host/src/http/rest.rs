@@ -135,6 +135,7 @@ async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: 
         envelope: order.envelope,
         content: order.content.into_octets(stamp),
         options: order.options,
+        checked: None,
     };
     let receipt = services.archive.intake().submit(submission).await.map_err(Problem::from)?;
     Ok(Done { receipt, ignored: order.ignored })

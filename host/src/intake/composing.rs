@@ -28,7 +28,7 @@ use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
 use crate::submission::login::Login;
 use crate::submission::permission::check_from;
-use crate::submission::{Options, Submission};
+use crate::submission::{Options, Received, Submission};
 
 /// Forward-paths that stand in the event of acceptance.
 const RECIPIENTS_IN_EVENT: usize = 100;
@@ -158,7 +158,7 @@ impl Parts {
             id: submission.id,
             login: Arc::clone(&submission.login.name),
             received: submission.received.at,
-            context: context(submission, self.renderer.public_url()),
+            context: context(&submission.login, &submission.received, &submission.options, self.renderer.public_url()),
             variables: if submission.options.variables.is_empty() { String::new() } else { object_text(&submission.options.variables) },
             original: prepared.content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
@@ -295,10 +295,8 @@ impl Parts {
             tags: press.tags.clone(),
             kind,
         };
-        let failures = trace.failures.iter();
-        let mut events: Vec<_> = failures
-            .map(|(plugin, failure)| event(EventKind::PluginFailed { plugin: plugin.clone(), failure: failure.to_string() }))
-            .collect();
+        let failures = trace.failure_texts().into_iter();
+        let mut events: Vec<_> = failures.map(|(plugin, failure)| event(EventKind::PluginFailed { plugin, failure })).collect();
         events.push(event(EventKind::Accepted {
             protocol: received.protocol.keyword().to_ascii_lowercase(),
             peer: received.peer.to_string(),
@@ -307,7 +305,7 @@ impl Parts {
             recipient_count,
             subject: press.subject.clone(),
             size: u64::try_from(submission.content.len()).unwrap_or(u64::MAX),
-            plugins: std::mem::take(&mut trace.runs),
+            plugins: trace.take_runs(),
         }));
         if let Some((by, reason)) = &press.held {
             events.push(event(EventKind::Held { by: by.clone(), reason: reason.clone() }));
@@ -426,10 +424,10 @@ fn tags(options: &Options, limit: usize) -> Vec<Tag> {
     tags
 }
 
-fn context(submission: &Submission, public_url: &str) -> Vec<(String, String)> {
-    let received = &submission.received;
+/// What plugins see of how a message came in.
+pub(super) fn context(login: &Login, received: &Received, options: &Options, public_url: &str) -> Vec<(String, String)> {
     let mut context = vec![
-        ("login".to_owned(), submission.login.name.to_string()),
+        ("login".to_owned(), login.name.to_string()),
         ("protocol".to_owned(), received.protocol.keyword().to_ascii_lowercase()),
         ("peer".to_owned(), received.peer.to_string()),
         ("received-at".to_owned(), received.at.to_rfc3339()),
@@ -438,7 +436,7 @@ fn context(submission: &Submission, public_url: &str) -> Vec<(String, String)> {
     if let Some(helo) = &received.helo {
         context.push(("helo".to_owned(), helo.clone()));
     }
-    if submission.options.recipient_variables.values().any(|data| !data.is_empty()) {
+    if options.recipient_variables.values().any(|data| !data.is_empty()) {
         context.push(("recipient-data".to_owned(), "true".to_owned()));
     }
     context

@@ -1,5 +1,7 @@
 //! What would become of a message, without keeping or sending anything of it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::composing::{Chained, Prepared};
@@ -101,19 +103,27 @@ impl Intake {
     pub async fn dry_run(&self, submission: Submission, content: Content) -> DryRun {
         let parts = &self.0;
         let settings = parts.settings();
+        let mut trace = Trace::with_snapshots();
+        let effects = trace.effects.clone();
+        let (submission, refused) = match parts.with_checked_paths(&submission, effects, &mut trace).await {
+            Ok(checked) => (checked, None),
+            Err(refusal) => (Cow::Borrowed(&submission), Some(refusal)),
+        };
+        let submission = &*submission;
         let facts = settings.facts(&submission.content);
         let prepared = match content {
-            Content::Submitted => parts.prepare(&submission, &facts, &settings),
-            Content::Stored => parts.chain(&submission).map(|chain| Prepared { content: submission.content.clone(), chain }),
+            Content::Submitted => parts.prepare(submission, &facts, &settings),
+            Content::Stored => parts.chain(submission).map(|chain| Prepared { content: submission.content.clone(), chain }),
         };
         let with_trace = prepared.as_ref().map_or_else(|_| submission.content.clone(), |prepared| prepared.content.clone());
-        let mut trace = Trace::with_snapshots();
-        let chained = match check(&submission, &facts, &settings).and(prepared) {
-            Ok(prepared) => parts.run_chain(&submission, &facts, &prepared, &mut trace).await,
-            Err(refusal) => Err(refusal),
+        let chained = match (refused, check(submission, &facts, &settings).and(prepared)) {
+            (_, Err(refusal)) | (Some(refusal), Ok(_)) => Err(refusal),
+            (None, Ok(prepared)) => parts.run_chain(submission, &facts, &prepared, &mut trace).await,
         };
-        let mut failures = failure_texts(&trace);
-        let steps = steps(trace);
+        let mut failures = trace.failure_texts();
+        let runs = std::mem::take(&mut trace.paths).into_runs().into_iter();
+        let mut steps: Vec<_> = runs.map(|run| DryStep { run, before: with_trace.clone(), after: with_trace.clone() }).collect();
+        steps.extend(self::steps(trace));
         let result = match chained {
             Err(refusal) => DryResult::Refused(refusal),
             Ok(Chained::Discarded { plugin, reason }) => DryResult::Discarded { plugin, reason },
@@ -128,7 +138,7 @@ impl Intake {
                     } else {
                         None
                     };
-                    failures.extend(failure_texts(&trace));
+                    failures.extend(trace.failure_texts());
                     let content = rendered.map(|rendered| match rendered {
                         Ok(copy) => copy.held.map_or(Ok(copy.content), |(_, reason)| Err(RenderError::Held { reason })),
                         Err(error) => Err(error),
@@ -140,10 +150,6 @@ impl Intake {
         };
         DryRun { content: with_trace, steps, failures, result }
     }
-}
-
-fn failure_texts(trace: &Trace) -> Vec<(String, String)> {
-    trace.failures.iter().map(|(plugin, failure)| (plugin.clone(), failure.to_string())).collect()
 }
 
 fn steps(trace: Trace) -> Vec<DryStep> {

@@ -25,12 +25,12 @@ use crate::spool::NewEntry;
 use crate::submission::{Options, Protocol, Received};
 
 const NOW: Timestamp = Timestamp::from_millis(1_533_081_600_000);
-const MESSAGE: &str = "From: a@example.com\r\nDate: x\r\nMessage-ID: <x@y>\r\nSubject: =?utf-8?Q?J=C3=B6rg?=\r\n\r\nbody\r\n";
+pub(super) const MESSAGE: &str = "From: a@example.com\r\nDate: x\r\nMessage-ID: <x@y>\r\nSubject: =?utf-8?Q?J=C3=B6rg?=\r\n\r\nbody\r\n";
 
 /// Octets of a copy.
 const RENDERED_SIZE: u64 = 20_000;
 
-async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
+pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
     let engine = engine();
     let mut plugins = Plugins::new();
     let mut steps = Vec::new();
@@ -69,7 +69,7 @@ fn direct() -> Route {
     Route::Mx(config::MxRoute { tls: config::OutgoingTls::None, port: 25, nameservers: Vec::new(), allow_private: false })
 }
 
-fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submission {
+pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submission {
     let mut envelope = Envelope::new(ReversePath::parse("a@example.com").unwrap());
     envelope.forward_paths = recipients.iter().map(|text| ForwardPath::new(EmailAddress::parse(text).unwrap())).collect();
     let login = Login {
@@ -95,17 +95,18 @@ fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submis
         envelope,
         content: Bytes::copy_from_slice(message.as_bytes()),
         options: Options::default(),
+        checked: None,
     }
 }
 
-async fn compose(intake: &Intake, submission: &Submission) -> Result<Composed, Refusal> {
+pub(super) async fn compose(intake: &Intake, submission: &Submission) -> Result<Composed, Refusal> {
     let settings = intake.0.settings();
     let facts = settings.facts(&submission.content);
     check(submission, &facts, &settings)?;
     intake.0.compose(submission, &facts, &settings, &mut Trace::default()).await
 }
 
-async fn kept(intake: &Intake, submission: &Submission) -> NewEntry {
+pub(super) async fn kept(intake: &Intake, submission: &Submission) -> NewEntry {
     match compose(intake, submission).await {
         Ok(Composed::Kept(entry)) => *entry,
         Ok(Composed::Discarded { plugin, reason }) => panic!("discarded by {plugin}: {reason}"),

@@ -55,6 +55,16 @@ impl ForwardPath {
     pub fn new(address: EmailAddress) -> Self {
         Self { address, notify: None, original: None }
     }
+
+    /// Puts another address in the place of this one. The one that the sender knows stays with it (RFC 3461 §5.2.1).
+    #[must_use]
+    pub fn led_to(self, address: EmailAddress) -> Self {
+        if self.address == address {
+            return self;
+        }
+        let known = self.address.is_ascii().then(|| format!("rfc822;{}", self.address));
+        Self { address, notify: self.notify, original: self.original.or(known) }
+    }
 }
 
 /// When a DSN is wanted (RFC 3461 §4.1).

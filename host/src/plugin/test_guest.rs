@@ -16,6 +16,20 @@ use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{LoadError, load};
 use crate::telemetry::metric::Metrics;
 
+/// Logs the id of each event.
+pub(crate) const NOTING: &str = "(block $done (loop $next
+    (br_if $done (i32.ge_u (local.get $i) (local.get $count)))
+    (local.set $p (i32.add (local.get $events) (i32.mul (local.get $i) (i32.const 72))))
+    (call $log (i32.const 1) (i32.load (local.get $p)) (i32.load offset=4 (local.get $p)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br $next)))";
+
+/// Adds 1 to the number with a key and returns it; traps where that is not allowed.
+const INCREMENT: &str = "(func $increment (param i32 i32) (result i64)
+    (call $raw_increment (local.get 0) (local.get 1) (i64.const 1) (i32.const 0) (i32.const 0) (i32.const 512))
+    (if (i32.load8_u (i32.const 512)) (then unreachable))
+    (i64.load (i32.const 520)))";
+
 const WIT: &str = include_str!("../../../wit/0.1.0/mail.wit");
 
 /// A core module in the making. Function bodies are WAT; `$message`, `$config` and `$config_length` are their parameters.
@@ -27,6 +41,9 @@ pub(crate) struct Guest {
     describe: String,
     submit: Option<String>,
     recipient: Option<(String, String)>,
+    rcpt: Option<String>,
+    event: Option<String>,
+    granted: Vec<&'static str>,
 }
 
 impl Guest {
@@ -39,6 +56,9 @@ impl Guest {
             describe: String::new(),
             submit: None,
             recipient: None,
+            rcpt: None,
+            event: None,
+            granted: Vec::new(),
         };
         guest.description = [guest.place(name), guest.place("1.2.3"), guest.place("A test"), (0, 0)];
         guest
@@ -84,6 +104,31 @@ impl Guest {
 
     pub(crate) fn recipient(mut self, wanted: impl Into<String>, process: impl Into<String>) -> Self {
         self.recipient = Some((wanted.into(), process.into()));
+        self
+    }
+
+    /// A word on forward-paths; `$path`, `$path_length` and `$accepted` are parameters too. `$verdict` 0 accepts, `$reply` 1 rejects and 2 defers,
+    /// `$saying` 3 rewrites.
+    pub(crate) fn rcpt(mut self, body: impl Into<String>) -> Self {
+        self.rcpt = Some(body.into());
+        self
+    }
+
+    /// Handles events; `$events` and `$count` are parameters. An event has 72 octets: its id first, its kind at 16, the id of its message at 20.
+    /// `$verdict` 0 takes note.
+    pub(crate) fn event(mut self, body: impl Into<String>) -> Self {
+        self.event = Some(body.into());
+        self
+    }
+
+    /// Logs the id of each event.
+    pub(crate) fn noting(name: &str) -> Self {
+        Self::new(name).event(format!("{NOTING} (call $verdict (i32.const 0))"))
+    }
+
+    /// Imports an interface that takes a grant: `kv` gives `$increment`.
+    pub(crate) fn granted(mut self, interface: &'static str) -> Self {
+        self.granted.push(interface);
         self
     }
 
@@ -137,12 +182,7 @@ impl Guest {
         .unwrap();
         let mut exports = String::new();
         let parameters = "(param $message i32) (param $config i32) (param $config_length i32) (result i32) (local $i i32) (local $p i32)";
-        let world = match (&self.submit, &self.recipient) {
-            (Some(_), Some(_)) => "submit-and-recipient-plugin",
-            (None, Some(_)) => "recipient-plugin",
-            (_, None) => "submit-plugin",
-        };
-        if self.submit.is_none() && self.recipient.is_none() {
+        if self.submit.is_none() && self.recipient.is_none() && self.rcpt.is_none() && self.event.is_none() {
             self.submit = Some("(call $verdict (i32.const 0))".to_owned());
         }
         if let Some(body) = &self.submit {
@@ -152,6 +192,39 @@ impl Guest {
             write!(exports, "(func (export \"tubepost:mail/recipient@0.1.0#wanted\") {parameters} {wanted})").unwrap();
             write!(exports, "(func (export \"tubepost:mail/recipient@0.1.0#process\") {parameters} {process})").unwrap();
         }
+        if let Some(body) = &self.rcpt {
+            let parameters = "(param $path i32) (param $path_length i32) (param $reverse i32) (param $reverse_length i32)
+                (param $accepted i32) (param $context i32) (param $context_length i32) (param $now i64)
+                (param $config i32) (param $config_length i32) (result i32) (local $i i32) (local $p i32)";
+            write!(exports, "(func (export \"tubepost:mail/rcpt@0.1.0#check\") {parameters} {body})").unwrap();
+        }
+        if let Some(body) = &self.event {
+            let parameters = "(param $events i32) (param $count i32) (param $config i32) (param $config_length i32) (result i32)
+                (local $i i32) (local $p i32) (local $n i64)";
+            write!(exports, "(func (export \"tubepost:mail/event@0.1.0#handle\") {parameters} {body})").unwrap();
+        }
+        let stages = [
+            ("submit", self.submit.is_some()),
+            ("recipient", self.recipient.is_some()),
+            ("rcpt", self.rcpt.is_some()),
+            ("event", self.event.is_some()),
+        ];
+        let mut world = "world test { include host; export plugin;".to_owned();
+        for (stage, _) in stages.into_iter().filter(|(_, has)| *has) {
+            write!(world, " export {stage};").unwrap();
+        }
+        let mut imports = String::new();
+        for interface in &self.granted {
+            write!(world, " import {interface};").unwrap();
+            imports.push_str(match *interface {
+                "kv" => "(import \"tubepost:mail/kv@0.1.0\" \"increment\" (func $raw_increment (param i32 i32 i64 i32 i32 i32)))",
+                _ => "",
+            });
+            if *interface == "kv" {
+                exports.push_str(INCREMENT);
+            }
+        }
+        world.push('}');
         let Self { data, describe, .. } = self;
         let wat = format!(
             r#"(module
@@ -167,6 +240,7 @@ impl Guest {
             (import "tubepost:mail/message@0.1.0" "[resource-drop]message" (func $drop_message (param i32)))
             (import "tubepost:mail/random@0.1.0" "get" (func $random (param i32 i32)))
             (import "tubepost:mail/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+            {imports}
             (memory (export "memory") 4)
             (global $heap (mut i32) (i32.const 65536))
             {data}
@@ -203,8 +277,8 @@ impl Guest {
         );
         let mut module = wat::parse_str(&wat).expect("the WAT is well formed");
         let mut resolve = Resolve::default();
-        let package = resolve.push_str("mail.wit", WIT).unwrap();
-        let world = resolve.select_world(&[package], Some(world)).unwrap();
+        let package = resolve.push_str("mail.wit", &format!("{WIT}\n{world}\n")).unwrap();
+        let world = resolve.select_world(&[package], Some("test")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         componentized(&module)
     }
@@ -233,10 +307,21 @@ pub(crate) async fn try_load_with(
     limits: PluginLimits,
     on_error: OnError,
 ) -> Result<Plugin, LoadError> {
+    try_load_granted(engine, name, octets, limits, on_error, Grants::default()).await
+}
+
+pub(crate) async fn try_load_granted(
+    engine: &Arc<Engine>,
+    name: &str,
+    octets: &[u8],
+    limits: PluginLimits,
+    on_error: OnError,
+    allow: Grants,
+) -> Result<Plugin, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, octets).unwrap();
-    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow: Grants::default(), sha256: None };
+    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow, sha256: None };
     load(engine, &name.into(), &configured).await
 }
 

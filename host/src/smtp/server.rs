@@ -23,7 +23,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mail::envelope::{Envelope, ReversePath};
+use crate::mail::address::EmailAddress;
+use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
 use crate::mail::refusal::Refusal;
 use crate::smtp::command::LONGEST_LINE_OCTETS;
 use crate::smtp::data::{Content, Decoder};
@@ -73,6 +74,8 @@ pub enum Action {
     Authenticate(Credentials),
     /// Check whether the login may send with this reverse-path, and call [`Session::sender_checked`].
     CheckSender(ReversePath),
+    /// Ask whether a forward-path may stay, and call [`Session::recipient_checked`].
+    CheckRecipient(Box<Candidate>),
     /// Take a message and call [`Session::submitted`].
     Submit(Box<Message>),
     /// Send the replies and close the connection.
@@ -111,6 +114,19 @@ pub struct Allowance {
     pub message_octets: u64,
     /// Recipients; that of [`Settings`] if it is lower.
     pub recipients: u32,
+    /// Whether somebody has a word on each of them.
+    pub asks: bool,
+}
+
+/// A forward-path that is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Of the transaction.
+    pub reverse_path: ReversePath,
+    /// Who it would be.
+    pub address: EmailAddress,
+    /// Forward-paths that were taken before it.
+    pub accepted: u32,
 }
 
 /// Why a login is not let in.
@@ -187,6 +203,7 @@ enum Question {
     Tls,
     Login,
     Sender,
+    Recipient(Box<ForwardPath>),
     /// The content is under way until it is answered.
     Submission(#[expect(dead_code, reason = "held, and given back with the answer")] Share),
 }
@@ -314,6 +331,17 @@ impl Session {
                 self.error(&Reply::from(&refusal));
             }
             Err(SenderRefused::LoginRevoked) => self.close(&answer::LOGIN_REVOKED),
+        }
+        self.drain_if_idle();
+    }
+
+    /// Answers [`Action::CheckRecipient`]: with the address to take.
+    pub fn recipient_checked(&mut self, answer: Result<EmailAddress, Refusal>) {
+        if !matches!(self.state, State::Asking(Question::Recipient(_))) {
+            return;
+        }
+        if let State::Asking(Question::Recipient(path)) = std::mem::replace(&mut self.state, State::Commands) {
+            self.recipient_answered(*path, answer);
         }
         self.drain_if_idle();
     }

@@ -344,6 +344,7 @@ impl Store for Embedded {
                 leased: state.index.leased(),
                 octets: state.archive_octets() + state.event_octets(),
                 oldest: state.index.oldest(),
+                log_ends: state.events.last_key_value().map(|(file, state)| events::place(*file, state.end)).unwrap_or_default(),
                 log_begins: state.events.first_key_value().map(|(_, file)| file.created).unwrap_or_default(),
             })
         })

@@ -105,6 +105,11 @@ impl Logins {
         *self.0.set.write() = Arc::new(Set::new(logins));
     }
 
+    /// Returns all logins.
+    pub fn all(&self) -> Vec<Arc<Login>> {
+        self.set().by_name.values().cloned().collect()
+    }
+
     /// Checks user name and password (SMTP AUTH, turboSMTP's authuser and authpass). A token as both user name and password counts too.
     ///
     /// User names are compared to the letter. The hash is computed on a thread where that may take long; results are remembered, bounded,

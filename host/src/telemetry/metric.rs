@@ -204,6 +204,9 @@ struct Inner {
     accepted: Each<Ingress, Counter>,
     accept_time: Each<Ingress, Histogram>,
     refused: Each<RefusalClass, Counter>,
+    paths_refused: Each<RefusalClass, Counter>,
+    events_told: Family<Labels<1>, Counter>,
+    events_given_up: Family<Labels<1>, Counter>,
     authentications: Each<Authentication, Counter>,
     connections: Each<Ingress, Gauge>,
     connections_refused: Each<Ingress, Counter>,
@@ -244,6 +247,7 @@ impl Metrics {
         let accepted = Family::default();
         let accept_time = Family::new_with_constructor(times as fn() -> Histogram);
         let (refused, authentications, connections_refused) = (Family::default(), Family::default(), Family::default());
+        let (paths_refused, events_told, events_given_up) = (Family::default(), Family::default(), Family::default());
         let (connections, delivery_connections) = (Family::default(), Family::default());
         let (connections_made, connections_failed, transactions) = (Family::default(), Family::default(), Family::default());
         let (destinations, reports) = (Gauge::default(), Counter::default());
@@ -254,6 +258,11 @@ impl Metrics {
         registry.register("messages_accepted", "Messages that are on disk and acknowledged", accepted.clone());
         registry.register_with_unit("accept_time", "From the end of the content to the answer", Unit::Seconds, accept_time.clone());
         registry.register("messages_refused", "Messages that were not taken", refused.clone());
+        registry.register(
+            "recipients_refused",
+            "Forward-paths that were not taken, while others of the message may be",
+            paths_refused.clone(),
+        );
         registry.register("authentications", "Logins of clients", authentications.clone());
         registry.register("connections", "Connections of clients that are open", connections.clone());
         registry.register("connections_refused", "Connections beyond a limit", connections_refused.clone());
@@ -266,6 +275,8 @@ impl Metrics {
         registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
+        registry.register("plugin_events", "Events that a plugin has taken note of", events_told.clone());
+        registry.register("plugin_events_given_up", "Events that a plugin has failed on too often", events_given_up.clone());
         registry.register_with_unit("store_commit_time", "Time from write to sync of a commit", Unit::Seconds, commit_time.clone());
         registry.register("store_commit_size", "Writers that shared a commit", commit_size.clone());
         registry.register("queue_recipients", "Recipients that are not done with", queue.clone());
@@ -277,6 +288,9 @@ impl Metrics {
             accepted: Each::of(&accepted),
             accept_time: Each::of(&accept_time),
             refused: Each::of(&refused),
+            paths_refused: Each::of(&paths_refused),
+            events_told,
+            events_given_up,
             authentications: Each::of(&authentications),
             connections: Each::of(&connections),
             connections_refused: Each::of(&connections_refused),
@@ -304,6 +318,21 @@ impl Metrics {
     /// Counts a message that was not taken.
     pub fn refused(&self, class: RefusalClass) {
         self.0.refused.get(class).inc();
+    }
+
+    /// Counts a forward-path that was not taken.
+    pub fn path_refused(&self, class: RefusalClass) {
+        self.0.paths_refused.get(class).inc();
+    }
+
+    /// Counts events that a plugin has taken note of.
+    pub fn events_told(&self, plugin: &str, count: usize) {
+        self.0.events_told.get_or_create_owned(&[("plugin", plugin.to_owned())]).inc_by(count as u64);
+    }
+
+    /// Counts events that a plugin will not hear of, as it has failed on them too often.
+    pub fn events_given_up(&self, plugin: &str, count: usize) {
+        self.0.events_given_up.get_or_create_owned(&[("plugin", plugin.to_owned())]).inc_by(count as u64);
     }
 
     /// Counts a login.
@@ -457,6 +486,9 @@ mod tests {
         clone.accepted(Ingress::Smtp, Duration::from_micros(250));
         clone.accepted(Ingress::Smtp, Duration::from_micros(251));
         clone.refused(RefusalClass::Rate);
+        clone.path_refused(RefusalClass::Plugin);
+        clone.events_told("tags", 3);
+        clone.events_given_up("tags", 2);
         clone.authenticated(Authentication::Failed);
         let open = clone.connection(Ingress::Http);
         drop(clone.connection(Ingress::Http));
@@ -485,6 +517,9 @@ mod tests {
             "tubepost_accept_time_seconds_bucket{le=\"+Inf\",protocol=\"smtp\"} 2",
             "tubepost_accept_time_seconds_count{protocol=\"smtp\"} 2",
             "tubepost_messages_refused_total{reason=\"rate\"} 1",
+            "tubepost_recipients_refused_total{reason=\"plugin\"} 1",
+            "tubepost_plugin_events_total{plugin=\"tags\"} 3",
+            "tubepost_plugin_events_given_up_total{plugin=\"tags\"} 2",
             "tubepost_authentications_total{result=\"failed\"} 1",
             "tubepost_connections{protocol=\"http\"} 1",
             "tubepost_connections_refused_total{protocol=\"smtp\"} 1",

@@ -75,7 +75,7 @@ impl Bench {
             original: content,
             recipient_limit: 10,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
-            effects,
+            effects: effects.clone(),
         });
         let mut trace = Trace { effects, ..Trace::default() };
         let processed = self.chains.chain("c").unwrap().process(letter, &circumstances, &Options::default(), &mut trace).await;

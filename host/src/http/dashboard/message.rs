@@ -221,7 +221,9 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         EventKind::Discarded { plugin, reason } => ("discarded", format!("{plugin}: {reason}")),
         EventKind::Held { by, reason } => ("held", format!("{by}: {reason}")),
         EventKind::PluginFailed { plugin, failure } => ("plugin failed", format!("{plugin}: {failure}")),
-        EventKind::Rendered { plugins } => ("plugins", plugins.iter().map(said).collect::<Vec<_>>().join("; ")),
+        EventKind::Rendered { plugins } | EventKind::Observed { plugins } => {
+            ("plugins", plugins.iter().map(said).collect::<Vec<_>>().join("; "))
+        }
         EventKind::Delivered { host, reply, .. } => ("delivered", hop(host, reply)),
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
         EventKind::Bounced { host, reply, status, .. } => ("bounced", format!("{} ({status})", hop(host, reply))),

@@ -20,12 +20,13 @@ use tracing::Instrument;
 use super::reception::Reception;
 use super::{COMMIT_TIME, Service};
 use crate::config::Login;
+use crate::intake::forward_paths::Inquiry;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::refusal::Refusal;
-use crate::smtp::server::{Action, Allowance, Credentials, LoginRefused, Message, SenderRefused, Session};
+use crate::smtp::server::{Action, Allowance, Candidate, Credentials, LoginRefused, Message, SenderRefused, Session};
 use crate::submission::login::LoginError;
-use crate::submission::{Options, Protocol, Received, Submission};
+use crate::submission::{CheckedPaths, Options, Protocol, Received, Submission};
 
 /// Octets that are read at once: at first, and at most, when reads come back full.
 const SMALLEST_READ_OCTETS: usize = 8 * 1024;
@@ -58,6 +59,8 @@ pub(super) struct Conversation<R> {
     session: Session,
     peer: IpAddr,
     login: Option<Arc<Login>>,
+    /// What was asked about forward-paths of the transaction that is open, or was left without a message.
+    inquiry: Option<Box<Inquiry>>,
     input: BytesMut,
     read_octets: usize,
     drain: CancellationToken,
@@ -78,6 +81,7 @@ impl<R: Reception> Conversation<R> {
             session,
             peer,
             login: None,
+            inquiry: None,
             input: BytesMut::new(),
             read_octets: SMALLEST_READ_OCTETS,
             drained: Box::pin(drain.clone().cancelled_owned()),
@@ -105,6 +109,7 @@ impl<R: Reception> Conversation<R> {
             self.session.fail();
             self.hang_up(stream).await
         };
+        self.give_up_inquiry().await;
         ended.unwrap_or_else(|error| {
             tracing::debug!(%error, "the connection broke");
             End::Closed
@@ -128,7 +133,11 @@ impl<R: Reception> Conversation<R> {
                     return Ok(End::StartTls);
                 }
                 Action::Authenticate(credentials) => self.authenticate(credentials).await,
-                Action::CheckSender(reverse_path) => self.check_sender(&reverse_path),
+                Action::CheckSender(reverse_path) => {
+                    self.give_up_inquiry().await;
+                    self.check_sender(&reverse_path);
+                }
+                Action::CheckRecipient(candidate) => self.check_recipient(*candidate).await,
                 Action::Submit(message) => self.submit(*message).await,
                 Action::Close => return self.hang_up(stream).await,
             }
@@ -211,7 +220,7 @@ impl<R: Reception> Conversation<R> {
         let answer = match Box::pin(checking).await {
             Ok(login) => {
                 tracing::debug!(login = %login.name, "logged in");
-                let allowance = allowance(&login);
+                let allowance = self.allowance(&login);
                 self.login = Some(login);
                 Ok(allowance)
             }
@@ -234,29 +243,79 @@ impl<R: Reception> Conversation<R> {
                 Err(SenderRefused::Refused(Refusal::SenderNotAllowed { address: address.to_string() }))
             }
             // DSNs and automatic answers come from the null reverse-path; From is looked at by the intake.
-            (Some(login), ReversePath::Mailbox(_) | ReversePath::Null) => Ok(allowance(login)),
+            (Some(login), ReversePath::Mailbox(_) | ReversePath::Null) => Ok(self.allowance(login)),
         };
         self.login = login;
         self.session.sender_checked(answer);
     }
 
+    fn allowance(&self, login: &Login) -> Allowance {
+        Allowance {
+            message_octets: login.limits.message_size.0,
+            recipients: login.limits.recipients_per_message,
+            asks: self.service.reception.asks_about_paths(login),
+        }
+    }
+
+    fn received(&self) -> Received {
+        Received {
+            at: self.service.clock.now(),
+            peer: self.peer,
+            helo: self.session.client().map(str::to_owned),
+            protocol: if self.session.is_encrypted() { Protocol::Esmtpsa } else { Protocol::Esmtpa },
+        }
+    }
+
+    async fn check_recipient(&mut self, candidate: Candidate) {
+        let Some(login) = self.login.clone() else { return self.session.fail() };
+        let mut inquiry = self.inquiry.take().unwrap_or_else(|| {
+            let received = self.received();
+            Box::new(Inquiry {
+                id: MessageId::new(received.at, &self.service.entropy),
+                login,
+                received,
+                reverse_path: candidate.reverse_path,
+                checked: CheckedPaths::default(),
+                refusal: None,
+            })
+        });
+        // In a box, because it is large and most sessions are idle.
+        let asking = Box::pin(self.service.reception.check_path(&mut inquiry, &candidate.address, candidate.accepted));
+        let answer = tokio::select! {
+            biased;
+            answer = asking => Some(answer),
+            () = &mut self.ended => None,
+        };
+        self.inquiry = Some(inquiry);
+        match answer {
+            Some(answer) => self.session.recipient_checked(answer),
+            None => self.session.shut_down(),
+        }
+    }
+
+    /// A transaction is over without a message: where that is because forward-paths were refused, somebody may want to know.
+    async fn give_up_inquiry(&mut self) {
+        if let Some(inquiry) = self.inquiry.take().filter(|inquiry| inquiry.refusal.is_some()) {
+            Box::pin(self.service.reception.paths_refused(*inquiry)).await;
+        }
+    }
+
     async fn submit(&mut self, message: Message) {
         let Some(login) = self.login.clone() else { return self.session.fail() };
-        let now = self.service.clock.now();
-        let id = MessageId::new(now, &self.service.entropy);
+        let received = self.received();
+        let (id, checked) = match self.inquiry.take() {
+            Some(inquiry) => (inquiry.id, inquiry.checked),
+            None => (MessageId::new(received.at, &self.service.entropy), CheckedPaths::default()),
+        };
         let span = tracing::info_span!("transaction", message.id = %id, login = %login.name);
         let submission = Submission {
             id,
             login,
-            received: Received {
-                at: now,
-                peer: self.peer,
-                helo: self.session.client().map(str::to_owned),
-                protocol: if self.session.is_encrypted() { Protocol::Esmtpsa } else { Protocol::Esmtpa },
-            },
+            received,
             envelope: message.envelope,
             content: message.content.octets,
             options: Options::default(),
+            checked: Some(checked),
         };
         self.shrink();
         // In a box, because it is large and most sessions are idle.
@@ -283,8 +342,4 @@ impl<R: Reception> Conversation<R> {
             self.input = BytesMut::from(&*self.input);
         }
     }
-}
-
-fn allowance(login: &Login) -> Allowance {
-    Allowance { message_octets: login.limits.message_size.0, recipients: login.limits.recipients_per_message }
 }

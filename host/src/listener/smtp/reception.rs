@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Login;
 use crate::intake::Intake;
+use crate::intake::forward_paths::Inquiry;
 use crate::mail::address::EmailAddress;
 use crate::mail::refusal::Refusal;
 use crate::spool::receipt::Receipt;
@@ -20,6 +21,17 @@ pub trait Reception: Send + Sync + 'static {
     fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>>;
     /// Whether a login may send as `address`.
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool;
+    /// Whether anybody has a word on the forward-paths of a login.
+    fn asks_about_paths(&self, login: &Login) -> bool;
+    /// Asks about a forward-path, of which `accepted` were taken before it; returns the address to take.
+    fn check_path(
+        &self,
+        inquiry: &mut Inquiry,
+        path: &EmailAddress,
+        accepted: u32,
+    ) -> impl Future<Output = Result<EmailAddress, Refusal>> + Send;
+    /// Hears of a transaction in which forward-paths were refused and no message came.
+    fn paths_refused(&self, inquiry: Inquiry) -> impl Future<Output = ()> + Send;
     /// Takes a message: when this returns a receipt, it is on disk.
     fn submit(&self, submission: Submission) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 }
@@ -48,6 +60,18 @@ impl Reception for FrontDesk {
 
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool {
         permission::may_send_as(login, address)
+    }
+
+    fn asks_about_paths(&self, login: &Login) -> bool {
+        self.intake.asks_about_paths(login)
+    }
+
+    async fn check_path(&self, inquiry: &mut Inquiry, path: &EmailAddress, accepted: u32) -> Result<EmailAddress, Refusal> {
+        self.intake.check_path(inquiry, path, accepted).await
+    }
+
+    async fn paths_refused(&self, inquiry: Inquiry) {
+        self.intake.record_refused_paths(inquiry).await;
     }
 
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {

@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
 use crate::config::{Bounces, Login, LoginLimits};
+use crate::intake::forward_paths::Inquiry;
 use crate::listener::tls::Certificate;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
@@ -28,6 +29,8 @@ const AUTH: &str = "AUTH PLAIN AG5ld3NsZXR0ZXIAc2VjcmV0";
 struct Tray {
     login: Arc<Login>,
     taken: Mutex<Vec<Submission>>,
+    /// Senders of transactions that came to nothing.
+    refused: Mutex<Vec<String>>,
     /// Where messages wait whose subject says so, and how many have come there.
     disk: Semaphore,
     waiting: Semaphore,
@@ -44,6 +47,22 @@ impl Reception for Arc<Tray> {
 
     fn may_send_as(&self, _: &Login, address: &EmailAddress) -> bool {
         address.domain().as_str() == "example.com"
+    }
+
+    fn asks_about_paths(&self, _: &Login) -> bool {
+        true
+    }
+
+    async fn check_path(&self, inquiry: &mut Inquiry, path: &EmailAddress, _: u32) -> Result<EmailAddress, Refusal> {
+        if path.domain().as_str() != "gone.example" {
+            return Ok(path.clone());
+        }
+        inquiry.refusal = Some(Refusal::PluginFailed { plugin: "list".to_owned(), permanent: true });
+        Err(Refusal::PluginFailed { plugin: "list".to_owned(), permanent: true })
+    }
+
+    async fn paths_refused(&self, inquiry: Inquiry) {
+        self.refused.lock().push(inquiry.reverse_path.to_string());
     }
 
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
@@ -108,7 +127,13 @@ impl Server {
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
         };
-        let tray = Arc::new(Tray { login: Arc::new(login), taken: Mutex::default(), disk: Semaphore::new(0), waiting: Semaphore::new(0) });
+        let tray = Arc::new(Tray {
+            login: Arc::new(login),
+            taken: Mutex::default(),
+            refused: Mutex::default(),
+            disk: Semaphore::new(0),
+            waiting: Semaphore::new(0),
+        });
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
         let clock = if smtp.command_time < Duration::from_mins(1) { Clock::system() } else { clock };
         let service = Arc::new(Service::new(Arc::clone(&tray), &server, &smtp, clock, Entropy::seeded(1), Metrics::new()));
@@ -431,4 +456,31 @@ async fn a_fault_of_ours_costs_one_session() {
     other.ask("NOOP", "250 ").await;
     drop(other);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_refused_and_brings_nothing_is_heard_of() {
+    let server = Server::start(ListenerTls::StartTls, |_, _| {});
+    let mut client = server.connect().await;
+    client.expect("220 ").await;
+    client.log_in().await;
+    // One transaction with a message, one that is given up, one that ends with the session: all in one piece.
+    client
+        .say(
+            "MAIL FROM:<one@example.com>\r\nRCPT TO:<x@gone.example>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nSubject: x\r\n\r\ny\r\n.\r\n\
+             MAIL FROM:<two@example.com>\r\nRCPT TO:<x@gone.example>\r\nRSET\r\n\
+             MAIL FROM:<three@example.com>\r\nRCPT TO:<b@example.net>\r\nRSET\r\n\
+             MAIL FROM:<four@example.com>\r\nRCPT TO:<x@gone.example>\r\n",
+        )
+        .await;
+    for code in ["250 ", "554 5.3.0 ", "250 ", "354 ", "250 2.0.0 queued", "250 ", "554 ", "250 ", "250 ", "250 ", "250 ", "250 ", "554 "] {
+        client.expect(code).await;
+    }
+    let tray = Arc::clone(&server.tray);
+    drop(client);
+    server.stop().await;
+    assert_eq!(*tray.refused.lock(), ["two@example.com", "four@example.com"]);
+    let taken = tray.taken.lock();
+    assert_eq!((taken.len(), taken[0].envelope.forward_paths.len()), (1, 1));
+    assert!(taken[0].checked.is_some());
 }

@@ -89,7 +89,7 @@ impl Session {
             Command::StartTls => return self.start_tls(),
             Command::Auth { mechanism, initial_response } => return self.auth(mechanism, initial_response),
             Command::Mail(mail) => return self.mail(mail),
-            Command::Rcpt(rcpt) => self.rcpt(rcpt),
+            Command::Rcpt(rcpt) => return self.rcpt(rcpt),
             Command::Data => self.data(),
             Command::Bdat(bdat) => self.bdat(bdat),
             Command::Rset => {

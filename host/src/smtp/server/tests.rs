@@ -48,6 +48,7 @@ dialogues![
     syntax,
     parameters,
     recipients,
+    recipients_asked_about,
     size,
     content,
     smuggling,
@@ -98,8 +99,9 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
                 // What follows would be the handshake.
                 break;
             }
-            Action::Authenticate(_) => session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3 })),
-            Action::CheckSender(_) => session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3 })),
+            Action::Authenticate(_) => session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
+            Action::CheckSender(_) => session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
+            Action::CheckRecipient(_) => unreachable!("nobody has a word on it"),
             Action::Submit(message) => {
                 messages.push(*message);
                 session.submitted(Err(&Refusal::Overloaded));

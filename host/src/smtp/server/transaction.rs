@@ -1,9 +1,10 @@
 //! A mail transaction: what MAIL opens, RCPT fills, and DATA or BDAT ends (RFC 5321 §3.3).
 
 use super::recipients::Recipients;
-use super::{Action, Message, Question, Session, State, answer};
+use super::{Action, Candidate, Message, Question, Session, State, answer};
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath};
+use crate::mail::refusal::Refusal;
 use crate::smtp::command::{self, Bdat, Mail, Rcpt, SyntaxError};
 use crate::smtp::data::{ContentFault, ContentLimits, Decoder};
 use crate::smtp::reply::Reply;
@@ -14,6 +15,8 @@ pub(super) struct Transaction {
     /// Without recipients, which it gets at the end.
     envelope: Envelope,
     recipients: Recipients,
+    /// Forward-paths that were asked about and refused.
+    refused: u32,
     announced: Option<u64>,
     /// What the chunks so far have brought; from the first one on, only chunks may follow.
     chunks: Option<Decoder>,
@@ -77,7 +80,7 @@ impl Session {
         } else {
             let Mail { reverse_path, size, body, smtputf8, ret, envid } = mail;
             let envelope = Envelope { reverse_path: reverse_path.clone(), forward_paths: Vec::new(), ret, envid, body, smtputf8 };
-            self.transaction = Some(Transaction { envelope, recipients: Recipients::default(), announced: size, chunks: None });
+            self.transaction = Some(Transaction { envelope, recipients: Recipients::default(), refused: 0, announced: size, chunks: None });
             self.state = State::Asking(Question::Sender);
             return Some(Action::CheckSender(reverse_path));
         }
@@ -95,30 +98,76 @@ impl Session {
         }
     }
 
-    pub(super) fn rcpt(&mut self, rcpt: Rcpt) {
-        let limit = self.recipients();
-        let Some(transaction) = &mut self.transaction else { return self.error(&answer::MAIL_FIRST) };
+    pub(super) fn rcpt(&mut self, rcpt: Rcpt) -> Option<Action> {
+        match self.candidate(rcpt) {
+            Ok(None) => self.reply(&answer::RECIPIENT_OK),
+            Ok(Some(path)) => {
+                let transaction = self.transaction.as_mut()?;
+                if self.login.is_some_and(|login| login.asks) {
+                    let candidate = Candidate {
+                        reverse_path: transaction.envelope.reverse_path.clone(),
+                        address: path.address.clone(),
+                        accepted: u32::try_from(transaction.recipients.count()).unwrap_or(u32::MAX),
+                    };
+                    self.state = State::Asking(Question::Recipient(Box::new(path)));
+                    return Some(Action::CheckRecipient(Box::new(candidate)));
+                }
+                transaction.recipients.add(path);
+                self.reply(&answer::RECIPIENT_OK);
+            }
+            // No error of the client's: RFC 5321 §4.5.3.1.10 has it send the rest in another transaction.
+            Err(reply) if reply == answer::TOO_MANY_RECIPIENTS => self.reply(&reply),
+            Err(reply) => self.error(&reply),
+        }
+        None
+    }
+
+    /// Returns a forward-path that may be taken as far as the protocol goes; `None` where it was taken before.
+    fn candidate(&mut self, rcpt: Rcpt) -> Result<Option<ForwardPath>, Reply> {
+        let limit = u64::from(self.recipients());
+        let Some(transaction) = &mut self.transaction else { return Err(answer::MAIL_FIRST) };
         if transaction.chunks.is_some() {
-            return self.error(&answer::CHUNKS_OPEN);
+            return Err(answer::CHUNKS_OPEN);
         }
         let path = match rcpt {
             Rcpt::Mailbox(path) => path,
             Rcpt::Postmaster => match EmailAddress::parse(&format!("postmaster@{}", self.settings.hostname)) {
                 Ok(address) => ForwardPath::new(address),
-                Err(_) => return self.error(&Reply::from(SyntaxError::ForwardPath)),
+                Err(_) => return Err(Reply::from(SyntaxError::ForwardPath)),
             },
         };
         if !transaction.envelope.smtputf8 && !command::is_ascii(&path.address) {
-            return self.error(&Reply::from(SyntaxError::NeedsSmtpUtf8));
+            return Err(Reply::from(SyntaxError::NeedsSmtpUtf8));
         }
-        if !transaction.recipients.contain(&path) {
-            if transaction.recipients.count() as u64 >= u64::from(limit) {
-                // No error of the client's: RFC 5321 §4.5.3.1.10 has it send the rest in another transaction.
-                return self.reply(&answer::TOO_MANY_RECIPIENTS);
+        if transaction.recipients.contain(&path) {
+            return Ok(None);
+        }
+        // Who is refused as often as he may be accepted is done with this transaction too.
+        if transaction.recipients.count() as u64 >= limit || u64::from(transaction.refused) >= limit {
+            return Err(answer::TOO_MANY_RECIPIENTS);
+        }
+        Ok(Some(path))
+    }
+
+    /// Somebody has said whether a forward-path may stay, and under which address. A refusal is no error of the client's: he goes on with the others.
+    pub(super) fn recipient_answered(&mut self, path: ForwardPath, answer: Result<EmailAddress, Refusal>) {
+        let Some(transaction) = &mut self.transaction else { return };
+        match answer {
+            Ok(address) => {
+                if !command::is_ascii(&address) {
+                    transaction.envelope.smtputf8 = true;
+                }
+                let path = path.led_to(address);
+                if !transaction.recipients.contain(&path) {
+                    transaction.recipients.add(path);
+                }
+                self.reply(&answer::RECIPIENT_OK);
             }
-            transaction.recipients.add(path);
+            Err(refusal) => {
+                transaction.refused = transaction.refused.saturating_add(1);
+                self.reply(&Reply::from(&refusal));
+            }
         }
-        self.reply(&answer::RECIPIENT_OK);
     }
 
     /// Why content cannot come now.

@@ -44,6 +44,11 @@ pub(super) fn created(head: &[u8; HEADER_OCTETS]) -> Option<Timestamp> {
     whole.then_some(Timestamp::from_millis(long(head, 12)?))
 }
 
+/// Returns the position of an octet of a file.
+pub(super) fn place(file: u32, offset: u64) -> u64 {
+    (u64::from(file) << OFFSET_BITS) | offset
+}
+
 impl Shared {
     /// Reads events from `position` on.
     pub(super) fn read_events(&self, position: u64, limit: usize) -> Result<Vec<LoggedEvent>, StoreError> {
@@ -139,6 +144,6 @@ impl Answer {
 
     fn push(&mut self, file: u32, offset: u64, octets: Bytes) {
         self.octets += octets.len();
-        self.events.push(LoggedEvent { position: (u64::from(file) << OFFSET_BITS) | offset, octets });
+        self.events.push(LoggedEvent { position: place(file, offset), octets });
     }
 }

@@ -45,6 +45,7 @@ struct Player {
     heard: VecDeque<String>,
     answer: Option<Refusal>,
     revoked: bool,
+    allowance: Allowance,
     message: Option<Message>,
     content: VecDeque<String>,
     messages: u8,
@@ -65,6 +66,7 @@ impl Player {
             heard: VecDeque::new(),
             answer: None,
             revoked: false,
+            allowance: ALLOWANCE,
             message: None,
             content: VecDeque::new(),
             messages: 0,
@@ -153,6 +155,7 @@ impl Player {
                 self.push(place);
                 assert_eq!(self.settings.memory.taken().to_string(), taken, "{place}");
             }
+            ("ask", "") => self.allowance.asks = true,
             ("revoke", "") => self.revoked = true,
             ("drain", "") => {
                 self.push(place);
@@ -214,6 +217,7 @@ impl Player {
                 Action::Send => self.hear(),
                 Action::Authenticate(credentials) => self.authenticate(&credentials),
                 Action::CheckSender(sender) => self.check_sender(&sender),
+                Action::CheckRecipient(candidate) => self.check_recipient(*candidate),
                 Action::Submit(message) => self.submit(*message),
             }
         }
@@ -233,7 +237,7 @@ impl Player {
     /// `newsletter` has the password `secret` and may send less than others; `busy` comes at the wrong time; a token is both.
     fn authenticate(&mut self, credentials: &Credentials) {
         let answer = match (credentials.username.as_str(), credentials.password.as_str()) {
-            ("newsletter", "secret") | ("token", "token") => Ok(ALLOWANCE),
+            ("newsletter", "secret") | ("token", "token") => Ok(self.allowance),
             ("busy", _) => Err(LoginRefused::Busy),
             ("barred", _) => Err(LoginRefused::TooManyFailures),
             _ => Err(LoginRefused::Wrong),
@@ -247,9 +251,27 @@ impl Player {
             ReversePath::Mailbox(address) if address.domain().as_str() == "forbidden.example" => {
                 Err(SenderRefused::Refused(Refusal::SenderNotAllowed { address: address.to_string() }))
             }
-            ReversePath::Mailbox(_) | ReversePath::Null => Ok(ALLOWANCE),
+            ReversePath::Mailbox(_) | ReversePath::Null => Ok(self.allowance),
         };
         self.session(|session| session.sender_checked(answer));
+    }
+
+    /// Nobody at `gone.example` is there, those at `busy.example` come at the wrong time, and who was at `old.example` is at `new.example` now.
+    fn check_recipient(&mut self, candidate: Candidate) {
+        let refusal = |code, text: String| Refusal::Plugin {
+            plugin: "list".to_owned(),
+            code,
+            enhanced: crate::mail::enhanced_status::EnhancedStatus::new(if code < 500 { 4 } else { 5 }, 1, 1),
+            text,
+        };
+        let Candidate { reverse_path, address, accepted } = candidate;
+        let answer = match address.domain().as_str() {
+            "gone.example" => Err(refusal(550, format!("gone, {reverse_path}, after {accepted}"))),
+            "busy.example" => Err(refusal(450, "not now".to_owned())),
+            "old.example" => Ok(EmailAddress::parse(&format!("{}@new.example", address.local_part())).unwrap()),
+            _ => Ok(address),
+        };
+        self.session(|session| session.recipient_checked(answer));
     }
 
     fn submit(&mut self, message: Message) {
@@ -266,7 +288,7 @@ impl Player {
     }
 }
 
-const ALLOWANCE: Allowance = Allowance { message_octets: 500, recipients: 5 };
+const ALLOWANCE: Allowance = Allowance { message_octets: 500, recipients: 5, asks: false };
 
 fn describe(envelope: &Envelope) -> String {
     use crate::mail::envelope::{BodyType, Notify, Return};
