@@ -369,6 +369,27 @@ impl Message {
     }
 }
 
+impl NewPart {
+    /// An attachment with a name.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::{NewPart, testing::Draft};
+    /// let mut message = Draft::new().text("See below").message();
+    /// message.add_part(None, &NewPart::attachment("a.csv", "text/csv", "a,b\r\n"))?;
+    /// assert_eq!(message.parts().last().and_then(|part| part.filename.clone()).as_deref(), Some("a.csv"));
+    /// # Ok::<(), tubepost_plugin_sdk::EditError>(())
+    /// ```
+    pub fn attachment(filename: &str, content_type: &str, content: impl Into<Vec<u8>>) -> Self {
+        let filename = Some(filename.to_owned());
+        Self { content_type: content_type.to_owned(), filename, content_id: None, inline: false, content: content.into() }
+    }
+
+    /// A part without a name that is shown with the message, where the reader's program can.
+    pub fn inline(content_type: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { content_type: content_type.to_owned(), filename: None, content_id: None, inline: true, content: content.into() }
+    }
+}
+
 /// Octets that are asked for at once.
 const SLICE: u32 = 1 << 20;
 
