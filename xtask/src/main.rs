@@ -3,6 +3,7 @@
 mod bench;
 mod clients;
 mod debian;
+mod reference;
 mod run;
 mod wasm_target;
 
@@ -35,6 +36,8 @@ enum Chore {
     Bench(bench::Options),
     /// Builds the first-party plugins into target/components.
     Plugins,
+    /// Makes docs/plugins/reference.md of the contract in wit/.
+    Reference,
     /// Formats all code.
     Fmt,
     /// Checks format, lints and dependencies.
@@ -77,6 +80,10 @@ fn chore(chore: Chore) -> Result<()> {
             let folder = target().join("components");
             std::fs::create_dir_all(&folder)?;
             run::command(&target().join("debug/tubepost"), &root(), &["plugin", "export", &folder.to_string_lossy()])
+        }
+        Chore::Reference => {
+            std::fs::write(root().join("docs/plugins/reference.md"), reference::page(&root().join("wit/0.1.0"))?)?;
+            Ok(())
         }
         Chore::Fmt => {
             cargo(&root(), &["fmt", "--all"])?;

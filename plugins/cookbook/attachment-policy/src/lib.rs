@@ -44,7 +44,8 @@ pub enum Action {
 
 impl Default for Options {
     fn default() -> Self {
-        let forbidden = ["bat", "cmd", "com", "cpl", "exe", "hta", "iso", "jar", "js", "jse", "lnk", "msi", "ps1", "reg", "scr", "vbe", "vbs", "wsf"];
+        let forbidden =
+            ["bat", "cmd", "com", "cpl", "exe", "hta", "iso", "jar", "js", "jse", "lnk", "msi", "ps1", "reg", "scr", "vbe", "vbs", "wsf"];
         Self { forbidden: forbidden.map(ToOwned::to_owned).to_vec(), action: Action::Reject, most_octets: None, most: None }
     }
 }

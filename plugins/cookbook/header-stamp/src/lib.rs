@@ -36,8 +36,7 @@ impl Default for Options {
 }
 
 /// Fields that say how the message is to be read, and whom it is from: no stamps.
-const OTHERS: [&str; 10] =
-    ["from", "sender", "to", "cc", "date", "subject", "message-id", "mime-version", "received", "dkim-signature"];
+const OTHERS: [&str; 10] = ["from", "sender", "to", "cc", "date", "subject", "message-id", "mime-version", "received", "dkim-signature"];
 
 impl Plugin for HeaderStamp {
     type Config = Options;

@@ -61,11 +61,13 @@ impl Plugin for IcsInvitation {
             log::warn!("signed or encrypted: no invitation is added");
             return Ok(Verdict::Next);
         }
-        let organizer = message.get::<header::From>()?.into_iter().next().ok_or_else(|| Failure::permanent("there is no From to invite"))?;
+        let organizer =
+            message.get::<header::From>()?.into_iter().next().ok_or_else(|| Failure::permanent("there is no From to invite"))?;
         let attendee = message.recipient_slot()?;
         let calendar = invitation.calendar(&organizer, &attendee, &message.id(), message.now(), &options.product)?;
         let alternative = message.parts().into_iter().find(|part| part.content_type == "multipart/alternative").map(|part| part.id);
-        message.add_part(alternative, &NewPart::inline("text/calendar; charset=utf-8; method=REQUEST; component=VEVENT", calendar.clone()))?;
+        message
+            .add_part(alternative, &NewPart::inline("text/calendar; charset=utf-8; method=REQUEST; component=VEVENT", calendar.clone()))?;
         if !options.filename.is_empty() {
             message.add_part(None, &NewPart::attachment(&options.filename, "application/ics", calendar))?;
         }
@@ -76,14 +78,20 @@ impl Plugin for IcsInvitation {
 impl Invitation {
     fn calendar(&self, organizer: &Mailbox, attendee: &str, id: &str, now: Timestamp, product: &str) -> Result<String, Failure> {
         let time = |what: &str, text: &str| {
-            Timestamp::parse_rfc3339(text).ok_or_else(|| Failure::permanent(format!("invitation.{what}: {text:?} is no time as 2026-03-02T09:00:00Z")))
+            Timestamp::parse_rfc3339(text)
+                .ok_or_else(|| Failure::permanent(format!("invitation.{what}: {text:?} is no time as 2026-03-02T09:00:00Z")))
         };
         let (start, end) = (time("start", &self.start)?, time("end", &self.end)?);
         if end < start {
             return Err(Failure::permanent("invitation.end is before its start"));
         }
         let uid = self.uid.clone().unwrap_or_else(|| format!("{id}@{}", organizer.address.domain()));
-        let mut lines = vec!["BEGIN:VCALENDAR".to_owned(), format!("PRODID:{}", escape(product)), "VERSION:2.0".to_owned(), "METHOD:REQUEST".to_owned()];
+        let mut lines = vec![
+            "BEGIN:VCALENDAR".to_owned(),
+            format!("PRODID:{}", escape(product)),
+            "VERSION:2.0".to_owned(),
+            "METHOD:REQUEST".to_owned(),
+        ];
         lines.extend(["BEGIN:VEVENT".to_owned(), format!("UID:{}", escape(&uid)), format!("SEQUENCE:{}", self.sequence)]);
         lines.extend([("DTSTAMP", now), ("DTSTART", start), ("DTEND", end)].map(|(name, time)| format!("{name}:{}", utc(time))));
         lines.push(format!("SUMMARY:{}", escape(&self.summary)));

@@ -8,6 +8,8 @@
 //! Stands before `tracking` in a chain: what is signed stays as it is. Fragments stay behind the parameters, parameters that a link has already are
 //! kept, and signed or encrypted messages are left alone.
 
+use std::fmt::Write as _;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tubepost_plugin_sdk::{
@@ -50,7 +52,8 @@ impl Plugin for UtmTags {
             return Ok(Verdict::Next);
         }
         let campaign = options.campaign.clone().or_else(|| message.tags().into_iter().next());
-        let parameters = [("utm_source", Some(&options.source)), ("utm_medium", Some(&options.medium)), ("utm_campaign", campaign.as_ref())];
+        let parameters =
+            [("utm_source", Some(&options.source)), ("utm_medium", Some(&options.medium)), ("utm_campaign", campaign.as_ref())];
         let mut changed = 0_u32;
         let edited = html::rewrite(&page, |page| {
             page.on("a[href], area[href]", |link| {
@@ -87,7 +90,7 @@ fn tagged(url: &str, parameters: &[(&str, Option<&String>)], domains: &[String])
             } else if !result.ends_with(['?', '&']) {
                 result.push('&');
             }
-            result.push_str(&format!("{name}={}", encoded(value)));
+            result.extend([*name, "=", &encoded(value)]);
         }
     }
     if let Some(fragment) = fragment {
@@ -115,7 +118,8 @@ fn encoded(value: &str) -> String {
         if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
             text.push(char::from(octet));
         } else {
-            text.push_str(&format!("%{octet:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{octet:02X}");
         }
     }
     text
