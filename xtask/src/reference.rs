@@ -186,14 +186,18 @@ mod tests {
     fn the_page_is_that_of_the_contract() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let there = std::fs::read_to_string(root.join("docs/plugins/reference.md")).unwrap_or_default();
-        assert!(there == page(&root.join("wit/0.1.0")).unwrap(), "docs/plugins/reference.md is not of this wit/: run `cargo xtask reference`");
+        assert!(
+            there == page(&root.join("wit/0.1.0")).unwrap(),
+            "docs/plugins/reference.md is not of this wit/: run `cargo xtask reference`"
+        );
     }
 
     #[test]
     fn every_function_is_explained() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let page = page(&root.join("wit/0.1.0")).unwrap();
-        for wanted in ["## rcpt", "set-header: func(name: string, value: string) -> result<_, edit-error>", "- `reject(reply)` — Refuses"] {
+        for wanted in ["## rcpt", "set-header: func(name: string, value: string) -> result<_, edit-error>", "- `reject(reply)` — Refuses"]
+        {
             assert!(page.contains(wanted), "{wanted}");
         }
     }

@@ -322,7 +322,8 @@ impl Schema {
     /// Reads a text as a value of this schema: words for booleans, digits for numbers, a comma list for a list of texts, else JSON.
     pub(super) fn value_from_text(&self, text: &str) -> Option<Value> {
         if self.types.is_empty() {
-            let mut deeper = self.others_too.iter().chain(self.alternatives.iter().flat_map(|alternatives| &alternatives.schemas)).peekable();
+            let mut deeper =
+                self.others_too.iter().chain(self.alternatives.iter().flat_map(|alternatives| &alternatives.schemas)).peekable();
             return match deeper.peek() {
                 None => Some(Value::String(text.to_owned())),
                 Some(_) => deeper.find_map(|schema| schema.value_from_text(text).filter(|value| schema.check("", value).is_ok())),
