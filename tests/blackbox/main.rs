@@ -5,6 +5,7 @@ mod acknowledged_survives_kill;
 mod api_calls_of_other_services;
 mod bad_configuration_is_explained;
 mod chains_differ_by_login;
+mod cookbook;
 mod dashboard;
 mod deferred_then_delivered;
 mod delivery_by_mx;

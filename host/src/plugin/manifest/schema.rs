@@ -299,7 +299,7 @@ impl Schema {
     }
 
     /// What is wanted, in a few words.
-    fn phrase(&self) -> String {
+    fn form(&self) -> String {
         if let Some(values) = &self.values {
             let values: Vec<_> = values.iter().map(ToString::to_string).collect();
             return format!("one of {}", values.join(", "));
@@ -356,7 +356,7 @@ impl Alternatives {
         if let (Some(schema), None) = (meant.next(), meant.next()) {
             return schema.check(path, value);
         }
-        let phrases: Vec<_> = self.schemas.iter().map(Schema::phrase).collect();
+        let phrases: Vec<_> = self.schemas.iter().map(Schema::form).collect();
         Err(Invalid { option: path.to_owned(), reason: format!("must be {}", phrases.join(", or ")) })
     }
 }

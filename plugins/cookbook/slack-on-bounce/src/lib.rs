@@ -3,7 +3,7 @@
 //! ```toml
 //! [plugins.slack-on-bounce]
 //! source = "slack-on-bounce.wasm"
-//! allow = { http = ["https://hooks.slack.com"], secrets = ["slack-url"], kv = true }
+//! allow = { http = ["https://hooks.slack.com/"], secrets = { slack-url = "${SLACK_URL}" }, kv = true }
 //! ```
 //!
 //! The webhook's URL is a secret, as whoever has it can write. Events come at least once: those that were told are noted for a day, so that a batch
