@@ -308,7 +308,7 @@ impl Message {
     /// # use std::time::Duration;
     /// # use tubepost_plugin_sdk::testing::Draft;
     /// let mut message = Draft::new().message();
-    /// let in_an_hour = message.now() + Duration::from_secs(3600);
+    /// let in_an_hour = message.now() + Duration::from_hours(1);
     /// message.set_not_before(in_an_hour)?;
     /// assert_eq!(message.not_before(), Some(in_an_hour));
     /// # Ok::<(), tubepost_plugin_sdk::EditError>(())

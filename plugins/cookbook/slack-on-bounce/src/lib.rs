@@ -45,7 +45,7 @@ struct Notice {
 }
 
 /// How long it is known that an event was told.
-const KNOWN: Duration = Duration::from_secs(24 * 3600);
+const KNOWN: Duration = Duration::from_hours(24);
 
 impl Plugin for SlackOnBounce {
     type Config = Options;
