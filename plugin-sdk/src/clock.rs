@@ -151,6 +151,36 @@ impl Timestamp {
         let shift = minutes * 60 * SECOND;
         Some(Self(if west { local.0.checked_add(shift)? } else { local.0.checked_sub(shift)? }))
     }
+
+    /// Reads `2026-01-01T02:00:00+02:00` (RFC 3339); fractions of a second are left out. `None` where it is none, or before 1970.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::Timestamp;
+    /// assert_eq!(Timestamp::parse_rfc3339("2026-01-01T02:00:00.5+02:00").unwrap().to_string(), "2026-01-01T00:00:00Z");
+    /// ```
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (date, time) = (text.get(..10)?, text.get(11..19)?);
+        if !text.get(10..11).is_some_and(|between| ["T", "t", " "].contains(&between)) {
+            return None;
+        }
+        let numbers = |text: &str, separator: char| -> Option<[u64; 3]> {
+            let mut numbers = text.split(separator).map(|number| number.parse().ok());
+            Some([numbers.next()??, numbers.next()??, numbers.next()??])
+        };
+        let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
+        let local = Self::from_date_and_time(year, month, day, hour, minute, second)?;
+        let zone = text.get(19..)?.trim_start_matches(|character: char| character == '.' || character.is_ascii_digit());
+        if zone.eq_ignore_ascii_case("z") {
+            return Some(local);
+        }
+        let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
+        let shift = (hours.parse::<u64>().ok().filter(|hours| *hours < 24)? * 60
+            + minutes.parse::<u64>().ok().filter(|minutes| *minutes < 60)?)
+            * 60
+            * SECOND;
+        Some(Self(if zone.starts_with('-') { local.0.checked_add(shift)? } else { local.0.checked_sub(shift)? }))
+    }
 }
 
 /// Whether a zone lies in the west of Greenwich, and by how many minutes; what is unknown is Greenwich (RFC 5322 §4.3).
@@ -234,11 +264,12 @@ mod tests {
         fn a_date_comes_back(seconds in 0_u64..250_000_000_000) {
             let moment = Timestamp::from_millis(seconds * 1000);
             prop_assert_eq!(Timestamp::parse_rfc5322(&moment.to_rfc5322()), Some(moment));
+            prop_assert_eq!(Timestamp::parse_rfc3339(&moment.to_string()), Some(moment));
         }
 
         #[test]
         fn no_text_harms(text in "\\PC{0,60}") {
-            let _ = Timestamp::parse_rfc5322(&text);
+            let _ = (Timestamp::parse_rfc5322(&text), Timestamp::parse_rfc3339(&text));
         }
     }
 }

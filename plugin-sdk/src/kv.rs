@@ -7,7 +7,7 @@
 //!
 //! // At most 100 messages an hour to one address.
 //! fn one_more(address: &str) -> Result<bool, Failure> {
-//!     Ok(kv::increment_for(address, 1, Duration::from_secs(3600))? <= 100)
+//!     Ok(kv::increment_for(address, 1, Duration::from_hours(1))? <= 100)
 //! }
 //!
 //! assert_eq!(one_more("ann@example.com"), Ok(true));

@@ -308,7 +308,7 @@ impl Message {
     /// # use std::time::Duration;
     /// # use tubepost_plugin_sdk::testing::Draft;
     /// let mut message = Draft::new().message();
-    /// let in_an_hour = message.now() + Duration::from_secs(3600);
+    /// let in_an_hour = message.now() + Duration::from_hours(1);
     /// message.set_not_before(in_an_hour)?;
     /// assert_eq!(message.not_before(), Some(in_an_hour));
     /// # Ok::<(), tubepost_plugin_sdk::EditError>(())
@@ -366,6 +366,27 @@ impl Message {
     /// [`EditError::Denied`] where it is not granted, [`EditError::Invalid`] where `url` is no absolute http or https URL.
     pub fn own_link(&mut self, claims: &str, url: Option<&str>) -> Result<String, EditError> {
         self.0.own_link(claims, url)
+    }
+}
+
+impl NewPart {
+    /// An attachment with a name.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::{NewPart, testing::Draft};
+    /// let mut message = Draft::new().text("See below").message();
+    /// message.add_part(None, &NewPart::attachment("a.csv", "text/csv", "a,b\r\n"))?;
+    /// assert_eq!(message.parts().last().and_then(|part| part.filename.clone()).as_deref(), Some("a.csv"));
+    /// # Ok::<(), tubepost_plugin_sdk::EditError>(())
+    /// ```
+    pub fn attachment(filename: &str, content_type: &str, content: impl Into<Vec<u8>>) -> Self {
+        let filename = Some(filename.to_owned());
+        Self { content_type: content_type.to_owned(), filename, content_id: None, inline: false, content: content.into() }
+    }
+
+    /// A part without a name that is shown with the message, where the reader's program can.
+    pub fn inline(content_type: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { content_type: content_type.to_owned(), filename: None, content_id: None, inline: true, content: content.into() }
     }
 }
 

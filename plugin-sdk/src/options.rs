@@ -55,6 +55,8 @@ impl<T> OptionsAreNotDescribed for &Options<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, clippy::needless_borrow, reason = "tests fail by panicking; the macro borrows too")]
+
     use serde::{Deserialize, Serialize};
     use serde_json::json;
 

@@ -23,8 +23,8 @@
 
 use std::cell::RefCell;
 
-pub use self::host::Host;
 use self::stand_in::{Asked, part};
+pub use self::{golden::golden, host::Host};
 pub(crate) use self::{
     host::{host, table},
     stand_in::StandIn,
@@ -38,6 +38,7 @@ use crate::{
     log::Level,
 };
 
+mod golden;
 mod host;
 mod mime;
 mod stand_in;

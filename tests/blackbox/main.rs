@@ -6,6 +6,7 @@ mod api_calls_of_other_services;
 mod attacks;
 mod bad_configuration_is_explained;
 mod chains_differ_by_login;
+mod cookbook;
 mod dashboard;
 mod deferred_then_delivered;
 mod delivery_by_mx;

@@ -17,14 +17,14 @@ const TAGS: usize = 100;
 const CLAIMS: usize = 1_000;
 
 /// A value that differs by recipient, as it was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Asked {
     Slot(Slot),
     Own { claims: String, url: Option<String> },
 }
 
 /// A decoded message in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StandIn {
     pub(super) headers: Vec<Field>,
     pub(super) parts: Vec<(PartInfo, Vec<u8>)>,
@@ -293,7 +293,14 @@ impl StandIn {
     }
 
     pub(crate) fn add_part(&mut self, parent: Option<u32>, new: &NewPart) -> Result<u32, EditError> {
-        let parent = parent.unwrap_or(0);
+        let parent = parent.unwrap_or_else(|| self.mixed_root());
+        if self
+            .parts
+            .iter()
+            .any(|(info, _)| info.id == parent && ["multipart/signed", "multipart/encrypted"].contains(&info.content_type.as_str()))
+        {
+            return Err(EditError::Denied("a signed or encrypted part takes no other parts".to_owned()));
+        }
         let multipart = |(info, _): &(PartInfo, Vec<u8>)| info.id == parent && info.content_type.starts_with("multipart/");
         if !self.parts.iter().any(multipart) {
             return Err(EditError::NoSuchPart);
@@ -302,7 +309,7 @@ impl StandIn {
         let info = PartInfo {
             id,
             parent: Some(parent),
-            content_type: new.content_type.to_ascii_lowercase(),
+            content_type: new.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             charset: None,
             filename: new.filename.clone(),
             content_id: new.content_id.clone(),
@@ -313,14 +320,33 @@ impl StandIn {
         Ok(id)
     }
 
-    pub(crate) fn remove_part(&mut self, id: u32) -> Result<(), EditError> {
-        if id == 0 {
-            return Err(EditError::Denied("the root stays".to_owned()));
+    /// The root, which is a multipart/mixed then.
+    fn mixed_root(&mut self) -> u32 {
+        let id = self.next_part();
+        match self.parts.iter_mut().find(|(info, _)| info.parent.is_none()) {
+            Some((root, _)) if root.content_type == "multipart/mixed" => return root.id,
+            Some((root, _)) => root.parent = Some(id),
+            None => {}
         }
-        let before = self.parts.len();
-        // Drafts are one level deep unless a test adds multiparts, so children are found by their parent alone.
-        self.parts.retain(|(info, _)| info.id != id && info.parent != Some(id));
-        if self.parts.len() == before { Err(EditError::NoSuchPart) } else { Ok(()) }
+        self.parts.insert(0, (part(id, None, "multipart/mixed"), Vec::new()));
+        id
+    }
+
+    pub(crate) fn remove_part(&mut self, id: u32) -> Result<(), EditError> {
+        let (found, _) = self.parts.iter().find(|(info, _)| info.id == id).ok_or(EditError::NoSuchPart)?;
+        let Some(parent) = found.parent else { return Err(EditError::Denied("a message keeps at least one part".to_owned())) };
+        // A multipart goes with its last part.
+        if self.parts.iter().filter(|(info, _)| info.parent == Some(parent)).count() == 1
+            && self.parts.iter().any(|(info, _)| info.id == parent && info.parent.is_some())
+        {
+            return self.remove_part(parent);
+        }
+        let mut gone = vec![id];
+        while let Some(id) = gone.pop() {
+            gone.extend(self.parts.iter().filter(|(info, _)| info.parent == Some(id)).map(|(info, _)| info.id));
+            self.parts.retain(|(info, _)| info.id != id);
+        }
+        Ok(())
     }
 
     pub(crate) fn read_original(&self, offset: u64, length: u32) -> Vec<u8> {
@@ -399,7 +425,7 @@ impl StandIn {
         Ok(self.ask(Asked::Slot(what.clone())))
     }
 
-    fn variable(&self, path: &str) -> String {
+    pub(super) fn variable(&self, path: &str) -> String {
         let whole: serde_json::Value = serde_json::from_str(&self.variables).unwrap_or_default();
         match path.split('.').try_fold(&whole, |value, name| value.get(name)) {
             None | Some(serde_json::Value::Null) => String::new(),
