@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+use tubepost_tests::certificate::Certificate;
 use tubepost_tests::host::binary;
+use tubepost_tests::setup::config;
 
 /// Where all plugins of this file are compiled: what they have in common is compiled once. All have line numbers, and names of their own.
 fn target() -> &'static Path {
@@ -159,12 +161,11 @@ fn a_configuration_is_checked_for_grants_and_options() -> Result<()> {
     let folder = TempDir::new()?;
     plugin(folder.path(), &["new", "checked-greet"])?;
     plugin(folder.path(), &["build", "checked-greet", "--output", "greet.wasm", "--debug"])?;
+    Certificate::new()?.write(folder.path())?;
     let write = |step: &str| {
-        let config = format!(
-            "[server]\nhostname = \"mail.example.com\"\ndata = \"data\"\n[[listen]]\nkind = \"smtp\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n\
-             [plugins.greet]\nsource = \"greet.wasm\"\n[chains]\nexample = [ {step} ]\n"
-        );
-        std::fs::write(folder.path().join("tubepost.toml"), config)
+        let more = "[plugins.greet]\nsource = \"greet.wasm\"\n";
+        let text = config("127.0.0.1:1".parse()?, more).replace("[chains]\n", &format!("[chains]\nexample = [ {step} ]\n"));
+        Ok::<_, anyhow::Error>(std::fs::write(folder.path().join("tubepost.toml"), text)?)
     };
     write("{ use = \"greet\", greeting = \"good day\" }")?;
     let checked = plugin(folder.path(), &["check", "greet.wasm", "--config", "tubepost.toml"])?;
