@@ -23,6 +23,8 @@ use crate::plugin::loading::LoadError;
 use crate::telemetry::metric::Metrics;
 
 mod loading;
+mod services;
+mod whole_message;
 
 const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
 
