@@ -1,13 +1,16 @@
 //! Plugins that loop, eat memory, trap, or return far too much: the message meets `on_error`, and nothing else is harmed.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::peer::Peer;
 use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, config, message};
+use tubepost_tests::wait::wait_for;
 
 use crate::users_own_plugin::plugin;
 
@@ -97,5 +100,63 @@ fn a_loop_delays_nobody_else_beyond_the_limit() -> Result<()> {
         let reply = thread.join().unwrap()?;
         assert_eq!(reply.code / 100, 4, "{reply:?}");
     }
+    Ok(())
+}
+
+/// Half of the messages took less.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the time of the machine is what is measured")]
+fn a_login_at_its_limit_slows_its_neighbours_down_by_a_bounded_factor() -> Result<()> {
+    let built = hostile();
+    let more = format!(
+        "[plugins.hostile]\nsource = \"hostile.wasm\"\nlimits = {{ time = \"1s\" }}\n[[logins]]\nname = \"looping\"\nusername = \"looping\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"looping\"\n"
+    );
+    let peer = Peer::start()?;
+    let text = config(peer.address(), &more).replace("[chains]\n", "[chains]\nlooping = [ { use = \"hostile\", harm = \"loop\" } ]\n");
+    let host = Host::start(&text, &[("hostile.wasm", built)])?;
+    let address = host.address("smtp none");
+    // The neighbour's mail goes through five plugins.
+    let mut client = Client::login(address, "marketing", PASSWORD)?;
+    let mut measure = |count: usize| -> Result<Duration> {
+        let mut times = Vec::new();
+        for _ in 0..count {
+            let began = Instant::now();
+            client.deliver("news@example.com", &["ann@example.net"], include_bytes!("messages/newsletter.eml"))?;
+            times.push(began.elapsed());
+        }
+        Ok(median(times))
+    };
+    measure(5)?;
+    let idle = measure(30)?;
+    let over = Arc::new(AtomicBool::new(false));
+    // Thirty sessions that begin the next message as soon as the last one was refused.
+    let loops: Vec<_> = (0..30)
+        .map(|_| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || -> Result<u32> {
+                let mut client = Client::login(address, "looping", PASSWORD)?;
+                let mut refused = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let reply = client.submit("s@example.com", &["r@example.net"], &message("loop"))?;
+                    ensure!(reply.code / 100 == 4, "{reply:?}");
+                    refused += 1;
+                }
+                Ok(refused)
+            })
+        })
+        .collect();
+    wait_for("the loops to begin", || host.say(&["message", "search", "loop"]).ok()?.contains("looping").then_some(()))?;
+    let beside = measure(30)?;
+    over.store(true, Ordering::Relaxed);
+    for thread in loops {
+        assert!(thread.join().unwrap()? > 0);
+    }
+    // Without shares, a message would wait for the time of some of the thirty loops in each of its plugins: seconds.
+    assert!(beside < idle * 20 + Duration::from_millis(200), "{idle:?} on its own, {beside:?} beside the loops");
     Ok(())
 }

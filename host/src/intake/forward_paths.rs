@@ -62,7 +62,7 @@ impl Intake {
         let answer = chain.check_path(path, &within, &mut inquiry.checked).await;
         if let Err(refusal) = &answer {
             parts.metrics.path_refused(refusal.class());
-            inquiry.refusal.get_or_insert_with(|| refusal.clone());
+            inquiry.refusal.get_or_insert_with(|| naming(refusal.clone(), path));
         }
         answer
     }

@@ -237,6 +237,12 @@ impl Guest {
             (import "tubepost:mail/message@0.1.0" "[method]message.remove-recipient" (func $remove_recipient (param i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[method]message.slot" (func $slot (param i32 i32 i32 i32 i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[method]message.id" (func $id (param i32 i32)))
+            (import "tubepost:mail/message@0.1.0" "[method]message.set-content" (func $set_content (param i32 i32 i32 i32)))
+            (import "tubepost:mail/message@0.1.0" "[method]message.read-content" (func $read_content (param i32 i64 i32 i32)))
+            (import "tubepost:mail/message@0.1.0" "[method]message.set-route" (func $set_route (param i32 i32 i32 i32)))
+            (import "tubepost:mail/message@0.1.0" "[method]message.set-not-before" (func $set_not_before (param i32 i64 i32)))
+            (import "tubepost:mail/message@0.1.0" "[method]message.own-link"
+              (func $own_link (param i32 i32 i32 i32 i32 i32 i32)))
             (import "tubepost:mail/message@0.1.0" "[resource-drop]message" (func $drop_message (param i32)))
             (import "tubepost:mail/random@0.1.0" "get" (func $random (param i32 i32)))
             (import "tubepost:mail/log@0.1.0" "log" (func $log (param i32 i32 i32)))

@@ -25,6 +25,8 @@ use crate::telemetry::metric::Metrics;
 
 mod compatibility;
 mod loading;
+mod services;
+mod whole_message;
 
 const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
 

@@ -229,3 +229,6 @@ fn metric_name(name: &str) -> Option<&str> {
     let valid = name.len() <= METRIC_NAME && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(letters);
     valid.then_some(name)
 }
+
+#[cfg(test)]
+mod tests;

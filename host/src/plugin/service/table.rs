@@ -101,10 +101,13 @@ impl Tables {
     /// The quota is looked at before the write, so that writers at the same moment may pass it by what they write.
     async fn check_quota(&self, store: &Arc<dyn Store>, table: &str, key: &str, octets: usize) -> Result<(), TableError> {
         let usage = store.table_usage(table).await.map_err(|error| unavailable(&error))?;
-        let added = u64::try_from(key.len() + octets + EXPIRY).unwrap_or(u64::MAX);
-        let is_new = store.value(table, key.as_bytes(), self.clock.now()).await.map_err(|error| unavailable(&error))?.is_none();
-        let too_many = is_new && usage.keys >= u64::from(self.quota.kv_keys);
-        if too_many || usage.octets.saturating_add(added) > self.quota.kv_size.0 { Err(TableError::Full) } else { Ok(()) }
+        let known = store.value(table, key.as_bytes(), self.clock.now()).await.map_err(|error| unavailable(&error))?;
+        let too_many = known.is_none() && usage.keys >= u64::from(self.quota.kv_keys);
+        let count = |octets: usize| u64::try_from(octets).unwrap_or(u64::MAX);
+        // What is replaced makes room.
+        let others = usage.octets.saturating_sub(known.map_or(0, |known| count(key.len() + known.len())));
+        let is_too_much = others.saturating_add(count(key.len() + octets + EXPIRY)) > self.quota.kv_size.0;
+        if too_many || is_too_much { Err(TableError::Full) } else { Ok(()) }
     }
 
     async fn lock(&self, table: &str, key: &str) -> Result<MutexGuard<'_, ()>, TableError> {
@@ -154,3 +157,6 @@ fn unavailable(error: &StoreError) -> TableError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
