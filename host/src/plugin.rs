@@ -13,6 +13,7 @@ pub mod loading;
 pub mod manifest;
 pub mod sandbox;
 pub mod verdict;
+mod wasi;
 
 #[cfg(test)]
 pub(crate) mod test_guest;

@@ -3,7 +3,11 @@
 mod bench;
 mod clients;
 mod debian;
+mod examples;
 mod run;
+#[path = "../../host/src/plugin/author/toolchain.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the program, which uses all of it")]
+mod toolchain;
 mod wasm_target;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +39,8 @@ enum Chore {
     Bench(bench::Options),
     /// Builds the first-party plugins into target/components.
     Plugins,
+    /// Builds the example plugins in four languages into target/examples.
+    Examples,
     /// Formats all code.
     Fmt,
     /// Checks format, lints and dependencies.
@@ -78,6 +84,12 @@ fn chore(chore: Chore) -> Result<()> {
             std::fs::create_dir_all(&folder)?;
             run::command(&target().join("debug/tubepost"), &root(), &["plugin", "export", &folder.to_string_lossy()])
         }
+        Chore::Examples => {
+            wasm_target::ensure()?;
+            cargo(&root(), &["build", "--workspace", "--bins"])?;
+            run::say(&format!("the components are in {}", examples()?.display()));
+            Ok(())
+        }
         Chore::Fmt => {
             cargo(&root(), &["fmt", "--all"])?;
             cargo(&root().join("plugins"), &["fmt", "--all"])?;
@@ -109,11 +121,17 @@ fn test() -> Result<()> {
     // The black-box tests start the binary: it must be there, and new. With the tests' own features, or all dependencies would be built twice.
     cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
     let clients = clients::ensure(&root().join("tests/clients/package.json"), &target().join("clients"))?;
-    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path)];
+    let examples = examples()?.to_string_lossy().into_owned();
+    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path), ("TUBEPOST_EXAMPLES", &examples)];
     run::cargo_with(&root(), &["test", "--workspace"], &known)?;
     cargo(&root().join("plugins"), &["test", "--workspace"])?;
     // The inputs that fuzzing has found, and mutations of them; in our folder, where the dependencies are built already.
     cargo(&root().join("fuzz"), &["test", "--target-dir", &target().to_string_lossy(), "--lib"])
+}
+
+/// Builds the example plugins; the program must be there.
+fn examples() -> Result<PathBuf> {
+    examples::Workshop { root: &root(), target: &target(), tubepost: &target().join("debug/tubepost") }.examples()
 }
 
 /// The repository's folder.

@@ -13,8 +13,9 @@ use crate::clock::{Clock, Entropy};
 use crate::config::PluginLimits;
 use crate::config::unit::{ByteSize, TimeSpan};
 use crate::mail::address::EmailAddress;
+use crate::plugin::author::building::{self, Built};
 use crate::plugin::author::running::{self, Trial};
-use crate::plugin::author::{building, scaffold};
+use crate::plugin::author::{contract, scaffold};
 use crate::plugin::built_in;
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +36,20 @@ pub(super) enum Command {
         /// File to write.
         #[arg(short, long)]
         output: Option<PathBuf>,
+    },
+    /// Makes a component of a module that another compiler made (C, Rust for wasm32-wasip1).
+    Componentize {
+        /// The module, with the contract's types in it.
+        module: PathBuf,
+        /// File to write.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// Writes the contract, mail.wit, for generators of bindings.
+    Wit {
+        /// Folder to write to.
+        #[arg(default_value = "wit")]
+        folder: PathBuf,
     },
     /// Runs a component on a message in the real sandbox, and shows what it does: what changed, time, memory.
     Run(Run),
@@ -85,8 +100,16 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Build { folder, output } => {
-            let built = building::build(&folder, output.as_deref())?;
-            line(format!("{} ({} KiB)", built.path.display(), built.size / 1024));
+            tell_built(&building::build(&folder, output.as_deref())?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Componentize { module, output } => {
+            tell_built(&building::convert(&module, &output)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Wit { folder } => {
+            let path = contract::write(&folder).with_context(|| format!("{} cannot be written", folder.display()))?;
+            line(format!("wrote {}", path.display()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(options) => {
@@ -103,6 +126,10 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn tell_built(built: &Built) {
+    line(format!("{} ({} KiB)", built.path.display(), built.size / 1024));
 }
 
 async fn try_out(options: Run) -> Result<ExitCode> {

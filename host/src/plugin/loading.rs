@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::config;
 use crate::config::{OnError, PluginLimits, PluginSource};
 use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::sandbox::{Answer, Callee, Question};
+use crate::plugin::sandbox::{Answer, Callee, Question, State};
 use crate::plugin::verdict::{Failure, printable};
-use crate::plugin::{Plugin, built_in};
+use crate::plugin::{Plugin, built_in, wasi};
 
 /// Octets of a component that are read.
 const COMPONENT_SIZE: u64 = 64 << 20;
@@ -41,7 +41,7 @@ pub enum LoadError {
     #[error("this binary has no plugin {0:?}")]
     NotBuiltIn(Arc<str>),
     /// A WebAssembly module that was not made a component.
-    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` makes one")]
+    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` or `tubepost plugin componentize` makes one")]
     Module,
     /// Not WebAssembly, or broken.
     #[error("it is no WebAssembly component: {0}")]
@@ -147,7 +147,7 @@ pub async fn load(
         .await
         .map_err(|error| LoadError::Invalid(error.to_string()))??;
     check_imports(engine, &component)?;
-    let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
+    let instance = linked(engine, &component).map_err(|error| LoadError::Contract(cause(&error)))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits };
     let manifest = describe(callee, &exports).await?;
@@ -213,11 +213,24 @@ fn check_imports(engine: &Engine, component: &Component) -> Result<(), LoadError
     for (name, _) in component_type.imports(engine.wasm()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
         let ours = interface.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| OFFERED.contains(&rest));
+        if wasi::offers(name) {
+            continue;
+        }
         if !ours || !version.starts_with(COMPATIBLE) {
             return Err(LoadError::MissingImport(printable(name, 200)));
         }
     }
     Ok(())
+}
+
+/// Links a component with what we offer, and with an empty WASI where it imports one.
+fn linked(engine: &Engine, component: &Component) -> wasmtime::Result<InstancePre<State>> {
+    if !component.component_type().imports(engine.wasm()).any(|(name, _)| wasi::is_wasi(name)) {
+        return engine.linker().instantiate_pre(component);
+    }
+    let mut linker = engine.linker().clone();
+    wasi::add_to_linker(&mut linker, engine.wasm(), component)?;
+    linker.instantiate_pre(component)
 }
 
 fn cause(error: &wasmtime::Error) -> String {

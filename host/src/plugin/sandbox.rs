@@ -19,6 +19,7 @@ use crate::plugin::binding::{Exports, RecipientExport, SubmitExport, WitDescript
 use crate::plugin::engine::Engine;
 use crate::plugin::lease::{Lease, Lent};
 use crate::plugin::verdict::{Failure, printable};
+use crate::plugin::wasi::Wasi;
 use memory::Memory;
 use meter::{Meter, Metered};
 
@@ -40,6 +41,7 @@ pub struct State {
     pub(super) lent: Option<Lent>,
     pub(super) random: Option<blake3::OutputReader>,
     pub(super) log: Log,
+    pub(super) wasi: Wasi,
     memory: Memory,
     meter: Arc<Meter>,
     out_of_time: bool,
@@ -108,10 +110,12 @@ impl Callee<'_> {
         let _slot = self.engine.slot().await;
         let meter = Arc::new(Meter::new(self.engine.clock().clone()));
         let calls = *self.engine.calls();
+        let wasi = Wasi::new(lease.as_ref().map(|lease| lease.circumstances.received));
         let state = State {
             lent: lease.map(|lease| Lent::new(lease, self.limits.output.0, calls)),
             random,
             log: Log { lines: Vec::new(), dropped: 0, limits: calls },
+            wasi,
             memory: Memory::new(self.limits.memory.0),
             meter: Arc::clone(&meter),
             out_of_time: false,
@@ -139,7 +143,8 @@ impl Callee<'_> {
         self.conclude(asked, state)
     }
 
-    fn conclude(self, asked: wasmtime::Result<Answer>, state: State) -> Outcome {
+    fn conclude(self, asked: wasmtime::Result<Answer>, mut state: State) -> Outcome {
+        state.wasi.finish(&mut state.log);
         let too_large = state.lent.as_ref().is_some_and(Lent::is_too_large);
         let answer = match asked {
             Ok(_) if too_large => Err(Failure::OutputTooLarge { limit: self.limits.output.0 }),

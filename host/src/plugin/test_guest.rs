@@ -5,13 +5,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use crate::clock::Clock;
 use crate::config::unit::ByteSize;
 use crate::config::{OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::plugin::Plugin;
+use crate::plugin::author::building::componentize;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{LoadError, load};
 use crate::telemetry::metric::Metrics;
@@ -27,6 +28,8 @@ pub(crate) struct Guest {
     describe: String,
     submit: Option<String>,
     recipient: Option<(String, String)>,
+    imports: String,
+    packages: Vec<String>,
 }
 
 impl Guest {
@@ -39,6 +42,8 @@ impl Guest {
             describe: String::new(),
             submit: None,
             recipient: None,
+            imports: String::new(),
+            packages: Vec::new(),
         };
         guest.description = [guest.place(name), guest.place("1.2.3"), guest.place("A test"), (0, 0)];
         guest
@@ -84,6 +89,14 @@ impl Guest {
 
     pub(crate) fn recipient(mut self, wanted: impl Into<String>, process: impl Into<String>) -> Self {
         self.recipient = Some((wanted.into(), process.into()));
+        self
+    }
+
+    /// Imports more than the contract has: WAT for the module, and WIT for it. The last package has a world `plugin`; no package is needed for
+    /// what `wasi_snapshot_preview1` has.
+    pub(crate) fn importing(mut self, wat: &str, packages: &[String]) -> Self {
+        self.imports.push_str(wat);
+        self.packages.extend_from_slice(packages);
         self
     }
 
@@ -152,7 +165,7 @@ impl Guest {
             write!(exports, "(func (export \"tubepost:mail/recipient@0.1.0#wanted\") {parameters} {wanted})").unwrap();
             write!(exports, "(func (export \"tubepost:mail/recipient@0.1.0#process\") {parameters} {process})").unwrap();
         }
-        let Self { data, describe, .. } = self;
+        let Self { data, describe, imports, packages, .. } = self;
         let wat = format!(
             r#"(module
             (import "tubepost:mail/message@0.1.0" "[method]message.add-header"
@@ -167,6 +180,7 @@ impl Guest {
             (import "tubepost:mail/message@0.1.0" "[resource-drop]message" (func $drop_message (param i32)))
             (import "tubepost:mail/random@0.1.0" "get" (func $random (param i32 i32)))
             (import "tubepost:mail/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+            {imports}
             (memory (export "memory") 4)
             (global $heap (mut i32) (i32.const 65536))
             {data}
@@ -203,15 +217,18 @@ impl Guest {
         );
         let mut module = wat::parse_str(&wat).expect("the WAT is well formed");
         let mut resolve = Resolve::default();
-        let package = resolve.push_str("mail.wit", WIT).unwrap();
-        let world = resolve.select_world(&[package], Some(world)).unwrap();
+        let mut package = resolve.push_str("mail.wit", WIT).unwrap();
+        for text in &packages {
+            package = resolve.push_str("more.wit", text).unwrap();
+        }
+        let world = resolve.select_world(&[package], Some(if packages.is_empty() { world } else { "plugin" })).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         componentized(&module)
     }
 }
 
 pub(crate) fn componentized(module: &[u8]) -> Vec<u8> {
-    ComponentEncoder::default().module(module).unwrap().validate(true).encode().unwrap()
+    componentize(module.to_vec()).unwrap()
 }
 
 pub(crate) const LIMITS: PluginLimits =
