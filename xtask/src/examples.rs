@@ -7,12 +7,11 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 
 use crate::debian;
-use crate::run::{cargo, command_with, say, succeeds};
+use crate::run::{command_with, say, succeeds};
 use crate::toolchain::Toolchain;
 
-/// Where wit-bindgen, which the C example needs, comes from.
-const WIT_BINDGEN: &str = "wit-bindgen-cli@0.63.0";
-const CLANG: [&str; 5] = ["clang", "lld", "llvm", "wasi-libc", "libclang-rt-14-dev-wasm32"];
+/// What compiles C, in Debian.
+const CLANG: [&str; 4] = ["clang", "lld", "wasi-libc", "libclang-rt-14-dev-wasm32"];
 
 /// Folders and programs.
 pub(crate) struct Workshop<'a> {
@@ -78,28 +77,9 @@ impl Workshop<'_> {
             let arguments = ["plugin", "componentize", &module, "--output", &component.to_string_lossy()];
             return command_with(self.tubepost, self.root, &arguments, &[]);
         }
-        let tubepost = self.tubepost.to_string_lossy();
-        let wit_bindgen = match language {
-            Language::C => self.wit_bindgen()?,
-            Language::Rust | Language::TypeScript | Language::Python => PathBuf::new(),
-        };
-        let environment = [("TUBEPOST", &*tubepost), ("WIT_BINDGEN", &wit_bindgen.to_string_lossy())];
-        command_with(&source.join("build.sh"), &source, &[], &environment)?;
+        command_with(&source.join("build.sh"), &source, &[], &[("TUBEPOST", &self.tubepost.to_string_lossy())])?;
         let built = source.join("campaign.wasm");
         fs::rename(&built, component).or_else(|_| fs::copy(&built, component).map(drop)).with_context(|| built.display().to_string())
-    }
-
-    /// Returns wit-bindgen, after installing it where it is missing.
-    fn wit_bindgen(&self) -> Result<PathBuf> {
-        let tools = self.target.join("tools");
-        let program = tools.join("bin/wit-bindgen");
-        if !program.is_file() {
-            let root = tools.to_string_lossy();
-            // It runs for a blink: a build without optimisation is the faster one.
-            let arguments = ["install", WIT_BINDGEN, "--locked", "--debug", "--no-default-features", "--features", "c", "--root", &root];
-            cargo(self.root, &arguments)?;
-        }
-        Ok(program)
     }
 }
 
