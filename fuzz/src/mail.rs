@@ -129,13 +129,15 @@ pub fn link(octets: &[u8]) {
         Link::Open(Some(text.clone().into_owned())),
         Link::Open(None),
         Link::Unsubscribe,
+        Link::Own { plugin: "survey".to_owned(), claims: text.clone().into_owned(), url: None },
+        Link::Own { plugin: String::new(), claims: String::new(), url: Some(text.clone().into_owned()).filter(|url| !url.is_empty()) },
     ] {
         let url = signer.url(copy, &link);
         assert!(url.is_ascii());
         let path = url.strip_prefix(BASE).expect("below the base");
         let leads_to_web = match &link {
-            Link::Click { url, .. } | Link::Open(Some(url)) => is_web(url),
-            Link::Open(None) | Link::Unsubscribe => true,
+            Link::Click { url, .. } | Link::Open(Some(url)) | Link::Own { url: Some(url), .. } => is_web(url),
+            Link::Open(None) | Link::Unsubscribe | Link::Own { url: None, .. } => true,
         };
         // Paths have a longest length, which a message's own URLs do not reach.
         let expected = (leads_to_web && path.len() <= 16 * 1024).then(|| SignedLink { copy, link: link.clone() });

@@ -27,6 +27,7 @@ use tubepost::plugin::engine::{Engine, EngineOptions};
 use tubepost::plugin::lease::Circumstances;
 use tubepost::plugin::letter::Letter;
 use tubepost::plugin::loading::load_all;
+use tubepost::plugin::service::desk::Effects;
 use tubepost::submission::Options;
 use tubepost::telemetry::metric::Metrics;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -76,7 +77,12 @@ impl Setup {
         let limits = PluginLimits { time: Duration::from_secs(5), memory: ByteSize(64 << 20), output: ByteSize(10 << 20) };
         let configured = plugins
             .iter()
-            .map(|(name, source)| ((*name).into(), config::Plugin { source: source.clone(), limits, on_error: OnError::Defer }))
+            .map(|(name, source)| {
+                (
+                    (*name).into(),
+                    config::Plugin { source: source.clone(), limits, on_error: OnError::Defer, allow: config::Grants::default() },
+                )
+            })
             .collect();
         let steps = plugins
             .iter()
@@ -116,6 +122,9 @@ impl Setup {
         let recipients = vec![ForwardPath::new(EmailAddress::parse("reader@example.org").unwrap())];
         let letter = Letter::new(Draft::new(self.content.clone()), ReversePath::Null, recipients, Vec::new(), [7; 11]);
         let circumstances = Arc::new(Circumstances {
+            login: "bench".into(),
+            deliver_before: None,
+            effects: Effects::Live,
             id: MessageId::from_bytes([1; 16]),
             received: Timestamp::from_millis(1_700_000_000_000),
             context: Vec::new(),

@@ -136,7 +136,7 @@ impl App {
             Embedded::open(&data, &config.store, clock.clone(), entropy.clone(), metrics.clone())
                 .with_context(|| format!("the spool in {}", data.display()))?,
         );
-        let engine = pipeline::engine(&config, &clock, metrics.clone())?;
+        let engine = pipeline::engine(&config, &clock, metrics.clone(), store.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
         let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();

@@ -10,6 +10,7 @@ mod delivery;
 mod dkim;
 mod document;
 mod error;
+mod grant;
 mod http;
 mod listen;
 mod login;
@@ -22,6 +23,7 @@ mod server;
 mod smtp;
 mod store;
 pub(crate) mod suggestion;
+mod template;
 mod tls;
 pub mod unit;
 
@@ -42,9 +44,11 @@ use serde::{Deserialize, Serialize};
 use crate::mail::domain::Domain;
 use document::{Reader, Section};
 pub use error::{ConfigError, ConfigErrors};
+pub use grant::{Grants, Origin};
 pub use network::NetworkError;
 pub use plugin::FIRST_PARTY;
 pub use secret::Environment;
+pub use template::Template;
 use unit::{ByteSize, Secret};
 
 /// `http.json_values` where nobody says otherwise.
@@ -91,7 +95,9 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let listeners = listen::read(file, file.has("tls"));
     let tls = file.section("tls", tls::read);
     let twice_message_size = ByteSize(smtp.message_size.0.saturating_mul(2));
-    let plugins = plugin::read(file, twice_message_size);
+    let template_names = file.names("templates");
+    let templates = template::read(file);
+    let plugins = plugin::read(file, twice_message_size, grant::Templates { names: &template_names, read: &templates }, &route_names);
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
     let chains = chain::read(file, &plugin_names);
     let logins = login::read(file, &chain_names, &route_names, &smtp);
@@ -114,6 +120,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         listeners,
         tls,
         plugins,
+        templates,
         plugin_runtime,
         chains,
         logins,
@@ -143,6 +150,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// `[plugins.NAME]`, first-party plugins included.
     pub plugins: BTreeMap<Arc<str>, Plugin>,
+    /// `[templates.NAME]`.
+    pub templates: BTreeMap<Arc<str>, Arc<Template>>,
     /// `[plugin_runtime]`.
     pub plugin_runtime: PluginRuntime,
     /// `[chains]`.
@@ -274,6 +283,8 @@ pub struct Plugin {
     pub limits: PluginLimits,
     /// `on_error`.
     pub on_error: OnError,
+    /// `allow`.
+    pub allow: Grants,
 }
 
 /// Where the component is.
@@ -321,6 +332,8 @@ pub struct PluginRuntime {
     pub kept_memory: ByteSize,
     /// What one call may do, whatever the plugin.
     pub calls: CallLimits,
+    /// What all calls of one login together may do.
+    pub logins: LoginShares,
 }
 
 /// Limits of `[plugin_runtime]` that hold for each call.
@@ -336,6 +349,29 @@ pub struct CallLimits {
     pub tags: u32,
     /// `edits`: of one call. Default 100,000.
     pub edits: u32,
+    /// `kv_calls`: of one call. Default 100.
+    pub kv_calls: u32,
+    /// `http_calls`: of one call. Default 10.
+    pub http_calls: u32,
+    /// `http_time`: of one request. Default 5 s.
+    pub http_time: Duration,
+    /// `http_size`: octets of a request, and of an answer. Default 1 MiB.
+    pub http_size: ByteSize,
+}
+
+/// Limits of `[plugin_runtime]` that hold for all calls of one login, so that none is in another's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginShares {
+    /// `login_instances`: of `instances`, how many one login may have at one moment. Default: a quarter of them.
+    pub instances: u32,
+    /// `login_log_lines`: lines that all its plugins may log in a minute. Default 100,000.
+    pub log_lines: u32,
+    /// `kv_keys`: of one plugin's table. Default 10,000.
+    pub kv_keys: u32,
+    /// `kv_size`: octets of keys and values of one plugin's table. Default 4 MiB.
+    pub kv_size: ByteSize,
+    /// `http_at_once`: requests under way. Default 10.
+    pub http_at_once: u32,
 }
 
 /// An entry of `[chains]`.

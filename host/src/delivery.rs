@@ -22,7 +22,6 @@ pub mod failure;
 pub mod mx;
 pub mod route;
 pub mod settings;
-pub mod tls;
 
 mod attempt;
 mod connection;

@@ -144,6 +144,19 @@ pub enum EventKind {
         #[serde(flatten)]
         visitor: Visitor,
     },
+    /// A link was followed that a plugin made for itself.
+    Followed {
+        /// Which plugin.
+        plugin: String,
+        /// What it wanted to hear again.
+        claims: String,
+        /// Where it led, where it led anywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+        /// Who followed it.
+        #[serde(flatten)]
+        visitor: Visitor,
+    },
     /// The recipient wants no more.
     Unsubscribed {
         /// By RFC 8058 one-click POST, else by the confirmation page.

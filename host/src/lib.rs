@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`clock`], [`telemetry`] | the only readers of time and random numbers; logs and metrics |
 //! | [`mail`] | the vocabulary: addresses, envelopes, ids, content, refusals |
+//! | [`network`] | reaching out: addresses, TLS, requests over HTTP |
 //! | [`smtp`] | the protocol without sockets: server and client as state machines |
 //! | [`config`] | TOML in, checked values out |
 //! | [`store`] | the durable seam: queue, log, key-value |
@@ -27,6 +28,8 @@ pub mod clock;
 pub mod telemetry;
 
 pub mod mail;
+
+pub mod network;
 
 pub mod smtp;
 

@@ -4,15 +4,18 @@
 //! |---|---|
 //! | `/t/<token>/<tail>` | a click, or an opening that leads to an image; the tail shows readers where it goes and means nothing to us |
 //! | `/t/<token>.gif` | an opening without an image of the message's own |
+//! | `/t/<token>` | a plugin's own link |
 //! | `/u/<token>` | unsubscribing |
 //!
 //! A token is base64url without padding (RFC 4648 §5) of a payload and the first 16 octets of its HMAC-SHA256 (RFC 2104 §5 allows the cut):
 //!
 //! ```text
-//! octet    0: version in the high half (0), kind in the low half (1 click, 2 pixel, 3 image, 4 unsubscribe)
+//! octet    0: version in the high half (0), kind in the low half (1 click, 2 pixel, 3 image, 4 unsubscribe, 5 a plugin's own)
 //! octets 1–16: message id
 //! then: place of the recipient, LEB128
-//! click: position, LEB128; URL to the end        image: URL to the end        others: nothing
+//! click: position, LEB128; URL to the end        image: URL to the end
+//! own: octets of the plugin's name, LEB128; name; octets of the claims, LEB128; claims; URL to the end, or nothing
+//! others: nothing
 //! ```
 //!
 //! The octets of one link are one payload: verification accepts no second spelling, so that a changed character is always a stranger's link.
@@ -41,6 +44,7 @@ const KIND_CLICK: u8 = 1;
 const KIND_PIXEL: u8 = 2;
 const KIND_IMAGE: u8 = 3;
 const KIND_UNSUBSCRIBE: u8 = 4;
+const KIND_OWN: u8 = 5;
 
 /// Signs links and tells its own from others.
 #[derive(Clone)]
@@ -87,6 +91,7 @@ impl LinkSigner {
         let (folder, target) = match link {
             Link::Click { url, .. } => ("/t/", Some(url.as_str())),
             Link::Open(target) => ("/t/", target.as_deref()),
+            Link::Own { url, .. } => ("/t/", url.as_deref()),
             Link::Unsubscribe => ("/u/", None),
         };
         let mut octets = payload(copy, link);
@@ -137,8 +142,10 @@ impl LinkSigner {
         let signed = read(payload)?;
         match &signed.link {
             Link::Unsubscribe => unsubscribe.then_some(signed),
-            Link::Open(None) => (!unsubscribe).then_some(signed),
-            Link::Click { url, .. } | Link::Open(Some(url)) => (!unsubscribe && is_web(url)).then_some(signed),
+            Link::Open(None) | Link::Own { url: None, .. } => (!unsubscribe).then_some(signed),
+            Link::Click { url, .. } | Link::Open(Some(url)) | Link::Own { url: Some(url), .. } => {
+                (!unsubscribe && is_web(url)).then_some(signed)
+            }
         }
     }
 
@@ -166,6 +173,7 @@ fn payload(copy: CopyId, link: &Link) -> Vec<u8> {
         Link::Open(None) => (KIND_PIXEL, None, ""),
         Link::Open(Some(url)) => (KIND_IMAGE, None, url.as_str()),
         Link::Unsubscribe => (KIND_UNSUBSCRIBE, None, ""),
+        Link::Own { url, .. } => (KIND_OWN, None, url.as_deref().unwrap_or_default()),
     };
     let mut octets = Vec::with_capacity(1 + 16 + 5 + 5 + url.len() + TAG_LENGTH);
     octets.push(kind);
@@ -173,6 +181,12 @@ fn payload(copy: CopyId, link: &Link) -> Vec<u8> {
     push_number(&mut octets, copy.recipient);
     if let Some(position) = position {
         push_number(&mut octets, position);
+    }
+    if let Link::Own { plugin, claims, .. } = link {
+        for text in [plugin, claims] {
+            push_number(&mut octets, u32::try_from(text.len()).unwrap_or(u32::MAX));
+            octets.extend_from_slice(text.as_bytes());
+        }
     }
     octets.extend_from_slice(url.as_bytes());
     octets
@@ -192,6 +206,11 @@ fn read(payload: &[u8]) -> Option<SignedLink> {
         KIND_PIXEL if rest.is_empty() => Link::Open(None),
         KIND_IMAGE => Link::Open(Some(text(rest)?)),
         KIND_UNSUBSCRIBE if rest.is_empty() => Link::Unsubscribe,
+        KIND_OWN => {
+            let (plugin, rest) = read_text(rest)?;
+            let (claims, url) = read_text(rest)?;
+            Link::Own { plugin: text(plugin)?, claims: text(claims)?, url: if url.is_empty() { None } else { Some(text(url)?) } }
+        }
         _ => return None,
     };
     Some(SignedLink { copy, link })
@@ -207,6 +226,12 @@ fn push_number(octets: &mut Vec<u8>, mut number: u32) {
         }
         octets.push(low | 0x80);
     }
+}
+
+/// Reads a number of octets, and so many octets.
+fn read_text(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = read_number(octets)?;
+    rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
 fn read_number(octets: &[u8]) -> Option<(u32, &[u8])> {

@@ -7,11 +7,14 @@ pub mod author;
 pub mod binding;
 pub mod built_in;
 pub mod engine;
+pub mod forward_path;
 pub mod lease;
 pub mod letter;
 pub mod loading;
 pub mod manifest;
+pub mod observation;
 pub mod sandbox;
+pub mod service;
 pub mod verdict;
 mod wasi;
 
@@ -24,14 +27,15 @@ use std::sync::Arc;
 
 use wasmtime::component::InstancePre;
 
-use crate::config::{OnError, PluginLimits};
+use crate::config::{Grants, OnError, PluginLimits};
 use crate::event::PluginRun;
 use crate::telemetry::metric::{PluginMetrics, PluginOutcome};
-use binding::{RecipientExport, SubmitExport};
+use binding::{EventExport, RcptExport, RecipientExport, SubmitExport};
 use engine::Engine;
 use lease::{Lease, Occasion};
 use manifest::Manifest;
-use sandbox::{Answer, Callee, Question, Report, State, random_stream};
+use sandbox::{Answer, Callee, Question, Report, Setting, State, random_stream};
+use service::desk::Effects;
 use verdict::{Failure, Verdict};
 
 /// A plugin, loaded and ready to run.
@@ -46,6 +50,9 @@ pub struct Plugin {
     instance: InstancePre<State>,
     submit: Option<SubmitExport>,
     recipient: Option<RecipientExport>,
+    rcpt: Option<RcptExport>,
+    event: Option<EventExport>,
+    grants: Arc<Grants>,
 }
 
 /// A place of the chain where a plugin takes part.
@@ -55,6 +62,10 @@ pub enum Stage {
     Submit,
     /// Once for each recipient.
     Recipient,
+    /// Once for each forward-path, before there is a message.
+    Rcpt,
+    /// After the fact.
+    Event,
 }
 
 impl Stage {
@@ -63,6 +74,8 @@ impl Stage {
         match self {
             Self::Submit => "submit",
             Self::Recipient => "recipient",
+            Self::Rcpt => "rcpt",
+            Self::Event => "event",
         }
     }
 }
@@ -121,6 +134,8 @@ impl Plugin {
         match stage {
             Stage::Submit => self.submit.is_some(),
             Stage::Recipient => self.recipient.is_some(),
+            Stage::Rcpt => self.rcpt.is_some(),
+            Stage::Event => self.event.is_some(),
         }
     }
 
@@ -129,17 +144,20 @@ impl Plugin {
         let question = match stage {
             Stage::Submit => self.submit.as_ref().map(|export| Question::Submit(export, config)),
             Stage::Recipient => self.recipient.as_ref().map(|export| Question::Recipient(export, config)),
+            Stage::Rcpt | Stage::Event => None,
         };
         let Some(question) = question else {
             let failure = Failure::BadAnswer(format!("it has no stage `{}`", stage.word()));
             let run = self.run(stage, "failed", failure.to_string(), Report::default());
             return Call { result: Err(failure), edited: None, run };
         };
-        let random = self.random(&lease);
-        let outcome = self.callee().call(question, Some(lease), Some(random)).await;
+        let setting = self.setting(&lease, stage);
+        let outcome = self.callee().call(question, Some(lease), setting).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Verdict(answer) => answer.map(Verdict::from).map_err(Failure::from),
-            Answer::Description(_) | Answer::Wanted(_) => Err(Failure::BadAnswer("not a verdict".to_owned())),
+            Answer::Description(_) | Answer::Wanted(_) | Answer::Rcpt(_) | Answer::Handled(_) => {
+                Err(Failure::BadAnswer("not a verdict".to_owned()))
+            }
         });
         self.metrics.called(result.as_ref().map_or_else(Failure::metric, Verdict::metric), outcome.report.time);
         let (word, text) = match &result {
@@ -161,11 +179,13 @@ impl Plugin {
             let run = self.run(Stage::Recipient, "not wanted", String::new(), Report::default());
             return Wanted { result: Ok(false), letter: Some(lease.letter), run };
         };
-        let random = self.random(&lease);
-        let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), Some(random)).await;
+        let setting = self.setting(&lease, Stage::Recipient);
+        let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), setting).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Wanted(answer) => answer.map_err(Failure::from),
-            Answer::Description(_) | Answer::Verdict(_) => Err(Failure::BadAnswer("not a yes or no".to_owned())),
+            Answer::Description(_) | Answer::Verdict(_) | Answer::Rcpt(_) | Answer::Handled(_) => {
+                Err(Failure::BadAnswer("not a yes or no".to_owned()))
+            }
         });
         let metric = |wanted: &bool| if *wanted { PluginOutcome::Continued } else { PluginOutcome::NotWanted };
         self.metrics.called(result.as_ref().map_or_else(Failure::metric, metric), outcome.report.time);
@@ -180,15 +200,21 @@ impl Plugin {
     }
 
     fn callee(&self) -> Callee<'_> {
-        Callee { engine: &self.engine, instance: &self.instance, limits: self.limits }
+        Callee { engine: &self.engine, instance: &self.instance, limits: self.limits, name: &self.name, grants: &self.grants }
     }
 
-    fn random(&self, lease: &Lease) -> blake3::OutputReader {
-        let recipient = match &lease.occasion {
-            Occasion::Message => None,
-            Occasion::Copy(facts) => Some(facts.address.to_string()),
+    fn setting(&self, lease: &Lease, stage: Stage) -> Setting {
+        let (recipient, effects) = match &lease.occasion {
+            Occasion::Message if stage == Stage::Submit => (None, lease.circumstances.effects.clone()),
+            Occasion::Message => (None, Effects::Repeatable),
+            Occasion::Copy(facts) => (Some(facts.address.to_string()), Effects::Repeatable),
         };
-        random_stream(lease.circumstances.id, recipient.as_deref(), &self.name)
+        Setting {
+            login: Arc::clone(&lease.circumstances.login),
+            now: lease.circumstances.received,
+            random: Some(random_stream(&lease.circumstances.id.to_bytes(), recipient.as_deref(), &self.name)),
+            effects,
+        }
     }
 
     fn run(&self, stage: Stage, outcome: &str, text: String, report: Report) -> PluginRun {

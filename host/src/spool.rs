@@ -41,6 +41,8 @@ pub struct NewEntry {
     pub copies: Vec<(Copy, QueueName)>,
     /// Why it is held, if it is: then no copy is due before an operator says so.
     pub held: Option<String>,
+    /// When copies are due first, if not at once.
+    pub not_before: Option<Timestamp>,
     /// Events to append with it.
     pub events: Vec<Event>,
 }
@@ -139,7 +141,8 @@ impl Spool {
         self.entry(id).await.ok().flatten().filter(|entry| entry.id == id)
     }
     fn add(&self, batch: &mut Batch, new: NewEntry) {
-        let due = if new.held.is_some() { Timestamp::NEVER } else { self.clock.now() };
+        let now = self.clock.now();
+        let due = if new.held.is_some() { Timestamp::NEVER } else { new.not_before.map_or(now, |time| time.max(now)) };
         // All copies begin alike and share the octets.
         let state = CopyState { held: new.held, ..CopyState::default() }.encode();
         let rows = new.copies.into_iter().zip(0..).map(|((copy, queue), recipient)| NewRow {

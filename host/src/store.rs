@@ -1,7 +1,7 @@
 //! The durable seam: everything that must survive a crash goes through [`Store`].
 //!
-//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table (which nothing uses yet: it is for
-//! suppressions, templates and idempotency keys); and the messages that rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
+//! Three shapes: a *queue* of rows (one per recipient) that are due at a time, a *log* of events, a *key-value* table (for
+//! what plugins keep, and for suppressions, templates and idempotency keys); and the messages that rows point to. Nothing above knows which engine it is. Octets are opaque here: `spool` and `event` give them meaning.
 //!
 //! Promise: when [`Store::commit`] returns `Ok`, all of the batch is on disk, synced; when it returns an error, none of it will be
 //! seen, now or after a restart. Rows are handed out at least once.
@@ -165,6 +165,15 @@ pub struct Usage {
     pub oldest: Option<Timestamp>,
 }
 
+/// How much one table of the key-value table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableUsage {
+    /// Keys with a value.
+    pub keys: u64,
+    /// Octets of keys and values.
+    pub octets: u64,
+}
+
 /// An engine that keeps what must not be lost.
 pub trait Store: Send + Sync + 'static {
     /// Makes all of `batch` durable, or nothing of it. Batches of concurrent callers share one sync.
@@ -227,6 +236,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns a value that has not expired.
     fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
+
+    /// Counts what one table of the key-value table holds, what has expired and was not cleared away included.
+    fn table_usage<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>>;
 
     /// Whether new mail would be taken now.
     ///

@@ -5,6 +5,7 @@
 
 mod histogram;
 pub mod metric;
+mod own_metric;
 
 use std::io::{IsTerminal as _, stderr};
 

@@ -77,23 +77,84 @@
 //!
 //! A panic is an event with the plugin's name and never harms the host or the message: the operator's `on_error` decides.
 
+pub mod address;
 #[cfg(any(test, all(target_arch = "wasm32", feature = "bump-alloc")))]
 mod allocator;
 #[doc(hidden)]
 pub mod bindings;
+pub mod clock;
 mod description;
+pub mod event;
 mod exports;
+pub mod header;
+#[cfg(feature = "html")]
+pub mod html;
+pub mod http;
+pub mod kv;
 pub mod log;
 mod message;
+pub mod metrics;
+mod options;
 mod plugin;
+mod policy;
 pub mod random;
+pub mod rcpt;
+pub mod secrets;
+pub mod templates;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod verdict;
 
+/// What describes options; see [`JsonSchema`].
+pub use schemars;
+/// Derived by the options of a plugin, so that the host knows, shows and checks them.
+///
+/// The struct that serde reads is all that is written. Doc comments become descriptions, `#[serde(default)]` with `Default` gives defaults, an `Option`
+/// may be left out, enums become choices, and serde's `rename`, `rename_all` and `deny_unknown_fields` are followed. Limits are said with
+/// `#[schemars(range(min = 1))]`, `#[schemars(length(max = 100))]` and `#[schemars(regex(pattern = "^[a-z]+$"))]`.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tubepost_plugin_sdk::{JsonSchema, Plugin, register, testing};
+///
+/// #[derive(Deserialize, Serialize, JsonSchema)]
+/// #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+/// # #[schemars(crate = "tubepost_plugin_sdk::schemars")]
+/// struct Options {
+///     /// What to say
+///     greeting: String,
+///     /// How loud
+///     #[schemars(range(max = 10))]
+///     loud_ness: u8,
+/// }
+///
+/// impl Default for Options {
+///     fn default() -> Self {
+///         Self { greeting: "hello".to_owned(), loud_ness: 3 }
+///     }
+/// }
+///
+/// struct Greet;
+/// impl Plugin for Greet {
+///     type Config = Options;
+/// }
+/// register!(Greet: submit);
+///
+/// let schema = testing::schema::<Greet>();
+/// assert_eq!(schema["properties"]["greeting"]["default"], "hello");
+/// assert_eq!(schema["properties"]["loud-ness"]["maximum"], 10);
+/// ```
+///
+/// The crate of the plugin names `schemars = "1"` among its dependencies, beside `serde`. Defaults are written by `Serialize`; an option whose type has
+/// none has no default to show.
+pub use schemars::JsonSchema;
+
+pub use clock::Timestamp;
 pub use description::{Description, Schema};
+pub use event::{Event, EventKind};
 pub use message::{EditError, Message, NewPart, PartInfo, Position, Recipient};
 pub use plugin::Plugin;
+pub use rcpt::{Answer, Transaction};
 pub use verdict::{Failure, Reply, Verdict};
 
 /// What the macros expand to. No part of the interface.
@@ -102,6 +163,10 @@ pub mod __private {
     pub use crate::{
         bindings,
         bindings::{
+            event::{
+                export_event,
+                exports::tubepost::mail::event::{Event as WireEvent, Guest as EventGuest},
+            },
             imports::tubepost::mail::{
                 message::Message as WireMessage,
                 types::{Failure as WireFailure, Verdict as WireVerdict},
@@ -110,9 +175,20 @@ pub mod __private {
                 export_plugin,
                 exports::tubepost::mail::plugin::{Description as WireDescription, Guest as PluginGuest},
             },
+            rcpt::{
+                export_rcpt,
+                exports::tubepost::mail::rcpt::{Answer as WireAnswer, Guest as RcptGuest, Transaction as WireTransaction},
+            },
             recipient::{export_recipient, exports::tubepost::mail::recipient::Guest as RecipientGuest},
             submit::{export_submit, exports::tubepost::mail::submit::Guest as SubmitGuest},
         },
-        exports::{recipient, submit, wanted},
+        exports::{event, rcpt, recipient, submit, wanted},
+        options::{Options, OptionsAreDescribed, OptionsAreNotDescribed},
+        policy::Refuse,
     };
 }
+
+/// The guide, whose code is run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins/guide.md")]
+struct Guide;

@@ -18,6 +18,7 @@ mod login_hash;
 mod login_limits;
 mod message_commands;
 mod per_recipient;
+mod plugins_in_other_languages;
 mod plugins_on_demand;
 mod public_links;
 mod real_clients;

@@ -12,13 +12,16 @@ use crate::clock::Clock;
 use crate::config::{Config, PluginSource};
 use crate::delivery::settings::Settings;
 use crate::listener::tls::Certificate;
+use crate::network;
+use crate::network::http_client::HttpClient;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{self, LoadError, Spare};
+use crate::store::Store;
 use crate::telemetry::metric::Metrics;
 
-/// Makes the engine that compiles and runs plugins.
-pub(crate) fn engine(config: &Config, clock: &Clock, metrics: Metrics) -> Result<Arc<Engine>> {
-    engine_with(config, clock, compiled_plugins(config), metrics)
+/// Makes the engine that compiles and runs plugins; `store` keeps their tables.
+pub(crate) fn engine(config: &Config, clock: &Clock, metrics: Metrics, store: Arc<dyn Store>) -> Result<Arc<Engine>> {
+    engine_with(config, clock, compiled_plugins(config), metrics, Some(store))
 }
 
 /// Where compiled plugins are kept, unless they shall not be.
@@ -26,8 +29,16 @@ fn compiled_plugins(config: &Config) -> Option<PathBuf> {
     config.plugin_runtime.cache.then(|| config.server.data.join("compiled"))
 }
 
-fn engine_with(config: &Config, clock: &Clock, cache: Option<PathBuf>, metrics: Metrics) -> Result<Arc<Engine>> {
-    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics };
+fn engine_with(
+    config: &Config,
+    clock: &Clock,
+    cache: Option<PathBuf>,
+    metrics: Metrics,
+    store: Option<Arc<dyn Store>>,
+) -> Result<Arc<Engine>> {
+    // Without authorities to trust there is no https for plugins; nothing else depends on it.
+    let http = HttpClient::new(network::tls::verifying(None).ok());
+    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics, store, http };
     Ok(Arc::new(Engine::new(options)?))
 }
 
@@ -81,7 +92,7 @@ pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> 
 /// Everything that is wrong, a line each.
 pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
     let mut wrong = Vec::new();
-    let engine = engine_with(config, clock, compiled_plugins(config).filter(|folder| folder.is_dir()), Metrics::new())?;
+    let engine = engine_with(config, clock, compiled_plugins(config).filter(|folder| folder.is_dir()), Metrics::new(), None)?;
     let built = match chains(config, &engine).await {
         Ok(chains) => Some(chains),
         Err(error) => {

@@ -76,7 +76,15 @@ fn held(number: u8, recipients: u32) -> NewEntry {
         options: String::new(),
         plan: Plan::plain("login".into(), id, NOW),
     };
-    NewEntry { entry, body: Bytes::new(), original: None, copies: copies.collect(), held: Some("look".into()), events: Vec::new() }
+    NewEntry {
+        entry,
+        body: Bytes::new(),
+        original: None,
+        copies: copies.collect(),
+        held: Some("look".into()),
+        not_before: None,
+        events: Vec::new(),
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use crate::mail::tag::Tag;
 use crate::plugin::Stage;
 use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_variables};
 use crate::plugin::letter::Letter;
+use crate::plugin::service::desk::Effects;
 use crate::plugin::verdict::{Failure, Verdict};
 use crate::submission::permission::check_from;
 
@@ -175,12 +176,15 @@ impl Renderer {
             ),
             circumstances: Arc::new(Circumstances {
                 id: plan.message,
+                login: Arc::clone(&plan.login),
                 received: plan.received,
                 context: plan.context.clone(),
                 variables: String::new(),
                 original: content,
                 recipient_limit: 1,
                 links: self.links.clone(),
+                deliver_before: None,
+                effects: Effects::Repeatable,
             }),
             facts: Arc::new(facts),
             chains: &chains,

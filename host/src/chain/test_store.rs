@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, Usage};
+use crate::store::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 
 #[derive(Debug, Default)]
 pub(crate) struct CommitLog(pub(crate) Mutex<Vec<Batch>>);
@@ -61,6 +61,9 @@ impl Store for CommitLog {
     }
     fn value<'a>(&'a self, _: &'a str, _: &'a [u8], _: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         ready(Ok(None)).boxed()
+    }
+    fn table_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {
+        ready(Ok(TableUsage::default())).boxed()
     }
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
         ready(Ok(Usage::default())).boxed()

@@ -60,6 +60,9 @@ impl Bench {
         let recipients = ["b@example.com", "c@example.com"].map(|text| ForwardPath::new(EmailAddress::parse(text).unwrap()));
         let letter = Letter::new(Draft::new(content.clone()), ReversePath::Null, recipients.into(), Vec::new(), [1; 11]);
         let circumstances = Arc::new(Circumstances {
+            login: "login".into(),
+            deliver_before: None,
+            effects: crate::plugin::service::desk::Effects::Live,
             id: MessageId::from_bytes([7; 16]),
             received: Timestamp::from_millis(1_000),
             context: Vec::new(),
@@ -343,7 +346,12 @@ async fn a_plugin_that_no_chain_uses_is_loaded_when_a_message_needs_it() {
     let (mut plan, body) = Bench::planned(bench.kept(MESSAGE, &Options::default()).await.0);
     plan.steps.push(PlannedStep { plugin: "late".into(), config: "{}".to_owned(), per_recipient: false });
 
-    let configured = config::Plugin { source: PluginSource::File(path.clone()), limits: LIMITS, on_error: OnError::Defer };
+    let configured = config::Plugin {
+        source: PluginSource::File(path.clone()),
+        limits: LIMITS,
+        on_error: OnError::Defer,
+        allow: config::Grants::default(),
+    };
     let name = "late".into();
     let chains = Chains::default().with_spares(BTreeMap::from([(Arc::clone(&name), Spare::new(&engine(), &name, &configured))]));
     assert!(chains.plugin("late").await.is_none(), "there is no such file yet");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::document::{Fault, Section, Value};
+use super::document::{Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{CallLimits, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+use super::{CallLimits, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant};
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
@@ -27,17 +27,19 @@ const LEAST_MEMORY: ByteSize = ByteSize::mib(1);
 
 /// Reads all plugins and adds those of [`FIRST_PARTY`] that have no entry.
 ///
-/// `output` is the default of `limits.output`.
-pub(super) fn read(file: &Section<'_>, output: ByteSize) -> BTreeMap<Arc<str>, Plugin> {
+/// `output` is the default of `limits.output`; `templates` and `routes` are the names that grants may refer to.
+pub(super) fn read(file: &Section<'_>, output: ByteSize, templates: grant::Templates<'_>, routes: &[&str]) -> BTreeMap<Arc<str>, Plugin> {
     let built_in = FIRST_PARTY.iter().map(|name| {
         let limits = PluginLimits { time: TIME, memory: MEMORY, output };
-        (Arc::from(*name), Plugin { source: PluginSource::BuiltIn(Arc::from(*name)), limits, on_error: OnError::default() })
+        let source = PluginSource::BuiltIn(Arc::from(*name));
+        (Arc::from(*name), Plugin { source, limits, on_error: OnError::default(), allow: Grants::default() })
     });
-    let named = file.named("plugins", "plugin", |name, value| value.section(|section| plugin(section, name, output)).flatten());
+    let named =
+        file.named("plugins", "plugin", |name, value| value.section(|section| plugin(section, name, output, templates, routes)).flatten());
     built_in.chain(named.map(|(name, plugin)| (Arc::from(name), plugin))).collect()
 }
 
-fn plugin(section: &Section<'_>, name: &str, output: ByteSize) -> Option<Plugin> {
+fn plugin(section: &Section<'_>, name: &str, output: ByteSize, templates: grant::Templates<'_>, routes: &[&str]) -> Option<Plugin> {
     let written = section.has("source");
     let source = section.optional("source", Value::readable_file).map(PluginSource::File);
     let source = match FIRST_PARTY.iter().find(|built_in| **built_in == name) {
@@ -58,40 +60,19 @@ fn plugin(section: &Section<'_>, name: &str, output: ByteSize) -> Option<Plugin>
         }),
         output: limits.or("output", output, Value::size),
     });
-    section.table("allow", |allow| {
-        allow.or("http", (), no_http);
-        allow.or("kv", (), no_key_value);
-    });
+    let allow = section.table("allow", |allow| grant::read(allow, &templates, routes));
     let on_error = section.or("on_error", OnError::default(), |value| {
         value.choice(&[("defer", OnError::Defer), ("reject", OnError::Reject), ("skip", OnError::Skip)])
     });
-    Some(Plugin { source: source?, limits, on_error })
-}
-
-/// `allow.http` grants nothing: the host offers plugins no HTTP.
-fn no_http(value: &Value<'_>) -> Result<(), Fault> {
-    for url in value.elements()? {
-        url.text()?;
-    }
-    if !value.elements()?.is_empty() {
-        value.warn("plugins cannot make HTTP requests in this version: nothing is granted");
-    }
-    Ok(())
-}
-
-/// `allow.kv` grants nothing: the host offers plugins no table.
-fn no_key_value(value: &Value<'_>) -> Result<(), Fault> {
-    if value.boolean()? {
-        value.warn("plugins cannot keep data in this version: nothing is granted");
-    }
-    Ok(())
+    Some(Plugin { source: source?, limits, on_error, allow })
 }
 
 pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
     let usual = PluginRuntime::default();
+    // The pool reserves address space for each: some gigabytes times this must fit.
+    let instances = section.or("instances", usual.instances, |value| value.number(1..=10_000));
     PluginRuntime {
-        // The pool reserves address space for each: some gigabytes times this must fit.
-        instances: section.or("instances", usual.instances, |value| value.number(1..=10_000)),
+        instances,
         cache: section.or("cache", usual.cache, Value::boolean),
         warm_slots: section.or("warm_slots", usual.warm_slots, |value| value.number(0..=10_000)),
         kept_memory: section.or("kept_memory", usual.kept_memory, Value::size),
@@ -101,6 +82,17 @@ pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
             slots: section.or("slots", usual.calls.slots, Value::count),
             tags: section.or("tags", usual.calls.tags, Value::count),
             edits: section.or("edits", usual.calls.edits, Value::count),
+            kv_calls: section.or("kv_calls", usual.calls.kv_calls, Value::count),
+            http_calls: section.or("http_calls", usual.calls.http_calls, Value::count),
+            http_time: section.or("http_time", usual.calls.http_time, Value::duration),
+            http_size: section.or("http_size", usual.calls.http_size, |value| value.size_within(&(ByteSize(1)..=ByteSize::mib(64)))),
+        },
+        logins: LoginShares {
+            instances: section.or("login_instances", (instances / 4).max(1), |value| value.number(1..=10_000)),
+            log_lines: section.or("login_log_lines", usual.logins.log_lines, Value::count),
+            kv_keys: section.or("kv_keys", usual.logins.kv_keys, Value::count),
+            kv_size: section.or("kv_size", usual.logins.kv_size, |value| value.size_within(&(ByteSize(1)..=ByteSize::mib(32)))),
+            http_at_once: section.or("http_at_once", usual.logins.http_at_once, Value::count),
         },
     }
 }
@@ -115,12 +107,29 @@ impl Default for PluginRuntime {
             warm_slots: u32::try_from(warm_slots).unwrap_or(u32::MAX),
             kept_memory: ByteSize::mib(4),
             calls: CallLimits::default(),
+            logins: LoginShares::default(),
         }
     }
 }
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self { log_lines: 100, log_line_length: 1_000, slots: 10_000, tags: 100, edits: 100_000 }
+        Self {
+            log_lines: 100,
+            log_line_length: 1_000,
+            slots: 10_000,
+            tags: 100,
+            edits: 100_000,
+            kv_calls: 100,
+            http_calls: 10,
+            http_time: Duration::from_secs(5),
+            http_size: ByteSize::mib(1),
+        }
+    }
+}
+
+impl Default for LoginShares {
+    fn default() -> Self {
+        Self { instances: 25, log_lines: 100_000, kv_keys: 10_000, kv_size: ByteSize::mib(4), http_at_once: 10 }
     }
 }

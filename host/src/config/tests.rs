@@ -67,7 +67,7 @@ impl Folder {
 
     fn parse(&self, text: &str) -> Result<Config, ConfigErrors> {
         let environment = |name: &str| match name {
-            "UPSTREAM_PASSWORD" => Some("hunter2".to_owned()),
+            "UPSTREAM_PASSWORD" | "GREET_API_KEY" => Some("hunter2".to_owned()),
             "HASH" => Some(HASH.clone()),
             _ => None,
         };

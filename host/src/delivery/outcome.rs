@@ -272,6 +272,7 @@ impl Judge<'_> {
             original: None,
             copies: vec![(Copy { address: sender.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() }, queue)],
             held: None,
+            not_before: None,
             events: vec![accepted],
         })
     }

@@ -153,7 +153,7 @@ impl Setup {
         let mut kinds: BTreeMap<Arc<str>, config::Route> = BTreeMap::new();
         kinds.insert("direct".into(), config::Route::Mx(mx.clone()));
         kinds.insert("box".into(), config::Route::Capture);
-        let tls = super::tls::opportunistic().unwrap();
+        let tls = crate::network::tls::opportunistic().unwrap();
         let mut routes: BTreeMap<Arc<str>, Route> = BTreeMap::new();
         let dns = Arc::new(self.zone);
         let tls = TlsPolicy::Opportunistic(tls);
@@ -227,7 +227,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
         plan: Plan::plain("login".into(), id, at),
     };
     let body = Bytes::from_static(b"From: <sender@a.example>\r\nSubject: Hello\r\n\r\nHi\r\n.\r\n");
-    NewEntry { entry, body, original: None, copies: copies.collect(), held: None, events: Vec::new() }
+    NewEntry { entry, body, original: None, copies: copies.collect(), held: None, not_before: None, events: Vec::new() }
 }
 
 impl Running {

@@ -182,6 +182,7 @@ impl Summary {
                 self.clicks = self.clicks.saturating_add(1);
                 self.was_read();
             }
+            EventKind::Followed { .. } => self.was_read(),
             EventKind::Opened { .. } => {
                 self.opens = self.opens.saturating_add(1);
                 self.was_read();

@@ -58,6 +58,14 @@ pub(super) async fn follow(
             let response = ([(header::CONTENT_TYPE, "image/gif")], PIXEL).into_response();
             (EventKind::Opened { visitor }, response)
         }
+        Link::Own { plugin, claims, url } => {
+            let response = match &url {
+                Some(url) => redirect(url),
+                None => Some(page(StatusCode::OK, "Thank you", "<p>This is noted. You can close this page.</p>")),
+            };
+            let Some(response) = response else { return not_ours() };
+            (EventKind::Followed { plugin, claims, url, visitor }, response)
+        }
         Link::Unsubscribe => return not_ours(),
     };
     // HEAD is what link checkers do, and prefetching what readers' programs do on their own: nobody has read anything.

@@ -12,6 +12,7 @@ use crate::chain::processing::{Kept, Processed};
 use crate::chain::rendering::{Recipient, RenderError};
 use crate::chain::trace::Trace;
 use crate::chain::{Chain, Plan};
+use crate::clock::Timestamp;
 use crate::config::Route;
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
@@ -22,6 +23,7 @@ use crate::mail::slot::Tokens;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
+use crate::plugin::service::desk::Effects;
 use crate::spool::entry::{Copy, Entry};
 use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
@@ -84,6 +86,10 @@ pub(super) struct Letterpress {
     pub(super) subject: String,
     /// Which plugin holds the message, and why.
     pub(super) held: Option<(String, String)>,
+    /// Over which route it goes, where a plugin chose one.
+    pub(super) route: Option<Arc<str>>,
+    /// When delivery is tried first, where a plugin chose that.
+    pub(super) not_before: Option<Timestamp>,
     /// Whether plugins changed anything of the content.
     pub(super) changed: bool,
 }
@@ -109,7 +115,7 @@ impl Parts {
         trace: &mut Trace,
     ) -> Result<Composed, Refusal> {
         let prepared = self.prepare(submission, facts, settings)?;
-        let mut press = match self.run_chain(submission, facts, &prepared, trace).await? {
+        let mut press = match self.run_chain(submission, facts, &prepared, Effects::Live, trace).await? {
             Chained::Kept(press) => press,
             Chained::Discarded { plugin, reason } => return Ok(Composed::Discarded { plugin, reason }),
         };
@@ -146,17 +152,21 @@ impl Parts {
         submission: &Submission,
         facts: &HeaderFacts<'_>,
         prepared: &Prepared,
+        effects: Effects,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
         let Some(chain) = &prepared.chain else { return Ok(plain(submission, facts, &prepared.content, self.settings().tags)) };
         let circumstances = Arc::new(Circumstances {
             id: submission.id,
+            login: Arc::clone(&submission.login.name),
             received: submission.received.at,
             context: context(submission, self.renderer.public_url()),
             variables: if submission.options.variables.is_empty() { String::new() } else { object_text(&submission.options.variables) },
             original: prepared.content.clone(),
             recipient_limit: submission.login.limits.recipients_per_message,
+            deliver_before: submission.options.deliver_before,
             links: self.renderer.links().clone(),
+            effects,
         });
         self.run(chain, submission, facts, circumstances, trace).await
     }
@@ -213,14 +223,14 @@ impl Parts {
         let changed = letter.draft.is_edited() || !plan.is_plain();
         let subject = cut(letter.draft.header("Subject").unwrap_or_default(), SUBJECT);
         let recipients = letter.recipients().iter().map(|recipient| (recipient.id, recipient.path.clone())).collect();
-        let Letter { draft, reverse_path, tags, .. } = letter;
+        let Letter { draft, reverse_path, tags, route, not_before, .. } = letter;
         let composition = if draft.is_edited() || !plan.slots.is_empty() {
             draft.into_composition((!plan.slots.is_empty()).then_some(&plan.nonce))
         } else {
             Composition::plain(circumstances.original.clone())
         };
         let body = composition.encode();
-        Ok(Chained::Kept(Box::new(Letterpress { body, plan, reverse_path, recipients, tags, subject, held, changed })))
+        Ok(Chained::Kept(Box::new(Letterpress { body, plan, reverse_path, recipients, tags, subject, held, route, not_before, changed })))
     }
 
     /// Renders the first copy while the client waits: a template that cannot work is an answer and not a bounce.
@@ -307,7 +317,7 @@ impl Parts {
         let entry = Entry {
             id: submission.id,
             login: Arc::clone(&login.name),
-            route: Arc::clone(&login.route),
+            route: press.route.unwrap_or_else(|| Arc::clone(&login.route)),
             received: received.clone(),
             reverse_path: press.reverse_path,
             ret: envelope.ret,
@@ -327,6 +337,7 @@ impl Parts {
             original: press.changed.then_some(content),
             copies,
             held: press.held.map(|(_, reason)| reason),
+            not_before: press.not_before,
             events,
         }
     }
@@ -357,6 +368,8 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes, tag_
         tags: tags(&submission.options, tag_limit),
         subject: facts.subject(),
         held: None,
+        route: None,
+        not_before: None,
         changed: false,
     }))
 }
@@ -379,7 +392,7 @@ fn is_from_open(login: &Login, facts: &HeaderFacts<'_>, draft: &Draft, plan: &Pl
 
 /// The copies with their queues: one queue for a domain where the route goes to the domains' own hosts, else one for the route.
 fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSettings) -> Vec<(Copy, QueueName)> {
-    let route = &submission.login.route;
+    let route = press.route.as_ref().unwrap_or(&submission.login.route);
     let kind = settings.routes.get(route);
     let mut names: BTreeMap<&str, QueueName> = BTreeMap::new();
     press

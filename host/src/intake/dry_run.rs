@@ -12,6 +12,7 @@ use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
 use crate::mail::tag::Tag;
+use crate::plugin::service::desk::Effects;
 use crate::submission::Submission;
 
 /// Copies that are rendered; of the others only the addresses are told.
@@ -99,7 +100,7 @@ impl Intake {
         let with_trace = prepared.as_ref().map_or_else(|_| submission.content.clone(), |prepared| prepared.content.clone());
         let mut trace = Trace::with_snapshots();
         let chained = match check(&submission, &facts, &settings).and(prepared) {
-            Ok(prepared) => parts.run_chain(&submission, &facts, &prepared, &mut trace).await,
+            Ok(prepared) => parts.run_chain(&submission, &facts, &prepared, Effects::rehearsal(), &mut trace).await,
             Err(refusal) => Err(refusal),
         };
         let mut failures = failure_texts(&trace);

@@ -148,6 +148,11 @@ impl Draft {
         Self { original, header: Arc::new(header), body_start, tree: None, decoded: None, displayed: [None, None], is_edited: false }
     }
 
+    /// A message that takes the place of another: it counts as edited.
+    pub fn replacing(original: Bytes) -> Self {
+        Self { is_edited: true, ..Self::new(original) }
+    }
+
     /// Returns the octets it was made of.
     pub fn original(&self) -> &Bytes {
         &self.original

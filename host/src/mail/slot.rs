@@ -80,12 +80,18 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// Returns the text that it carries: a variable's name or a URL.
-    pub fn text(&self) -> &str {
+    /// Returns the texts that it carries: a variable's name, a URL, claims.
+    pub fn texts(&self) -> [&str; 3] {
         match self {
-            Self::Address | Self::Link(Link::Unsubscribe | Link::Open(None)) => "",
-            Self::Variable(text) | Self::Link(Link::Click { url: text, .. } | Link::Open(Some(text))) => text,
+            Self::Address | Self::Link(Link::Unsubscribe | Link::Open(None)) => [""; 3],
+            Self::Variable(text) | Self::Link(Link::Click { url: text, .. } | Link::Open(Some(text))) => [text, "", ""],
+            Self::Link(Link::Own { plugin, claims, url }) => [plugin, claims, url.as_deref().unwrap_or_default()],
         }
+    }
+
+    /// Returns how many octets those have.
+    pub fn text_octets(&self) -> usize {
+        self.texts().iter().map(|text| text.len()).sum()
     }
 }
 
@@ -103,6 +109,15 @@ pub enum Link {
     Open(Option<String>),
     /// Unsubscribes the recipient.
     Unsubscribe,
+    /// Comes back to the plugin that made it.
+    Own {
+        /// Its name in the configuration.
+        plugin: String,
+        /// What it wants to hear again.
+        claims: String,
+        /// Where the reader is led to; nowhere is a page of ours.
+        url: Option<String>,
+    },
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The contract of `wit/` and our own words: types are converted here, and no generated type goes further than this folder.
 
 mod message;
+mod service;
 
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
@@ -11,18 +12,29 @@ use crate::plugin::verdict::{Failure, Reply, TEXT_LENGTH, Verdict, printable};
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit/0.1.0",
-        world: "submit-and-recipient-plugin",
-        imports: { default: trappable },
+        world: "everything",
+        imports: {
+            "tubepost:mail/kv": async | trappable,
+            "tubepost:mail/http-client": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
         with: { "tubepost:mail/message.message": crate::plugin::sandbox::MessageHandle },
     });
 }
 
-use generated::exports::tubepost::mail::{plugin as wit_plugin, recipient as wit_recipient, submit as wit_submit};
-use generated::tubepost::mail::{log as wit_log, message as wit_message, random as wit_random, types as wit_types};
+use generated::exports::tubepost::mail::{
+    event as wit_event, plugin as wit_plugin, rcpt as wit_rcpt, recipient as wit_recipient, submit as wit_submit,
+};
+use generated::tubepost::mail::{
+    clock as wit_clock, http_client as wit_http, kv as wit_kv, log as wit_log, message as wit_message, metrics as wit_metrics,
+    random as wit_random, secrets as wit_secrets, templates as wit_templates, types as wit_types,
+};
 
+pub(super) use wit_event::{Event as WitEvent, GuestIndices as EventExport, Kind as WitKind};
 pub(super) use wit_plugin::Description as WitDescription;
 use wit_plugin::GuestIndices as PluginExport;
+pub(super) use wit_rcpt::{Answer as WitAnswer, GuestIndices as RcptExport, Transaction as WitTransaction};
 pub(super) use wit_recipient::GuestIndices as RecipientExport;
 pub(super) use wit_submit::GuestIndices as SubmitExport;
 pub(super) use wit_types::{Failure as WitFailure, Verdict as WitVerdict};
@@ -34,24 +46,26 @@ pub const VERSION: &str = "0.1.0";
 /// What the versions begin with that are compatible with ours.
 pub const COMPATIBLE: &str = "0.1.";
 /// Interfaces that a plugin may import.
-pub const OFFERED: [&str; 4] = ["types", "message", "log", "random"];
+pub const OFFERED: [&str; 10] = ["types", "message", "log", "random", "clock", "metrics", "kv", "http-client", "secrets", "templates"];
 
 /// Octets that `random` gives at a time.
 const RANDOM_LENGTH: u32 = 4_096;
 
 /// Puts what we offer in a linker.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    generated::SubmitAndRecipientPlugin::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+    generated::Everything::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }
 
 /// Interfaces that a plugin may export.
-const EXPORTED: [&str; 3] = ["plugin", "submit", "recipient"];
+const EXPORTED: [&str; 5] = ["plugin", "submit", "recipient", "rcpt", "event"];
 
 /// What a component exports, by any number of 0.1.x.
 pub(super) struct Exports {
     plugin: PluginExport,
     pub(super) submit: Option<SubmitExport>,
     pub(super) recipient: Option<RecipientExport>,
+    pub(super) rcpt: Option<RcptExport>,
+    pub(super) event: Option<EventExport>,
 }
 
 impl Exports {
@@ -70,18 +84,20 @@ impl Exports {
                 _ => return Err(format!("it exports {}, which this version does not know", printable(name, TEXT_LENGTH))),
             }
         }
-        let [plugin, submit, recipient] = exported;
+        let [plugin, submit, recipient, rcpt, event] = exported;
         let unusable = |interface: &str, error: &wasmtime::Error| format!("its {PACKAGE}/{interface} cannot be used: {error:#}");
         if !plugin {
             return Err(format!("it does not export {PACKAGE}/plugin"));
         }
-        if !submit && !recipient {
-            return Err(format!("it exports neither {PACKAGE}/submit nor {PACKAGE}/recipient"));
+        if ![submit, recipient, rcpt, event].contains(&true) {
+            return Err(format!("it exports no stage: {PACKAGE}/submit, {PACKAGE}/recipient, {PACKAGE}/rcpt or {PACKAGE}/event"));
         }
         Ok(Self {
             plugin: PluginExport::new(instance).map_err(|error| unusable("plugin", &error))?,
             submit: submit.then(|| SubmitExport::new(instance)).transpose().map_err(|error| unusable("submit", &error))?,
             recipient: recipient.then(|| RecipientExport::new(instance)).transpose().map_err(|error| unusable("recipient", &error))?,
+            rcpt: rcpt.then(|| RcptExport::new(instance)).transpose().map_err(|error| unusable("rcpt", &error))?,
+            event: event.then(|| EventExport::new(instance)).transpose().map_err(|error| unusable("event", &error))?,
         })
     }
 
@@ -91,6 +107,12 @@ impl Exports {
             export.load(&mut *store, instance)?;
         }
         if let Some(export) = &self.recipient {
+            export.load(&mut *store, instance)?;
+        }
+        if let Some(export) = &self.rcpt {
+            export.load(&mut *store, instance)?;
+        }
+        if let Some(export) = &self.event {
             export.load(&mut *store, instance)?;
         }
         self.plugin.load(&mut *store, instance)
@@ -124,14 +146,18 @@ impl wit_types::Host for State {}
 
 impl wit_log::Host for State {
     fn log(&mut self, level: wit_log::Level, text: String) -> wasmtime::Result<()> {
-        self.lent()?;
+        self.in_stage()?;
         let level = match level {
             wit_log::Level::Debug => "debug",
             wit_log::Level::Info => "info",
             wit_log::Level::Warn => "warn",
             wit_log::Level::Error => "error",
         };
-        self.log.push(level, &text);
+        if self.desk.may_log() {
+            self.log.push(level, &text);
+        } else {
+            self.log.drop_line();
+        }
         Ok(())
     }
 }

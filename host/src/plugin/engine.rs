@@ -8,16 +8,21 @@ pub mod cache;
 pub mod ticker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tracing::info;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::clock::Clock;
 use crate::config::{CallLimits, PluginRuntime};
+use crate::network::http_client::HttpClient;
 use crate::plugin::binding;
 use crate::plugin::sandbox::State;
+use crate::plugin::service::Services;
+use crate::plugin::service::share::Share;
+use crate::store::Store;
 use crate::telemetry::metric::Metrics;
 use cache::Cache;
 use ticker::{Running, Ticker};
@@ -38,7 +43,7 @@ pub(super) const TABLE_ELEMENTS: usize = 20_000;
 const INSTANCE_DATA: usize = 1 << 20;
 
 /// What the engine is made for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// How many plugins run at one moment, what is kept for them, and what a call may do.
     pub runtime: PluginRuntime,
@@ -48,12 +53,16 @@ pub struct EngineOptions {
     pub clock: Clock,
     /// Counts calls.
     pub metrics: Metrics,
+    /// Keeps the tables of plugins; without it they have none but in rehearsals.
+    pub store: Option<Arc<dyn Store>>,
+    /// Asks over HTTP for plugins.
+    pub http: HttpClient,
 }
 
 impl EngineOptions {
     /// The usual limits, and no cache.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics }
+        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics, store: None, http: HttpClient::new(None) }
     }
 }
 
@@ -78,6 +87,7 @@ pub struct Engine {
     clock: Clock,
     metrics: Metrics,
     calls: CallLimits,
+    services: Arc<Services>,
     pooled: bool,
 }
 
@@ -104,6 +114,7 @@ impl Engine {
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
         let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
+        let services = Services::new(options.store, options.http, &options.clock, options.metrics.clone(), &options.runtime);
         Ok(Self {
             wasm,
             linker,
@@ -113,6 +124,7 @@ impl Engine {
             clock: options.clock,
             metrics: options.metrics,
             calls: options.runtime.calls,
+            services: Arc::new(services),
             pooled,
         })
     }
@@ -162,16 +174,23 @@ impl Engine {
         &self.clock
     }
 
-    /// Waits for a free slot, and holds it and the ticker while the guard lives.
-    pub(super) async fn slot(&self) -> Slot<'_> {
+    /// Returns what the host does for plugins beside the message.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Waits for one of the login's places and for a free slot, and holds both and the ticker while the guard lives.
+    pub(super) async fn slot(&self, share: &Share) -> Slot<'_> {
+        let place = share.call().await;
         // The semaphore lives as long as the engine and is never closed.
         let permit = self.permits.acquire().await.ok();
-        Slot { _permit: permit, _running: self.ticker.running() }
+        Slot { _place: place, _permit: permit, _running: self.ticker.running() }
     }
 }
 
 /// A place in the pool.
 pub(super) struct Slot<'a> {
+    _place: Option<OwnedSemaphorePermit>,
     _permit: Option<SemaphorePermit<'a>>,
     _running: Running<'a>,
 }

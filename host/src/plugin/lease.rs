@@ -14,6 +14,7 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
 use crate::plugin::letter::{Letter, SLOT_TEXT};
+use crate::plugin::service::desk::Effects;
 
 /// Names of header fields that are told of one call.
 const NAMES: usize = 100;
@@ -25,6 +26,8 @@ const EDIT_OVERHEAD: u64 = 256;
 pub struct Circumstances {
     /// Which message.
     pub id: MessageId,
+    /// Whose.
+    pub login: Arc<str>,
     /// The message's own clock.
     pub received: Timestamp,
     /// `login`, `protocol`, `peer` and the like.
@@ -35,8 +38,12 @@ pub struct Circumstances {
     pub original: Bytes,
     /// Recipients that the message may have.
     pub recipient_limit: u32,
+    /// After this it is not delivered.
+    pub deliver_before: Option<Timestamp>,
     /// Signs links, and knows which are ours.
     pub links: LinkSigner,
+    /// Whether what plugins ask of the host's services counts. For one recipient's copy only what is repeatable can be asked for, whatever this says.
+    pub effects: Effects,
 }
 
 /// For whom the plugin runs.
@@ -110,6 +117,8 @@ pub(super) struct Lent {
     parts: BTreeSet<PartChange>,
     /// Whether it was given a slot.
     has_slots: bool,
+    /// The message as it stands, put together, until the next edit.
+    content: Option<Bytes>,
 }
 
 /// What of the body was changed.
@@ -118,6 +127,7 @@ pub(super) enum PartChange {
     Text,
     Html,
     Part(u32),
+    Whole,
 }
 
 /// Why an edit is not allowed.
@@ -139,6 +149,7 @@ impl Lent {
             more_headers: 0,
             parts: BTreeSet::new(),
             has_slots: false,
+            content: None,
         }
     }
 
@@ -149,6 +160,7 @@ impl Lent {
     /// Asks whether an edit that adds up to `octets` may be made.
     pub(super) fn allow(&mut self, octets: u64) -> Result<(), Denial> {
         self.edits = self.edits.saturating_add(1);
+        self.content = None;
         if self.edits > self.limits.edits {
             return Err(Denial::TooMany);
         }
@@ -169,6 +181,18 @@ impl Lent {
     fn size(&self) -> u64 {
         let letter = &self.lease.letter;
         letter.draft.size().saturating_add(u64::try_from(letter.slots().text_octets()).unwrap_or(u64::MAX))
+    }
+
+    /// Returns the message as it stands. Slots are tokens in it.
+    pub(super) fn content(&mut self) -> &Bytes {
+        let draft = &self.lease.letter.draft;
+        self.content.get_or_insert_with(|| {
+            if draft.is_edited() {
+                draft.clone().into_composition(None).fill(&[0; 11], &[], &mut |_| String::new())
+            } else {
+                draft.original().clone()
+            }
+        })
     }
 
     pub(super) fn header_changed(&mut self, name: &str) {
@@ -205,7 +229,7 @@ impl Lent {
 
     /// Whether texts of a slot are short enough.
     pub(super) fn slot_fits(slot: &Slot) -> bool {
-        slot.text().len() <= SLOT_TEXT
+        slot.text_octets() <= SLOT_TEXT
     }
 
     /// Whether nothing was tried that could have changed the message.

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::Draft;
 use crate::mail::envelope::{ForwardPath, ReversePath};
@@ -24,6 +25,10 @@ pub struct Letter {
     pub reverse_path: ReversePath,
     /// Its tags, each once.
     pub tags: Vec<Tag>,
+    /// Over which route it goes, where a plugin chose one.
+    pub route: Option<Arc<str>>,
+    /// When delivery is tried first, where a plugin chose that.
+    pub not_before: Option<Timestamp>,
     recipients: Arc<Vec<Addressee>>,
     next_recipient: u32,
     slots: Slots,
@@ -43,7 +48,16 @@ impl Letter {
     pub fn new(draft: Draft, reverse_path: ReversePath, recipients: Vec<ForwardPath>, tags: Vec<Tag>, nonce: [u8; 11]) -> Self {
         let recipients: Vec<_> = (0..).zip(recipients).map(|(id, path)| Addressee { id, path }).collect();
         let next_recipient = u32::try_from(recipients.len()).unwrap_or(u32::MAX);
-        Self { draft, reverse_path, tags, recipients: Arc::new(recipients), next_recipient, slots: Slots::new(nonce) }
+        Self {
+            draft,
+            reverse_path,
+            tags,
+            route: None,
+            not_before: None,
+            recipients: Arc::new(recipients),
+            next_recipient,
+            slots: Slots::new(nonce),
+        }
     }
 
     /// Returns the recipients as the plugins left them.
@@ -136,7 +150,7 @@ impl Slots {
             Some(number) => number,
             None if self.by_number.len() >= limit => return None,
             None => {
-                self.text_octets += slot.text().len();
+                self.text_octets += slot.text_octets();
                 Arc::make_mut(&mut self.by_number).push(slot);
                 self.by_number.len() - 1
             }

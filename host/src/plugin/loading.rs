@@ -9,11 +9,11 @@ use tokio::sync::OnceCell;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::config;
-use crate::config::{OnError, PluginLimits, PluginSource};
+use crate::config::{Grants, PluginSource};
 use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::sandbox::{Answer, Callee, Question, State};
+use crate::plugin::sandbox::{Answer, Callee, Question, Setting, State};
 use crate::plugin::verdict::{Failure, printable};
 use crate::plugin::{Plugin, built_in, wasi};
 
@@ -49,6 +49,17 @@ pub enum LoadError {
     /// It wants something of the host that there is not.
     #[error("it needs {0}, which this version does not offer")]
     MissingImport(String),
+    /// It asks for what the configuration does not grant: these interfaces.
+    #[error("it asks for what it is not granted: {}", lacking(.0))]
+    NotGranted(Vec<String>),
+    /// It was made for a later version of the contract, and uses what that one added.
+    #[error("it was made for {PACKAGE}@{version} and needs what {VERSION}, which this version offers, has not: {missing}")]
+    Newer {
+        /// Which version.
+        version: String,
+        /// What is missing.
+        missing: String,
+    },
     /// It does not fit the contract.
     #[error("it does not fit {PACKAGE}@{VERSION}: {0}")]
     Contract(String),
@@ -58,6 +69,19 @@ pub enum LoadError {
     /// What it says about itself is wrong.
     #[error("what it says about itself is wrong: {0}")]
     Manifest(String),
+}
+
+/// Tells of each interface which key grants it.
+fn lacking(interfaces: &[String]) -> String {
+    let key = |interface: &String| match interface.as_str() {
+        "kv" => "a table (`allow.kv = true`)",
+        "metrics" => "metrics of its own (`allow.metrics = true`)",
+        "http-client" => "requests over HTTP (`allow.http` with the addresses it may ask)",
+        "secrets" => "secrets (`allow.secrets` with those it may know)",
+        "templates" => "templates (`allow.templates` with those it may use)",
+        _ => "an interface",
+    };
+    interfaces.iter().map(key).collect::<Vec<_>>().join(", ")
 }
 
 /// Loaded plugins, by their names in the configuration.
@@ -88,10 +112,7 @@ impl Spare {
 
     /// Returns the plugin; whoever asks first loads it, and others wait for him. `None` where that fails, which is logged: the next one tries again.
     pub async fn get(&self) -> Option<Arc<Plugin>> {
-        let load = async || {
-            let config::Plugin { source, limits, on_error } = &self.configured;
-            load(&self.engine, &self.name, source, *limits, *on_error).await.map(Arc::new)
-        };
+        let load = async || load(&self.engine, &self.name, &self.configured).await.map(Arc::new);
         match self.loaded.get_or_try_init(load).await {
             Ok(plugin) => Some(Arc::clone(plugin)),
             Err(error) => {
@@ -111,7 +132,7 @@ pub async fn load_all(
     for (name, plugin) in configured {
         let (engine, name, plugin) = (Arc::clone(engine), Arc::clone(name), plugin.clone());
         tasks.spawn(async move {
-            let loaded = load(&engine, &name, &plugin.source, plugin.limits, plugin.on_error).await;
+            let loaded = load(&engine, &name, &plugin).await;
             (name, loaded)
         });
     }
@@ -135,41 +156,41 @@ pub async fn load_all(
 }
 
 /// Loads one plugin. Compiling takes a while and happens on a thread where that may be.
-pub async fn load(
-    engine: &Arc<Engine>,
-    name: &Arc<str>,
-    source: &PluginSource,
-    limits: PluginLimits,
-    on_error: OnError,
-) -> Result<Plugin, LoadError> {
-    let (for_thread, source) = (Arc::clone(engine), source.clone());
+pub async fn load(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Plugin) -> Result<Plugin, LoadError> {
+    let (for_thread, source) = (Arc::clone(engine), configured.source.clone());
     let (digest, component) = tokio::task::spawn_blocking(move || compile(&for_thread, &source))
         .await
         .map_err(|error| LoadError::Invalid(error.to_string()))??;
-    check_imports(engine, &component)?;
-    let instance = linked(engine, &component).map_err(|error| LoadError::Contract(cause(&error)))?;
+    let grants = Arc::new(configured.allow.clone());
+    check_imports(engine, &component, &grants)?;
+    let instance = linked(engine, &component).map_err(|error| does_not_link(engine, &component, &error))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
-    let callee = Callee { engine, instance: &instance, limits };
+    let callee = Callee { engine, instance: &instance, limits: configured.limits, name, grants: &grants };
     let manifest = describe(callee, &exports).await?;
     Ok(Plugin {
         name: Arc::clone(name),
         metrics: engine.metrics().plugin(name),
         digest,
         manifest,
-        limits,
-        on_error,
+        limits: configured.limits,
+        on_error: configured.on_error,
+        grants,
         engine: Arc::clone(engine),
         instance,
         submit: exports.submit,
         recipient: exports.recipient,
+        rcpt: exports.rcpt,
+        event: exports.event,
     })
 }
 
 async fn describe(callee: Callee<'_>, exports: &Exports) -> Result<Manifest, LoadError> {
-    let outcome = callee.call(Question::Describe(exports), None, None).await;
+    let outcome = callee.call(Question::Describe(exports), None, Setting::of_description()).await;
     match outcome.answer.map_err(LoadError::Describe)? {
         Answer::Description(description) => Manifest::new(description.map_err(LoadError::Contract)?).map_err(LoadError::Manifest),
-        Answer::Verdict(_) | Answer::Wanted(_) => Err(LoadError::Manifest("not a description".to_owned())),
+        Answer::Verdict(_) | Answer::Wanted(_) | Answer::Rcpt(_) | Answer::Handled(_) => {
+            Err(LoadError::Manifest("not a description".to_owned()))
+        }
     }
 }
 
@@ -208,7 +229,8 @@ fn compile_octets(engine: &Engine, octets: &[u8]) -> Result<(String, Component),
 }
 
 /// Names the first import that we do not have: the linker's own words are for people who know the linker.
-fn check_imports(engine: &Engine, component: &Component) -> Result<(), LoadError> {
+fn check_imports(engine: &Engine, component: &Component, grants: &Grants) -> Result<(), LoadError> {
+    let mut lacking = Vec::new();
     let component_type = component.component_type();
     for (name, _) in component_type.imports(engine.wasm()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
@@ -219,8 +241,24 @@ fn check_imports(engine: &Engine, component: &Component) -> Result<(), LoadError
         if !ours || !version.starts_with(COMPATIBLE) {
             return Err(LoadError::MissingImport(printable(name, 200)));
         }
+        let interface = interface.rsplit('/').next().unwrap_or_default();
+        if grants.interface(interface) == Some(false) {
+            lacking.push(interface.to_owned());
+        }
     }
-    Ok(())
+    if lacking.is_empty() { Ok(()) } else { Err(LoadError::NotGranted(lacking)) }
+}
+
+/// Tells a plugin of a later version from one that does not fit.
+fn does_not_link(engine: &Engine, component: &Component, error: &wasmtime::Error) -> LoadError {
+    let component_type = component.component_type();
+    let patch = |version: &str| version.strip_prefix(COMPATIBLE).and_then(|patch| patch.parse::<u32>().ok());
+    let imports = component_type.imports(engine.wasm()).filter_map(|(name, _)| Some(name.split_once('@')?.1.to_owned()));
+    let latest = imports.filter(|version| patch(version) > patch(VERSION)).max_by_key(|version| patch(version));
+    match latest {
+        Some(version) => LoadError::Newer { version, missing: cause(error) },
+        None => LoadError::Contract(cause(error)),
+    }
 }
 
 /// Links a component with what we offer, and with an empty WASI where it imports one.

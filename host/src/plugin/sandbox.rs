@@ -4,6 +4,7 @@
 
 mod memory;
 mod meter;
+mod pace;
 
 use std::fmt::Write;
 use std::pin::pin;
@@ -13,15 +14,20 @@ use std::time::Duration;
 use wasmtime::component::{InstancePre, Resource};
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
-use crate::config::{CallLimits, PluginLimits};
-use crate::mail::message_id::MessageId;
-use crate::plugin::binding::{Exports, RecipientExport, SubmitExport, WitDescription, WitFailure, WitVerdict};
+use crate::clock::Timestamp;
+use crate::config::{CallLimits, Grants, PluginLimits};
+use crate::plugin::binding::{
+    EventExport, Exports, RcptExport, RecipientExport, SubmitExport, WitAnswer, WitDescription, WitEvent, WitFailure, WitTransaction,
+    WitVerdict,
+};
 use crate::plugin::engine::Engine;
 use crate::plugin::lease::{Lease, Lent};
+use crate::plugin::service::desk::{Desk, Effects};
 use crate::plugin::verdict::{Failure, printable};
 use crate::plugin::wasi::Wasi;
 use memory::Memory;
-use meter::{Meter, Metered};
+use meter::Metered;
+use pace::Pace;
 
 /// Functions named when a plugin traps.
 const TRAP_FRAMES: usize = 5;
@@ -42,8 +48,10 @@ pub struct State {
     pub(super) random: Option<blake3::OutputReader>,
     pub(super) log: Log,
     pub(super) wasi: Wasi,
+    pub(super) now: Timestamp,
+    pub(super) desk: Desk,
+    pub(super) pace: Arc<Pace>,
     memory: Memory,
-    meter: Arc<Meter>,
     out_of_time: bool,
 }
 
@@ -56,12 +64,13 @@ pub(super) struct Log {
 }
 
 /// What is asked of a plugin.
-#[derive(Clone, Copy)]
 pub(super) enum Question<'a> {
     Describe(&'a Exports),
     Submit(&'a SubmitExport, &'a str),
     Wanted(&'a RecipientExport, &'a str),
     Recipient(&'a RecipientExport, &'a str),
+    Rcpt(&'a RcptExport, &'a str, WitTransaction, &'a str),
+    Events(&'a EventExport, &'a [WitEvent], &'a str),
 }
 
 /// What it answers.
@@ -70,6 +79,8 @@ pub(super) enum Answer {
     Description(Result<WitDescription, String>),
     Verdict(Result<WitVerdict, WitFailure>),
     Wanted(Result<bool, WitFailure>),
+    Rcpt(Result<WitAnswer, WitFailure>),
+    Handled(Result<(), WitFailure>),
 }
 
 /// What a call cost and did.
@@ -102,22 +113,53 @@ pub(super) struct Callee<'a> {
     pub(super) engine: &'a Engine,
     pub(super) instance: &'a InstancePre<State>,
     pub(super) limits: PluginLimits,
+    pub(super) name: &'a Arc<str>,
+    pub(super) grants: &'a Arc<Grants>,
+}
+
+/// For whom a call is made, and when.
+pub(super) struct Setting {
+    pub(super) login: Arc<str>,
+    pub(super) now: Timestamp,
+    pub(super) random: Option<blake3::OutputReader>,
+    pub(super) effects: Effects,
+}
+
+impl Setting {
+    /// Where a plugin says who it is: for nobody, at no time.
+    pub(super) fn of_description() -> Self {
+        Self { login: "".into(), now: Timestamp::default(), random: None, effects: Effects::Repeatable }
+    }
 }
 
 impl Callee<'_> {
     /// Calls the plugin in a fresh instance, when there is a free slot for it.
-    pub(super) async fn call(self, question: Question<'_>, lease: Option<Lease>, random: Option<blake3::OutputReader>) -> Outcome {
-        let _slot = self.engine.slot().await;
-        let meter = Arc::new(Meter::new(self.engine.clock().clone()));
+    pub(super) async fn call(self, question: Question<'_>, lease: Option<Lease>, setting: Setting) -> Outcome {
+        let Setting { login, now, random, effects } = setting;
+        let services = self.engine.services();
+        let share = services.shares().of(&login);
+        let _slot = self.engine.slot(&share).await;
+        let pace = Arc::new(Pace::new(self.engine.clock().clone(), services.turns().clone(), Arc::clone(&login)));
+        pace.begin().await;
         let calls = *self.engine.calls();
-        let wasi = Wasi::new(lease.as_ref().map(|lease| lease.circumstances.received));
         let state = State {
             lent: lease.map(|lease| Lent::new(lease, self.limits.output.0, calls)),
             random,
             log: Log { lines: Vec::new(), dropped: 0, limits: calls },
-            wasi,
+            wasi: Wasi::new(now),
+            now,
+            desk: Desk {
+                plugin: Arc::clone(self.name),
+                login,
+                grants: Arc::clone(self.grants),
+                services: Arc::clone(services),
+                effects,
+                share,
+                asked_tables: 0,
+                asked_http: 0,
+            },
             memory: Memory::new(self.limits.memory.0),
-            meter: Arc::clone(&meter),
+            pace: Arc::clone(&pace),
             out_of_time: false,
         };
         let mut store = Store::new(self.engine.wasm(), state);
@@ -129,16 +171,15 @@ impl Callee<'_> {
         let limit = self.limits.time;
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
-            if state.meter.spent() > limit {
+            if state.pace.meter.spent() > limit {
                 state.out_of_time = true;
                 return Ok(UpdateDeadline::Interrupt);
             }
-            // wasmtime's own way to yield wakes the task at once, and the runtime looks at sockets and timers only after some sixty such
-            // turns; tokio's own lets everybody else have theirs first.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            let pace = Arc::clone(&state.pace);
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(async move { pace.give_way().await })))
         });
         store.set_epoch_deadline(1);
-        let asked = Metered::new(&meter, pin!(ask(&mut store, self.instance, question))).await;
+        let asked = Metered::new(&pace.meter, pin!(ask(&mut store, self.instance, question))).await;
         let state = store.into_data();
         self.conclude(asked, state)
     }
@@ -153,7 +194,8 @@ impl Callee<'_> {
             Err(_) if state.memory.was_refused() => Err(Failure::OutOfMemory { limit: self.limits.memory.0 }),
             Err(error) => Err(Failure::Trapped(trap_text(&error))),
         };
-        let mut report = Report { time: state.meter.spent(), memory: state.memory.peak(), log: state.log.finish(), ..Report::default() };
+        let mut report =
+            Report { time: state.pace.meter.spent(), memory: state.memory.peak(), log: state.log.finish(), ..Report::default() };
         let is_untouched = state.lent.as_ref().is_some_and(Lent::is_untouched);
         let lease = state.lent.map(|lent| {
             let (lease, headers, parts) = lent.end();
@@ -189,10 +231,23 @@ async fn ask(store: &mut Store<State>, instance: &InstancePre<State>, question: 
             let export = export.load(&mut *store, &instance)?;
             export.call_process(store, message(), config).await.map(Answer::Verdict)
         }
+        Question::Rcpt(export, path, transaction, config) => {
+            let export = export.load(&mut *store, &instance)?;
+            export.call_check(store, path, &transaction, config).await.map(Answer::Rcpt)
+        }
+        Question::Events(export, events, config) => {
+            let export = export.load(&mut *store, &instance)?;
+            export.call_handle(store, events, config).await.map(Answer::Handled)
+        }
     }
 }
 
 impl State {
+    /// Traps where a plugin says who it is: no function of the host may be called there.
+    pub(super) fn in_stage(&self) -> wasmtime::Result<()> {
+        if self.random.is_some() { Ok(()) } else { Err(wasmtime::format_err!("a host function was called where none may be")) }
+    }
+
     /// Returns the message, while one is lent.
     pub(super) fn lent(&mut self) -> wasmtime::Result<&mut Lent> {
         self.lent.as_mut().ok_or_else(|| wasmtime::format_err!("the message was used where none was lent"))
@@ -213,6 +268,11 @@ impl Log {
         self.lines.push(format!("{level}: {}", printable(text, end)));
     }
 
+    /// Counts a line that is not kept.
+    pub(super) fn drop_line(&mut self) {
+        self.dropped += 1;
+    }
+
     fn finish(mut self) -> Vec<String> {
         if self.dropped > 0 {
             self.lines.push(format!("{} more lines were dropped", self.dropped));
@@ -222,9 +282,9 @@ impl Log {
 }
 
 /// Returns a stream of octets that is the same for the same message, recipient and plugin.
-pub(super) fn random_stream(message: MessageId, recipient: Option<&str>, plugin: &str) -> blake3::OutputReader {
+pub(super) fn random_stream(message: &[u8], recipient: Option<&str>, plugin: &str) -> blake3::OutputReader {
     let mut hasher = blake3::Hasher::new_derive_key("tubepost plugin random 0.1");
-    hasher.update(&message.to_bytes());
+    hasher.update(message);
     for text in [plugin, recipient.unwrap_or_default()] {
         hasher.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
         hasher.update(text.as_bytes());

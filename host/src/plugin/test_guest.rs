@@ -10,7 +10,7 @@ use wit_parser::Resolve;
 
 use crate::clock::Clock;
 use crate::config::unit::ByteSize;
-use crate::config::{OnError, PluginLimits, PluginRuntime, PluginSource};
+use crate::config::{self, Grants, OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::plugin::Plugin;
 use crate::plugin::author::building::componentize;
 use crate::plugin::engine::{Engine, EngineOptions};
@@ -253,7 +253,8 @@ pub(crate) async fn try_load_with(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, octets).unwrap();
-    load(engine, &name.into(), &PluginSource::File(path), limits, on_error).await
+    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow: Grants::default() };
+    load(engine, &name.into(), &configured).await
 }
 
 impl Guest {

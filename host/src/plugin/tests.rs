@@ -22,6 +22,7 @@ use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::LoadError;
 use crate::telemetry::metric::Metrics;
 
+mod compatibility;
 mod loading;
 
 const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: hello\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>hello</p>\r\n";
@@ -33,6 +34,9 @@ fn lease() -> Lease {
     Lease {
         letter: Letter::new(Draft::new(content.clone()), ReversePath::Null, vec![recipient], Vec::new(), [1; 11]),
         circumstances: Arc::new(Circumstances {
+            login: "login".into(),
+            deliver_before: None,
+            effects: crate::plugin::service::desk::Effects::Live,
             id,
             received: Timestamp::from_millis(1_000),
             context: Vec::new(),

@@ -69,9 +69,9 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    /// An empty WASI whose clocks begin when the message was received; at 1970 where there is none.
-    pub(super) fn new(received: Option<Timestamp>) -> Self {
-        Self { clock: Clock::new(received), output: Output::default(), handles: 0, unseeded: None }
+    /// An empty WASI whose clocks begin at the time that counts for the call.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { clock: Clock::new(now), output: Output::default(), handles: 0, unseeded: None }
     }
 
     /// Logs what was printed without a line end.

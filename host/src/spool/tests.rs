@@ -60,7 +60,7 @@ fn entry(number: u8, recipients: &[&str]) -> NewEntry {
         (Copy { address, notify: None, original: None, variables: String::new() }, queue)
     });
     let body = Bytes::from(format!("body {number}"));
-    NewEntry { entry, body, original: None, copies: copies.collect(), held: None, events: vec![event(number)] }
+    NewEntry { entry, body, original: None, copies: copies.collect(), held: None, not_before: None, events: vec![event(number)] }
 }
 
 fn event(number: u8) -> Event {

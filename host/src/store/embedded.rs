@@ -55,7 +55,7 @@ use self::reclaim::Reclaim;
 use self::record::Frame;
 use self::shared::{OpenFiles, Shared};
 use self::writer::{Limits, Writer};
-use super::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, Usage};
+use super::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::mail::message_id::{CopyId, MessageId};
@@ -322,6 +322,10 @@ impl Store for Embedded {
 
     fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         Box::pin(async move { Ok(self.shared.state.lock().values.get(table, key, now)) })
+    }
+
+    fn table_usage<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {
+        Box::pin(async move { Ok(self.shared.state.lock().values.usage(table)) })
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::histogram::Histogram;
+use super::own_metric::OwnMetrics;
 
 /// The media type of what [`Metrics::encode`] returns (`OpenMetrics` 1.0).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -188,6 +189,7 @@ struct Inner {
     commit_time: Histogram,
     commit_size: Histogram,
     queue: Gauge,
+    own: OwnMetrics,
 }
 
 /// Bounds of times in microseconds: from what a header takes to where clients give up.
@@ -239,8 +241,10 @@ impl Metrics {
         registry.register("store_commit_size", "Writers that shared a commit", commit_size.clone());
         registry.register("queue_recipients", "Recipients that are not done with", queue.clone());
 
+        let own = OwnMetrics::register(&mut registry);
         Self(Arc::new(Inner {
             registry,
+            own,
             accepted: Each::of(&accepted),
             accept_time: Each::of(&accept_time),
             refused: Each::of(&refused),
@@ -323,6 +327,16 @@ impl Metrics {
             connections_failed: self.0.delivery_connections_failed.get_or_create_owned(&[route()]),
             transactions: self.0.delivery_transactions.get_or_create_owned(&[route()]),
         }
+    }
+
+    /// Adds to a counter of a plugin's own; without a name it counts as dropped.
+    pub fn plugin_counter(&self, plugin: &str, login: &str, name: Option<&str>, value: u64) {
+        self.0.own.add(plugin, login, name, value);
+    }
+
+    /// Counts a value of a plugin's own; without a name it counts as dropped.
+    pub fn plugin_value(&self, plugin: &str, login: &str, name: Option<&str>, value: f64) {
+        self.0.own.observe(plugin, login, name, value);
     }
 
     /// Returns the handle of a plugin. Get it once: this takes a lock.

@@ -78,7 +78,7 @@ impl Bench {
         };
         let event = Event { at, message, login: "news".into(), recipient: None, address: None, tags: Vec::new(), kind };
         let body = Bytes::from(content);
-        let new = NewEntry { entry, body, original: None, copies: Vec::new(), held: None, events: vec![event] };
+        let new = NewEntry { entry, body, original: None, copies: Vec::new(), held: None, not_before: None, events: vec![event] };
         self.follower.spool.accept(new).await.unwrap();
     }
 

@@ -19,6 +19,8 @@ const UNKNOWN: &str = r#"
 0 = 1
 [plugins.tags.allow]
 0 = 1
+[templates.welcome]
+0 = 1
 [plugin_runtime]
 0 = 1
 [routes.direct]

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, Usage};
+use crate::store::{Batch, Change, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 
 pub(super) struct MemoryStore {
     clock: Clock,
@@ -215,6 +215,10 @@ impl Store for MemoryStore {
 
     fn value<'a>(&'a self, _: &'a str, _: &'a [u8], _: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         at_once(None)
+    }
+
+    fn table_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {
+        at_once(TableUsage::default())
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {

@@ -209,6 +209,7 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         EventKind::Clicked { url, position, visitor } => {
             ("clicked", format!("link {position}: {url} by {} {}", visitor.ip, visitor.user_agent))
         }
+        EventKind::Followed { plugin, claims, visitor, .. } => ("followed", format!("link of {plugin}: {claims} by {}", visitor.ip)),
         EventKind::Opened { visitor } => ("opened", format!("by {} {}", visitor.ip, visitor.user_agent)),
         EventKind::Unsubscribed { one_click, visitor } => {
             ("unsubscribed", format!("{}by {}", if *one_click { "with one click " } else { "" }, visitor.ip))

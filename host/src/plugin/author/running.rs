@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use crate::clock::{Clock, Entropy};
-use crate::config::{OnError, PluginLimits, PluginRuntime, PluginSource};
+use crate::config::{self, Grants, OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::event::PluginRun;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
@@ -100,7 +100,8 @@ pub async fn run(trial: Trial, clock: Clock, entropy: &Entropy) -> Result<Report
     let engine = Arc::new(Engine::new(EngineOptions { runtime, ..EngineOptions::new(clock.clone(), Metrics::new()) })?);
     let name = trial.file.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy()).into_owned();
     let source = PluginSource::File(trial.file.clone());
-    let plugin = load(&engine, &name.as_str().into(), &source, trial.limits, OnError::Defer).await?;
+    let configured = config::Plugin { source, limits: trial.limits, on_error: OnError::Defer, allow: Grants::of_rehearsal() };
+    let plugin = load(&engine, &name.as_str().into(), &configured).await?;
     plugin.manifest().check(&trial.options, true)?;
     Ok(Session::new(&trial, &clock, entropy).run(&plugin).await)
 }
@@ -129,6 +130,9 @@ impl Session {
                 entropy.array(),
             ),
             circumstances: Arc::new(Circumstances {
+                login: "trial".into(),
+                deliver_before: None,
+                effects: crate::plugin::service::desk::Effects::rehearsal(),
                 id,
                 received,
                 context: [("login", "trial"), ("protocol", "local"), ("public-url", PUBLIC_URL)]

@@ -1,11 +1,13 @@
 //! The resource `message`: what a plugin may ask and do, as the WIT's comments promise it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use wasmtime::component::Resource;
 
 use super::wit_message::{EditError, Host, HostMessage, Link, NewPart, PartInfo, Position, Recipient, Slot};
 use super::wit_types::Field;
+use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::content;
 use crate::mail::envelope::ReversePath;
@@ -13,6 +15,11 @@ use crate::mail::slot::{self, Tokens};
 use crate::mail::tag::Tag;
 use crate::plugin::lease::{Denial, Lease, Lent, Occasion, PartChange, encoded_at_most};
 use crate::plugin::sandbox::{MessageHandle, State};
+
+/// Octets of the claims of a plugin's own link.
+const CLAIMS: usize = 1_000;
+/// The longest that a plugin may put delivery off.
+const LONGEST_WAIT: Duration = Duration::from_hours(366 * 24);
 
 type Handle = Resource<MessageHandle>;
 /// The outer error traps; the inner one is the plugin's to handle.
@@ -128,6 +135,41 @@ fn fields(draft: &content::Draft) -> Vec<Field> {
             Field { name, value }
         })
         .collect()
+}
+
+impl State {
+    /// Returns the token of a slot, or, for one recipient, its value.
+    fn value_of(&mut self, slot: slot::Slot) -> Answer<String> {
+        // The text is kept with the message and goes out with each copy.
+        self.edit(encoded_at_most(&slot.texts().map(str::as_bytes)), |lent| {
+            if !Lent::slot_fits(&slot) {
+                return Err(EditError::Invalid("the text of a slot is too long".to_owned()));
+            }
+            let lease = &lent.lease;
+            if let slot::Slot::Link(slot::Link::Click { url, .. } | slot::Link::Open(Some(url)) | slot::Link::Own { url: Some(url), .. }) =
+                &slot
+            {
+                check_target(url, lease)?;
+            }
+            if let (Occasion::Copy(facts), true) = (&lease.occasion, lease.direct_slots) {
+                return Ok(facts.value(&slot, &lease.circumstances.links));
+            }
+            let limit = lent.limits().slots;
+            lent.token(slot).ok_or_else(|| EditError::Denied(format!("a message has at most {limit} slots")))
+        })
+    }
+}
+
+/// Whether all line ends are CRLF, which is what goes over the wire.
+fn has_wire_line_ends(content: &[u8]) -> bool {
+    let mut before = 0;
+    for octet in content {
+        if (*octet == b'\n') != (before == b'\r') {
+            return false;
+        }
+        before = *octet;
+    }
+    before != b'\r'
 }
 
 impl Host for State {}
@@ -333,6 +375,62 @@ impl HostMessage for State {
         Ok(slice(&self.lease()?.circumstances.original, offset, length).to_vec())
     }
 
+    fn read_content(&mut self, _: Handle, offset: u64, length: u32) -> wasmtime::Result<Vec<u8>> {
+        Ok(slice(self.lent()?.content(), offset, length).to_vec())
+    }
+
+    fn set_content(&mut self, _: Handle, content: Vec<u8>) -> Answer<()> {
+        let octets = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        self.edit(octets, |lent| {
+            let letter = &mut lent.lease.letter;
+            if !letter.slots().as_slice().is_empty() {
+                return Err(EditError::Denied("values that differ by recipient are still to be filled in".to_owned()));
+            }
+            if !has_wire_line_ends(&content) {
+                return Err(EditError::Invalid("line ends must be CRLF".to_owned()));
+            }
+            letter.draft = content::Draft::replacing(content.into());
+            lent.part_changed(PartChange::Whole);
+            Ok(())
+        })
+    }
+
+    fn route(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.lease()?.letter.route.as_ref().map(ToString::to_string))
+    }
+
+    fn set_route(&mut self, _: Handle, name: String) -> Answer<()> {
+        let granted = self.desk.grants.route(&name);
+        self.edit(0, |lent| {
+            whole_message(lent)?;
+            if !granted {
+                return Err(EditError::Denied(format!("`allow.routes` does not name {name:?}")));
+            }
+            lent.lease.letter.route = Some(name.into());
+            Ok(())
+        })
+    }
+
+    fn not_before_ms(&mut self, _: Handle) -> wasmtime::Result<Option<u64>> {
+        Ok(self.lease()?.letter.not_before.map(Timestamp::as_millis))
+    }
+
+    fn set_not_before(&mut self, _: Handle, at_ms: u64) -> Answer<()> {
+        self.edit(0, |lent| {
+            whole_message(lent)?;
+            let at = Timestamp::from_millis(at_ms);
+            let Lease { letter, circumstances, .. } = &mut lent.lease;
+            if circumstances.deliver_before.is_some_and(|deadline| at > deadline) {
+                return Err(EditError::Invalid("the message must be delivered before that time".to_owned()));
+            }
+            if at > circumstances.received.plus(LONGEST_WAIT) {
+                return Err(EditError::Invalid(format!("that is more than {} days away", LONGEST_WAIT.as_secs() / 86_400)));
+            }
+            letter.not_before = letter.not_before.max(Some(at));
+            Ok(())
+        })
+    }
+
     fn tags(&mut self, _: Handle) -> wasmtime::Result<Vec<String>> {
         Ok(self.lease()?.letter.tags.iter().map(ToString::to_string).collect())
     }
@@ -347,20 +445,19 @@ impl HostMessage for State {
     fn slot(&mut self, _: Handle, what: Slot) -> Answer<String> {
         let slot = slot::Slot::from(what);
         // The text is kept with the message and goes out with each copy.
-        self.edit(encoded_at_most(&[slot.text().as_bytes()]), |lent| {
-            if !Lent::slot_fits(&slot) {
-                return Err(EditError::Invalid("the text of a slot is too long".to_owned()));
-            }
-            let lease = &lent.lease;
-            if let slot::Slot::Link(slot::Link::Click { url, .. } | slot::Link::Open(Some(url))) = &slot {
-                check_target(url, lease)?;
-            }
-            if let (Occasion::Copy(facts), true) = (&lease.occasion, lease.direct_slots) {
-                return Ok(facts.value(&slot, &lease.circumstances.links));
-            }
-            let limit = lent.limits().slots;
-            lent.token(slot).ok_or_else(|| EditError::Denied(format!("a message has at most {limit} slots")))
-        })
+        self.value_of(slot)
+    }
+
+    fn own_link(&mut self, _: Handle, claims: String, url: Option<String>) -> Answer<String> {
+        self.lent()?;
+        if !self.desk.grants.links {
+            return Ok(Err(EditError::Denied("`allow.links` is not granted".to_owned())));
+        }
+        if claims.len() > CLAIMS {
+            return Ok(Err(EditError::Invalid(format!("claims have at most {CLAIMS} octets"))));
+        }
+        let plugin = self.desk.plugin.to_string();
+        self.value_of(slot::Slot::Link(slot::Link::Own { plugin, claims, url }))
     }
 
     fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {

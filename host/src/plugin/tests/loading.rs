@@ -55,7 +55,7 @@ async fn an_export_that_cannot_be_used_is_not_passed_over() {
         (vec![("plugin", "describe"), ("later", "process")], "it exports tubepost:mail/later@0.1.4, which this version does not know"),
         (vec![("plugin", "describe"), ("submit", "other")], "its tubepost:mail/submit cannot be used"),
         (vec![("plugin", "describe"), ("submit", "process")], "it does not fit tubepost:mail@0.1.0"),
-        (vec![("plugin", "describe")], "it exports neither"),
+        (vec![("plugin", "describe")], "it exports no stage"),
     ] {
         let error = try_load(&engine, "x", &foreign(&interfaces)).await.unwrap_err();
         assert!(matches!(error, LoadError::Contract(_)), "{error}");

@@ -30,8 +30,8 @@ impl Pollable {
 }
 
 impl Clock {
-    pub(super) fn new(received: Option<Timestamp>) -> Self {
-        Self { now: received.map_or(0, |received| received.as_millis().saturating_mul(1_000_000)), deadlines: Vec::new() }
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { now: now.as_millis().saturating_mul(1_000_000), deadlines: Vec::new() }
     }
 
     /// Returns nanoseconds since 1970.
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn sleep_moves_the_clock_and_nothing_else_does() {
-        let mut clock = Clock::new(Some(Timestamp::from_millis(1_500)));
+        let mut clock = Clock::new(Timestamp::from_millis(1_500));
         assert_eq!((clock.now(), clock.wall()), (1_500_000_000, (1, 500_000_000)));
         let [later, soon] = [clock.after(2 * NANOSECONDS), clock.after(NANOSECONDS)];
         assert!(!clock.is_ready(soon) && clock.is_ready(Pollable::READY));

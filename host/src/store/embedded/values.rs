@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::record::ValueRecord;
 use crate::clock::Timestamp;
-use crate::store::{StoreError, ValueChange};
+use crate::store::{StoreError, TableUsage, ValueChange};
 
 /// Most octets of a key.
 const KEY_OCTETS: usize = 512;
@@ -21,8 +21,16 @@ const ENTRY_OCTETS: usize = 128;
 /// All values.
 #[derive(Default)]
 pub(super) struct Values {
-    tables: BTreeMap<Arc<str>, HashMap<Bytes, Value>>,
+    tables: BTreeMap<Arc<str>, Table>,
     expiries: BTreeSet<(Timestamp, Arc<str>, Bytes)>,
+    octets: usize,
+}
+
+/// One table.
+#[derive(Default)]
+struct Table {
+    values: HashMap<Bytes, Value>,
+    /// Of keys and values.
     octets: usize,
 }
 
@@ -64,13 +72,15 @@ impl Values {
             self.expiries.insert((record.expires, Arc::clone(&record.table), key.clone()));
         }
         let table = self.tables.entry(Arc::clone(&record.table)).or_default();
-        table.insert(key, Value { octets, expires: record.expires, segment });
+        table.octets += key.len() + octets.len();
+        table.values.insert(key, Value { octets, expires: record.expires, segment });
     }
 
     fn remove(&mut self, name: &Arc<str>, key: &Bytes) {
         let Some(table) = self.tables.get_mut(name) else { return };
-        let Some(value) = table.remove(key) else { return };
-        if table.is_empty() {
+        let Some(value) = table.values.remove(key) else { return };
+        table.octets -= key.len() + value.octets.len();
+        if table.values.is_empty() {
             self.tables.remove(name);
         }
         self.octets -= key.len() + value.octets.len() + ENTRY_OCTETS;
@@ -85,13 +95,13 @@ impl Values {
     }
 
     pub(super) fn get(&self, table: &str, key: &[u8], now: Timestamp) -> Option<Bytes> {
-        self.tables.get(table)?.get(key).filter(|value| value.expires > now).map(|value| value.octets.clone())
+        self.tables.get(table)?.values.get(key).filter(|value| value.expires > now).map(|value| value.octets.clone())
     }
 
     /// Returns values whose last record is in `segment`, up to `limit` octets of them and at least one.
     pub(super) fn in_segment(&self, segment: u32, limit: usize) -> Vec<ValueChange> {
         let mut octets = 0;
-        let all = self.tables.iter().flat_map(|(table, values)| values.iter().map(move |(key, value)| (table, key, value)));
+        let all = self.tables.iter().flat_map(|(name, table)| table.values.iter().map(move |(key, value)| (name, key, value)));
         let here = all.filter(|(_, _, value)| value.segment == segment).take_while(|(_, key, value)| {
             let fits = octets < limit;
             octets += key.len() + value.octets.len();
@@ -104,6 +114,12 @@ impl Values {
             expires: value.expires,
         })
         .collect()
+    }
+
+    pub(super) fn usage(&self, table: &str) -> TableUsage {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let usage = |table: &Table| TableUsage { keys: count(table.values.len()), octets: count(table.octets) };
+        self.tables.get(table).map(usage).unwrap_or_default()
     }
 
     pub(super) fn octets(&self) -> usize {

@@ -1,4 +1,4 @@
-//! TLS towards next hops: whom to believe.
+//! TLS towards others: whom to believe.
 
 use std::path::Path;
 use std::sync::Arc;

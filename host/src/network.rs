@@ -1,0 +1,5 @@
+//! Reaching out: which addresses may be reached, whom to believe, and requests over HTTP.
+
+pub mod address;
+pub mod http_client;
+pub mod tls;
