@@ -10,6 +10,7 @@ use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::peer::Peer;
 use tubepost_tests::setup::{PASSWORD, config, login};
+use tubepost_tests::wait::wait_for;
 
 const LANGUAGES: [&str; 4] = ["rust", "typescript", "python", "c"];
 const OPTIONS: &str = r#"campaign = "spring-26", domain = "shop.example.com", footer = "Shop & Sons <shop@example.com>, Zürich""#;
@@ -55,8 +56,9 @@ fn they_all_do_the_same() -> Result<()> {
             assert!(trace.contains(&format!("info: campaign spring-26: {links} links")), "{language}, {name}:\n{trace}");
         }
     }
-    let tagged = host.json(&["message", "search", "tag:spring-26"])?;
-    assert_eq!(tagged.as_array().map(Vec::len), Some(sent), "{tagged}");
+    wait_for("the tag of all messages", || {
+        (host.json(&["message", "search", "tag:spring-26"]).ok()?.get("total")?.as_u64()? == u64::try_from(sent).ok()?).then_some(())
+    })?;
     Ok(())
 }
 
