@@ -20,6 +20,7 @@ pub mod shelf;
 pub mod signing;
 pub mod verdict;
 pub mod versions;
+mod wasi;
 
 #[cfg(test)]
 pub(crate) mod test_guest;

@@ -22,6 +22,7 @@ mod message_commands;
 mod per_recipient;
 mod plugin_stages;
 mod plugin_tools;
+mod plugins_in_other_languages;
 mod plugins_on_demand;
 mod public_links;
 mod real_clients;

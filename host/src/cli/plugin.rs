@@ -16,8 +16,8 @@ use super::output::line;
 use super::signing;
 use crate::config::PluginLimits;
 use crate::config::unit::{ByteSize, TimeSpan};
-use crate::plugin::author::building::Symbols;
-use crate::plugin::author::{building, corpus, running, scaffold};
+use crate::plugin::author::building::{self, Built, Symbols};
+use crate::plugin::author::{contract, corpus, running, scaffold};
 use crate::plugin::built_in;
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +44,20 @@ pub(super) enum Command {
         /// Keeps names and line numbers, so that a trap names the line. The component is larger, and no faster or slower.
         #[arg(long)]
         debug: bool,
+    },
+    /// Makes a component of a module that another compiler made (C, Rust for wasm32-wasip1).
+    Componentize {
+        /// The module, with the contract's types in it.
+        module: PathBuf,
+        /// File to write.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// Writes the contract, mail.wit, for generators of bindings.
+    Wit {
+        /// Folder to write to.
+        #[arg(default_value = "wit")]
+        folder: PathBuf,
     },
     /// Shows what a component is, what it asks for, and which options it takes.
     Check(check::Options),
@@ -112,8 +126,16 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Build { folder, output, debug } => {
             let symbols = if debug { Symbols::Lines } else { Symbols::AsConfigured };
-            let built = building::build(&folder, output.as_deref(), symbols)?;
-            line(format!("{} ({} KiB)", built.path.display(), built.size / 1024));
+            tell_built(&building::build(&folder, output.as_deref(), symbols)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Componentize { module, output } => {
+            tell_built(&building::convert(&module, &output)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Wit { folder } => {
+            let path = contract::write(&folder).with_context(|| format!("{} cannot be written", folder.display()))?;
+            line(format!("wrote {}", path.display()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(options) => on_runtime(check::run(options)),
@@ -138,6 +160,10 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn tell_built(built: &Built) {
+    line(format!("{} ({} KiB)", built.path.display(), built.size / 1024));
 }
 
 fn on_runtime(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {

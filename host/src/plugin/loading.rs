@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
-use wasmtime::component::Component as Compiled;
+use wasmtime::component::{Component as Compiled, InstancePre};
 
 use crate::config;
 use crate::config::{Grants, PluginTrust};
@@ -14,8 +14,9 @@ use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
 use crate::plugin::component::{COMPONENT_SIZE, Component, Distrust};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::sandbox::{Answer, Callee, Question, Setting};
+use crate::plugin::sandbox::{Answer, Callee, Question, Setting, State};
 use crate::plugin::verdict::{Failure, printable};
+use crate::plugin::wasi;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum LoadError {
     #[error(transparent)]
     Distrusted(#[from] Distrust),
     /// A WebAssembly module that was not made a component.
-    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` makes one")]
+    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` or `tubepost plugin componentize` makes one")]
     Module,
     /// Not WebAssembly, or broken.
     #[error("it is no WebAssembly component: {0}")]
@@ -246,7 +247,7 @@ pub(super) async fn load_component(
     let compiled = blocking(move || compile(&for_thread, &component)).await?;
     let grants = Arc::new(configured.allow.clone());
     check_imports(engine, &compiled, &grants)?;
-    let instance = engine.linker().instantiate_pre(&compiled).map_err(|error| does_not_link(engine, &compiled, &error))?;
+    let instance = linked(engine, &compiled).map_err(|error| does_not_link(engine, &compiled, &error))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits: configured.limits, name, grants: &grants };
     let manifest = describe(callee, &exports).await?;
@@ -302,6 +303,9 @@ fn check_imports(engine: &Engine, component: &Compiled, grants: &Grants) -> Resu
     for (name, _) in component_type.imports(engine.wasm()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
         let ours = interface.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| OFFERED.contains(&rest));
+        if wasi::offers(name) {
+            continue;
+        }
         if !ours || !version.starts_with(COMPATIBLE) {
             return Err(LoadError::MissingImport(printable(name, 200)));
         }
@@ -323,6 +327,16 @@ fn does_not_link(engine: &Engine, component: &Compiled, error: &wasmtime::Error)
         Some(version) => LoadError::Newer { version, missing: cause(error) },
         None => LoadError::Contract(cause(error)),
     }
+}
+
+/// Links a component with what we offer, and with an empty WASI where it imports one.
+fn linked(engine: &Engine, component: &Compiled) -> wasmtime::Result<InstancePre<State>> {
+    if !component.component_type().imports(engine.wasm()).any(|(name, _)| wasi::is_wasi(name)) {
+        return engine.linker().instantiate_pre(component);
+    }
+    let mut linker = engine.linker().clone();
+    wasi::add_to_linker(&mut linker, engine.wasm(), component)?;
+    linker.instantiate_pre(component)
 }
 
 fn cause(error: &wasmtime::Error) -> String {

@@ -24,6 +24,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::lease::{Lease, Lent};
 use crate::plugin::service::desk::{Desk, Effects};
 use crate::plugin::verdict::{Failure, printable};
+use crate::plugin::wasi::Wasi;
 use memory::Memory;
 use meter::Metered;
 use pace::Pace;
@@ -42,6 +43,7 @@ pub struct State {
     pub(super) lent: Option<Lent>,
     pub(super) random: Option<blake3::OutputReader>,
     pub(super) log: Log,
+    pub(super) wasi: Wasi,
     pub(super) now: Timestamp,
     pub(super) desk: Desk,
     pub(super) pace: Arc<Pace>,
@@ -144,6 +146,7 @@ impl Callee<'_> {
             lent: lease.map(|lease| Lent::new(lease, self.limits.output.0, calls)),
             random,
             log: Log { lines: Vec::new(), dropped: 0, limits: calls },
+            wasi: Wasi::new(now),
             now,
             desk: Desk {
                 plugin: Arc::clone(self.name),
@@ -187,7 +190,8 @@ impl Callee<'_> {
         outcome
     }
 
-    fn conclude(self, asked: wasmtime::Result<Answer>, state: State) -> Outcome {
+    fn conclude(self, asked: wasmtime::Result<Answer>, mut state: State) -> Outcome {
+        state.wasi.finish(&mut state.log);
         let too_large = state.lent.as_ref().is_some_and(Lent::is_too_large);
         let answer = match asked {
             Ok(_) if too_large => Err(Failure::OutputTooLarge { limit: self.limits.output.0 }),

@@ -62,7 +62,7 @@ fn copy_lease(address: &str) -> Lease {
     Lease { occasion: Occasion::Copy(Arc::new(facts)), direct_slots: true, ..lease() }
 }
 
-async fn submit(plugin: &Plugin) -> Call {
+pub(super) async fn submit(plugin: &Plugin) -> Call {
     plugin.process(Stage::Submit, lease(), "{}").await
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use serde::Deserialize;
+use wasi_preview1_component_adapter_provider::{WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER};
 
 use super::toolchain::{self, Missing, Toolchain};
 
@@ -108,16 +109,35 @@ fn compile(folder: &Path, library: &Library, path: PathBuf, symbols: Symbols) ->
     let module = Toolchain::artifact(&target, &library.target);
     let octets = fs::read(&module).map_err(|error| BuildError::Io { path: module, error })?;
     let component = componentize(octets)?;
-    write(&path, &component).map_err(|error| BuildError::Io { path: path.clone(), error })?;
+    written(path, &component)
+}
+
+/// Makes a component of a module that another compiler made, and writes it to `output`. There must be the types of the contract in it, as the
+/// bindings of wit-bindgen put them there.
+///
+/// # Errors
+/// See [`BuildError`]; what was there before is left as it was.
+pub fn convert(module: &Path, output: &Path) -> Result<Built, BuildError> {
+    let octets = fs::read(module).map_err(|error| BuildError::Io { path: module.to_owned(), error })?;
+    written(output.to_owned(), &componentize(octets)?)
+}
+
+fn written(path: PathBuf, component: &[u8]) -> Result<Built, BuildError> {
+    write(&path, component).map_err(|error| BuildError::Io { path: path.clone(), error })?;
     Ok(Built { path, size: u64::try_from(component.len()).unwrap_or(u64::MAX) })
 }
 
-/// Makes a component of a module that carries its interface; what is one already stays as it is.
+/// Makes a component of a module that carries its interface; what is one already stays as it is. What a module imports of the old WASI
+/// (`wasi_snapshot_preview1`) becomes WASI 0.2.
 pub fn componentize(octets: Vec<u8>) -> Result<Vec<u8>, BuildError> {
     if !octets.starts_with(MODULE) {
         return Ok(octets);
     }
     let encoder = wit_component::ComponentEncoder::default().validate(true).module(&octets);
+    let old_wasi = memchr::memmem::find(&octets, WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME.as_bytes()).is_some();
+    let encoder = encoder.and_then(|encoder| {
+        if old_wasi { encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER) } else { Ok(encoder) }
+    });
     encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| BuildError::Component(format!("{error:#}")))
 }
 
