@@ -64,7 +64,10 @@ fn the_page_names_every_plugin() -> Result<()> {
     found.sort();
     assert_eq!(found, COOKBOOK.map(|(name, _)| name));
     for name in found {
-        assert!(page.contains(&format!("\n## {name}\n")) && page.contains(&format!("cookbook/{name}/src/lib.rs")), "{name} is not on the page");
+        assert!(
+            page.contains(&format!("\n## {name}\n")) && page.contains(&format!("cookbook/{name}/src/lib.rs")),
+            "{name} is not on the page"
+        );
     }
     Ok(())
 }
