@@ -88,6 +88,8 @@ pub struct Call {
     pub edited: Option<letter::Letter>,
     /// For the message's trace.
     pub run: PluginRun,
+    /// Instructions that ran, where the engine counts them.
+    pub fuel: Option<u64>,
 }
 
 /// What came of asking whether a plugin wants to run for each recipient.
@@ -99,6 +101,8 @@ pub struct Wanted {
     pub letter: Option<letter::Letter>,
     /// For the message's trace.
     pub run: PluginRun,
+    /// Instructions that ran, where the engine counts them.
+    pub fuel: Option<u64>,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -148,7 +152,7 @@ impl Plugin {
         let Some(question) = question else {
             let failure = Failure::BadAnswer(format!("it has no stage `{}`", stage.word()));
             let run = self.run(stage, "failed", failure.to_string(), Report::default());
-            return Call { result: Err(failure), edited: None, run };
+            return Call { result: Err(failure), edited: None, run, fuel: None };
         };
         let setting = self.setting(&lease, stage);
         let outcome = self.callee().call(question, Some(lease), setting).await;
@@ -164,19 +168,20 @@ impl Plugin {
             Err(failure) => ("failed", failure.to_string()),
         };
         let keeps = result.as_ref().is_ok_and(Verdict::keeps_edits);
+        let fuel = outcome.report.fuel;
         let mut run = self.run(stage, word, text, outcome.report);
         if !keeps {
             run.headers_changed.clear();
             run.parts_changed = 0;
         }
-        Call { result, edited: outcome.lease.filter(|_| keeps).map(|lease| lease.letter), run }
+        Call { result, edited: outcome.lease.filter(|_| keeps).map(|lease| lease.letter), run, fuel }
     }
 
     /// Asks whether the message needs the stage [`Stage::Recipient`] of this plugin. Its edits are dropped.
     pub async fn wanted(&self, lease: Lease, config: &str) -> Wanted {
         let Some(export) = &self.recipient else {
             let run = self.run(Stage::Recipient, "not wanted", String::new(), Report::default());
-            return Wanted { result: Ok(false), letter: Some(lease.letter), run };
+            return Wanted { result: Ok(false), letter: Some(lease.letter), run, fuel: None };
         };
         let setting = self.setting(&lease, Stage::Recipient);
         let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), setting).await;
@@ -193,9 +198,10 @@ impl Plugin {
             Ok(false) => ("not wanted", String::new()),
             Err(failure) => ("failed", failure.to_string()),
         };
+        let fuel = outcome.report.fuel;
         let report = Report { headers_changed: Vec::new(), parts_changed: 0, ..outcome.report };
         let letter = outcome.lease.filter(|_| outcome.is_untouched).map(|lease| lease.letter);
-        Wanted { result, letter, run: self.run(Stage::Recipient, word, text, report) }
+        Wanted { result, letter, run: self.run(Stage::Recipient, word, text, report), fuel }
     }
 
     fn callee(&self) -> Callee<'_> {

@@ -19,6 +19,7 @@ mod login_hash;
 mod login_limits;
 mod message_commands;
 mod per_recipient;
+mod plugin_tools;
 mod plugins_on_demand;
 mod public_links;
 mod real_clients;

@@ -14,7 +14,7 @@ use crate::delivery::settings::Settings;
 use crate::listener::tls::Certificate;
 use crate::network;
 use crate::network::http_client::HttpClient;
-use crate::plugin::engine::{Engine, EngineOptions};
+use crate::plugin::engine::{Engine, EngineOptions, Insight};
 use crate::plugin::loading::{self, LoadError, Spare};
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
@@ -38,7 +38,8 @@ fn engine_with(
 ) -> Result<Arc<Engine>> {
     // Without authorities to trust there is no https for plugins; nothing else depends on it.
     let http = HttpClient::new(network::tls::verifying(None).ok());
-    let options = EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics, store, http };
+    let options =
+        EngineOptions { runtime: config.plugin_runtime.clone(), cache, clock: clock.clone(), metrics, store, http, insight: Insight::None };
     Ok(Arc::new(Engine::new(options)?))
 }
 

@@ -150,7 +150,7 @@ impl Walk<'_> {
     }
 
     async fn wanted(&mut self, plugin: &Plugin, config: &str) -> Result<bool, Refusal> {
-        let Wanted { result, letter, run } = plugin.wanted(self.lease(), config).await;
+        let Wanted { result, letter, run, .. } = plugin.wanted(self.lease(), config).await;
         if let Some(letter) = letter {
             self.letter = letter;
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tracing::info;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::clock::Clock;
 use crate::config::{CallLimits, PluginRuntime};
@@ -57,12 +57,34 @@ pub struct EngineOptions {
     pub store: Option<Arc<dyn Store>>,
     /// Asks over HTTP for plugins.
     pub http: HttpClient,
+    /// What is told beyond what a server needs.
+    pub insight: Insight,
+}
+
+/// What an engine tells the author of a plugin, and a server does not pay for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Insight {
+    /// Nothing.
+    #[default]
+    None,
+    /// File and line of a trap, where the component has debug information.
+    Source,
+    /// The same, and how many instructions ran: fuel. Counting takes time.
+    Fuel,
 }
 
 impl EngineOptions {
     /// The usual limits, and no cache.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics, store: None, http: HttpClient::new(None) }
+        Self {
+            runtime: PluginRuntime::default(),
+            cache: None,
+            clock,
+            metrics,
+            store: None,
+            http: HttpClient::new(None),
+            insight: Insight::None,
+        }
     }
 }
 
@@ -89,6 +111,7 @@ pub struct Engine {
     calls: CallLimits,
     services: Arc<Services>,
     pooled: bool,
+    counts_fuel: bool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -101,11 +124,12 @@ impl Engine {
     /// Starts an engine and its ticker.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let instances = options.runtime.instances.max(1);
-        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(&options.runtime))) {
+        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(&options.runtime), options.insight)) {
             Ok(engine) => (engine, true),
             Err(error) => {
                 info!(%error, "no address space for a pool of plugin instances: they are made on demand");
-                let engine = wasmtime::Engine::new(&config(None)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+                let engine =
+                    wasmtime::Engine::new(&config(None, options.insight)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
                 (engine, false)
             }
         };
@@ -126,6 +150,7 @@ impl Engine {
             calls: options.runtime.calls,
             services: Arc::new(services),
             pooled,
+            counts_fuel: options.insight == Insight::Fuel,
         })
     }
 
@@ -170,6 +195,11 @@ impl Engine {
         &self.calls
     }
 
+    /// Whether instructions are counted.
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.counts_fuel
+    }
+
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -196,7 +226,7 @@ pub(super) struct Slot<'a> {
 }
 
 /// The configuration of wasmtime, with a pool, or without.
-fn config(pool: Option<&PluginRuntime>) -> Config {
+fn config(pool: Option<&PluginRuntime>, insight: Insight) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -205,8 +235,10 @@ fn config(pool: Option<&PluginRuntime>) -> Config {
         .async_stack_size(CALL_STACK)
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
-        // A plugin's panic is told with the names of its functions; file and line would need the plugin's debug information.
+        // A plugin's panic is told with the names of its functions; file and line need the plugin's debug information.
         .generate_address_map(true)
+        .wasm_backtrace_details(if insight == Insight::None { WasmBacktraceDetails::Disable } else { WasmBacktraceDetails::Enable })
+        .consume_fuel(insight == Insight::Fuel)
         // NaNs of one form: the same message gives the same octets on every machine.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true);

@@ -153,6 +153,25 @@ pub async fn load(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Pl
     let (digest, component) = tokio::task::spawn_blocking(move || compile(&for_thread, &source))
         .await
         .map_err(|error| LoadError::Invalid(error.to_string()))??;
+    finish(engine, name, configured, (digest, component)).await
+}
+
+/// Loads a plugin whose octets are at hand; its configured source does not count.
+pub(super) async fn load_octets(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    configured: &config::Plugin,
+    octets: &[u8],
+) -> Result<Plugin, LoadError> {
+    finish(engine, name, configured, compile_octets(engine, octets)?).await
+}
+
+async fn finish(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    configured: &config::Plugin,
+    (digest, component): (String, Component),
+) -> Result<Plugin, LoadError> {
     let grants = Arc::new(configured.allow.clone());
     check_imports(engine, &component, &grants)?;
     let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
