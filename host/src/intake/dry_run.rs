@@ -12,7 +12,6 @@ use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
 use crate::mail::tag::Tag;
-use crate::plugin::service::desk::Effects;
 use crate::submission::Submission;
 
 /// Copies that are rendered; of the others only the addresses are told.
@@ -87,6 +86,16 @@ pub struct DryCopy {
     pub content: Option<Result<Bytes, RenderError>>,
 }
 
+impl DryRun {
+    /// Returns what the plugins do that run for each recipient, for the first of them.
+    pub fn first_copy_steps(&self) -> &[DryStep] {
+        match &self.result {
+            DryResult::Kept { copies, .. } => copies.first().map(|copy| copy.steps.as_slice()).unwrap_or_default(),
+            DryResult::Refused(_) | DryResult::Discarded { .. } => &[],
+        }
+    }
+}
+
 impl Intake {
     /// Runs a message through permission, chain and rendering. Nothing is kept, counted or recorded.
     pub async fn dry_run(&self, submission: Submission, content: Content) -> DryRun {
@@ -100,7 +109,7 @@ impl Intake {
         let with_trace = prepared.as_ref().map_or_else(|_| submission.content.clone(), |prepared| prepared.content.clone());
         let mut trace = Trace::with_snapshots();
         let chained = match check(&submission, &facts, &settings).and(prepared) {
-            Ok(prepared) => parts.run_chain(&submission, &facts, &prepared, Effects::rehearsal(), &mut trace).await,
+            Ok(prepared) => parts.run_chain(&submission, &facts, &prepared, &mut trace).await,
             Err(refusal) => Err(refusal),
         };
         let mut failures = failure_texts(&trace);

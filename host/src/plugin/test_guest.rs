@@ -253,7 +253,7 @@ pub(crate) async fn try_load_with(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, octets).unwrap();
-    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow: Grants::default() };
+    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow: Grants::default(), sha256: None };
     load(engine, &name.into(), &configured).await
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::lease::{Circumstances, CopyFacts, Lease, Occasion};
 use super::letter::Letter;
+use super::service::desk::Effects;
 use super::test_guest::{Guest, LIMITS, engine, try_load, try_load_with};
 use super::verdict::{Failure, Verdict};
 use super::{Call, Plugin, Stage};
@@ -36,7 +37,6 @@ fn lease() -> Lease {
         circumstances: Arc::new(Circumstances {
             login: "login".into(),
             deliver_before: None,
-            effects: crate::plugin::service::desk::Effects::Live,
             id,
             received: Timestamp::from_millis(1_000),
             context: Vec::new(),
@@ -44,6 +44,7 @@ fn lease() -> Lease {
             original: content,
             recipient_limit: 2,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
+            effects: Effects::Live,
         }),
         occasion: Occasion::Message,
         direct_slots: false,

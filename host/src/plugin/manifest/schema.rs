@@ -3,6 +3,7 @@
 //! A schema that says more than is checked here is refused when the plugin is loaded: what cannot be checked must not look checked.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
@@ -145,6 +146,35 @@ impl Schema {
     /// Returns names, descriptions and defaults of the properties, for people.
     pub fn properties(&self) -> impl Iterator<Item = (&str, Option<&str>, Option<&Value>)> {
         self.properties.iter().map(|(name, schema)| (name.as_str(), schema.description.as_deref(), schema.default.as_ref()))
+    }
+
+    /// Whether an option must be given.
+    pub fn requires(&self, name: &str) -> bool {
+        self.required.iter().any(|required| required == name)
+    }
+
+    /// Returns what a value must be, as a phrase: `a whole number, at least 1`, `"smarty" or "jinja"`.
+    pub fn phrase(&self) -> String {
+        if let Some(values) = &self.values {
+            return values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        }
+        let mut phrase = self.types.iter().map(|kind| kind.phrase()).collect::<Vec<_>>().join(" or ");
+        if phrase.is_empty() {
+            phrase.push_str("anything");
+        }
+        if let Some(items) = self.items.as_ref().filter(|_| self.types.contains(&Type::Array)) {
+            // Writing to a String cannot fail.
+            let _ = write!(phrase, " of which each is {}", items.phrase());
+        }
+        let [minimum, maximum] = [self.minimum, self.maximum].map(|bound| bound.map(|bound| bound.to_string()));
+        let count = |bound: Option<u64>, what: &str| bound.map(|bound| format!("{bound} {what}"));
+        for least in [minimum, count(self.min_length, "characters"), count(self.min_items, "elements")].into_iter().flatten() {
+            let _ = write!(phrase, ", at least {least}");
+        }
+        for most in [maximum, count(self.max_length, "characters"), count(self.max_items, "elements")].into_iter().flatten() {
+            let _ = write!(phrase, ", at most {most}");
+        }
+        phrase
     }
 
     pub(super) fn check_required(&self, object: &Map<String, Value>) -> Result<(), Invalid> {
