@@ -9,7 +9,6 @@ use wasmtime::component::{Component as Compiled, InstancePre};
 
 use crate::config;
 use crate::config::{Grants, PluginTrust};
-use crate::plugin::Plugin;
 use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
 use crate::plugin::component::{COMPONENT_SIZE, Component, Distrust};
 use crate::plugin::engine::Engine;
