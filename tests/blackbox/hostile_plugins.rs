@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
+use tubepost_tests::http::get;
 use tubepost_tests::peer::Peer;
 use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, config, message};
 use tubepost_tests::wait::wait_for;
@@ -150,7 +151,11 @@ fn a_login_at_its_limit_slows_its_neighbours_down_by_a_bounded_factor() -> Resul
             })
         })
         .collect();
-    wait_for("the loops to begin", || host.say(&["message", "search", "loop"]).ok()?.contains("looping").then_some(()))?;
+    wait_for("the loops to go round", || {
+        let page = get(host.address("http none"), "/metrics").ok()?.text();
+        let ended = |line: &&str| line.starts_with("tubepost_plugin_calls_total{plugin=\"hostile\",outcome=\"out_of_time\"}");
+        page.lines().find(ended).is_some_and(|line| !line.ends_with(" 0")).then_some(())
+    })?;
     let beside = measure(30)?;
     over.store(true, Ordering::Relaxed);
     for thread in loops {
