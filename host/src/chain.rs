@@ -119,8 +119,19 @@ struct Step {
     /// Whether it runs, where the chain says so.
     enabled: Option<bool>,
     options: Map<String, Value>,
-    /// The options as one JSON object, where the plugin runs without being asked to: for stages in which no message has a say.
-    standing: Option<Arc<str>>,
+    /// The options as one JSON object, for stages in which no message has a say.
+    config: Arc<str>,
+}
+
+impl Step {
+    /// Whether the plugin takes part in a stage in which no message has a say. Of events it hears wherever a message may have asked for it.
+    fn takes_part(&self, stage: Stage) -> bool {
+        let may_run = match stage {
+            Stage::Event => !self.locked || self.enabled != Some(false),
+            Stage::Submit | Stage::Recipient | Stage::Rcpt => self.enabled.unwrap_or(self.when == When::Always),
+        };
+        may_run && self.plugin.has(stage)
+    }
 }
 
 /// A plugin of a chain as it runs where no message has a say.
@@ -138,16 +149,15 @@ impl Chain {
         self.steps.is_empty()
     }
 
-    /// Returns the plugins that have `stage` and run unless a message says otherwise, in their order. To be asked about stages in which none can.
+    /// Returns the plugins that take part in a stage in which no message has a say, in their order.
     pub fn standing(&self, stage: Stage) -> impl Iterator<Item = Standing> {
-        let active = self.steps.iter().filter_map(|step| Some((&step.plugin, step.standing.as_ref()?)));
-        let those = active.filter(move |(plugin, _)| plugin.has(stage));
-        those.map(|(plugin, config)| Standing { plugin: Arc::clone(plugin), config: Arc::clone(config) })
+        let those = self.steps.iter().filter(move |step| step.takes_part(stage));
+        those.map(|step| Standing { plugin: Arc::clone(&step.plugin), config: Arc::clone(&step.config) })
     }
 
-    /// Whether any of its plugins takes part in `stage` of every message.
+    /// Whether any plugin takes part in such a stage.
     pub fn has(&self, stage: Stage) -> bool {
-        self.steps.iter().any(|step| step.standing.is_some() && step.plugin.has(stage))
+        self.steps.iter().any(|step| step.takes_part(stage))
     }
 }
 

@@ -54,6 +54,6 @@ fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
     plugin.manifest().check(&step.options, true).map_err(|error| format!("plugin \"{}\": {error}", step.plugin))?;
     let mut options = step.options.clone();
     let enabled = options.remove(ENABLED).as_ref().and_then(Value::as_bool);
-    let standing = enabled.unwrap_or(step.when == When::Always).then(|| Arc::from(options_text(&options)));
-    Ok(Step { plugin: Arc::clone(plugin), when: step.when, locked: step.locked, enabled, options, standing })
+    let config = options_text(&options).into();
+    Ok(Step { plugin: Arc::clone(plugin), when: step.when, locked: step.locked, enabled, options, config })
 }
