@@ -158,8 +158,21 @@ struct Step {
     /// It runs beside the chain.
     shadow: Option<Shadow>,
     options: Map<String, Value>,
-    /// The options as one JSON object, where the plugin runs without being asked to: for stages in which no message has a say.
-    standing: Option<Arc<str>>,
+    /// The options as one JSON object, for stages in which no message has a say.
+    config: Arc<str>,
+}
+
+impl Step {
+    /// Whether the plugin takes part in a stage in which no message has a say. Of events it hears wherever a message may have asked for it; one that gets a
+    /// part of the messages has no word on forward-paths, as there is no message yet that would be in it; one that runs beside the chain takes part in none.
+    fn takes_part(&self, stage: Stage) -> bool {
+        let may_run = match stage {
+            Stage::Event => !self.locked || self.enabled != Some(false),
+            Stage::Rcpt => self.share.is_none() && self.enabled.unwrap_or(self.when == When::Always),
+            Stage::Submit | Stage::Recipient => self.enabled.unwrap_or(self.when == When::Always),
+        };
+        may_run && self.shadow.is_none() && self.plugin.has(stage)
+    }
 }
 
 /// A plugin of a chain as it runs where no message has a say.
@@ -185,24 +198,15 @@ impl Chain {
         self.steps.is_empty()
     }
 
-    /// Returns the plugins that have `stage` and run unless a message says otherwise, in their order. To be asked about stages in which none can. One that gets
-    /// a part of the messages has no word on forward-paths: there is no message yet that would be in it.
+    /// Returns the plugins that take part in a stage in which no message has a say, in their order.
     pub fn standing(&self, stage: Stage) -> impl Iterator<Item = Standing> {
-        self.steps.iter().filter(move |step| step.stands(stage)).filter_map(|step| {
-            let config = Arc::clone(step.standing.as_ref()?);
-            Some(Standing { plugin: Arc::clone(&step.plugin), config, share: step.share })
-        })
+        let those = self.steps.iter().filter(move |step| step.takes_part(stage));
+        those.map(|step| Standing { plugin: Arc::clone(&step.plugin), config: Arc::clone(&step.config), share: step.share })
     }
 
-    /// Whether any of its plugins takes part in `stage` of every message.
+    /// Whether any plugin takes part in such a stage.
     pub fn has(&self, stage: Stage) -> bool {
-        self.steps.iter().any(|step| step.stands(stage))
-    }
-}
-
-impl Step {
-    fn stands(&self, stage: Stage) -> bool {
-        self.standing.is_some() && self.plugin.has(stage) && (self.share.is_none() || stage != Stage::Rcpt)
+        self.steps.iter().any(|step| step.takes_part(stage))
     }
 }
 

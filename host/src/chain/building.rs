@@ -77,8 +77,7 @@ fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
     plugin.manifest().check(&step.options, true).map_err(|error| format!("plugin \"{}\": {error}", step.plugin))?;
     let mut options = step.options.clone();
     let enabled = options.remove(ENABLED).as_ref().and_then(Value::as_bool);
-    let runs = enabled.unwrap_or(step.when == When::Always) && step.shadow.is_none();
-    let standing = runs.then(|| Arc::from(options_text(&options)));
+    let config = options_text(&options).into();
     Ok(Step {
         plugin: Arc::clone(plugin),
         when: step.when,
@@ -87,6 +86,6 @@ fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
         share: step.share,
         shadow: step.shadow.clone(),
         options,
-        standing,
+        config,
     })
 }

@@ -411,16 +411,18 @@ async fn a_copy_is_made_by_the_version_that_took_the_message() {
 
 #[tokio::test]
 async fn no_message_has_a_say_before_there_is_one() {
-    let guest = || ("list", Guest::new("list").rcpt("(call $verdict (i32.const 0))"), OnError::Defer);
-    for (options, asked) in [
-        (json!({}), true),
-        (json!({ "enabled": false }), false),
-        (json!({ "when": "requested" }), false),
-        (json!({ "when": "requested", "enabled": true }), true),
+    let guest = || ("list", Guest::noting("list").rcpt("(call $verdict (i32.const 0))"), OnError::Defer);
+    // What became of a message is told to whom that message may have asked for.
+    for (options, asked, told) in [
+        (json!({}), true, true),
+        (json!({ "enabled": false }), false, true),
+        (json!({ "when": "requested" }), false, true),
+        (json!({ "when": "requested", "enabled": true }), true, true),
+        (json!({ "enabled": false, "locked": true }), false, false),
     ] {
         let bench = bench(vec![guest(), adding("one")], &[("one", json!({})), ("list", options.clone())]).await;
         let chain = bench.chains.chain("c").unwrap();
-        assert_eq!((chain.has(Stage::Rcpt), chain.has(Stage::Event)), (asked, false), "{options}");
+        assert_eq!((chain.has(Stage::Rcpt), chain.has(Stage::Event)), (asked, told), "{options}");
         assert_eq!(chain.standing(Stage::Rcpt).count(), usize::from(asked));
         // A message passes it by.
         let (kept, trace) = bench.kept(MESSAGE, &Options::default()).await;

@@ -132,10 +132,16 @@ impl Board {
         self.lines.get(pair).is_none_or(|line| line.is_behind || line.queue.len() >= batch)
     }
 
-    /// Returns what is to be done for a queue next, whose last batch is done with. A queue without anything is removed.
+    /// Notes that what was under way is done with.
+    pub(super) fn done(&mut self, pair: &Pair) {
+        if let Some(line) = self.lines.get_mut(pair) {
+            line.under_way = None;
+        }
+    }
+
+    /// Returns what is to be done for a queue next. A queue without anything is removed.
     pub(super) fn work(&mut self, pair: &Pair, batch: usize) -> Work {
         let Some(line) = self.lines.get_mut(pair) else { return Work::Nothing };
-        line.under_way = None;
         let count = line.queue.len().min(batch);
         let batch: Vec<Told> = line.queue.drain(..count).collect();
         self.waiting -= count;
@@ -206,18 +212,23 @@ mod tests {
         assert_eq!(board.stand().behind, BTreeMap::from([(pair("a"), 10), (pair("b"), 2_000)]));
         assert_eq!(positions(board.work(&pair("a"), 600)), (10..610).collect::<Vec<_>>());
         assert_eq!(board.stand().behind.get(&pair("a")), Some(&10), "it is not done yet");
+        board.done(&pair("a"));
+        assert_eq!(board.stand().behind.get(&pair("a")), Some(&610));
         assert_eq!(positions(board.work(&pair("a"), 600)), (610..1_010).collect::<Vec<_>>());
+        board.done(&pair("a"));
         let Work::Reread(1_010) = board.work(&pair("a"), 600) else { panic!() };
         assert_eq!(board.stand().behind.get(&pair("a")), Some(&1_010));
         // Meanwhile the reader leaves it alone.
         assert!(board.take_in(vec![(pair("a"), told(2_001))], 2_002).is_empty());
         board.take_in_reread(&pair("a"), (1_010..1_500).map(told).collect(), 1_500);
         assert_eq!(positions(board.work(&pair("a"), 600)), (1_010..1_500).collect::<Vec<_>>());
+        board.done(&pair("a"));
         let Work::Reread(1_500) = board.work(&pair("a"), 600) else { panic!() };
         // It read further than the reader has, who then passes over what it had.
         board.take_in_reread(&pair("a"), (1_500..2_003).map(told).collect(), 2_003);
         board.take_in(vec![(pair("a"), told(2_002)), (pair("a"), told(2_003))], 2_004);
         assert_eq!(positions(board.work(&pair("a"), 600)), (1_500..2_004).collect::<Vec<_>>());
+        board.done(&pair("a"));
         assert!(matches!(board.work(&pair("a"), 600), Work::Nothing));
         assert_eq!(board.stand().behind, BTreeMap::from([(pair("b"), 2_000)]));
         board.forget(&pair("b"));

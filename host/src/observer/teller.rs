@@ -56,7 +56,7 @@ impl Shared {
                     }
                 }
                 Work::Batch(events) => match self.tell(&pair, &events).await {
-                    Ended::Done => {}
+                    Ended::Done => self.board.lock().done(&pair),
                     Ended::Gone => return self.board.lock().forget(&pair),
                     // The queue stays: where it stands is written down.
                     Ended::ShutDown => return,

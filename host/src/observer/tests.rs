@@ -239,11 +239,12 @@ async fn who_fails_is_told_again_and_holds_nobody_up() {
     bench.wait_told("flaky", "one", &[1, 1, 2]).await;
     bench.wait_told("never", "one", &[1, 1, 2, 2]).await;
     running.stop().await;
-    let given_up = bench.log().await.into_iter().filter_map(|event| match event.kind {
-        EventKind::PluginFailed { plugin, failure } => Some((plugin, failure)),
-        _ => None,
-    });
-    let given_up: Vec<_> = given_up.collect();
+    let mut given_up = Vec::new();
+    for event in bench.log().await {
+        if let EventKind::PluginFailed { plugin, failure } = event.kind {
+            given_up.push((plugin, failure));
+        }
+    }
     assert_eq!(given_up.len(), 2);
     assert!(
         given_up.iter().all(|(plugin, failure)| plugin == "never" && failure.contains("not yet") && failure.contains("given up")),

@@ -39,15 +39,12 @@ async fn checked(intake: &Intake, submission: &Submission) -> (Result<Submission
     (checked, trace)
 }
 
-fn entry(intake: &Intake, submission: &Submission, trace: Trace) -> impl Future<Output = NewEntry> {
-    async move {
-        let settings = intake.0.settings();
-        let facts = settings.facts(&submission.content);
-        let mut trace = trace;
-        match intake.0.compose(submission, &facts, &settings, &mut trace).await.unwrap() {
-            Composed::Kept(entry) => *entry,
-            Composed::Discarded { plugin, reason } => panic!("discarded by {plugin}: {reason}"),
-        }
+async fn entry(intake: &Intake, submission: &Submission, mut trace: Trace) -> NewEntry {
+    let settings = intake.0.settings();
+    let facts = settings.facts(&submission.content);
+    match intake.0.compose(submission, &facts, &settings, &mut trace).await.unwrap() {
+        Composed::Kept(entry) => *entry,
+        Composed::Discarded { plugin, reason } => panic!("discarded by {plugin}: {reason}"),
     }
 }
 

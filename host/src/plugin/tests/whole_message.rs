@@ -107,9 +107,9 @@ async fn a_link_of_its_own_names_the_plugin() {
         guest.submit(format!("(call $own_link (local.get $message) {claims} (i32.const 1) {url} (i32.const 512)) {TOLD}"))
     };
     let claims = "c".repeat(1_000);
-    let named = call(linking("https://example.com/x", &claims), links(), lease()).await;
-    assert_eq!(named.result, Ok(Verdict::Accept));
-    let letter = named.edited.unwrap();
+    let told = call(linking("https://example.com/x", &claims), links(), lease()).await;
+    assert_eq!(told.result, Ok(Verdict::Accept));
+    let letter = told.edited.unwrap();
     let slot::Slot::Link(slot::Link::Own { plugin, claims: known, url }) = &letter.slots().as_slice()[0] else { panic!() };
     assert_eq!((plugin.as_str(), known.as_str(), url.as_deref()), ("whole", claims.as_str(), Some("https://example.com/x")));
     for (url, claims, allow) in [
@@ -118,8 +118,8 @@ async fn a_link_of_its_own_names_the_plugin() {
         ("/somewhere", "c".to_owned(), links()),
         ("https://example.com/x", "c".to_owned(), Grants::default()),
     ] {
-        let call = call(linking(url, &claims), allow, lease()).await;
-        assert_eq!(call.result, Ok(Verdict::Next), "{url}");
-        assert!(call.edited.unwrap().slots().as_slice().is_empty());
+        let told = call(linking(url, &claims), allow, lease()).await;
+        assert_eq!(told.result, Ok(Verdict::Next), "{url}");
+        assert!(told.edited.unwrap().slots().as_slice().is_empty());
     }
 }
