@@ -1,9 +1,8 @@
 //! The plugins of the cookbook, built for wasm32, handle their golden messages and the corpus of odd ones in the real sandbox.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 use tempfile::TempDir;
 use tubepost_tests::plugins;

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use tubepost_tests::certificate::Certificate;
-use tubepost_tests::host::binary;
 use tubepost_tests::plugins::{output, plugin, said, target};
 use tubepost_tests::setup::config;
 

@@ -15,7 +15,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::sandbox::{Answer, Callee, Question, Setting, State};
 use crate::plugin::verdict::{Failure, printable};
-use crate::plugin::wasi;
+use crate::plugin::{Plugin, wasi};
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]

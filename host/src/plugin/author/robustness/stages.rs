@@ -48,7 +48,7 @@ pub(super) async fn examine(plugin: &Plugin, config: &str, sample: &Sample) -> O
             message: MessageId::from_bytes([7; 16]),
             login: Arc::clone(&login),
             recipient: Some(u32::MAX),
-            address: sample.recipients.first().map(|(address, _)| address.clone()),
+            address: sample.recipients.first().map(|(address, _)| (*address).to_owned()),
             tags: Vec::new(),
             kind,
         })
@@ -67,6 +67,7 @@ fn problem(failure: &Failure) -> Option<String> {
         | Failure::OutOfMemory { .. }
         | Failure::OutputTooLarge { .. }
         | Failure::BadAnswer(_)
+        | Failure::OtherVersion { .. }
         | Failure::Missing => Some(failure.to_string()),
     }
 }
