@@ -15,7 +15,8 @@ fn links_lead_where_they_should_and_nowhere_else() -> Result<()> {
     let mut client = Client::login(host.address("smtp none"), "marketing", PASSWORD)?;
     let id = client.deliver("news@example.com", &["ann@example.net"], include_bytes!("messages/newsletter.eml"))?;
     let mail = peer.wait(1)?.remove(0);
-    let text = mail.text().replace("=\r\n", "").replace("=3D", "=");
+    // A dot that would begin a line is written so, too.
+    let text = mail.text().replace("=\r\n", "").replace("=2E", ".").replace("=3D", "=");
     let http = host.address("http none");
 
     let click = text.split("href=\"http://links.example.com").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
