@@ -16,7 +16,7 @@ use tubepost::chain::trace::Trace;
 use tubepost::chain::{Chain, Chains};
 use tubepost::clock::{Clock, Timestamp};
 use tubepost::config::unit::ByteSize;
-use tubepost::config::{self, ChainStep, OnError, PluginLimits, PluginSource, When};
+use tubepost::config::{self, ChainStep, OnError, PluginLimits, PluginSource, PluginTrust, When};
 use tubepost::link::LinkSigner;
 use tubepost::mail::address::EmailAddress;
 use tubepost::mail::content::Draft;
@@ -26,7 +26,7 @@ use tubepost::plugin::built_in;
 use tubepost::plugin::engine::{Engine, EngineOptions};
 use tubepost::plugin::lease::Circumstances;
 use tubepost::plugin::letter::Letter;
-use tubepost::plugin::loading::load_all;
+use tubepost::plugin::loading::{Plugins, Purpose, load_all};
 use tubepost::plugin::service::desk::Effects;
 use tubepost::submission::Options;
 use tubepost::telemetry::metric::Metrics;
@@ -78,10 +78,9 @@ impl Setup {
         let configured = plugins
             .iter()
             .map(|(name, source)| {
-                (
-                    (*name).into(),
-                    config::Plugin { source: source.clone(), limits, on_error: OnError::Defer, allow: config::Grants::default() },
-                )
+                let source = source.clone();
+                let allow = config::Grants::default();
+                ((*name).into(), config::Plugin { source, limits, on_error: OnError::Defer, allow, sha256: None })
             })
             .collect();
         let steps = plugins
@@ -90,11 +89,14 @@ impl Setup {
                 plugin: (*name).into(),
                 when: When::Always,
                 locked: false,
+                share: None,
+                shadow: None,
                 options: serde_json::Map::new(),
                 place: String::new(),
             })
             .collect();
-        let loaded = runtime.block_on(load_all(&engine, &configured)).unwrap();
+        let loaded =
+            runtime.block_on(load_all(&engine, &configured, &PluginTrust::default(), &Plugins::new(), Purpose::Rehearsal)).unwrap();
         let chains = Chains::build(&BTreeMap::from([("bench".into(), config::Chain { steps })]), loaded, 100 << 20).unwrap();
         let chain = Arc::clone(chains.chain("bench").unwrap());
         Self { runtime, chain, content, _folder: folder }
@@ -124,7 +126,6 @@ impl Setup {
         let circumstances = Arc::new(Circumstances {
             login: "bench".into(),
             deliver_before: None,
-            effects: Effects::Live,
             id: MessageId::from_bytes([1; 16]),
             received: Timestamp::from_millis(1_700_000_000_000),
             context: Vec::new(),
@@ -132,6 +133,7 @@ impl Setup {
             original: self.content.clone(),
             recipient_limit: 100,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
+            effects: Effects::Live,
         });
         let (mut trace, options) = (Trace::default(), Options::default());
         match self.runtime.block_on(self.chain.process(letter, &circumstances, &options, &mut trace)).unwrap() {

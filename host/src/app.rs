@@ -3,27 +3,31 @@
 //! Whatever goes wrong before the sockets are open ends the start with an error. Everything that is started is waited for when it ends, in the
 //! order of the way of mail: nothing new comes in, what is under way is finished or given back, then the store is closed.
 
+mod components;
 mod keys;
 pub mod pipeline;
 mod process;
 mod reload;
 mod sockets;
+mod watch;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parking_lot::RwLock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::archive::replay::{CurrentConfig, Workshop};
 use crate::archive::{Archive, ArchiveParts, follower};
-use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
+use crate::chain::{ChainRegistry, shadow};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::control;
@@ -100,7 +104,7 @@ pub fn prepare_process() {
 
 /// What a reload changes, and what must outlive it.
 struct Parts {
-    config: RwLock<Arc<Config>>,
+    config: CurrentConfig,
     /// What the server was started with, and still works by where a change takes a restart.
     started: Arc<Config>,
     /// Where the configuration is read from again; none where it was made in memory.
@@ -116,6 +120,8 @@ struct Parts {
     archive: Archive,
     services: Services,
     metrics: Metrics,
+    /// Held while plugins are loaded again, so that it happens once at a time.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -140,11 +146,11 @@ impl App {
         let engine = pipeline::engine(&config, &clock, metrics.clone(), store.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
-        let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
-        let links = LinkSigner::new(keys::link_key(&data, &entropy)?, base);
+        let links = links(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
+        let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -154,6 +160,7 @@ impl App {
             renderer: renderer.clone(),
             rates: Arc::new(Rates::new(clock.clone())),
             metrics: metrics.clone(),
+            shadows,
             submissions: config.server.submissions,
             settings: IntakeSettings::new(&config),
         });
@@ -164,6 +171,8 @@ impl App {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         });
+        let config = Arc::new(config);
+        let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
         let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
@@ -173,6 +182,7 @@ impl App {
             logins: logins.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            workshop: Some(workshop(&engine, &current)),
         });
         let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(
@@ -190,10 +200,9 @@ impl App {
             &entropy,
             open_dashboard,
         );
-        let started = Arc::new(config);
         let parts = Arc::new(Parts {
-            config: RwLock::new(Arc::clone(&started)),
-            started,
+            config: current,
+            started: config,
             path,
             clock: clock.clone(),
             store,
@@ -206,6 +215,7 @@ impl App {
             archive: archive.clone(),
             services,
             metrics: metrics.clone(),
+            reloading: tokio::sync::Mutex::default(),
         });
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
@@ -213,6 +223,9 @@ impl App {
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
+        tasks.spawn(shadow_worker.run(ingress.clone()));
+        tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
+        tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
@@ -289,6 +302,22 @@ impl App {
         info!("ended");
         Ok(())
     }
+}
+
+/// Makes what signs the links in mail.
+fn links(config: &Config, entropy: &Entropy) -> Result<LinkSigner> {
+    let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
+    Ok(LinkSigner::new(keys::link_key(&config.server.data, entropy)?, base))
+}
+
+/// Makes what makes chains that are not in force.
+fn workshop(engine: &Arc<Engine>, current: &CurrentConfig) -> Workshop {
+    Workshop { engine: Arc::clone(engine), config: Arc::clone(current), read: read_config, turn: Arc::new(Semaphore::new(1)) }
+}
+
+/// Reads another configuration, as this process would if it were started with it.
+pub(super) fn read_config(path: &Path) -> std::result::Result<Config, String> {
+    crate::config::load(path, &|name| std::env::var(name).ok()).map_err(|errors| errors.to_string())
 }
 
 /// Makes what tells plugins of events.

@@ -4,6 +4,7 @@
 
 pub mod follower;
 pub mod order;
+pub mod replay;
 pub mod trace;
 pub mod view;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::chain::ChainRegistry;
 use crate::chain::rendering::{Recipient, RenderError, Renderer};
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -27,8 +29,9 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
-use crate::submission::login::Logins;
+use crate::submission::login::{Login, Logins};
 use crate::submission::{CheckedPaths, Options, Submission};
+use replay::Workshop;
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
 
@@ -58,6 +61,7 @@ pub struct Archive {
     logins: Logins,
     clock: Clock,
     entropy: Entropy,
+    workshop: Option<Arc<Workshop>>,
 }
 
 /// What an archive works with.
@@ -76,6 +80,8 @@ pub struct ArchiveParts {
     pub clock: Clock,
     /// For the ids of messages that an operator hands over.
     pub entropy: Entropy,
+    /// Makes chains that are not in force; without it nothing is tried out.
+    pub workshop: Option<Workshop>,
 }
 
 /// Which copies a command means.
@@ -99,8 +105,8 @@ enum Change {
 impl Archive {
     /// Puts an archive together.
     pub fn new(parts: ArchiveParts) -> Self {
-        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy } = parts;
-        Self { spool, index, intake, renderer, logins, clock, entropy }
+        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop } = parts;
+        Self { spool, index, intake, renderer, logins, clock, entropy, workshop: workshop.map(Arc::new) }
     }
 
     /// Returns the intake, which shows what plugins do to a message.
@@ -196,33 +202,56 @@ impl Archive {
     pub async fn trace(&self, id: MessageId) -> Result<Option<TraceView>, String> {
         let found = self.spool.message(id).await.map_err(|error| error.to_string())?;
         let Some((entry, body, original)) = found else { return Ok(None) };
-        let run = self.replay(entry, body, original).await?;
-        tokio::task::spawn_blocking(move || Some(TraceView::new(&run))).await.map_err(|error| error.to_string())
+        let (run, notes) = self.replay(entry, body, original).await?;
+        tokio::task::spawn_blocking(move || Some(TraceView::new(&run).with_notes(notes))).await.map_err(|error| error.to_string())
     }
 
-    /// Runs the chain of a message again on what came in. Nothing is kept, counted or sent.
+    /// Runs the chain of a message again on what came in, with the versions of the plugins that had it. Nothing is kept, counted or sent. What may not be as
+    /// it was is said beside it.
     ///
     /// # Errors
     /// Why that cannot be done, for people.
-    pub async fn replay(&self, entry: Entry, body: Bytes, original: Option<Bytes>) -> Result<DryRun, String> {
-        let login = self.logins.by_name(&entry.login).ok_or_else(|| format!("there is no login {:?} any more", entry.login))?;
+    pub async fn replay(&self, entry: Entry, body: Bytes, original: Option<Bytes>) -> Result<(DryRun, Vec<String>), String> {
+        let summary = self.summary(entry.id).await.map_err(|error| error.to_string())?;
+        let planned = entry.plan.steps.iter().filter_map(|step| Some((step.plugin.to_string(), step.digest.as_ref()?.to_string())));
+        let runs = summary.iter().flat_map(|summary| &summary.plugins);
+        let versions: Vec<_> = planned.chain(runs.clone().map(|run| (run.plugin.clone(), run.digest.clone()))).collect();
+        let submission = self.resubmission(entry, body, original, summary.as_ref(), None)?;
+        let name = submission.login.chain.clone().unwrap_or_default();
+        let (chains, gone) = self.intake.chains().current().as_of(&name, &versions).await;
+        let run = self.intake.rehearsing(ChainRegistry::new(chains)).dry_run(submission, Content::Stored).await;
+        let mut notes: Vec<String> = gone
+            .iter()
+            .map(|plugin| format!("the version of {plugin} that had the message is not kept any more: this is that of now"))
+            .collect();
+        let mut had: Vec<&str> = runs.map(|run| run.plugin.as_str()).collect();
+        had.dedup();
+        let mut has: Vec<&str> = run.steps.iter().chain(run.first_copy_steps()).map(|step| step.run.plugin.as_str()).collect();
+        has.dedup();
+        if !had.is_empty() && had != has {
+            notes.push(format!("the chain has changed: then it was {}", had.join(", ")));
+        }
+        Ok((run, notes))
+    }
+
+    /// Makes a stored message again what it was when it came in; `login` takes the place of the one that it had.
+    fn resubmission(
+        &self,
+        entry: Entry,
+        body: Bytes,
+        original: Option<Bytes>,
+        summary: Option<&Summary>,
+        login: Option<Arc<Login>>,
+    ) -> Result<Submission, String> {
+        let known = || self.logins.by_name(&entry.login).ok_or_else(|| format!("there is no login {:?} any more", entry.login));
+        let login = login.map_or_else(known, Ok)?;
         let as_kept = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
         let content = original.or_else(as_kept).ok_or("what was kept of the message cannot be read")?;
-        let summary = self.summary(entry.id).await.map_err(|error| error.to_string())?;
-        let recipients = summary.map(|summary| summary.recipients).unwrap_or_default();
+        let recipients = summary.map(|summary| summary.recipients.as_slice()).unwrap_or_default();
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
         let options = options(&entry.options);
-        let submission = Submission {
-            id: entry.id,
-            login,
-            received: entry.received,
-            envelope,
-            content,
-            options,
-            checked: Some(CheckedPaths::default()),
-        };
-        Ok(self.intake.dry_run(submission, Content::Stored).await)
+        Ok(Submission { id: entry.id, login, received: entry.received, envelope, content, options, checked: Some(CheckedPaths::default()) })
     }
 
     /// Returns one recipient's copy: what a capture route kept, else as delivery makes it, before DKIM.
@@ -237,7 +266,7 @@ impl Archive {
         let variables = own_variables(&entry.options, recipient);
         let recipient = Recipient { copy, address: &address, variables: &variables };
         let rendered =
-            self.renderer.render(&entry.plan, body, recipient, &mut Trace::default()).await.map_err(|error| error.to_string())?;
+            self.renderer.render(&entry.plan, body, recipient, &mut Trace::of_rehearsal()).await.map_err(|error| error.to_string())?;
         match rendered.held {
             Some((_, reason)) => Err(RenderError::Held { reason }.to_string()),
             None => Ok(rendered.content),

@@ -7,27 +7,33 @@
 
 pub mod building;
 pub mod checking;
+pub mod loading;
 pub mod options;
 pub mod processing;
+pub mod registry;
 pub mod rendering;
+pub mod shadow;
+mod share;
 mod size;
 pub mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::config::{SenderPattern, When};
+use crate::config::{SenderPattern, Shadow, Share, When};
+use crate::event::Event;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::slot::Slot;
 use crate::mail::tag::Tag;
 use crate::plugin::loading::{Plugins, Spares};
+use crate::plugin::versions::Versions;
 use crate::plugin::{Plugin, Stage};
+pub use registry::ChainRegistry;
 
 /// All chains and plugins of one configuration. First-party plugins that no chain uses are loaded when a message needs one.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub struct Chains {
     by_name: BTreeMap<Arc<str>, Arc<Chain>>,
     plugins: Plugins,
     spares: Spares,
+    /// Versions that are not the configured ones any more.
+    versions: Versions,
     /// Octets of a copy.
     rendered_size: u64,
 }
@@ -42,7 +50,13 @@ pub struct Chains {
 impl Default for Chains {
     /// No chains, and copies of any size.
     fn default() -> Self {
-        Self { by_name: BTreeMap::new(), plugins: Plugins::new(), spares: Spares::default(), rendered_size: u64::MAX }
+        Self {
+            by_name: BTreeMap::new(),
+            plugins: Plugins::new(),
+            spares: Spares::default(),
+            versions: Versions::default(),
+            rendered_size: u64::MAX,
+        }
     }
 }
 
@@ -72,6 +86,46 @@ impl Chains {
         }
     }
 
+    /// Returns the version of a plugin that a step was planned with, and whether it is that: where it is not kept any more, it is the one that is
+    /// configured now.
+    pub async fn version(&self, step: &PlannedStep) -> Option<(Arc<Plugin>, bool)> {
+        let current = self.plugin(&step.plugin).await?;
+        let Some(digest) = &step.digest else { return Some((current, true)) };
+        Some(match Box::pin(self.versions.of(&current, digest)).await {
+            Some(plugin) => (plugin, true),
+            None => (current, false),
+        })
+    }
+
+    /// Returns these chains with one of them as it was for a message: each plugin in the version that had it, by the first digits of its digest. Names those
+    /// whose version is not kept any more; they are as they are now.
+    pub async fn as_of(&self, name: &str, versions: &[(String, String)]) -> (Self, Vec<Arc<str>>) {
+        let mut past = Self {
+            by_name: self.by_name.clone(),
+            plugins: self.plugins.clone(),
+            spares: self.spares.clone(),
+            versions: Versions::default(),
+            rendered_size: self.rendered_size,
+        };
+        let mut gone = Vec::new();
+        let Some(chain) = self.by_name.get(name) else { return (past, gone) };
+        let mut steps = chain.steps.clone();
+        for step in &mut steps {
+            let known =
+                versions.iter().find(|(plugin, digest)| **plugin == **step.plugin.name() && !step.plugin.digest().starts_with(digest));
+            let Some((_, digest)) = known else { continue };
+            match Box::pin(self.versions.of(&step.plugin, digest)).await {
+                Some(version) => {
+                    past.plugins.insert(Arc::clone(version.name()), Arc::clone(&version));
+                    step.plugin = version;
+                }
+                None => gone.push(Arc::clone(step.plugin.name())),
+            }
+        }
+        past.by_name.insert(Arc::from(name), Arc::new(Chain { steps, rendered_size: chain.rendered_size }));
+        (past, gone)
+    }
+
     /// Returns how many octets a copy may have once its slots are filled in.
     pub fn rendered_size(&self) -> u64 {
         self.rendered_size
@@ -83,53 +137,39 @@ impl Chains {
     }
 }
 
-/// The chains in force. Cloning is cheap; all clones see a replacement at once, and messages under way keep what they began with.
-#[derive(Clone, Debug, Default)]
-pub struct ChainRegistry(Arc<RwLock<Arc<Chains>>>);
-
-impl ChainRegistry {
-    /// Starts with `chains`.
-    pub fn new(chains: Chains) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(chains))))
-    }
-
-    /// Returns the chains in force.
-    pub fn current(&self) -> Arc<Chains> {
-        Arc::clone(&self.0.read())
-    }
-
-    /// Puts other chains in force, which were built before: this cannot fail half way.
-    pub fn replace(&self, chains: Chains) {
-        *self.0.write() = Arc::new(chains);
-    }
-}
-
 /// Plugins in the order in which they run.
 #[derive(Debug)]
 pub struct Chain {
     steps: Vec<Step>,
+    /// Octets of a copy.
+    rendered_size: u64,
 }
 
 /// One plugin of a chain, with what the configuration says to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Step {
     plugin: Arc<Plugin>,
     when: When,
     locked: bool,
     /// Whether it runs, where the chain says so.
     enabled: Option<bool>,
+    /// Which part of the messages it gets; all where it says nothing.
+    share: Option<Share>,
+    /// It runs beside the chain.
+    shadow: Option<Shadow>,
     options: Map<String, Value>,
     /// The options as one JSON object, for stages in which no message has a say.
     config: Arc<str>,
 }
 
 impl Step {
-    /// Whether the plugin takes part in a stage in which no message has a say. Of events it hears wherever a message may have asked for it.
+    /// Whether the plugin takes part in a stage in which no message has a say. Of events it hears wherever a message may have asked for it. One that gets
+    /// a part of the messages has no word on forward-paths: there is no message yet that would be in it.
     fn takes_part(&self, stage: Stage) -> bool {
         let may_run = match stage {
             Stage::Event => !self.locked || self.enabled != Some(false),
-            Stage::Submit | Stage::Recipient | Stage::Rcpt => self.enabled.unwrap_or(self.when == When::Always),
-        };
+            Stage::Submit | Stage::Recipient | Stage::Rcpt => self.enabled.unwrap_or(self.when == When::Always) && self.share.is_none(),
+        } && self.shadow.is_none();
         may_run && self.plugin.has(stage)
     }
 }
@@ -141,6 +181,14 @@ pub struct Standing {
     pub plugin: Arc<Plugin>,
     /// Its options as one JSON object.
     pub config: Arc<str>,
+    share: Option<Share>,
+}
+
+impl Standing {
+    /// Whether the plugin is told of an event: one that is for it, of a message that it gets.
+    pub fn hears_of(&self, event: &Event) -> bool {
+        self.plugin.observes(event) && self.share.is_none_or(|share| share::takes(share, event.message, self.plugin.name()))
+    }
 }
 
 impl Chain {
@@ -152,7 +200,7 @@ impl Chain {
     /// Returns the plugins that take part in a stage in which no message has a say, in their order.
     pub fn standing(&self, stage: Stage) -> impl Iterator<Item = Standing> {
         let those = self.steps.iter().filter(move |step| step.takes_part(stage));
-        those.map(|step| Standing { plugin: Arc::clone(&step.plugin), config: Arc::clone(&step.config) })
+        those.map(|step| Standing { plugin: Arc::clone(&step.plugin), config: Arc::clone(&step.config), share: step.share })
     }
 
     /// Whether any plugin takes part in such a stage.
@@ -198,6 +246,10 @@ pub struct PlannedStep {
     pub config: String,
     /// Run its stage `recipient`; else its stage `submit`, which comes after a plugin that runs per recipient.
     pub per_recipient: bool,
+    /// SHA-256 of the component that took the message, in hexadecimal digits; absent where an earlier release planned it. The spool keeps it beside the
+    /// rest of the plan.
+    #[serde(skip)]
+    pub digest: Option<Arc<str>>,
 }
 
 impl Plan {

@@ -1,6 +1,6 @@
 //! The command line: one file for each command; a command asks, and prints, and decides nothing.
 //!
-//! Output is for people by default, JSON with `--json`. Exit code 0 is success, 1 that the command says what is wrong, 2 a wrong command line.
+//! Output is for people by default, JSON with `--json`. Exit code 0 is success, 1 that the command says what is wrong, 2 a wrong command line, 3 that `replay` found differences.
 
 mod bench;
 mod check;
@@ -10,8 +10,10 @@ mod message;
 mod output;
 mod plugin;
 mod queue;
+mod replay;
 mod send;
 mod serve;
+mod signing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ enum Command {
     /// The message log of a running server: what was sent, what became of it, what plugins did to it.
     #[command(subcommand)]
     Message(message::Command),
+    /// Runs stored messages through a changed chain or a new build of a plugin, and shows which would be different; sends nothing.
+    Replay(replay::Options),
     /// Makes, builds and tries plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Send(options) => send::run(options),
         Command::Queue(command) => queue::run(command),
         Command::Message(command) => message::run(command),
+        Command::Replay(options) => replay::run(options),
         Command::Plugin(command) => plugin::run(command),
         Command::Demo(options) => demo::run(options),
         Command::Bench(options) => bench::run(options),

@@ -122,6 +122,13 @@ impl Clock {
         }
     }
 
+    /// Returns the processor time that the calling thread has used, in user code and in the kernel: for measuring work on a machine that does
+    /// other things too.
+    pub fn thread_processor_time() -> Duration {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(u64::try_from(spent.tv_sec).unwrap_or_default(), u32::try_from(spent.tv_nsec).unwrap_or_default())
+    }
+
     /// Moves a manual clock on; the system's clock does not care.
     pub fn advance(&self, by: Duration) {
         if let ClockSource::Manual(hands) = &self.0 {

@@ -25,6 +25,7 @@ mod store;
 pub(crate) mod suggestion;
 mod template;
 mod tls;
+mod trust;
 pub mod unit;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::mail::domain::Domain;
+pub use chain::{Shadow, Share};
 use document::{Reader, Section};
 pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
@@ -49,6 +51,7 @@ pub use network::NetworkError;
 pub use plugin::FIRST_PARTY;
 pub use secret::Environment;
 pub use template::Template;
+pub use trust::{PluginTrust, TrustedKey};
 use unit::{ByteSize, Secret};
 
 /// `http.json_values` where nobody says otherwise.
@@ -99,6 +102,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let templates = template::read(file);
     let plugins = plugin::read(file, twice_message_size, grant::Templates { names: &template_names, read: &templates }, &route_names);
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
+    let plugin_trust = file.section("plugin_trust", trust::read);
     let chains = chain::read(file, &plugin_names);
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
@@ -122,6 +126,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         plugins,
         templates,
         plugin_runtime,
+        plugin_trust,
         chains,
         logins,
         routes,
@@ -154,6 +159,8 @@ pub struct Config {
     pub templates: BTreeMap<Arc<str>, Arc<Template>>,
     /// `[plugin_runtime]`.
     pub plugin_runtime: PluginRuntime,
+    /// `[plugin_trust]`.
+    pub plugin_trust: PluginTrust,
     /// `[chains]`.
     pub chains: BTreeMap<Arc<str>, Chain>,
     /// `[[logins]]`.
@@ -275,7 +282,7 @@ pub struct Tls {
 }
 
 /// `[plugins.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
     /// `source`.
     pub source: PluginSource,
@@ -285,6 +292,8 @@ pub struct Plugin {
     pub on_error: OnError,
     /// `allow`.
     pub allow: Grants,
+    /// `sha256`: the only component that is taken; none given is any.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// Where the component is.
@@ -334,6 +343,14 @@ pub struct PluginRuntime {
     pub calls: CallLimits,
     /// What all calls of one login together may do.
     pub logins: LoginShares,
+    /// `watch`: whether a plugin is loaded again when its file changes. Default true.
+    pub watch: bool,
+    /// `watch_interval`: how often its file is looked at; a change counts once it has stayed the same for so long. Default 1 s.
+    pub watch_interval: Duration,
+    /// `old_versions`: versions that only queued mail still needs, and that are kept loaded. Default 8.
+    pub old_versions: u32,
+    /// `shadow_memory`: octets of messages that wait for shadows; what is above it is not shown to them. Default 64 MiB.
+    pub shadow_memory: ByteSize,
     /// How plugins are told what became of messages.
     pub events: EventTelling,
 }
@@ -405,6 +422,10 @@ pub struct ChainStep {
     pub when: When,
     /// `locked`: the message's own options do not count.
     pub locked: bool,
+    /// `percent`: which part of the messages it gets; none given is all.
+    pub share: Option<Share>,
+    /// `shadow` and `shadow_of`: it runs beside the chain, and its result is only compared.
+    pub shadow: Option<Shadow>,
     /// All other keys.
     pub options: serde_json::Map<String, serde_json::Value>,
     /// `file:line:column`, for errors that are found when the plugin is loaded.

@@ -5,17 +5,21 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::archive::order::Order;
+use crate::archive::replay::{Change, Compared};
 use crate::archive::{Archive, ArchiveError, Selection};
 use crate::mail::message_id::CopyId;
 
@@ -25,7 +29,9 @@ const MOST_QUESTION: u64 = 64 * 1024;
 const MOST_CONNECTIONS: usize = 16;
 /// Pause after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a question may take to come in, and its answer to go out.
+/// Messages of a replay that are compared at a time.
+const REPLAYED_AT_ONCE: usize = 4;
+/// How long a question may take to come in, and its answer to go out; of a replay, each line.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A question.
@@ -78,11 +84,45 @@ pub enum Question {
         /// Shows what would become of it, and keeps nothing.
         dry_run: bool,
     },
+    /// Runs stored messages through other chains. The answer has a line for the number of messages, one for each of them, and a last one.
+    Replay {
+        /// Which messages, in the language of the search box; ignored where there are ids.
+        query: String,
+        /// Which messages.
+        ids: Vec<String>,
+        /// At most.
+        limit: usize,
+        /// What is to be different.
+        change: Change,
+        /// Whether differences are shown, or only told.
+        differences: bool,
+    },
     /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
     Trace {
         /// Its id.
         id: String,
     },
+}
+
+/// One line of the answer to a replay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replayed {
+    /// So many messages are compared.
+    Total(usize),
+    /// One was.
+    Message(Compared),
+    /// One could not be.
+    Skipped {
+        /// Which.
+        message: String,
+        /// Why.
+        reason: String,
+    },
+    /// That was all.
+    Done,
+    /// There is no more, and this is why.
+    Failed(String),
 }
 
 /// An answer: what was asked for, or why not.
@@ -131,9 +171,9 @@ pub async fn serve(listener: UnixListener, archive: Archive, shutdown: Cancellat
         if tasks.len() >= MOST_CONNECTIONS {
             continue;
         }
-        let archive = archive.clone();
+        let (archive, shutdown) = (archive.clone(), shutdown.clone());
         tasks.spawn(async move {
-            if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, converse(stream, &archive)).await {
+            if let Err(error) = converse(stream, &archive, &shutdown).await {
                 warn!(%error, "a command went away before its answer");
             }
         });
@@ -142,11 +182,79 @@ pub async fn serve(listener: UnixListener, archive: Archive, shutdown: Cancellat
     tasks.wait().await;
 }
 
-async fn converse(stream: UnixStream, archive: &Archive) -> io::Result<()> {
+/// Answers one question. All but a replay must be over soon.
+async fn converse(stream: UnixStream, archive: &Archive, shutdown: &CancellationToken) -> io::Result<()> {
     let (input, mut output) = stream.into_split();
-    let mut line = String::new();
     let mut input = BufReader::new(input);
-    (&mut input).take(MOST_QUESTION).read_line(&mut line).await?;
+    let Ok(answered) = tokio::time::timeout(PATIENCE, answer_soon(&mut input, &mut output, archive)).await else { return Ok(()) };
+    match answered? {
+        None => Ok(()),
+        Some(question) => {
+            tokio::select! {
+                () = shutdown.cancelled() => say(&mut output, &Replayed::Failed("the server is ending".to_owned())).await,
+                replayed = replay(question, archive, &mut output) => replayed,
+            }
+        }
+    }
+}
+
+/// What a replay is to do.
+struct ReplayQuestion {
+    query: String,
+    ids: Vec<String>,
+    limit: usize,
+    change: Change,
+    differences: bool,
+}
+
+async fn replay(question: ReplayQuestion, archive: &Archive, output: &mut OwnedWriteHalf) -> io::Result<()> {
+    let ReplayQuestion { query, ids, limit, change, differences } = question;
+    let found = async {
+        let replay = archive.prepare_replay(&change).await?;
+        let ids = if ids.is_empty() {
+            archive.ids(&query, limit).await?
+        } else {
+            ids.iter().take(limit).map(|id| copy_id(id).map(|copy| copy.message)).collect::<Result<Vec<_>, _>>()?
+        };
+        Ok((replay, ids))
+    };
+    let (replay, ids) = match found.await {
+        Ok(found) => found,
+        Err(reason) => return say(output, &Replayed::Failed(reason)).await,
+    };
+    say(output, &Replayed::Total(ids.len())).await?;
+    let replay = Arc::new(replay);
+    let comparing = futures_util::stream::iter(ids).map(|id| {
+        let (archive, replay) = (archive.clone(), Arc::clone(&replay));
+        let task = tokio::spawn(async move { archive.compare(&replay, id, differences).await });
+        async move { (id, task.await.unwrap_or_else(|error| Err(error.to_string()))) }
+    });
+    let mut comparing = comparing.buffered(REPLAYED_AT_ONCE);
+    while let Some((id, compared)) = comparing.next().await {
+        let line = match compared {
+            Ok(compared) => Replayed::Message(compared),
+            Err(reason) => Replayed::Skipped { message: id.to_string(), reason },
+        };
+        say(output, &line).await?;
+    }
+    say(output, &Replayed::Done).await
+}
+
+/// Writes one line, to somebody who reads.
+async fn say(output: &mut OwnedWriteHalf, line: &Replayed) -> io::Result<()> {
+    let mut octets = serde_json::to_vec(line)?;
+    octets.push(b'\n');
+    tokio::time::timeout(PATIENCE, output.write_all(&octets)).await?
+}
+
+/// Answers a question, unless it is one for a replay, which is returned.
+async fn answer_soon(
+    input: &mut BufReader<OwnedReadHalf>,
+    output: &mut OwnedWriteHalf,
+    archive: &Archive,
+) -> io::Result<Option<ReplayQuestion>> {
+    let mut line = String::new();
+    (&mut *input).take(MOST_QUESTION).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
         Ok(Question::Submit { login, from, to, size, dry_run }) => {
             let mut content = input.take(size);
@@ -165,12 +273,16 @@ async fn converse(stream: UnixStream, archive: &Archive) -> io::Result<()> {
                 submit(archive, order, dry_run).await.map_or_else(Answer::Failed, Answer::Found)
             }
         }
+        Ok(Question::Replay { query, ids, limit, change, differences }) => {
+            return Ok(Some(ReplayQuestion { query, ids, limit, change, differences }));
+        }
         Ok(question) => answer(question, archive).await.map_or_else(Answer::Failed, Answer::Found),
         Err(error) => Answer::Failed(format!("this server does not understand the command: {error}")),
     };
     let mut octets = serde_json::to_vec(&answer)?;
     octets.push(b'\n');
-    output.write_all(&octets).await
+    output.write_all(&octets).await?;
+    Ok(None)
 }
 
 async fn answer(question: Question, archive: &Archive) -> Result<Value, String> {
@@ -204,6 +316,7 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
             json_of(&found.ok_or_else(|| format!("no message {id}"))?)
         }
         Question::Submit { .. } => Err("a message comes with its content".to_owned()),
+        Question::Replay { .. } => Err("a replay has an answer of many lines".to_owned()),
         Question::Trace { id } => {
             let found = archive.trace(copy_id(&id)?.message).await?;
             json_of(&found.ok_or_else(|| format!("message {id} is not kept any more"))?)
@@ -237,16 +350,42 @@ fn selections(ids: &[String]) -> Result<Vec<Selection>, String> {
     ids.iter().map(selection).collect()
 }
 
+/// Asks the server that works in `data` for a replay, and hands over each line of its answer.
+///
+/// # Errors
+/// If no server is running there, it goes away, or `line` does not want to hear more.
+pub async fn ask_replay(data: &Path, question: &Question, mut line: impl FnMut(Replayed) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let mut stream = connect(data).await?;
+    let mut octets = serde_json::to_vec(question)?;
+    octets.push(b'\n');
+    stream.write_all(&octets).await?;
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(text) = lines.next_line().await? {
+        match serde_json::from_str(&text).with_context(|| format!("the server gave an answer that makes no sense: {text}"))? {
+            Replayed::Done => return Ok(()),
+            Replayed::Failed(reason) => anyhow::bail!(reason),
+            replayed @ (Replayed::Total(_) | Replayed::Message(_) | Replayed::Skipped { .. }) => line(replayed)?,
+        }
+    }
+    anyhow::bail!("the server went away before it was done")
+}
+
+async fn connect(data: &Path) -> anyhow::Result<UnixStream> {
+    use anyhow::Context as _;
+    let path = socket_path(data);
+    UnixStream::connect(&path)
+        .await
+        .with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))
+}
+
 /// Asks the server that works in `data`; `content` goes with a message to submit.
 ///
 /// # Errors
 /// If no server is running there, or it says why it has no answer.
 pub async fn ask(data: &Path, question: &Question, content: &[u8]) -> anyhow::Result<Value> {
     use anyhow::Context as _;
-    let path = socket_path(data);
-    let mut stream = UnixStream::connect(&path)
-        .await
-        .with_context(|| format!("no server is running on {} (nothing answers at {})", data.display(), path.display()))?;
+    let mut stream = connect(data).await?;
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line).await?;

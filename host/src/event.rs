@@ -14,6 +14,9 @@ use crate::clock::Timestamp;
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
 
+/// Digits of a component's digest that an event has.
+pub const DIGEST_DIGITS: usize = 12;
+
 /// Something that happened to a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -189,7 +192,7 @@ pub struct PluginRun {
     pub plugin: String,
     /// Its version.
     pub version: String,
-    /// The first 12 hexadecimal digits of the component's SHA-256.
+    /// The first [`DIGEST_DIGITS`] hexadecimal digits of the component's SHA-256.
     pub digest: String,
     /// `rcpt`, `submit`, `recipient` or `event`.
     pub stage: String,

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::chain::ChainRegistry;
 use crate::chain::rendering::Renderer;
+use crate::chain::shadow::ShadowQueue;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
 use crate::config::unit::ByteSize;
@@ -66,6 +67,8 @@ pub struct IntakeParts {
     pub rates: Arc<Rates>,
     /// Counts what is taken and refused, and what plugins cost.
     pub metrics: Metrics,
+    /// Where messages wait for plugins that run beside their chain.
+    pub shadows: ShadowQueue,
     /// Submissions in work at one moment; more are told to come back.
     pub submissions: u32,
     /// What comes of the configuration.
@@ -111,6 +114,7 @@ struct Parts {
     renderer: Renderer,
     rates: Arc<Rates>,
     metrics: Metrics,
+    shadows: ShadowQueue,
     settings: RwLock<Arc<IntakeSettings>>,
     permits: Semaphore,
 }
@@ -127,8 +131,33 @@ impl Intake {
             renderer: parts.renderer,
             rates: parts.rates,
             metrics: parts.metrics,
+            shadows: parts.shadows,
             settings: RwLock::new(Arc::new(parts.settings)),
             permits: Semaphore::new(usize::try_from(parts.submissions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
+        }))
+    }
+
+    /// Returns the chains in force.
+    pub fn chains(&self) -> &ChainRegistry {
+        &self.0.chains
+    }
+
+    /// Returns an intake with other chains, to see what they would do: it is for nothing but [`Intake::dry_run`].
+    #[must_use]
+    pub fn rehearsing(&self, chains: ChainRegistry) -> Self {
+        let parts = &self.0;
+        Self(Arc::new(Parts {
+            clock: parts.clock.clone(),
+            entropy: parts.entropy.clone(),
+            spool: parts.spool.clone(),
+            recorder: parts.recorder.clone(),
+            renderer: parts.renderer.with_chains(chains.clone()),
+            chains,
+            rates: Arc::clone(&parts.rates),
+            metrics: parts.metrics.clone(),
+            shadows: parts.shadows.clone(),
+            settings: RwLock::new(parts.settings()),
+            permits: Semaphore::new(0),
         }))
     }
 
@@ -147,6 +176,7 @@ impl Intake {
         };
         let mut trace = Trace::default();
         let taken = parts.take(&submission, &mut trace).await;
+        parts.shadows.offer(std::mem::take(&mut trace.shadows));
         match &taken {
             Ok(_) => {
                 let ingress = match submission.received.protocol {

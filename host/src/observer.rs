@@ -186,7 +186,7 @@ impl Observer {
                 continue;
             }
             let event = Arc::new(event);
-            for standing in audience.iter().filter(|standing| standing.plugin.observes(&event)) {
+            for standing in audience.iter().filter(|standing| standing.hears_of(&event)) {
                 let pair = Pair { plugin: Arc::clone(standing.plugin.name()), login: Arc::clone(&event.login) };
                 told.push((pair, Told { position, event: Arc::clone(&event) }));
             }

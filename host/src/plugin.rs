@@ -6,6 +6,7 @@
 pub mod author;
 pub mod binding;
 pub mod built_in;
+pub mod component;
 pub mod engine;
 pub mod forward_path;
 pub mod lease;
@@ -15,7 +16,11 @@ pub mod manifest;
 pub mod observation;
 pub mod sandbox;
 pub mod service;
+pub mod shelf;
+pub mod signing;
 pub mod verdict;
+pub mod versions;
+mod wasi;
 
 #[cfg(test)]
 pub(crate) mod test_guest;
@@ -26,9 +31,9 @@ use std::sync::Arc;
 
 use wasmtime::component::InstancePre;
 
-use crate::config::{Grants, OnError, PluginLimits};
-use crate::event::PluginRun;
-use crate::telemetry::metric::{PluginMetrics, PluginOutcome};
+use crate::config::{self, Grants, OnError, PluginLimits, PluginSource};
+use crate::event::{DIGEST_DIGITS, PluginRun};
+use crate::telemetry::metric::{PluginLogin, PluginMetrics, PluginOutcome};
 use binding::{EventExport, RcptExport, RecipientExport, SubmitExport};
 use engine::Engine;
 use lease::{Lease, Occasion};
@@ -41,7 +46,8 @@ use verdict::{Failure, Verdict};
 pub struct Plugin {
     name: Arc<str>,
     metrics: PluginMetrics,
-    digest: String,
+    digest: Arc<str>,
+    signer: Option<Arc<str>>,
     manifest: Manifest,
     limits: PluginLimits,
     on_error: OnError,
@@ -88,6 +94,8 @@ pub struct Call {
     pub edited: Option<letter::Letter>,
     /// For the message's trace.
     pub run: PluginRun,
+    /// Instructions that ran, where the engine counts them.
+    pub fuel: Option<u64>,
 }
 
 /// What came of asking whether a plugin wants to run for each recipient.
@@ -99,6 +107,8 @@ pub struct Wanted {
     pub letter: Option<letter::Letter>,
     /// For the message's trace.
     pub run: PluginRun,
+    /// Instructions that ran, where the engine counts them.
+    pub fuel: Option<u64>,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -114,8 +124,13 @@ impl Plugin {
     }
 
     /// Returns the SHA-256 of the component, in hexadecimal digits.
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.digest
+    }
+
+    /// Returns which of the trusted keys has signed it.
+    pub fn signer(&self) -> Option<&Arc<str>> {
+        self.signer.as_ref()
     }
 
     /// Returns what it says about itself.
@@ -148,9 +163,10 @@ impl Plugin {
         let Some(question) = question else {
             let failure = Failure::BadAnswer(format!("it has no stage `{}`", stage.word()));
             let run = self.run(stage, "failed", failure.to_string(), Report::default());
-            return Call { result: Err(failure), edited: None, run };
+            return Call { result: Err(failure), edited: None, run, fuel: None };
         };
         let setting = self.setting(&lease, stage);
+        let metrics = self.metrics_of(&lease);
         let outcome = self.callee().call(question, Some(lease), setting).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Verdict(answer) => answer.map(Verdict::from).map_err(Failure::from),
@@ -158,27 +174,32 @@ impl Plugin {
                 Err(Failure::BadAnswer("not a verdict".to_owned()))
             }
         });
-        self.metrics.called(result.as_ref().map_or_else(Failure::metric, Verdict::metric), outcome.report.time);
+        if let Some(metrics) = metrics {
+            let outcome_metric = result.as_ref().map_or_else(Failure::metric, Verdict::metric);
+            metrics.called(outcome_metric, outcome.report.time, outcome.report.memory);
+        }
         let (word, text) = match &result {
             Ok(verdict) => (verdict.word(), verdict.text().to_owned()),
             Err(failure) => ("failed", failure.to_string()),
         };
         let keeps = result.as_ref().is_ok_and(Verdict::keeps_edits);
+        let fuel = outcome.report.fuel;
         let mut run = self.run(stage, word, text, outcome.report);
         if !keeps {
             run.headers_changed.clear();
             run.parts_changed = 0;
         }
-        Call { result, edited: outcome.lease.filter(|_| keeps).map(|lease| lease.letter), run }
+        Call { result, edited: outcome.lease.filter(|_| keeps).map(|lease| lease.letter), run, fuel }
     }
 
     /// Asks whether the message needs the stage [`Stage::Recipient`] of this plugin. Its edits are dropped.
     pub async fn wanted(&self, lease: Lease, config: &str) -> Wanted {
         let Some(export) = &self.recipient else {
             let run = self.run(Stage::Recipient, "not wanted", String::new(), Report::default());
-            return Wanted { result: Ok(false), letter: Some(lease.letter), run };
+            return Wanted { result: Ok(false), letter: Some(lease.letter), run, fuel: None };
         };
         let setting = self.setting(&lease, Stage::Recipient);
+        let metrics = self.metrics_of(&lease);
         let outcome = self.callee().call(Question::Wanted(export, config), Some(lease), setting).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Wanted(answer) => answer.map_err(Failure::from),
@@ -187,15 +208,40 @@ impl Plugin {
             }
         });
         let metric = |wanted: &bool| if *wanted { PluginOutcome::Continued } else { PluginOutcome::NotWanted };
-        self.metrics.called(result.as_ref().map_or_else(Failure::metric, metric), outcome.report.time);
+        if let Some(metrics) = metrics {
+            metrics.called(result.as_ref().map_or_else(Failure::metric, metric), outcome.report.time, outcome.report.memory);
+        }
         let (word, text) = match &result {
             Ok(true) => ("wanted", String::new()),
             Ok(false) => ("not wanted", String::new()),
             Err(failure) => ("failed", failure.to_string()),
         };
+        let fuel = outcome.report.fuel;
         let report = Report { headers_changed: Vec::new(), parts_changed: 0, ..outcome.report };
         let letter = outcome.lease.filter(|_| outcome.is_untouched).map(|lease| lease.letter);
-        Wanted { result, letter, run: self.run(Stage::Recipient, word, text, report) }
+        Wanted { result, letter, run: self.run(Stage::Recipient, word, text, report), fuel }
+    }
+
+    /// Returns what was counted of it, and counts.
+    pub fn metrics(&self) -> &PluginMetrics {
+        &self.metrics
+    }
+
+    /// Where a call is counted, if it is.
+    fn metrics_of(&self, lease: &Lease) -> Option<PluginLogin> {
+        let circumstances = &lease.circumstances;
+        circumstances.effects.is_live().then(|| self.metrics.login(&circumstances.login))
+    }
+
+    /// Returns how another version of it is to be loaded.
+    fn configured(&self) -> config::Plugin {
+        config::Plugin {
+            source: PluginSource::BuiltIn(Arc::clone(&self.name)),
+            limits: self.limits,
+            on_error: self.on_error,
+            allow: Grants::clone(&self.grants),
+            sha256: None,
+        }
     }
 
     fn callee(&self) -> Callee<'_> {
@@ -220,7 +266,7 @@ impl Plugin {
         PluginRun {
             plugin: self.name.to_string(),
             version: self.manifest.version.clone(),
-            digest: self.digest.get(..12).unwrap_or(&self.digest).to_owned(),
+            digest: self.digest.get(..DIGEST_DIGITS).unwrap_or(&self.digest).to_owned(),
             stage: stage.word().to_owned(),
             outcome: outcome.to_owned(),
             text,

@@ -6,6 +6,7 @@
 mod histogram;
 pub mod metric;
 mod own_metric;
+mod plugin_metric;
 
 use std::io::{IsTerminal as _, stderr};
 

@@ -21,10 +21,15 @@ macro_rules! generate {
             path: "../wit/0.1.0",
             inline: r#"
                 package tubepost:sdk;
-                world imports { include tubepost:mail/host@0.1.0; }
+                world imports {
+                    include tubepost:mail/host@0.1.0;
+                    include tubepost:mail/granted@0.1.0;
+                }
                 world plugin { export tubepost:mail/plugin@0.1.0; }
                 world submit { export tubepost:mail/submit@0.1.0; }
                 world recipient { export tubepost:mail/recipient@0.1.0; }
+                world rcpt { export tubepost:mail/rcpt@0.1.0; }
+                world event { export tubepost:mail/event@0.1.0; }
             "#,
             world: $world,
             $($option)*
@@ -74,5 +79,29 @@ pub mod recipient {
         pub_export_macro: true,
         export_macro_name: "export_recipient",
         default_bindings_module: "tubepost_plugin_sdk::__private::bindings::recipient",
+    }
+}
+
+pub mod rcpt {
+    generate! {
+        "tubepost:sdk/rcpt",
+        with: {
+            "tubepost:mail/types@0.1.0": crate::bindings::imports::tubepost::mail::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_rcpt",
+        default_bindings_module: "tubepost_plugin_sdk::__private::bindings::rcpt",
+    }
+}
+
+pub mod event {
+    generate! {
+        "tubepost:sdk/event",
+        with: {
+            "tubepost:mail/types@0.1.0": crate::bindings::imports::tubepost::mail::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_event",
+        default_bindings_module: "tubepost_plugin_sdk::__private::bindings::event",
     }
 }

@@ -62,7 +62,13 @@ impl Description {
         self
     }
 
-    /// Takes a whole JSON Schema (2020-12, of an object) in place of what [`option`](Self::option) collects.
+    /// Takes the schema of a type; [`register!`](crate::register) does so by itself where [`Plugin::Config`](crate::Plugin::Config) has one.
+    #[must_use]
+    pub fn schema_of<T: crate::JsonSchema>(self) -> Self {
+        self.schema(crate::options::schema::<T>().to_string())
+    }
+
+    /// Takes a whole JSON Schema (2020-12, of an object); what [`option`](Self::option) adds is laid over it.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
@@ -78,10 +84,24 @@ impl Description {
         self
     }
 
+    /// A whole schema, with the options that were added one by one laid over it.
+    fn over(&self, schema: &str) -> String {
+        match serde_json::from_str::<Value>(schema) {
+            Ok(Value::Object(mut whole)) if !self.options.is_empty() => {
+                let properties = whole.entry("properties").or_insert_with(|| json!({}));
+                if let Some(properties) = properties.as_object_mut() {
+                    properties.extend(self.options.clone());
+                }
+                Value::Object(whole).to_string()
+            }
+            Ok(_) | Err(_) => schema.to_owned(),
+        }
+    }
+
     /// The JSON Schema of the options; "" where there are none.
     pub fn config_schema(&self) -> String {
         if let Some(schema) = &self.schema {
-            return schema.clone();
+            return self.over(schema);
         }
         if self.options.is_empty() {
             return String::new();

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::bindings::imports::tubepost::mail::message::{EditError, NewPart, PartInfo, Position, Recipient};
 use crate::{
-    Failure,
+    Failure, Timestamp,
     bindings::imports::tubepost::mail::message::{ClickLink, Link, Slot},
 };
 
@@ -46,6 +46,22 @@ impl Message {
         self.0.now_ms()
     }
 
+    /// The time that counts for this message: when it was received, at every stage and attempt.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now_ms())
+    }
+
+    /// One thing that is known about the submission; see [`context`](Self::context) for the names.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::testing::Draft;
+    /// let message = Draft::new().context_of("login", "shop").message();
+    /// assert_eq!(message.context_value("login").as_deref(), Some("shop"));
+    /// ```
+    pub fn context_value(&self, name: &str) -> Option<String> {
+        self.0.context().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
     /// The size of the message in octets, as it is now.
     pub fn size(&self) -> u64 {
         self.0.size()
@@ -82,6 +98,35 @@ impl Message {
     /// Removes a recipient; not in the stage `recipient`.
     pub fn remove_recipient(&mut self, id: u32) -> Result<(), EditError> {
         self.0.remove_recipient(id)
+    }
+
+    /// All recipients. For a message to thousands, [`recipients`](Self::recipients) gives them page by page.
+    pub fn all_recipients(&self) -> Vec<Recipient> {
+        self.0.recipients(0, u32::MAX)
+    }
+
+    /// Puts one recipient in the place of all there are; not in the stage `recipient`.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::testing::Draft;
+    /// let mut message = Draft::new().recipient("ann@example.com").message();
+    /// message.redirect("audit@example.com")?;
+    /// assert_eq!(message.all_recipients().len(), 1);
+    /// assert_eq!(message.all_recipients()[0].address, "audit@example.com");
+    /// # Ok::<(), tubepost_plugin_sdk::EditError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EditError::Invalid`] where it is no address, and then nobody is removed; [`EditError::Denied`] in the stage `recipient`, and where
+    /// the message has as many recipients as it may have.
+    pub fn redirect(&mut self, address: &str) -> Result<(), EditError> {
+        let kept = self.0.add_recipient(address)?;
+        for recipient in self.all_recipients() {
+            if recipient.id != kept {
+                self.0.remove_recipient(recipient.id)?;
+            }
+        }
+        Ok(())
     }
 
     /// The data given with the message as one JSON object; in the stage `recipient` with the recipient's own laid over it.
@@ -188,6 +233,93 @@ impl Message {
         self.0.read_original(offset, length)
     }
 
+    /// Up to `length` octets of the whole message as it is now, edits included, from `offset` on.
+    ///
+    /// Dear: the message is put together for it.
+    pub fn read_content(&self, offset: u64, length: u32) -> Vec<u8> {
+        self.0.read_content(offset, length)
+    }
+
+    /// The whole message as it is now, edits included. Dear, as it is copied: for signing and encrypting, not for looking.
+    pub fn content(&self) -> Vec<u8> {
+        in_slices(|offset| Ok::<_, std::convert::Infallible>(self.0.read_content(offset, SLICE))).unwrap_or_default()
+    }
+
+    /// The whole decoded content of a leaf. The size of a leaf is known beforehand by [`PartInfo::size`].
+    ///
+    /// # Errors
+    /// [`EditError::NoSuchPart`] where there is no such leaf.
+    pub fn part_content(&self, id: u32) -> Result<Vec<u8>, EditError> {
+        in_slices(|offset| self.0.read_part(id, offset, SLICE))
+    }
+
+    /// Puts another message in the place of all that there is: header and body as they go over the wire, line ends CRLF.
+    ///
+    /// Ids of parts begin anew. For what cannot be said by edits, such as signing or encrypting the whole.
+    ///
+    /// # Errors
+    /// [`EditError::Invalid`] where a line ends otherwise; [`EditError::Denied`] where values that differ by recipient are to be filled in.
+    pub fn set_content(&mut self, content: &[u8]) -> Result<(), EditError> {
+        self.0.set_content(content)
+    }
+
+    /// Whether any part of the message is signed or encrypted (PGP/MIME, S/MIME), or holds inline PGP in the text that a reader sees: then no
+    /// part can be edited without breaking it. Header fields of the message itself are outside of such a seal.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::testing::Draft;
+    /// assert!(!Draft::new().text("Hello").message().is_sealed());
+    /// assert!(Draft::new().text("-----BEGIN PGP SIGNED MESSAGE-----").message().is_sealed());
+    /// ```
+    pub fn is_sealed(&self) -> bool {
+        const KINDS: [&str; 6] = [
+            "multipart/signed",
+            "multipart/encrypted",
+            "application/pkcs7-mime",
+            "application/x-pkcs7-mime",
+            "application/pgp-encrypted",
+            "application/pgp-signature",
+        ];
+        self.0.parts().iter().any(|part| KINDS.contains(&part.content_type.as_str()))
+            || self.0.text().is_some_and(|text| text.lines().any(|line| line.starts_with("-----BEGIN PGP ")))
+    }
+
+    /// The operator's route over which the message will go, where this or an earlier plugin chose one.
+    pub fn route(&self) -> Option<String> {
+        self.0.route()
+    }
+
+    /// Sends the message over a route of the operator's, which must be granted by `allow.routes`; not in the stage `recipient`.
+    ///
+    /// # Errors
+    /// [`EditError::Denied`] where it is not granted.
+    pub fn set_route(&mut self, name: &str) -> Result<(), EditError> {
+        self.0.set_route(name)
+    }
+
+    /// Before this time, delivery is not tried.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.0.not_before_ms().map(Timestamp::from_millis)
+    }
+
+    /// Puts delivery off until a time; not in the stage `recipient`. A wish of the message's own for a later time is kept.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tubepost_plugin_sdk::testing::Draft;
+    /// let mut message = Draft::new().message();
+    /// let in_an_hour = message.now() + Duration::from_hours(1);
+    /// message.set_not_before(in_an_hour)?;
+    /// assert_eq!(message.not_before(), Some(in_an_hour));
+    /// # Ok::<(), tubepost_plugin_sdk::EditError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EditError::Invalid`] where the message would be too old by then.
+    pub fn set_not_before(&mut self, at: Timestamp) -> Result<(), EditError> {
+        self.0.set_not_before(at.as_millis())
+    }
+
     /// The tags of the message.
     pub fn tags(&self) -> Vec<String> {
         self.0.tags()
@@ -225,4 +357,50 @@ impl Message {
     pub fn unsubscribe_link(&mut self) -> Result<String, EditError> {
         self.0.slot(&Slot::Link(Link::Unsubscribe))
     }
+
+    /// What to write where a signed link shall stand that comes back to this plugin: whoever follows it is an event
+    /// [`EventKind::Followed`](crate::EventKind::Followed) with these `claims`, at most 1,000 octets. The reader is led to `url`, or sees a short
+    /// page that thanks him. Must be granted by `allow.links`.
+    ///
+    /// # Errors
+    /// [`EditError::Denied`] where it is not granted, [`EditError::Invalid`] where `url` is no absolute http or https URL.
+    pub fn own_link(&mut self, claims: &str, url: Option<&str>) -> Result<String, EditError> {
+        self.0.own_link(claims, url)
+    }
+}
+
+impl NewPart {
+    /// An attachment with a name.
+    ///
+    /// ```
+    /// # use tubepost_plugin_sdk::{NewPart, testing::Draft};
+    /// let mut message = Draft::new().text("See below").message();
+    /// message.add_part(None, &NewPart::attachment("a.csv", "text/csv", "a,b\r\n"))?;
+    /// assert_eq!(message.parts().last().and_then(|part| part.filename.clone()).as_deref(), Some("a.csv"));
+    /// # Ok::<(), tubepost_plugin_sdk::EditError>(())
+    /// ```
+    pub fn attachment(filename: &str, content_type: &str, content: impl Into<Vec<u8>>) -> Self {
+        let filename = Some(filename.to_owned());
+        Self { content_type: content_type.to_owned(), filename, content_id: None, inline: false, content: content.into() }
+    }
+
+    /// A part without a name that is shown with the message, where the reader's program can.
+    pub fn inline(content_type: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { content_type: content_type.to_owned(), filename: None, content_id: None, inline: true, content: content.into() }
+    }
+}
+
+/// Octets that are asked for at once.
+const SLICE: u32 = 1 << 20;
+
+/// Reads to the end.
+fn in_slices<E>(read: impl Fn(u64) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
+    let mut whole = read(0)?;
+    let mut full = whole.len() >= SLICE as usize;
+    while full {
+        let slice = read(whole.len() as u64)?;
+        full = slice.len() >= SLICE as usize;
+        whole.extend(slice);
+    }
+    Ok(whole)
 }

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Description, Failure, Message, Verdict};
+use crate::{Answer, Description, Event, Failure, Message, Transaction, Verdict};
 
 /// A plugin: what it does with a message, stage by stage.
 ///
@@ -45,6 +45,29 @@ pub trait Plugin {
         let _ = (message, config);
         Ok(Verdict::Next)
     }
+
+    /// Has a word on one forward-path, while the client is still talking: at RCPT over SMTP, before anything else of a call over REST.
+    ///
+    /// There is no message yet. The client waits for each one, so this is the place for lists of addresses, not for work.
+    ///
+    /// # Errors
+    /// [`Failure`] where the work could not be done; the operator's `on_error` decides what happens then.
+    fn rcpt(forward_path: &str, transaction: &Transaction, config: &Self::Config) -> Result<Answer, Failure> {
+        let _ = (forward_path, transaction, config);
+        Ok(Answer::Accept)
+    }
+
+    /// Looks at what became of messages, in batches. Nothing is changed by it.
+    ///
+    /// Events come at least once: what was handled and not confirmed comes again with the same [`Event::id`]. Those of one batch belong
+    /// together: a failure brings all of them again.
+    ///
+    /// # Errors
+    /// [`Failure`] where the work could not be done; the batch is tried again later, with growing pauses.
+    fn event(events: &[Event], config: &Self::Config) -> Result<(), Failure> {
+        let _ = (events, config);
+        Ok(())
+    }
 }
 
 /// Parses a plugin's options from the JSON object that the host hands over.
@@ -63,8 +86,10 @@ pub(crate) fn parse_config<C: DeserializeOwned>(json: &str) -> Result<C, Failure
     serde_json::from_str(json).map_err(Failure::config)
 }
 
-/// Makes a component of a [`Plugin`]: `register!(Greet: submit);`, `register!(Greet: recipient);` or
-/// `register!(Greet: submit, recipient);`.
+/// Makes a component of a [`Plugin`] with the stages that are named: `register!(Greet: submit);`, `register!(Greet: rcpt, submit, event);`.
+///
+/// The stages are `rcpt`, `submit`, `recipient` and `event`. Options whose type derives [`JsonSchema`](crate::JsonSchema) are described by
+/// themselves: there is nothing to write for them in [`Plugin::describe`].
 ///
 /// Name, version and summary come from the `name`, `version` and `description` of the crate's `Cargo.toml`; "tubepost-plugin-" at
 /// the beginning of the name is left out. On other targets than wasm32 it only checks that the trait is implemented.
@@ -82,6 +107,9 @@ macro_rules! register {
                         env!("CARGO_PKG_VERSION"),
                         env!("CARGO_PKG_DESCRIPTION"),
                     );
+                    #[allow(unused_imports, reason = "which of the two is used depends on the type of the options")]
+                    use $crate::__private::{OptionsAreDescribed as _, OptionsAreNotDescribed as _};
+                    let description = (&$crate::__private::Options::<<$plugin as $crate::Plugin>::Config>::new()).described(description);
                     <$plugin as $crate::Plugin>::describe(description).into()
                 }
             }
@@ -130,7 +158,34 @@ macro_rules! __register_stage {
         #[cfg(target_arch = "wasm32")]
         $crate::__private::export_recipient!(Exported with_types_in $crate::__private::bindings::recipient);
     };
+    (rcpt, $plugin:ty) => {
+        impl $crate::__private::RcptGuest for Exported {
+            fn check(
+                forward_path: ::std::string::String,
+                within: $crate::__private::WireTransaction,
+                config: ::std::string::String,
+            ) -> ::std::result::Result<$crate::__private::WireAnswer, $crate::__private::WireFailure> {
+                $crate::__private::rcpt::<$plugin>(&forward_path, within, &config)
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::__private::export_rcpt!(Exported with_types_in $crate::__private::bindings::rcpt);
+    };
+    (event, $plugin:ty) => {
+        impl $crate::__private::EventGuest for Exported {
+            fn handle(
+                events: ::std::vec::Vec<$crate::__private::WireEvent>,
+                config: ::std::string::String,
+            ) -> ::std::result::Result<(), $crate::__private::WireFailure> {
+                $crate::__private::event::<$plugin>(events, &config)
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::__private::export_event!(Exported with_types_in $crate::__private::bindings::event);
+    };
     ($other:ident, $plugin:ty) => {
-        compile_error!(concat!("no stage `", stringify!($other), "`: there are `submit` and `recipient`"));
+        compile_error!(concat!("no stage `", stringify!($other), "`: there are `rcpt`, `submit`, `recipient` and `event`"));
     };
 }

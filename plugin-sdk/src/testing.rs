@@ -23,10 +23,14 @@
 
 use std::cell::RefCell;
 
-pub(crate) use self::stand_in::StandIn;
-use self::stand_in::part;
+use self::stand_in::{Asked, part};
+pub use self::{golden::golden, host::Host};
+pub(crate) use self::{
+    host::{host, table},
+    stand_in::StandIn,
+};
 use crate::{
-    Message, Recipient,
+    Message, Recipient, Timestamp,
     bindings::imports::tubepost::mail::{
         message::{Link, Slot},
         types::Field,
@@ -34,6 +38,9 @@ use crate::{
     log::Level,
 };
 
+mod golden;
+mod host;
+mod mime;
 mod stand_in;
 
 thread_local! {
@@ -55,6 +62,14 @@ pub fn take_log() -> Vec<(Level, String)> {
 /// [`Failure::Config`](crate::Failure::Config) where they are not valid.
 pub fn config<P: crate::Plugin>(json: &str) -> Result<P::Config, crate::Failure> {
     crate::plugin::parse_config(json)
+}
+
+/// The JSON Schema that the host sees of a plugin's options, where their type derives [`JsonSchema`](crate::JsonSchema).
+pub fn schema<P: crate::Plugin>() -> serde_json::Value
+where
+    P::Config: crate::JsonSchema,
+{
+    crate::options::schema::<P::Config>()
 }
 
 /// A message for a test, as it is put together.
@@ -128,6 +143,39 @@ impl Draft {
         self
     }
 
+    /// Sets the recipients.
+    #[must_use]
+    pub fn recipients(mut self, addresses: &[&str]) -> Self {
+        self.0.recipients = (0..).zip(addresses).map(|(id, address)| Recipient { id, address: (*address).to_owned() }).collect();
+        self
+    }
+
+    /// Sets when the message was received; else that is 2026-01-01T00:00:00Z.
+    #[must_use]
+    pub fn received_at(mut self, now: Timestamp) -> Self {
+        self.0.now = now;
+        self
+    }
+
+    /// Adds an attachment.
+    #[must_use]
+    pub fn attachment(mut self, filename: &str, content_type: &str, content: &[u8]) -> Self {
+        let mut info = part(self.0.next_part(), Some(0), content_type);
+        info.filename = Some(filename.to_owned());
+        info.inline = false;
+        info.size = content.len() as u64;
+        self.0.parts.push((info, content.to_vec()));
+        self
+    }
+
+    /// Makes it the copy of its one recipient, as the stage `recipient` sees it: the envelope and the way cannot be changed, and what differs by
+    /// recipient is given as the value itself.
+    #[must_use]
+    pub fn copy(mut self) -> Self {
+        self.0.is_copy = true;
+        self
+    }
+
     /// Ends the draft.
     #[must_use]
     pub fn message(self) -> Message {
@@ -135,17 +183,20 @@ impl Draft {
     }
 }
 
-/// The slots that were asked for, in order, in words: "address", "variable a.b", "click 0 URL", "open", "open URL", "unsubscribe".
+/// The slots that were asked for, in order, in words: "address", "variable a.b", "click 0 URL", "open", "open URL", "unsubscribe", "own CLAIMS",
+/// "own CLAIMS URL".
 ///
 /// The n-th of them, from 0, stands in the message as "SLOT" and n in 28 digits.
 pub fn slots(message: &Message) -> Vec<String> {
-    let words = |slot: &Slot| match slot {
-        Slot::Address => "address".to_owned(),
-        Slot::Variable(name) => format!("variable {name}"),
-        Slot::Link(Link::Click(link)) => format!("click {} {}", link.position, link.url),
-        Slot::Link(Link::Open(None)) => "open".to_owned(),
-        Slot::Link(Link::Open(Some(url))) => format!("open {url}"),
-        Slot::Link(Link::Unsubscribe) => "unsubscribe".to_owned(),
+    let words = |asked: &Asked| match asked {
+        Asked::Slot(Slot::Address) => "address".to_owned(),
+        Asked::Slot(Slot::Variable(name)) => format!("variable {name}"),
+        Asked::Slot(Slot::Link(Link::Click(link))) => format!("click {} {}", link.position, link.url),
+        Asked::Slot(Slot::Link(Link::Open(None))) => "open".to_owned(),
+        Asked::Slot(Slot::Link(Link::Open(Some(url)))) => format!("open {url}"),
+        Asked::Slot(Slot::Link(Link::Unsubscribe)) => "unsubscribe".to_owned(),
+        Asked::Own { claims, url: None } => format!("own {claims}"),
+        Asked::Own { claims, url: Some(url) } => format!("own {claims} {url}"),
     };
     message.stand_in().slots.borrow().iter().map(words).collect()
 }

@@ -21,6 +21,17 @@ impl Reply {
     }
 }
 
+/// As a client hears it, without a line for each: "550 5.7.1 no".
+impl fmt::Display for Reply {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ", self.code)?;
+        if let Some(enhanced) = &self.enhanced {
+            write!(formatter, "{enhanced} ")?;
+        }
+        formatter.write_str(&self.text)
+    }
+}
+
 /// What becomes of the message when the plugin has done its work.
 ///
 /// The edits made in this call are kept by `Next`, `Accept` and `Hold`.

@@ -74,7 +74,12 @@ fn a_captured_message_is_listed_shown_and_previewed_in_a_sandbox() -> Result<()>
     assert_eq!(source.header("content-type"), Some("text/plain; charset=utf-8"));
     assert!(source.text().contains("List-Unsubscribe: ") && !source.text().contains("X-OMS-Tags"), "{}", source.text());
     assert!(page(&format!("{message}/original"))?.text().contains("X-OMS-Tags"), "as it came in");
-    assert!(page(&format!("{message}/changes"))?.text().contains("X-OMS-Tags"), "what the plugins changed");
+    let changes = page(&format!("{message}/changes"))?.text();
+    assert!(changes.contains("X-OMS-Tags") && changes.contains("<th>Before</th><th>After</th>"), "what the plugins changed: {changes}");
+    let plugins = page("/dashboard/plugins")?.text();
+    for expected in ["inline-css", "tracking", "99 % within", "SHA-256"] {
+        assert!(plugins.contains(expected), "{expected:?} is missing in:\n{plugins}");
+    }
     assert_eq!(page("/dashboard/messages/nonsense")?.status, 404);
 
     assert_eq!(request(http, "POST", "/dashboard/logout", &[("Cookie", &cookie)], b"")?.status, 303);
@@ -126,8 +131,8 @@ fn health_readiness_and_metrics_are_there_for_machines() -> Result<()> {
     assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")), "{metrics:?}");
     let text = metrics.text();
     for counted in [
-        "tubepost_plugin_calls_total{plugin=\"inline-css\",outcome=\"continued\"} 1",
-        "tubepost_plugin_time_seconds_count{plugin=\"tracking\"} 1",
+        "tubepost_plugin_calls_total{plugin=\"inline-css\",login=\"sandbox\",outcome=\"continued\"} 1",
+        "tubepost_plugin_time_seconds_count{plugin=\"tracking\",login=\"sandbox\"} 1",
         "tubepost_connections{protocol=\"http\"} 1",
     ] {
         assert!(text.lines().any(|line| line == counted), "{counted:?} is missing in:\n{text}");

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 use crate::certificate::Certificate;
 use crate::compiled;
 use crate::wait::{PATIENCE, wait_for};
+
+/// How long a start may take: it compiles plugins, and one that brings Python along is twenty megabytes.
+const START: Duration = PATIENCE.saturating_mul(4);
 
 /// A running Tubepost with a folder of its own.
 pub struct Host {
@@ -76,7 +80,7 @@ impl Host {
         self.addresses.clear();
         self.child = Some(child);
         loop {
-            let Ok(line) = lines.recv_timeout(PATIENCE) else {
+            let Ok(line) = lines.recv_timeout(START) else {
                 let said = self.log();
                 self.kill()?;
                 bail!("Tubepost did not come up:\n{said}");

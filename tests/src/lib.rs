@@ -11,5 +11,6 @@ pub mod http;
 pub mod mime;
 pub mod peer;
 pub mod setup;
+pub mod versioned;
 pub mod wait;
 pub mod zone;

@@ -3,7 +3,12 @@
 mod bench;
 mod clients;
 mod debian;
+mod examples;
+mod reference;
 mod run;
+#[path = "../../host/src/plugin/author/toolchain.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the program, which uses all of it")]
+mod toolchain;
 mod wasm_target;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +40,10 @@ enum Chore {
     Bench(bench::Options),
     /// Builds the first-party plugins into target/components.
     Plugins,
+    /// Makes docs/plugins/reference.md of the contract in wit/.
+    Reference,
+    /// Builds the example plugins in four languages into target/examples.
+    Examples,
     /// Formats all code.
     Fmt,
     /// Checks format, lints and dependencies.
@@ -78,6 +87,16 @@ fn chore(chore: Chore) -> Result<()> {
             std::fs::create_dir_all(&folder)?;
             run::command(&target().join("debug/tubepost"), &root(), &["plugin", "export", &folder.to_string_lossy()])
         }
+        Chore::Reference => {
+            std::fs::write(root().join("docs/plugins/reference.md"), reference::page(&root().join("wit/0.1.0"))?)?;
+            Ok(())
+        }
+        Chore::Examples => {
+            wasm_target::ensure()?;
+            cargo(&root(), &["build", "--workspace", "--bins"])?;
+            run::say(&format!("the components are in {}", examples()?.display()));
+            Ok(())
+        }
         Chore::Fmt => {
             cargo(&root(), &["fmt", "--all"])?;
             cargo(&root().join("plugins"), &["fmt", "--all"])?;
@@ -95,6 +114,7 @@ fn lint() -> Result<()> {
     cargo(&root().join("fuzz"), &["fmt", "--check"])?;
     cargo(&root(), &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     cargo(&root().join("plugins"), &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    sdk(&["clippy", "--all-targets", "--", "-D", "warnings"])?;
     cargo(&root().join("fuzz"), &["clippy", "--target-dir", &target().to_string_lossy(), "--all-targets", "--", "-D", "warnings"])?;
     if cargo_tool_is_there("deny") {
         cargo(&root(), &["deny", "--all-features", "check", "licenses", "bans", "sources"])?;
@@ -109,11 +129,28 @@ fn test() -> Result<()> {
     // The black-box tests start the binary: it must be there, and new. With the tests' own features, or all dependencies would be built twice.
     cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
     let clients = clients::ensure(&root().join("tests/clients/package.json"), &target().join("clients"))?;
-    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path)];
+    let examples = examples()?.to_string_lossy().into_owned();
+    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path), ("TUBEPOST_EXAMPLES", &examples)];
     run::cargo_with(&root(), &["test", "--workspace"], &known)?;
     cargo(&root().join("plugins"), &["test", "--workspace"])?;
+    sdk(&["test"])?;
     // The inputs that fuzzing has found, and mutations of them; in our folder, where the dependencies are built already.
     cargo(&root().join("fuzz"), &["test", "--target-dir", &target().to_string_lossy(), "--lib"])
+}
+
+/// Runs a cargo command on the SDK with all its features, in a folder of its own: what it needs with them is needed by no other crate here, and
+/// would change what those are built with.
+fn sdk(arguments: &[&str]) -> Result<()> {
+    let (command, rest) = arguments.split_first().unwrap_or((&"check", &[]));
+    let folder = target().join("sdk");
+    let all = ["--package", "tubepost-plugin-sdk", "--all-features", "--target-dir", &folder.to_string_lossy()].map(str::to_owned);
+    let words: Vec<&str> = std::iter::once(*command).chain(all.iter().map(String::as_str)).chain(rest.iter().copied()).collect();
+    cargo(&root(), &words)
+}
+
+/// Builds the example plugins; the program must be there.
+fn examples() -> Result<PathBuf> {
+    examples::Workshop { root: &root(), target: &target(), tubepost: &target().join("debug/tubepost") }.examples()
 }
 
 /// The repository's folder.

@@ -26,7 +26,11 @@ pub(crate) fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Resu
     command_with(program, folder, arguments, &[])
 }
 
-fn command_with(program: &Path, folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+/// Runs a program in `folder`, with more in its environment, and waits for it.
+///
+/// # Errors
+/// If it cannot be started, or does not exit with 0.
+pub(crate) fn command_with(program: &Path, folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     say(&format!("$ {name} {}", arguments.join(" ")));
     let status = Command::new(program)

@@ -6,9 +6,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::sockets::Sockets;
 use super::{Parts, pipeline};
+use crate::chain::Chains;
+use crate::chain::loading::{self, Before};
+use crate::chain::registry::Reload;
 use crate::config::{self, Config};
 use crate::http::Services;
 use crate::intake::IntakeSettings;
+use crate::plugin::loading::Purpose;
 
 /// Switches to the configuration as it is in its file now; says what was not switched because it needs a restart.
 pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
@@ -17,7 +21,8 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     if new.server.data != parts.started.server.data {
         bail!("server.data cannot change while the server runs");
     }
-    let chains = pipeline::chains(&new, &parts.engine).await?;
+    let _turn = parts.reloading.lock().await;
+    let chains = chains(parts, &new).await?;
     let delivery = pipeline::delivery(&new, parts.renderer.clone())?;
     if let (Some(certificate), Some(files)) = (&sockets.certificate, &new.tls) {
         certificate.reload(files).context("[tls]")?;
@@ -44,8 +49,39 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     if !restart.is_empty() {
         said.extend(["; changes of ", &restart.join(", "), " take a restart"]);
     }
-    *parts.config.write() = Arc::new(new);
+    let new = Arc::new(new);
+    *parts.config.write() = Arc::clone(&new);
+    super::components::tidy(parts, &new).await;
     Ok(said)
+}
+
+/// Loads what has changed, and notes what came of it.
+async fn chains(parts: &Parts, new: &Config) -> Result<Chains> {
+    let (config, before) = (Arc::clone(&parts.config.read()), parts.chains.current());
+    let loaded = loading::load(new, &parts.engine, Some(Before { config: &config, chains: &before }), Purpose::Mail).await;
+    let at = parts.clock.now();
+    match loaded {
+        Ok(chains) => {
+            for (name, plugin) in chains.plugins() {
+                let known = before.plugins().get(name);
+                let has_failed = parts.chains.reload_of(name).is_some_and(|last| last.result.is_err());
+                if has_failed || known.is_some_and(|known| !Arc::ptr_eq(known, plugin)) {
+                    parts.metrics.plugin_reloaded(name, true);
+                    parts.chains.note(name, Reload { at, result: Ok(()) });
+                }
+            }
+            Ok(chains)
+        }
+        Err(flaws) => {
+            for flaw in &flaws {
+                if let Some(name) = &flaw.plugin {
+                    parts.metrics.plugin_reloaded(name, false);
+                    parts.chains.note(name, Reload { at, result: Err(flaw.text.clone()) });
+                }
+            }
+            Err(anyhow!(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+        }
+    }
 }
 
 /// Sections and keys that are other than at the start, and only read there.

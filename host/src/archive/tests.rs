@@ -43,13 +43,14 @@ fn archive(folder: &std::path::Path) -> Archive {
         renderer: renderer.clone(),
         rates: Arc::new(Rates::new(clock.clone())),
         metrics: metrics.clone(),
+        shadows: crate::chain::shadow::queue(ByteSize::mib(1)).0,
         submissions: 10,
         settings,
     });
     let index = SearchIndex::open(&folder.join("index")).unwrap();
     let guard = config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
     let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
-    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy })
+    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None })
 }
 
 /// A message that is held, with so many copies.

@@ -11,6 +11,8 @@ use similar::{Algorithm, TextDiff};
 use crate::event::PluginRun;
 use crate::intake::dry_run::{DryCopy, DryResult, DryRun, DryStep};
 use crate::mail::content::Draft;
+use crate::mail::header;
+use crate::mail::header::raw_fields::RawFields;
 
 /// Octets of one difference that are shown.
 const MOST_DIFFERENCE: usize = 64 * 1024;
@@ -30,6 +32,9 @@ pub struct TraceView {
     pub failures: Vec<(String, String)>,
     /// Each recipient's copy.
     pub copies: Vec<CopyView>,
+    /// What may not be as it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What one plugin did.
@@ -58,27 +63,44 @@ pub struct CopyView {
 impl TraceView {
     /// Makes a dry run readable. Comparing takes processor time: not for the hot path.
     pub fn new(run: &DryRun) -> Self {
-        let (result, copies) = match &run.result {
-            DryResult::Refused(refusal) => (format!("refused: {refusal}"), Vec::new()),
-            DryResult::Discarded { plugin, reason } => (format!("discarded by {plugin}: {reason}"), Vec::new()),
-            DryResult::Kept { held: Some((plugin, reason)), copies, .. } => {
-                (format!("held by {plugin}: {reason}"), copies.iter().map(copy).collect())
-            }
-            DryResult::Kept { held: None, copies, .. } => {
-                (format!("accepted for {} recipients", copies.len()), copies.iter().map(copy).collect())
-            }
+        let copies = match &run.result {
+            DryResult::Refused(_) | DryResult::Discarded { .. } => Vec::new(),
+            DryResult::Kept { copies, .. } => copies.iter().map(copy).collect(),
         };
-        Self { steps: run.steps.iter().map(step).collect(), result, failures: run.failures.clone(), copies }
+        let steps = run.steps.iter().map(step).collect();
+        Self { steps, result: result(&run.result), failures: run.failures.clone(), copies, notes: Vec::new() }
+    }
+
+    /// Adds what may not be as it was.
+    #[must_use]
+    pub fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+}
+
+/// Says in a line what comes of a message.
+pub(super) fn result(result: &DryResult) -> String {
+    match result {
+        DryResult::Refused(refusal) => format!("refused: {refusal}"),
+        DryResult::Discarded { plugin, reason } => format!("discarded by {plugin}: {reason}"),
+        DryResult::Kept { held: Some((plugin, reason)), .. } => format!("held by {plugin}: {reason}"),
+        DryResult::Kept { held: None, copies, .. } => format!("accepted for {} recipients", copies.len()),
+    }
+}
+
+/// Says in a line what comes of a copy.
+pub(super) fn copy_result(copy: &DryCopy) -> String {
+    match &copy.content {
+        Some(Ok(content)) => format!("{} octets", content.len()),
+        Some(Err(error)) => error.to_string(),
+        None => "not rendered here".to_owned(),
     }
 }
 
 fn copy(copy: &DryCopy) -> CopyView {
-    let (result, content) = match &copy.content {
-        Some(Ok(content)) => (format!("{} octets", content.len()), Some(String::from_utf8_lossy(content).into_owned())),
-        Some(Err(error)) => (error.to_string(), None),
-        None => ("not rendered here".to_owned(), None),
-    };
-    CopyView { address: copy.address.to_string(), steps: copy.steps.iter().map(step).collect(), result, content }
+    let content =
+        copy.content.as_ref().and_then(|content| content.as_ref().ok()).map(|content| String::from_utf8_lossy(content).into_owned());
+    CopyView { address: copy.address.to_string(), steps: copy.steps.iter().map(step).collect(), result: copy_result(copy), content }
 }
 
 fn step(step: &DryStep) -> StepView {
@@ -108,10 +130,27 @@ fn compared(before: &str, after: &str) -> String {
     text
 }
 
-/// The header as it stands, then text and HTML decoded.
+/// The header of a message decoded, with a line for each field.
+pub fn header_lines(message: &[u8]) -> String {
+    let mut text = String::new();
+    for line in RawFields::of(message) {
+        match line.field {
+            Some((name, value)) => {
+                let name = String::from_utf8_lossy(name);
+                let value = header::decode(&name, value);
+                // Where it was folded does not matter here.
+                let words: Vec<&str> = value.split_ascii_whitespace().collect();
+                text.extend([&name, ": ", &words.join(" "), "\n"]);
+            }
+            None => text.push_str(&String::from_utf8_lossy(message.get(line.place).unwrap_or_default()).replace('\r', "")),
+        }
+    }
+    text
+}
+
+/// The header, then text and HTML, all decoded.
 fn readable(message: &bytes::Bytes) -> String {
-    let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |end| end + 2);
-    let mut text = String::from_utf8_lossy(message.get(..end).unwrap_or_default()).into_owned();
+    let mut text = header_lines(message);
     let mut draft = Draft::new(message.clone());
     for (name, part) in [("text/plain", draft.text()), ("text/html", draft.html())] {
         if let Some(part) = part {

@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::options::options_text;
 use super::{Chain, Chains, Step};
 use crate::config::suggestion::did_you_mean;
-use crate::config::{self, ChainStep, When};
+use crate::config::{self, ChainStep, Shadow, When};
 use crate::plugin::loading::Plugins;
 use crate::plugin::manifest::ENABLED;
+use crate::plugin::versions::Versions;
 
 /// What is wrong with a step of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,10 +38,32 @@ impl Chains {
                     Err(reason) => errors.push(ChainError { place: step.place.clone(), chain: Arc::clone(name), reason }),
                 }
             }
-            chains.insert(Arc::clone(name), Arc::new(Chain { steps }));
+            errors.extend(chain.steps.iter().filter_map(|step| {
+                let reason = shadow_fault(step, &chain.steps)?;
+                Some(ChainError { place: step.place.clone(), chain: Arc::clone(name), reason })
+            }));
+            chains.insert(Arc::clone(name), Arc::new(Chain { steps, rendered_size }));
         }
-        if errors.is_empty() { Ok(Self { by_name: chains, plugins, spares: BTreeMap::new(), rendered_size }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { by_name: chains, plugins, spares: BTreeMap::new(), versions: Versions::default(), rendered_size })
+        } else {
+            Err(errors)
+        }
     }
+}
+
+/// What is wrong with what a shadow is compared with.
+fn shadow_fault(step: &ChainStep, steps: &[ChainStep]) -> Option<String> {
+    let Some(Shadow::Of(original)) = &step.shadow else { return None };
+    let known = || steps.iter().filter(|other| other.shadow.is_none()).map(|other| &*other.plugin);
+    if known().any(|name| *name == **original) {
+        return None;
+    }
+    Some(format!(
+        "plugin \"{}\": shadow_of: the chain has no plugin \"{original}\" that counts{}",
+        step.plugin,
+        did_you_mean(original, known())
+    ))
 }
 
 fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
@@ -55,5 +78,14 @@ fn build_step(step: &ChainStep, plugins: &Plugins) -> Result<Step, String> {
     let mut options = step.options.clone();
     let enabled = options.remove(ENABLED).as_ref().and_then(Value::as_bool);
     let config = options_text(&options).into();
-    Ok(Step { plugin: Arc::clone(plugin), when: step.when, locked: step.locked, enabled, options, config })
+    Ok(Step {
+        plugin: Arc::clone(plugin),
+        when: step.when,
+        locked: step.locked,
+        enabled,
+        share: step.share,
+        shadow: step.shadow.clone(),
+        options,
+        config,
+    })
 }

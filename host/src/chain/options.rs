@@ -105,7 +105,8 @@ fn overlay(options: &mut Cow<'_, Map<String, Value>>, enabled: &mut bool, over: 
 impl Chain {
     /// Takes the fields that set options out of the message: they are for us and not for the recipient.
     pub(super) fn remove_header_options(&self, draft: &mut Draft, names: &FieldNames) {
-        for step in &self.steps {
+        // A shadow changes nothing, and takes nothing out of the message.
+        for step in self.steps.iter().filter(|step| step.shadow.is_none()) {
             for option in &step.plugin.manifest().header_options {
                 if names.contains(&option.field) {
                     draft.remove_header(&option.field);

@@ -13,6 +13,7 @@ use super::size::Sizes;
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan, PlannedStep};
 use crate::config::OnError;
+use crate::event::DIGEST_DIGITS;
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft, TooLarge};
@@ -25,7 +26,6 @@ use crate::mail::tag::Tag;
 use crate::plugin::Stage;
 use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_variables};
 use crate::plugin::letter::Letter;
-use crate::plugin::service::desk::Effects;
 use crate::plugin::verdict::{Failure, Verdict};
 use crate::submission::permission::check_from;
 
@@ -122,6 +122,12 @@ impl Renderer {
         Self { chains, links }
     }
 
+    /// Renders by other chains.
+    #[must_use]
+    pub fn with_chains(&self, chains: ChainRegistry) -> Self {
+        Self { chains, links: self.links.clone() }
+    }
+
     /// Returns what the links in copies begin with.
     pub fn public_url(&self) -> &str {
         self.links.base()
@@ -184,7 +190,7 @@ impl Renderer {
                 recipient_limit: 1,
                 links: self.links.clone(),
                 deliver_before: None,
-                effects: Effects::Repeatable,
+                effects: trace.effects.clone(),
             }),
             facts: Arc::new(facts),
             chains: &chains,
@@ -227,7 +233,7 @@ fn facts(plan: &Plan, recipient: Recipient<'_>) -> CopyFacts {
 }
 
 /// Puts a recipient's values in the place of slots.
-fn fill(
+pub(super) fn fill(
     composition: &Composition,
     nonce: &Nonce,
     slots: &[Slot],
@@ -247,6 +253,11 @@ pub(crate) fn finish(draft: Draft) -> Bytes {
     draft.into_composition(None).fill(&[0; 11], &[], &mut |_| String::new())
 }
 
+/// Returns a digest as events have it.
+fn shortened(digest: Option<&str>) -> String {
+    digest.map(|digest| digest.chars().take(DIGEST_DIGITS).collect()).unwrap_or_default()
+}
+
 /// One copy on its way through the rest of a chain.
 struct CopyRun<'a> {
     letter: Letter,
@@ -260,10 +271,17 @@ struct CopyRun<'a> {
 impl CopyRun<'_> {
     async fn step(&mut self, step: &PlannedStep) -> Result<std::ops::ControlFlow<()>, RenderError> {
         use std::ops::ControlFlow;
-        let Some(plugin) = self.chains.plugin(&step.plugin).await else {
+        let Some((plugin, is_planned)) = self.chains.version(step).await else {
             self.trace.fail(&step.plugin, Failure::Missing);
             return Err(RenderError::Failed { plugin: step.plugin.to_string(), permanent: false });
         };
+        if !is_planned {
+            // A copy by another version is better than none; whoever looks for the reason finds it with the message.
+            self.trace.fail(
+                &step.plugin,
+                Failure::OtherVersion { wanted: shortened(step.digest.as_deref()), ran: shortened(Some(plugin.digest())) },
+            );
+        }
         let (stage, direct_slots) = if step.per_recipient {
             // What the plugins before it asked for must be there for it to see.
             self.fill_slots()?;

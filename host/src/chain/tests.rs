@@ -10,7 +10,7 @@ use super::processing::{Kept, Processed};
 use super::rendering::{Recipient, RenderError, Renderer};
 use super::trace::Trace;
 use super::{ChainRegistry, Chains, Plan, PlannedStep};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, ChainStep, OnError, PluginSource, When};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
@@ -19,11 +19,15 @@ use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
 use crate::plugin::Stage;
+use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
 use crate::plugin::loading::{Plugins, Spare};
+use crate::plugin::service::desk::Effects;
 use crate::plugin::test_guest::{Guest, LIMITS, engine, try_load_with};
+use crate::plugin::verdict::Failure;
 use crate::submission::Options;
+use crate::telemetry::metric::Metrics;
 
 const MESSAGE: &str = "From: a@example.com\r\nSubject: hello\r\n\r\nbody\r\n";
 
@@ -36,7 +40,7 @@ fn step(plugin: &str, options: &Value) -> ChainStep {
     let mut options = options.as_object().unwrap().clone();
     let when = if options.remove("when") == Some(json!("requested")) { When::Requested } else { When::Always };
     let locked = options.remove("locked") == Some(json!(true));
-    ChainStep { plugin: plugin.into(), when, locked, options, place: "t.toml:1:1".to_owned() }
+    ChainStep { plugin: plugin.into(), when, locked, share: None, shadow: None, options, place: "t.toml:1:1".to_owned() }
 }
 
 async fn plugins(guests: Vec<(&str, Guest, OnError)>) -> Plugins {
@@ -63,7 +67,6 @@ impl Bench {
         let circumstances = Arc::new(Circumstances {
             login: "login".into(),
             deliver_before: None,
-            effects: crate::plugin::service::desk::Effects::Live,
             id: MessageId::from_bytes([7; 16]),
             received: Timestamp::from_millis(1_000),
             context: Vec::new(),
@@ -71,6 +74,7 @@ impl Bench {
             original: content,
             recipient_limit: 10,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
+            effects: Effects::Live,
         });
         let mut trace = Trace::default();
         let processed = self.chains.chain("c").unwrap().process(letter, &circumstances, options, &mut trace).await;
@@ -345,16 +349,17 @@ async fn a_plugin_that_no_chain_uses_is_loaded_when_a_message_needs_it() {
     let guest = || Guest::adding("late", "X-Late", "1");
     let bench = bench(vec![("late", guest(), OnError::Defer)], &[]).await;
     let (mut plan, body) = Bench::planned(bench.kept(MESSAGE, &Options::default()).await.0);
-    plan.steps.push(PlannedStep { plugin: "late".into(), config: "{}".to_owned(), per_recipient: false });
+    plan.steps.push(PlannedStep { plugin: "late".into(), config: "{}".to_owned(), per_recipient: false, digest: None });
 
     let configured = config::Plugin {
         source: PluginSource::File(path.clone()),
         limits: LIMITS,
         on_error: OnError::Defer,
         allow: config::Grants::default(),
+        sha256: None,
     };
     let name = "late".into();
-    let chains = Chains::default().with_spares(BTreeMap::from([(Arc::clone(&name), Spare::new(&engine(), &name, &configured))]));
+    let chains = Chains::default().with_spares(BTreeMap::from([(Arc::clone(&name), Spare::new(&engine(), &name, &configured).into())]));
     assert!(chains.plugin("late").await.is_none(), "there is no such file yet");
     assert!(chains.plugin("other").await.is_none());
     std::fs::write(&path, guest().component()).unwrap();
@@ -363,6 +368,45 @@ async fn a_plugin_that_no_chain_uses_is_loaded_when_a_message_needs_it() {
     assert!(chains.plugins().is_empty());
     let rendered = Bench { chains }.render(&plan, &body, "b@example.com").await.unwrap();
     assert!(rendered.contains("X-Late: 1\r\n"), "{rendered}");
+}
+
+#[tokio::test]
+async fn a_copy_is_made_by_the_version_that_took_the_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = folder.path().join("plugins");
+    let options = EngineOptions { shelf: Some(shelf.clone()), ..EngineOptions::new(Clock::system(), Metrics::new()) };
+    let engine = Arc::new(Engine::new(options).unwrap());
+    let chains = async |version: &str| {
+        let mut guest = Guest::new("v");
+        let (field, value) = (guest.text("X-Version"), guest.text(version));
+        let body = format!("(drop (call $add_header (local.get $message) {field} {value})) (call $verdict (i32.const 0))");
+        let guest = guest.recipient("(call $answer (i32.const 1))", body);
+        let plugin = try_load_with(&engine, "v", &guest.component(), LIMITS, OnError::Defer).await.unwrap();
+        let chains = BTreeMap::from([("c".into(), config::Chain { steps: vec![step("v", &json!({}))] })]);
+        Bench { chains: Chains::build(&chains, Plugins::from([("v".into(), Arc::new(plugin))]), 1 << 20).unwrap() }
+    };
+    let (plan, body) = Bench::planned(chains("one").await.kept(MESSAGE, &Options::default()).await.0);
+    let kept = plan.steps[0].digest.clone().unwrap();
+    let render = async |bench: Bench, plan: &Plan| {
+        let renderer = Renderer::new(ChainRegistry::new(bench.chains), LinkSigner::new([0; 32], String::new()));
+        let address = EmailAddress::parse("b@example.com").unwrap();
+        let recipient = Recipient { copy: CopyId { message: plan.message, recipient: 0 }, address: &address, variables: "" };
+        let mut trace = Trace::default();
+        let content = renderer.render(plan, body.clone(), recipient, &mut trace).await.unwrap().content;
+        (String::from_utf8(content.to_vec()).unwrap(), trace)
+    };
+    let (content, trace) = render(chains("two").await, &plan).await;
+    assert!(content.contains("X-Version: one\r\n"), "{content}");
+    assert!(kept.starts_with(&trace.runs[0].digest) && trace.failures.is_empty());
+    // An earlier release did not write down which version it was.
+    let mut old = plan.clone();
+    old.steps[0].digest = None;
+    assert!(render(chains("two").await, &old).await.0.contains("X-Version: two\r\n"));
+    // Where it is gone, that of now makes the copy, and says so.
+    std::fs::remove_file(shelf.join(format!("{kept}.wasm"))).unwrap();
+    let (content, trace) = render(chains("two").await, &plan).await;
+    assert!(content.contains("X-Version: two\r\n"), "{content}");
+    assert!(matches!(&trace.failures[..], [(plugin, Failure::OtherVersion { .. })] if plugin == "v"), "{:?}", trace.failures);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! What the plugins did to one message, for events and for whoever looks at a dry run.
 
+use super::shadow::ShadowJob;
 use crate::event::PluginRun;
 use crate::mail::content::Draft;
+use crate::plugin::service::desk::Effects;
 use crate::plugin::verdict::Failure;
 use crate::submission::CheckedPaths;
 
@@ -14,6 +16,10 @@ pub struct Trace {
     pub runs: Vec<PluginRun>,
     /// Failures: which plugin, and what went wrong.
     pub failures: Vec<(String, Failure)>,
+    /// Whether what they do counts.
+    pub effects: Effects,
+    /// Messages for plugins that run beside the chain, once the client has its answer.
+    pub shadows: Vec<ShadowJob>,
     /// The message before and after each of them, where somebody wants to see it.
     pub snapshots: Option<Vec<Snapshot>>,
 }
@@ -28,9 +34,14 @@ pub struct Snapshot {
 }
 
 impl Trace {
-    /// A trace that keeps the message around each call.
+    /// A trace of what does not count.
+    pub fn of_rehearsal() -> Self {
+        Self { effects: Effects::rehearsal(), ..Self::default() }
+    }
+
+    /// A trace of what does not count, that keeps the message around each call.
     pub fn with_snapshots() -> Self {
-        Self { snapshots: Some(Vec::new()), ..Self::default() }
+        Self { snapshots: Some(Vec::new()), ..Self::of_rehearsal() }
     }
 
     /// Takes out all calls, those about forward-paths first.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::output::{json as print_json, line};
 use super::{ConfigFile, Format};
-use crate::app::pipeline;
+use crate::app::pipeline::{self, CheckedPlugin};
 use crate::clock::Clock;
 use crate::config;
 
@@ -33,7 +33,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let good = checked.is_ok();
     if options.format.json {
         let errors: Vec<&str> = checked.as_ref().err().map(|errors| errors.lines().collect()).unwrap_or_default();
-        print_json(&json!({ "ok": good, "errors": errors, "warnings": warnings }))?;
+        let plugins = checked.as_ref().map(|(_, checked)| checked.plugins.as_slice()).unwrap_or_default();
+        print_json(&json!({ "ok": good, "errors": errors, "warnings": warnings, "plugins": plugins }))?;
     } else {
         for warning in &warnings {
             line(format!("{warning} (warning)"));
@@ -48,8 +49,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
                     config.chains.len(),
                     config.routes.len()
                 ));
-                for (name, version, digest) in checked.plugins {
-                    line(format!("  plugin {name} {version} sha256:{digest}"));
+                for CheckedPlugin { name, version, sha256, signed_by } in checked.plugins {
+                    let signed = signed_by.map(|signer| format!(" signed by {signer}")).unwrap_or_default();
+                    line(format!("  plugin {name} {version} sha256:{sha256}{signed}"));
                 }
             }
             Err(errors) => line(errors),

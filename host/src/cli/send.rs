@@ -74,6 +74,9 @@ pub(super) fn print_trace(trace: &TraceView) {
     for (plugin, failure) in &trace.failures {
         line(format!("plugin {plugin} failed: {}", printable(failure)));
     }
+    for note in &trace.notes {
+        line(format!("note: {}", printable(note)));
+    }
     line(format!("result: {}", printable(&trace.result)));
     for copy in &trace.copies {
         line("");
@@ -98,10 +101,11 @@ fn steps(steps: &[StepView]) {
                 format!("{} µs", step.run.micros),
                 format!("{} KiB", step.run.memory / 1024),
                 step.run.headers_changed.join(", "),
+                if step.run.parts_changed == 0 { String::new() } else { step.run.parts_changed.to_string() },
             ]
         })
         .collect();
-    table(&["PLUGIN", "VERSION", "DIGEST", "STAGE", "OUTCOME", "TIME", "MEMORY", "HEADER FIELDS CHANGED"], &rows);
+    table(&["PLUGIN", "VERSION", "DIGEST", "STAGE", "OUTCOME", "TIME", "MEMORY", "HEADER FIELDS CHANGED", "PARTS"], &rows);
     for step in steps {
         for logged in &step.run.log {
             line(format!("{}: {}", step.run.plugin, printable(logged)));

@@ -10,8 +10,24 @@ use super::document::{Fault, Section, Value};
 use super::suggestion::did_you_mean;
 use super::{Chain, ChainStep, When};
 
+/// Keys of a step that are ours; all others are options of the plugin.
+const KEYS: [&str; 6] = ["use", "when", "locked", "percent", "shadow", "shadow_of"];
+
 /// Steps of one chain.
 const LARGEST_CHAIN: usize = 100;
+
+/// A part of all messages, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+/// What a step's result is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shadow {
+    /// `shadow = true`: the message without the plugin.
+    Nothing,
+    /// `shadow_of`: what this plugin of the chain does.
+    Of(Arc<str>),
+}
 
 /// Reads all chains. `plugins` are the names that may be used.
 pub(super) fn read(file: &Section<'_>, plugins: &[&str]) -> BTreeMap<Arc<str>, Chain> {
@@ -31,7 +47,15 @@ pub(super) fn read(file: &Section<'_>, plugins: &[&str]) -> BTreeMap<Arc<str>, C
 fn step(value: &Value<'_>, plugins: &[&str]) -> Option<ChainStep> {
     if let DeValue::String(name) = value.raw() {
         let plugin = known(value, name, plugins)?;
-        return Some(ChainStep { plugin, when: When::default(), locked: false, options: Map::new(), place: value.place() });
+        return Some(ChainStep {
+            plugin,
+            when: When::default(),
+            locked: false,
+            share: None,
+            shadow: None,
+            options: Map::new(),
+            place: value.place(),
+        });
     }
     let DeValue::Table(table) = value.raw() else {
         value.report_section("a step is a plugin's name in quotes, or a table such as { use = \"tracking\", clicks = true }");
@@ -43,16 +67,38 @@ fn step(value: &Value<'_>, plugins: &[&str]) -> Option<ChainStep> {
         let plugin = section.required("use", |name| Ok((name.clone(), name.text()?)));
         let when = section.or("when", When::default(), |word| word.choice(&[("always", When::Always), ("requested", When::Requested)]));
         let locked = section.or("locked", false, Value::boolean);
+        let share = section.optional("percent", percent);
+        let is_shadow = section.or("shadow", false, Value::boolean);
+        let original = section.optional("shadow_of", |name| Ok((name.clone(), name.text()?)));
+        let original = original.and_then(|(place, name)| known(&place, name, plugins));
+        let shadow = original.map(Shadow::Of).or(is_shadow.then_some(Shadow::Nothing));
         let mut options = Map::new();
-        for (key, option) in table.iter().filter(|(key, _)| !matches!(&**key.get_ref(), "use" | "when" | "locked")) {
+        for (key, option) in table.iter().filter(|(key, _)| !KEYS.contains(&&**key.get_ref())) {
             match json(option.get_ref()) {
                 Ok(option) => drop(options.insert(key.get_ref().to_string(), option)),
                 Err(fault) => value.report_section(&format!("{}: {fault}", key.get_ref())),
             }
         }
         let (place, name) = plugin?;
-        Some(ChainStep { plugin: known(&place, name, plugins)?, when, locked, options, place: value.place() })
+        Some(ChainStep { plugin: known(&place, name, plugins)?, when, locked, share, shadow, options, place: value.place() })
     })?
+}
+
+/// Reads a part of the messages: a number from 0 to 100, with up to four places behind the point.
+fn percent(value: &Value<'_>) -> Result<Share, Fault> {
+    let wrong = "must be a number from 0 to 100";
+    let text = match value.raw() {
+        DeValue::Integer(integer) => integer.as_str().to_owned(),
+        DeValue::Float(float) => float.as_str().to_owned(),
+        DeValue::String(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => return Err(wrong.into()),
+    };
+    let number: f64 = text.parse().map_err(|_| wrong)?;
+    if !(0.0..=100.0).contains(&number) {
+        return Err(wrong.into());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 1,000,000")]
+    let millionths = (number * 10_000.0).round() as u32;
+    Ok(Share(millionths))
 }
 
 fn known(value: &Value<'_>, name: &str, plugins: &[&str]) -> Option<Arc<str>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::document::{Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{CallLimits, EventTelling, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant};
+use super::{CallLimits, EventTelling, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant, trust};
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
@@ -32,7 +32,7 @@ pub(super) fn read(file: &Section<'_>, output: ByteSize, templates: grant::Templ
     let built_in = FIRST_PARTY.iter().map(|name| {
         let limits = PluginLimits { time: TIME, memory: MEMORY, output };
         let source = PluginSource::BuiltIn(Arc::from(*name));
-        (Arc::from(*name), Plugin { source, limits, on_error: OnError::default(), allow: Grants::default() })
+        (Arc::from(*name), Plugin { source, limits, on_error: OnError::default(), allow: Grants::default(), sha256: None })
     });
     let named =
         file.named("plugins", "plugin", |name, value| value.section(|section| plugin(section, name, output, templates, routes)).flatten());
@@ -64,7 +64,8 @@ fn plugin(section: &Section<'_>, name: &str, output: ByteSize, templates: grant:
     let on_error = section.or("on_error", OnError::default(), |value| {
         value.choice(&[("defer", OnError::Defer), ("reject", OnError::Reject), ("skip", OnError::Skip)])
     });
-    Some(Plugin { source: source?, limits, on_error, allow })
+    let sha256 = section.optional("sha256", trust::digest);
+    Some(Plugin { source: source?, limits, on_error, allow, sha256 })
 }
 
 pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
@@ -94,6 +95,10 @@ pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
             kv_size: section.or("kv_size", usual.logins.kv_size, |value| value.size_within(&(ByteSize(1)..=ByteSize::mib(32)))),
             http_at_once: section.or("http_at_once", usual.logins.http_at_once, Value::count),
         },
+        watch: section.or("watch", usual.watch, Value::boolean),
+        watch_interval: section.or("watch_interval", usual.watch_interval, Value::duration),
+        old_versions: section.or("old_versions", usual.old_versions, |value| value.number(1..=1_000)),
+        shadow_memory: section.or("shadow_memory", usual.shadow_memory, Value::size),
         events: EventTelling {
             batch: section.or("event_batch", usual.events.batch, |value| value.number(1..=1_000)),
             gather: section.or("event_gather", usual.events.gather, Value::duration),
@@ -114,6 +119,10 @@ impl Default for PluginRuntime {
             kept_memory: ByteSize::mib(4),
             calls: CallLimits::default(),
             logins: LoginShares::default(),
+            watch: true,
+            watch_interval: Duration::from_secs(1),
+            old_versions: 8,
+            shadow_memory: ByteSize::mib(64),
             events: EventTelling::default(),
         }
     }

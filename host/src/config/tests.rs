@@ -11,6 +11,7 @@ use super::*;
 use crate::clock::Entropy;
 
 mod errors;
+mod life;
 mod page;
 
 /// The example of the documentation, all of it.

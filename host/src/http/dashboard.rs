@@ -8,15 +8,18 @@
 //! | `/dashboard` | list and search |
 //! | `/dashboard/login`, `/dashboard/logout` | a password for a cookie, and back |
 //! | `/dashboard/messages/ID` | one message |
-//! | `/dashboard/messages/ID/changes` | what each plugin changed, line by line |
+//! | `/dashboard/plugins` | the plugins: versions, numbers, reloads |
+//! | `/dashboard/messages/ID/changes` | what each plugin changed, side by side; `?recipient=` takes another copy than the first |
 //! | `/dashboard/messages/ID/html`, `…/source`, `…/original` | its content; `?recipient=` takes another copy than the first |
 
 mod changes;
 mod list;
 mod message;
 mod page;
+mod plugins;
 mod preview;
 mod session;
+mod sides;
 
 use std::sync::Arc;
 
@@ -44,6 +47,7 @@ const LONGEST_LOGIN: u64 = 8 * 1024;
 pub(super) fn router(services: &Arc<Services>) -> Router<Arc<Services>> {
     let inside = Router::new()
         .route("/dashboard", get(list::show))
+        .route("/dashboard/plugins", get(plugins::show))
         .route("/dashboard/messages/{id}", get(message::show))
         .route("/dashboard/messages/{id}/changes", get(changes::show))
         .route("/dashboard/messages/{id}/html", get(preview::html))

@@ -88,6 +88,7 @@ fn start(demonstration: bool) -> Running {
         renderer: renderer.clone(),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
+        shadows: crate::chain::shadow::queue(crate::config::unit::ByteSize::mib(1)).0,
         submissions: 10,
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),
@@ -104,6 +105,7 @@ fn start(demonstration: bool) -> Running {
         logins: logins.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        workshop: None,
     });
     let services = Services {
         archive,

@@ -23,7 +23,6 @@ use crate::mail::slot::Tokens;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
-use crate::plugin::service::desk::Effects;
 use crate::spool::entry::{Copy, Entry};
 use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
@@ -115,7 +114,7 @@ impl Parts {
         trace: &mut Trace,
     ) -> Result<Composed, Refusal> {
         let prepared = self.prepare(submission, facts, settings)?;
-        let mut press = match self.run_chain(submission, facts, &prepared, Effects::Live, trace).await? {
+        let mut press = match self.run_chain(submission, facts, &prepared, trace).await? {
             Chained::Kept(press) => press,
             Chained::Discarded { plugin, reason } => return Ok(Composed::Discarded { plugin, reason }),
         };
@@ -152,7 +151,6 @@ impl Parts {
         submission: &Submission,
         facts: &HeaderFacts<'_>,
         prepared: &Prepared,
-        effects: Effects,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
         let Some(chain) = &prepared.chain else { return Ok(plain(submission, facts, &prepared.content, self.settings().tags)) };
@@ -166,7 +164,7 @@ impl Parts {
             recipient_limit: submission.login.limits.recipients_per_message,
             deliver_before: submission.options.deliver_before,
             links: self.renderer.links().clone(),
-            effects,
+            effects: trace.effects.clone(),
         });
         self.run(chain, submission, facts, circumstances, trace).await
     }

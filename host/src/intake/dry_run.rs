@@ -14,7 +14,6 @@ use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
 use crate::mail::tag::Tag;
-use crate::plugin::service::desk::Effects;
 use crate::submission::Submission;
 
 /// Copies that are rendered; of the others only the addresses are told.
@@ -89,14 +88,24 @@ pub struct DryCopy {
     pub content: Option<Result<Bytes, RenderError>>,
 }
 
+impl DryRun {
+    /// Returns what the plugins do that run for each recipient, for the first of them.
+    pub fn first_copy_steps(&self) -> &[DryStep] {
+        match &self.result {
+            DryResult::Kept { copies, .. } => copies.first().map(|copy| copy.steps.as_slice()).unwrap_or_default(),
+            DryResult::Refused(_) | DryResult::Discarded { .. } => &[],
+        }
+    }
+}
+
 impl Intake {
     /// Runs a message through permission, chain and rendering. Nothing is kept, counted or recorded.
     pub async fn dry_run(&self, submission: Submission, content: Content) -> DryRun {
         let parts = &self.0;
         let settings = parts.settings();
         let mut trace = Trace::with_snapshots();
-        let effects = Effects::rehearsal();
-        let (submission, refused) = match parts.with_checked_paths(&submission, effects.clone(), &mut trace).await {
+        let effects = trace.effects.clone();
+        let (submission, refused) = match parts.with_checked_paths(&submission, effects, &mut trace).await {
             Ok(checked) => (checked, None),
             Err(refusal) => (Cow::Borrowed(&submission), Some(refusal)),
         };
@@ -109,7 +118,7 @@ impl Intake {
         let with_trace = prepared.as_ref().map_or_else(|_| submission.content.clone(), |prepared| prepared.content.clone());
         let chained = match (refused, check(submission, &facts, &settings).and(prepared)) {
             (_, Err(refusal)) | (Some(refusal), Ok(_)) => Err(refusal),
-            (None, Ok(prepared)) => parts.run_chain(submission, &facts, &prepared, effects, &mut trace).await,
+            (None, Ok(prepared)) => parts.run_chain(submission, &facts, &prepared, &mut trace).await,
         };
         let mut failures = trace.failure_texts();
         let runs = std::mem::take(&mut trace.paths).into_runs().into_iter();

@@ -38,7 +38,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         let plugin = try_load_with(&engine, name, &guest.component(), LIMITS, on_error).await.unwrap();
         plugins.insert(name.into(), Arc::new(plugin));
         let (options, place) = (serde_json::Map::new(), String::new());
-        steps.push(ChainStep { plugin: name.into(), when: When::Always, locked: false, options, place });
+        steps.push(ChainStep { plugin: name.into(), when: When::Always, locked: false, share: None, shadow: None, options, place });
     }
     let chains = BTreeMap::from([("c".into(), config::Chain { steps })]);
     let chains = ChainRegistry::new(Chains::build(&chains, plugins, RENDERED_SIZE).unwrap());
@@ -54,6 +54,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         renderer: Renderer::new(chains, links),
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock)),
+        shadows: crate::chain::shadow::queue(ByteSize::mib(1)).0,
         submissions: 2,
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),

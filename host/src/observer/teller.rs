@@ -95,7 +95,7 @@ impl Shared {
                 break;
             }
             let Some((position, event)) = read(logged) else { continue };
-            if event.login == pair.login && standing.plugin.observes(&event) {
+            if event.login == pair.login && standing.hears_of(&event) {
                 found.push(Told { position, event: Arc::new(event) });
             }
         }

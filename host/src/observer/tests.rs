@@ -154,6 +154,8 @@ fn built(plugins: Plugins, chains: &[(&str, &[&str])]) -> Chains {
         plugin: Arc::from(*plugin),
         when: When::Always,
         locked: false,
+        share: None,
+        shadow: None,
         options: serde_json::Map::new(),
         place: String::new(),
     };

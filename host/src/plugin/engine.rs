@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tracing::info;
+use tracing::{info, warn};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::clock::Clock;
 use crate::config::{CallLimits, PluginRuntime};
@@ -22,6 +22,7 @@ use crate::plugin::binding;
 use crate::plugin::sandbox::State;
 use crate::plugin::service::Services;
 use crate::plugin::service::share::Share;
+use crate::plugin::shelf::Shelf;
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
 use cache::Cache;
@@ -49,6 +50,8 @@ pub struct EngineOptions {
     pub runtime: PluginRuntime,
     /// Folder for compiled plugins.
     pub cache: Option<PathBuf>,
+    /// Folder for components that queued mail may need.
+    pub shelf: Option<PathBuf>,
     /// Measures the time of calls.
     pub clock: Clock,
     /// Counts calls.
@@ -57,12 +60,35 @@ pub struct EngineOptions {
     pub store: Option<Arc<dyn Store>>,
     /// Asks over HTTP for plugins.
     pub http: HttpClient,
+    /// What is told beyond what a server needs.
+    pub insight: Insight,
+}
+
+/// What an engine tells the author of a plugin, and a server does not pay for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Insight {
+    /// Nothing.
+    #[default]
+    None,
+    /// File and line of a trap, where the component has debug information.
+    Source,
+    /// The same, and how many instructions ran: fuel. Counting takes time.
+    Fuel,
 }
 
 impl EngineOptions {
     /// The usual limits, and no cache.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { runtime: PluginRuntime::default(), cache: None, clock, metrics, store: None, http: HttpClient::new(None) }
+        Self {
+            runtime: PluginRuntime::default(),
+            cache: None,
+            shelf: None,
+            clock,
+            metrics,
+            store: None,
+            http: HttpClient::new(None),
+            insight: Insight::None,
+        }
     }
 }
 
@@ -84,11 +110,14 @@ pub struct Engine {
     ticker: Ticker,
     permits: Semaphore,
     cache: Option<Cache>,
+    shelf: Option<Shelf>,
+    old_versions: u32,
     clock: Clock,
     metrics: Metrics,
     calls: CallLimits,
     services: Arc<Services>,
     pooled: bool,
+    counts_fuel: bool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -101,11 +130,12 @@ impl Engine {
     /// Starts an engine and its ticker.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let instances = options.runtime.instances.max(1);
-        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(&options.runtime))) {
+        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(&options.runtime), options.insight)) {
             Ok(engine) => (engine, true),
             Err(error) => {
                 info!(%error, "no address space for a pool of plugin instances: they are made on demand");
-                let engine = wasmtime::Engine::new(&config(None)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+                let engine =
+                    wasmtime::Engine::new(&config(None, options.insight)).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
                 (engine, false)
             }
         };
@@ -113,6 +143,10 @@ impl Engine {
         binding::add_to_linker(&mut linker).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = options.cache.and_then(|folder| Cache::open(folder, &wasm));
+        let shelf = options.shelf.and_then(|folder| {
+            let unusable = |error: &std::io::Error| warn!(folder = %folder.display(), %error, "plugins cannot be kept for queued mail");
+            Shelf::open(folder.clone()).inspect_err(unusable).ok()
+        });
         let permits = Semaphore::new(usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let services = Services::new(options.store, options.http, &options.clock, options.metrics.clone(), &options.runtime);
         Ok(Self {
@@ -121,11 +155,14 @@ impl Engine {
             ticker,
             permits,
             cache,
+            shelf,
+            old_versions: options.runtime.old_versions,
             clock: options.clock,
             metrics: options.metrics,
             calls: options.runtime.calls,
             services: Arc::new(services),
             pooled,
+            counts_fuel: options.insight == Insight::Fuel,
         })
     }
 
@@ -153,6 +190,16 @@ impl Engine {
         }
     }
 
+    /// Returns the folder of components that queued mail may need, where there is one.
+    pub fn shelf(&self) -> Option<&Shelf> {
+        self.shelf.as_ref()
+    }
+
+    /// Returns how many versions that only queued mail needs are kept loaded.
+    pub(super) fn old_versions(&self) -> usize {
+        usize::try_from(self.old_versions).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn wasm(&self) -> &wasmtime::Engine {
         &self.wasm
     }
@@ -170,7 +217,13 @@ impl Engine {
         &self.calls
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    /// Whether instructions are counted.
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.counts_fuel
+    }
+
+    /// Returns what measures the time of calls.
+    pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
@@ -196,7 +249,7 @@ pub(super) struct Slot<'a> {
 }
 
 /// The configuration of wasmtime, with a pool, or without.
-fn config(pool: Option<&PluginRuntime>) -> Config {
+fn config(pool: Option<&PluginRuntime>, insight: Insight) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -205,8 +258,10 @@ fn config(pool: Option<&PluginRuntime>) -> Config {
         .async_stack_size(CALL_STACK)
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
-        // A plugin's panic is told with the names of its functions; file and line would need the plugin's debug information.
+        // A plugin's panic is told with the names of its functions; file and line need the plugin's debug information.
         .generate_address_map(true)
+        .wasm_backtrace_details(if insight == Insight::None { WasmBacktraceDetails::Disable } else { WasmBacktraceDetails::Enable })
+        .consume_fuel(insight == Insight::Fuel)
         // NaNs of one form: the same message gives the same octets on every machine.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true);

@@ -71,6 +71,7 @@ impl Plugin {
             context: within.context.clone(),
             now_ms: within.now.as_millis(),
         };
+        let is_live = within.effects.is_live();
         let outcome = self.callee().call(Question::Rcpt(export, &address, transaction, config), None, setting).await;
         let result = outcome.answer.and_then(|answer| match answer {
             Answer::Rcpt(answer) => answer.map_err(Failure::from).and_then(path_answer),
@@ -85,7 +86,9 @@ impl Plugin {
             Ok(PathAnswer::Defer(reply)) => ("defer", reply.text.clone(), PluginOutcome::Deferred),
             Err(failure) => ("failed", failure.to_string(), failure.metric()),
         };
-        self.metrics.called(metric, outcome.report.time);
+        if is_live {
+            self.metrics.login(&within.login).called(metric, outcome.report.time, outcome.report.memory);
+        }
         PathCall { result, run: self.run(Stage::Rcpt, word, text, outcome.report) }
     }
 }

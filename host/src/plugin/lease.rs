@@ -42,7 +42,8 @@ pub struct Circumstances {
     pub deliver_before: Option<Timestamp>,
     /// Signs links, and knows which are ours.
     pub links: LinkSigner,
-    /// Whether what plugins ask of the host's services counts. For one recipient's copy only what is repeatable can be asked for, whatever this says.
+    /// Whether what plugins do with it, and ask of the host's services, counts. For one recipient's copy only what is repeatable can be asked for, whatever
+    /// this says.
     pub effects: Effects,
 }
 

@@ -4,21 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
-use wasmtime::component::Component;
+use wasmtime::component::{Component as Compiled, InstancePre};
 
 use crate::config;
-use crate::config::{Grants, PluginSource};
+use crate::config::{Grants, PluginTrust};
+use crate::plugin::Plugin;
 use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
+use crate::plugin::component::{COMPONENT_SIZE, Component, Distrust};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::sandbox::{Answer, Callee, Question, Setting};
+use crate::plugin::sandbox::{Answer, Callee, Question, Setting, State};
 use crate::plugin::verdict::{Failure, printable};
-use crate::plugin::{Plugin, built_in};
-
-/// Octets of a component that are read.
-const COMPONENT_SIZE: u64 = 64 << 20;
+use crate::plugin::wasi;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +38,11 @@ pub enum LoadError {
     /// No plugin of this name is in this binary.
     #[error("this binary has no plugin {0:?}")]
     NotBuiltIn(Arc<str>),
+    /// It is not the one that is wanted, or nobody whom we trust has signed it.
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
     /// A WebAssembly module that was not made a component.
-    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` makes one")]
+    #[error("it is a WebAssembly module, not a component: `tubepost plugin build` or `tubepost plugin componentize` makes one")]
     Module,
     /// Not WebAssembly, or broken.
     #[error("it is no WebAssembly component: {0}")]
@@ -52,6 +53,14 @@ pub enum LoadError {
     /// It asks for what the configuration does not grant: these interfaces.
     #[error("it asks for what it is not granted: {}", lacking(.0))]
     NotGranted(Vec<String>),
+    /// It was made for a later version of the contract, and uses what that one added.
+    #[error("it was made for {PACKAGE}@{version} and needs what {VERSION}, which this version offers, has not: {missing}")]
+    Newer {
+        /// Which version.
+        version: String,
+        /// What is missing.
+        missing: String,
+    },
     /// It does not fit the contract.
     #[error("it does not fit {PACKAGE}@{VERSION}: {0}")]
     Contract(String),
@@ -76,6 +85,15 @@ fn lacking(interfaces: &[String]) -> String {
     interfaces.iter().map(key).collect::<Vec<_>>().join(", ")
 }
 
+/// What plugins are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Mail: the components are kept, as queued mail may need them.
+    Mail,
+    /// Nothing but to see what they would do.
+    Rehearsal,
+}
+
 /// Loaded plugins, by their names in the configuration.
 pub type Plugins = BTreeMap<Arc<str>, Arc<Plugin>>;
 
@@ -88,7 +106,7 @@ pub struct Spare {
 }
 
 /// Plugins that are not loaded yet, by name.
-pub type Spares = BTreeMap<Arc<str>, Spare>;
+pub type Spares = BTreeMap<Arc<str>, Arc<Spare>>;
 
 impl std::fmt::Debug for Spare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,24 +133,29 @@ impl Spare {
     }
 }
 
-/// Loads all plugins of a configuration, at the same time, and tidies the cache. All errors are returned.
+/// Loads all plugins of a configuration, at the same time, and tidies the cache. Those of `loaded` whose component is still the same stay as they are;
+/// their configuration must be the same too. All errors are returned.
 pub async fn load_all(
     engine: &Arc<Engine>,
     configured: &BTreeMap<Arc<str>, config::Plugin>,
+    trust: &PluginTrust,
+    loaded: &Plugins,
+    purpose: Purpose,
 ) -> Result<Plugins, Vec<(Arc<str>, LoadError)>> {
     let mut tasks = tokio::task::JoinSet::new();
     for (name, plugin) in configured {
-        let (engine, name, plugin) = (Arc::clone(engine), Arc::clone(name), plugin.clone());
+        let (engine, name, plugin, trust) = (Arc::clone(engine), Arc::clone(name), plugin.clone(), trust.clone());
+        let loaded = loaded.get(&name).cloned();
         tasks.spawn(async move {
-            let loaded = load(&engine, &name, &plugin).await;
-            (name, loaded)
+            let plugin = load_trusted(&engine, &name, &plugin, &trust, loaded, purpose).await;
+            (name, plugin)
         });
     }
     let mut plugins = Plugins::new();
     let mut errors = Vec::new();
     while let Some(joined) = tasks.join_next().await {
         match joined {
-            Ok((name, Ok(plugin))) => drop(plugins.insert(name, Arc::new(plugin))),
+            Ok((name, Ok(plugin))) => drop(plugins.insert(name, plugin)),
             Ok((name, Err(error))) => errors.push((name, error)),
             // Loading does not panic and is not cancelled; if it were, this is as broken as a component gets.
             Err(error) => errors.push(("".into(), LoadError::Invalid(error.to_string()))),
@@ -142,20 +165,89 @@ pub async fn load_all(
         errors.sort_by(|one, other| one.0.cmp(&other.0));
         return Err(errors);
     }
-    let digests: Vec<_> = plugins.values().map(|plugin| plugin.digest()).collect();
+    let digests: Vec<&str> = plugins.values().map(|plugin| &**plugin.digest()).collect();
     engine.tidy_cache(&digests);
     Ok(plugins)
 }
 
+/// Loads one plugin as its configuration says, unless it is the one that is `loaded` already.
+pub async fn load_trusted(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    configured: &config::Plugin,
+    trust: &PluginTrust,
+    loaded: Option<Arc<Plugin>>,
+    purpose: Purpose,
+) -> Result<Arc<Plugin>, LoadError> {
+    if let Some(loaded) = loaded.as_ref().filter(|_| purpose == Purpose::Rehearsal) {
+        // Whatever stands in its file by now is not what is tried out.
+        return Ok(Arc::clone(loaded));
+    }
+    let source = configured.source.clone();
+    let component = blocking(move || Component::read(&source)).await?;
+    let signer = component.trusted(configured.sha256.as_ref(), trust)?;
+    match loaded {
+        Some(same) if same.digest() == component.digest() && same.signer() == signer.as_ref() => Ok(same),
+        _ => {
+            let kept = component.clone();
+            let plugin = load_component(engine, name, component, signer, configured).await?;
+            if purpose == Purpose::Mail {
+                keep(engine, kept).await?;
+            }
+            Ok(Arc::new(plugin))
+        }
+    }
+}
+
+/// Keeps a component, before a message can be taken that needs it.
+async fn keep(engine: &Arc<Engine>, component: Component) -> Result<(), LoadError> {
+    if engine.shelf().is_none() {
+        return Ok(());
+    }
+    let engine = Arc::clone(engine);
+    blocking(move || {
+        if let Some(shelf) = engine.shelf() {
+            shelf.keep(&component);
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Loads one plugin. Compiling takes a while and happens on a thread where that may be.
 pub async fn load(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Plugin) -> Result<Plugin, LoadError> {
-    let (for_thread, source) = (Arc::clone(engine), configured.source.clone());
-    let (digest, component) = tokio::task::spawn_blocking(move || compile(&for_thread, &source))
-        .await
-        .map_err(|error| LoadError::Invalid(error.to_string()))??;
+    let source = configured.source.clone();
+    let component = blocking(move || Component::read(&source)).await?;
+    let kept = component.clone();
+    let plugin = load_component(engine, name, component, None, configured).await?;
+    keep(engine, kept).await?;
+    Ok(plugin)
+}
+
+/// Loads a plugin whose octets are at hand; its configured source does not count.
+pub(super) async fn load_octets(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    configured: &config::Plugin,
+    octets: &[u8],
+) -> Result<Plugin, LoadError> {
+    load_component(engine, name, Component::kept(octets.to_vec()), None, configured).await
+}
+
+/// Loads a component that was read.
+pub(super) async fn load_component(
+    engine: &Arc<Engine>,
+    name: &Arc<str>,
+    component: Component,
+    signer: Option<Arc<str>>,
+    configured: &config::Plugin,
+) -> Result<Plugin, LoadError> {
+    let for_thread = Arc::clone(engine);
+    let digest = Arc::clone(component.digest());
+    let compiled = blocking(move || compile(&for_thread, &component)).await?;
     let grants = Arc::new(configured.allow.clone());
-    check_imports(engine, &component, &grants)?;
-    let instance = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Contract(cause(&error)))?;
+    check_imports(engine, &compiled, &grants)?;
+    let instance = linked(engine, &compiled).map_err(|error| does_not_link(engine, &compiled, &error))?;
     let exports = Exports::of(&instance).map_err(LoadError::Contract)?;
     let callee = Callee { engine, instance: &instance, limits: configured.limits, name, grants: &grants };
     let manifest = describe(callee, &exports).await?;
@@ -163,6 +255,7 @@ pub async fn load(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Pl
         name: Arc::clone(name),
         metrics: engine.metrics().plugin(name),
         digest,
+        signer,
         manifest,
         limits: configured.limits,
         on_error: configured.on_error,
@@ -176,6 +269,11 @@ pub async fn load(engine: &Arc<Engine>, name: &Arc<str>, configured: &config::Pl
     })
 }
 
+/// Does work on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, LoadError> + Send + 'static) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Invalid(error.to_string()))?
+}
+
 async fn describe(callee: Callee<'_>, exports: &Exports) -> Result<Manifest, LoadError> {
     let outcome = callee.call(Question::Describe(exports), None, Setting::of_description()).await;
     match outcome.answer.map_err(LoadError::Describe)? {
@@ -186,23 +284,8 @@ async fn describe(callee: Callee<'_>, exports: &Exports) -> Result<Manifest, Loa
     }
 }
 
-fn compile(engine: &Engine, source: &PluginSource) -> Result<(String, Component), LoadError> {
-    match source {
-        PluginSource::BuiltIn(name) => {
-            let octets = built_in::component(name).ok_or_else(|| LoadError::NotBuiltIn(Arc::clone(name)))?;
-            compile_octets(engine, octets)
-        }
-        PluginSource::File(path) => {
-            let unreadable = |error| LoadError::Unreadable { path: path.clone(), error };
-            if std::fs::metadata(path).map_err(unreadable)?.len() > COMPONENT_SIZE {
-                return Err(LoadError::TooLarge { path: path.clone() });
-            }
-            compile_octets(engine, &std::fs::read(path).map_err(unreadable)?)
-        }
-    }
-}
-
-fn compile_octets(engine: &Engine, octets: &[u8]) -> Result<(String, Component), LoadError> {
+fn compile(engine: &Engine, component: &Component) -> Result<Compiled, LoadError> {
+    let octets = component.octets();
     // A core module has version 1 and layer 0 behind the magic number; a component has layer 1.
     if octets.starts_with(b"\0asm\x01\0\0\0") {
         return Err(LoadError::Module);
@@ -210,23 +293,19 @@ fn compile_octets(engine: &Engine, octets: &[u8]) -> Result<(String, Component),
     if !octets.starts_with(b"\0asm") {
         return Err(LoadError::Invalid("it does not begin as WebAssembly does".to_owned()));
     }
-    let mut digest = String::with_capacity(64);
-    for octet in Sha256::digest(octets) {
-        use std::fmt::Write;
-        // Writing to a String cannot fail.
-        let _ = write!(digest, "{octet:02x}");
-    }
-    let component = engine.component(&digest, octets).map_err(|error| LoadError::Invalid(cause(&error)))?;
-    Ok((digest, component))
+    engine.component(component.digest(), octets).map_err(|error| LoadError::Invalid(cause(&error)))
 }
 
 /// Names the first import that we do not have: the linker's own words are for people who know the linker.
-fn check_imports(engine: &Engine, component: &Component, grants: &Grants) -> Result<(), LoadError> {
+fn check_imports(engine: &Engine, component: &Compiled, grants: &Grants) -> Result<(), LoadError> {
     let mut lacking = Vec::new();
     let component_type = component.component_type();
     for (name, _) in component_type.imports(engine.wasm()) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
         let ours = interface.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| OFFERED.contains(&rest));
+        if wasi::offers(name) {
+            continue;
+        }
         if !ours || !version.starts_with(COMPATIBLE) {
             return Err(LoadError::MissingImport(printable(name, 200)));
         }
@@ -236,6 +315,28 @@ fn check_imports(engine: &Engine, component: &Component, grants: &Grants) -> Res
         }
     }
     if lacking.is_empty() { Ok(()) } else { Err(LoadError::NotGranted(lacking)) }
+}
+
+/// Tells a plugin of a later version from one that does not fit.
+fn does_not_link(engine: &Engine, component: &Compiled, error: &wasmtime::Error) -> LoadError {
+    let component_type = component.component_type();
+    let patch = |version: &str| version.strip_prefix(COMPATIBLE).and_then(|patch| patch.parse::<u32>().ok());
+    let imports = component_type.imports(engine.wasm()).filter_map(|(name, _)| Some(name.split_once('@')?.1.to_owned()));
+    let latest = imports.filter(|version| patch(version) > patch(VERSION)).max_by_key(|version| patch(version));
+    match latest {
+        Some(version) => LoadError::Newer { version, missing: cause(error) },
+        None => LoadError::Contract(cause(error)),
+    }
+}
+
+/// Links a component with what we offer, and with an empty WASI where it imports one.
+fn linked(engine: &Engine, component: &Compiled) -> wasmtime::Result<InstancePre<State>> {
+    if !component.component_type().imports(engine.wasm()).any(|(name, _)| wasi::is_wasi(name)) {
+        return engine.linker().instantiate_pre(component);
+    }
+    let mut linker = engine.linker().clone();
+    wasi::add_to_linker(&mut linker, engine.wasm(), component)?;
+    linker.instantiate_pre(component)
 }
 
 fn cause(error: &wasmtime::Error) -> String {

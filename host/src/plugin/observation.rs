@@ -40,6 +40,7 @@ impl Plugin {
         let (Some(export), Some(last)) = (&self.event, events.last().filter(|_| !told.is_empty())) else {
             return Handled { result: Ok(()), run: self.run(Stage::Event, "handled", String::new(), super::Report::default()) };
         };
+        let is_live = effects.is_live();
         let setting = Setting {
             login: Arc::clone(login),
             now: last.event.at,
@@ -57,7 +58,9 @@ impl Plugin {
             Ok(()) => ("handled", String::new(), PluginOutcome::Continued),
             Err(failure) => ("failed", failure.to_string(), failure.metric()),
         };
-        self.metrics.called(metric, outcome.report.time);
+        if is_live {
+            self.metrics.login(login).called(metric, outcome.report.time, outcome.report.memory);
+        }
         Handled { result, run: self.run(Stage::Event, word, text, outcome.report) }
     }
 

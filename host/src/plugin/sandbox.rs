@@ -5,14 +5,14 @@
 mod memory;
 mod meter;
 mod pace;
+mod trap;
 
-use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{InstancePre, Resource};
-use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::clock::Timestamp;
 use crate::config::{CallLimits, Grants, PluginLimits};
@@ -24,14 +24,11 @@ use crate::plugin::engine::Engine;
 use crate::plugin::lease::{Lease, Lent};
 use crate::plugin::service::desk::{Desk, Effects};
 use crate::plugin::verdict::{Failure, printable};
+use crate::plugin::wasi::Wasi;
 use memory::Memory;
 use meter::Metered;
 use pace::Pace;
 
-/// Functions named when a plugin traps.
-const TRAP_FRAMES: usize = 5;
-/// Octets of what is told about a trap.
-const TRAP_TEXT: usize = 600;
 /// Octets that one call of a host function may hand over beyond what the plugin's memory holds: for names and lists.
 const HANDED_OVER: u64 = 1 << 20;
 /// The most, whatever the memory: larger than any message.
@@ -46,6 +43,7 @@ pub struct State {
     pub(super) lent: Option<Lent>,
     pub(super) random: Option<blake3::OutputReader>,
     pub(super) log: Log,
+    pub(super) wasi: Wasi,
     pub(super) now: Timestamp,
     pub(super) desk: Desk,
     pub(super) pace: Arc<Pace>,
@@ -63,6 +61,8 @@ pub(super) struct Log {
 
 /// What is asked of a plugin.
 pub(super) enum Question<'a> {
+    /// Nothing: for measuring what an instance costs that is made and dropped.
+    Nothing,
     Describe(&'a Exports),
     Submit(&'a SubmitExport, &'a str),
     Wanted(&'a RecipientExport, &'a str),
@@ -88,6 +88,8 @@ pub struct Report {
     pub time: Duration,
     /// Most memory it had, in octets.
     pub memory: u64,
+    /// Instructions that ran, where the engine counts them.
+    pub fuel: Option<u64>,
     /// Header fields added, changed or removed.
     pub headers_changed: Vec<String>,
     /// Parts of the body changed.
@@ -144,6 +146,7 @@ impl Callee<'_> {
             lent: lease.map(|lease| Lent::new(lease, self.limits.output.0, calls)),
             random,
             log: Log { lines: Vec::new(), dropped: 0, limits: calls },
+            wasi: Wasi::new(now),
             now,
             desk: Desk {
                 plugin: Arc::clone(self.name),
@@ -165,6 +168,10 @@ impl Callee<'_> {
         // same octets again and again would have.
         let handed_over = self.limits.memory.0.saturating_add(HANDED_OVER).min(MOST_HANDED_OVER);
         store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
+        if self.engine.counts_fuel() {
+            // Fails only where the engine counts nothing.
+            let _ = store.set_fuel(u64::MAX);
+        }
         let limit = self.limits.time;
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
@@ -177,18 +184,21 @@ impl Callee<'_> {
         });
         store.set_epoch_deadline(1);
         let asked = Metered::new(&pace.meter, pin!(ask(&mut store, self.instance, question))).await;
-        let state = store.into_data();
-        self.conclude(asked, state)
+        let fuel = if self.engine.counts_fuel() { store.get_fuel().ok().map(|left| u64::MAX - left) } else { None };
+        let mut outcome = self.conclude(asked, store.into_data());
+        outcome.report.fuel = fuel;
+        outcome
     }
 
-    fn conclude(self, asked: wasmtime::Result<Answer>, state: State) -> Outcome {
+    fn conclude(self, asked: wasmtime::Result<Answer>, mut state: State) -> Outcome {
+        state.wasi.finish(&mut state.log);
         let too_large = state.lent.as_ref().is_some_and(Lent::is_too_large);
         let answer = match asked {
             Ok(_) if too_large => Err(Failure::OutputTooLarge { limit: self.limits.output.0 }),
             Ok(answer) => Ok(answer),
             Err(_) if state.out_of_time => Err(Failure::OutOfTime { limit: self.limits.time }),
             Err(_) if state.memory.was_refused() => Err(Failure::OutOfMemory { limit: self.limits.memory.0 }),
-            Err(error) => Err(Failure::Trapped(trap_text(&error))),
+            Err(error) => Err(Failure::Trapped(trap::text(&error))),
         };
         let mut report =
             Report { time: state.pace.meter.spent(), memory: state.memory.peak(), log: state.log.finish(), ..Report::default() };
@@ -208,10 +218,11 @@ async fn ask(store: &mut Store<State>, instance: &InstancePre<State>, question: 
     // There is one message in a call, so that its number does not matter.
     let message = || Resource::<MessageHandle>::new_own(0);
     match question {
+        Question::Nothing => Ok(Answer::Handled(Ok(()))),
         Question::Describe(exports) => {
             let export = match exports.check(&mut *store, &instance) {
                 Ok(export) => export,
-                Err(error) => return Ok(Answer::Description(Err(printable(&format!("{error:#}"), TRAP_TEXT)))),
+                Err(error) => return Ok(Answer::Description(Err(printable(&format!("{error:#}"), trap::LENGTH)))),
             };
             export.call_describe(store).await.map(|description| Answer::Description(Ok(description)))
         }
@@ -286,20 +297,4 @@ pub(super) fn random_stream(message: &[u8], recipient: Option<&str>, plugin: &st
         hasher.update(text.as_bytes());
     }
     hasher.finalize_xof()
-}
-
-/// Tells what went wrong, and in which functions of the plugin.
-fn trap_text(error: &wasmtime::Error) -> String {
-    let mut text = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
-    };
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
-        for (number, name) in names.take(TRAP_FRAMES).enumerate() {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{} {:#}", if number == 0 { " in" } else { " <" }, rustc_demangle::demangle(name));
-        }
-    }
-    printable(&text, TRAP_TEXT)
 }

@@ -5,13 +5,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use crate::clock::Clock;
 use crate::config::unit::ByteSize;
 use crate::config::{self, Grants, OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::plugin::Plugin;
+use crate::plugin::author::building::componentize;
 use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::{LoadError, load};
 use crate::telemetry::metric::Metrics;
@@ -44,6 +45,8 @@ pub(crate) struct Guest {
     rcpt: Option<String>,
     event: Option<String>,
     granted: Vec<&'static str>,
+    imports: String,
+    packages: Vec<String>,
 }
 
 impl Guest {
@@ -59,6 +62,8 @@ impl Guest {
             rcpt: None,
             event: None,
             granted: Vec::new(),
+            imports: String::new(),
+            packages: Vec::new(),
         };
         guest.description = [guest.place(name), guest.place("1.2.3"), guest.place("A test"), (0, 0)];
         guest
@@ -129,6 +134,14 @@ impl Guest {
     /// Imports an interface that takes a grant: `kv` gives `$increment`.
     pub(crate) fn granted(mut self, interface: &'static str) -> Self {
         self.granted.push(interface);
+        self
+    }
+
+    /// Imports more than the contract has: WAT for the module, and WIT for it. The last package has a world `plugin`; no package is needed for
+    /// what `wasi_snapshot_preview1` has.
+    pub(crate) fn importing(mut self, wat: &str, packages: &[String]) -> Self {
+        self.imports.push_str(wat);
+        self.packages.extend_from_slice(packages);
         self
     }
 
@@ -213,7 +226,7 @@ impl Guest {
         for (stage, _) in stages.into_iter().filter(|(_, has)| *has) {
             write!(world, " export {stage};").unwrap();
         }
-        let mut imports = String::new();
+        let mut imports = std::mem::take(&mut self.imports);
         for interface in &self.granted {
             write!(world, " import {interface};").unwrap();
             imports.push_str(match *interface {
@@ -225,7 +238,7 @@ impl Guest {
             }
         }
         world.push('}');
-        let Self { data, describe, .. } = self;
+        let Self { data, describe, packages, .. } = self;
         let wat = format!(
             r#"(module
             (import "tubepost:mail/message@0.1.0" "[method]message.add-header"
@@ -283,15 +296,18 @@ impl Guest {
         );
         let mut module = wat::parse_str(&wat).expect("the WAT is well formed");
         let mut resolve = Resolve::default();
-        let package = resolve.push_str("mail.wit", &format!("{WIT}\n{world}\n")).unwrap();
-        let world = resolve.select_world(&[package], Some("test")).unwrap();
+        let mut package = resolve.push_str("mail.wit", &format!("{WIT}\n{world}\n")).unwrap();
+        for text in &packages {
+            package = resolve.push_str("more.wit", text).unwrap();
+        }
+        let world = resolve.select_world(&[package], Some(if packages.is_empty() { "test" } else { "plugin" })).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         componentized(&module)
     }
 }
 
 pub(crate) fn componentized(module: &[u8]) -> Vec<u8> {
-    ComponentEncoder::default().module(module).unwrap().validate(true).encode().unwrap()
+    componentize(module.to_vec()).unwrap()
 }
 
 pub(crate) const LIMITS: PluginLimits =
@@ -327,7 +343,7 @@ pub(crate) async fn try_load_granted(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, octets).unwrap();
-    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow };
+    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow, sha256: None };
     load(engine, &name.into(), &configured).await
 }
 

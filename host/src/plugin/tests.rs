@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::lease::{Circumstances, CopyFacts, Lease, Occasion};
 use super::letter::Letter;
+use super::service::desk::Effects;
 use super::test_guest::{Guest, LIMITS, engine, try_load, try_load_with};
 use super::verdict::{Failure, Verdict};
 use super::{Call, Plugin, Stage};
@@ -22,6 +23,7 @@ use crate::plugin::engine::{Engine, EngineOptions};
 use crate::plugin::loading::LoadError;
 use crate::telemetry::metric::Metrics;
 
+mod compatibility;
 mod loading;
 mod services;
 mod whole_message;
@@ -37,7 +39,6 @@ fn lease() -> Lease {
         circumstances: Arc::new(Circumstances {
             login: "login".into(),
             deliver_before: None,
-            effects: crate::plugin::service::desk::Effects::Live,
             id,
             received: Timestamp::from_millis(1_000),
             context: Vec::new(),
@@ -45,6 +46,7 @@ fn lease() -> Lease {
             original: content,
             recipient_limit: 2,
             links: LinkSigner::new([0; 32], "https://t.example.com".to_owned()),
+            effects: Effects::Live,
         }),
         occasion: Occasion::Message,
         direct_slots: false,
@@ -60,7 +62,7 @@ fn copy_lease(address: &str) -> Lease {
     Lease { occasion: Occasion::Copy(Arc::new(facts)), direct_slots: true, ..lease() }
 }
 
-async fn submit(plugin: &Plugin) -> Call {
+pub(super) async fn submit(plugin: &Plugin) -> Call {
     plugin.process(Stage::Submit, lease(), "{}").await
 }
 

@@ -144,6 +144,14 @@ pub enum Failure {
     /// It is not there any more: the configuration has changed since the message was accepted.
     #[error("is not configured any more")]
     Missing,
+    /// The version that took the message is not kept any more: that of now ran in its place. The copy is made all the same.
+    #[error("is not the version that took the message any more: sha256 {wanted} is not kept, {ran} ran")]
+    OtherVersion {
+        /// First digits of the digest of the one that took it.
+        wanted: String,
+        /// Of the one that ran.
+        ran: String,
+    },
 }
 
 impl Failure {
@@ -154,7 +162,7 @@ impl Failure {
             Self::OutOfTime { .. } => PluginOutcome::OutOfTime,
             Self::OutOfMemory { .. } => PluginOutcome::OutOfMemory,
             Self::OutputTooLarge { .. } => PluginOutcome::OutputTooLarge,
-            Self::BadAnswer(_) | Self::Missing => PluginOutcome::BadAnswer,
+            Self::BadAnswer(_) | Self::Missing | Self::OtherVersion { .. } => PluginOutcome::BadAnswer,
             Self::Transient(_) | Self::Permanent(_) | Self::Config(_) => PluginOutcome::Failed,
         }
     }

@@ -104,6 +104,9 @@ pub struct CopyState {
 /// The version of an [`Entry`] whose plan says whom From may name: that list follows the entry. Others are written as they always were.
 const WITH_SENDERS: u8 = 2;
 
+/// The version of an [`Entry`] whose plan says which version of each plugin is to run: senders and digests follow the entry.
+const WITH_DIGESTS: u8 = 3;
+
 /// Why a record of the spool cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -153,6 +156,10 @@ fn encode_as(version: u8, value: &impl Serialize) -> Bytes {
 impl Record for Entry {
     fn encode(&self) -> Bytes {
         let senders = &self.plan.senders;
+        if self.plan.steps.iter().any(|step| step.digest.is_some()) {
+            let digests: Vec<&str> = self.plan.steps.iter().map(|step| step.digest.as_deref().unwrap_or_default()).collect();
+            return encode_as(WITH_DIGESTS, &(self, senders, digests));
+        }
         if senders.is_empty() { encode_as(Self::VERSION, self) } else { encode_as(WITH_SENDERS, &(self, senders)) }
     }
 
@@ -161,6 +168,15 @@ impl Record for Entry {
             WITH_SENDERS => {
                 let (mut entry, senders): (Self, Vec<SenderPattern>) = postcard::from_bytes(octets).map_err(RecordError::Broken)?;
                 entry.plan.senders = senders;
+                Ok(entry)
+            }
+            WITH_DIGESTS => {
+                let (mut entry, senders, digests): (Self, Vec<SenderPattern>, Vec<Arc<str>>) =
+                    postcard::from_bytes(octets).map_err(RecordError::Broken)?;
+                entry.plan.senders = senders;
+                for (step, digest) in entry.plan.steps.iter_mut().zip(digests) {
+                    step.digest = (!digest.is_empty()).then_some(digest);
+                }
                 Ok(entry)
             }
             _ => Err(RecordError::Version(version)),

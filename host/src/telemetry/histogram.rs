@@ -34,6 +34,31 @@ impl Histogram {
     }
 }
 
+impl Histogram {
+    /// Returns about which value so large a part of all is below, `None` where there are none: within a bucket values are taken to lie evenly.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate of a positive number"
+    )]
+    pub(super) fn quantile(&self, part: f64) -> Option<u64> {
+        let counts: Vec<(u64, u64)> = self.0.buckets.iter().map(|(bound, count)| (*bound, count.load(Ordering::Relaxed))).collect();
+        let total: u64 = counts.iter().map(|(_, count)| count).sum::<u64>() + self.0.above.load(Ordering::Relaxed);
+        let wanted = part * total as f64;
+        let (mut below, mut lower) = (0.0, 0);
+        for (bound, count) in counts {
+            let count = count as f64;
+            if count > 0.0 && below + count >= wanted {
+                return Some(lower + ((bound - lower) as f64 * ((wanted - below) / count)) as u64);
+            }
+            (below, lower) = (below + count, bound);
+        }
+        // Above all bounds, all that is known is the last of them.
+        (total > 0).then_some(lower)
+    }
+}
+
 impl EncodeMetric for Histogram {
     #[expect(clippy::cast_precision_loss, reason = "a float is what the format has")]
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {

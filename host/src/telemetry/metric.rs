@@ -15,6 +15,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::histogram::Histogram;
 use super::own_metric::OwnMetrics;
+use super::plugin_metric::AllPlugins;
+pub use super::plugin_metric::{PluginLogin, PluginMetrics, PluginUsage};
 
 /// The media type of what [`Metrics::encode`] returns (`OpenMetrics` 1.0).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,6 +28,13 @@ macro_rules! label {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {
             $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Returns the word for it.
+            pub fn word(self) -> &'static str {
+                Label::text(self)
+            }
         }
 
         impl Label for $name {
@@ -40,9 +49,13 @@ macro_rules! label {
     };
 }
 
-trait Label: Copy + PartialEq + 'static {
+/// The values of a label.
+pub(super) trait Label: Copy + PartialEq + 'static {
+    /// The label.
     const KEY: &'static str;
+    /// Its values.
     const ALL: &'static [Self];
+    /// How one is written.
     fn text(self) -> &'static str;
 }
 
@@ -125,6 +138,22 @@ label! {
 }
 
 label! {
+    /// What came of a message that a plugin had as a shadow.
+    ShadowResult, "result" {
+        /// It would have made no difference.
+        Same = "same",
+        /// The message would have been another.
+        Different = "different",
+        /// The message would have been refused, thrown away, or kept for an operator.
+        Refused = "refused",
+        /// The plugin failed.
+        Failed = "failed",
+        /// There was no room for it to wait.
+        Dropped = "dropped",
+    }
+}
+
+label! {
     /// What came of an attempt, for one recipient.
     DeliveryOutcome, "outcome" {
         /// The next hop has it.
@@ -140,7 +169,8 @@ label! {
     }
 }
 
-type Labels<const N: usize> = [(&'static str, String); N];
+/// Labels with their values.
+pub(super) type Labels<const N: usize> = [(&'static str, String); N];
 
 /// One metric for each value of a label.
 #[derive(Clone, Debug)]
@@ -187,8 +217,8 @@ struct Inner {
     delivery_transactions: Family<Labels<1>, Counter>,
     delivery_destinations: Gauge,
     delivery_reports: Counter,
-    plugin_calls: Family<Labels<2>, Counter>,
-    plugin_time: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    plugins: AllPlugins,
+    plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
     commit_size: Histogram,
     queue: Gauge,
@@ -221,8 +251,7 @@ impl Metrics {
         let (connections, delivery_connections) = (Family::default(), Family::default());
         let (connections_made, connections_failed, transactions) = (Family::default(), Family::default(), Family::default());
         let (destinations, reports) = (Gauge::default(), Counter::default());
-        let (recipients, plugin_calls) = (Family::default(), Family::default());
-        let plugin_time = Family::new_with_constructor(times as fn() -> Histogram);
+        let (recipients, plugin_reloads) = (Family::default(), Family::default());
         let (commit_time, commit_size, queue) = (times(), Histogram::new(&COUNTS, 1.0), Gauge::default());
 
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -244,10 +273,10 @@ impl Metrics {
         registry.register("delivery_transactions", "Transactions with next hops that were begun", transactions.clone());
         registry.register("delivery_destinations", "Destinations that are worked on", destinations.clone());
         registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
-        registry.register("plugin_calls", "Calls of plugins", plugin_calls.clone());
+        let plugins = AllPlugins::register(&mut registry);
+        registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
         registry.register("plugin_events", "Events that a plugin has taken note of", events_told.clone());
         registry.register("plugin_events_given_up", "Events that a plugin has failed on too often", events_given_up.clone());
-        registry.register_with_unit("plugin_time", "Time that calls of plugins took", Unit::Seconds, plugin_time.clone());
         registry.register_with_unit("store_commit_time", "Time from write to sync of a commit", Unit::Seconds, commit_time.clone());
         registry.register("store_commit_size", "Writers that shared a commit", commit_size.clone());
         registry.register("queue_recipients", "Recipients that are not done with", queue.clone());
@@ -272,8 +301,8 @@ impl Metrics {
             delivery_transactions: transactions,
             delivery_destinations: destinations,
             delivery_reports: reports,
-            plugin_calls,
-            plugin_time,
+            plugins,
+            plugin_reloads,
             commit_time,
             commit_size,
             queue,
@@ -368,14 +397,15 @@ impl Metrics {
         self.0.own.observe(plugin, login, name, value);
     }
 
-    /// Returns the handle of a plugin. Get it once: this takes a lock.
+    /// Returns the metrics of a plugin. Get them once: this takes a lock.
     pub fn plugin(&self, name: &str) -> PluginMetrics {
-        let plugin = || ("plugin", name.to_owned());
-        let outcome = |outcome: PluginOutcome| {
-            let labels = [plugin(), (PluginOutcome::KEY, outcome.text().to_owned())];
-            self.0.plugin_calls.get_or_create_owned(&labels)
-        };
-        PluginMetrics { outcomes: Each::new(outcome), time: self.0.plugin_time.get_or_create_owned(&[plugin()]) }
+        self.0.plugins.plugin(name)
+    }
+
+    /// Counts that a plugin was loaded again, or that its version from before had to stay.
+    pub fn plugin_reloaded(&self, name: &str, success: bool) {
+        let result = if success { "switched" } else { "failed" };
+        self.0.plugin_reloads.get_or_create_owned(&[("plugin", name.to_owned()), ("result", result.to_owned())]).inc();
     }
 
     /// Returns all metrics as text of the type [`MEDIA_TYPE`].
@@ -427,21 +457,6 @@ impl RouteMetrics {
     }
 }
 
-/// The metrics of one plugin.
-#[derive(Clone, Debug)]
-pub struct PluginMetrics {
-    outcomes: Each<PluginOutcome, Counter>,
-    time: Histogram,
-}
-
-impl PluginMetrics {
-    /// Counts a call that took `time`.
-    pub fn called(&self, outcome: PluginOutcome, time: Duration) {
-        self.outcomes.get(outcome).inc();
-        self.time.observe(micros(time));
-    }
-}
-
 /// A connection that is open, as long as this value lives.
 #[derive(Debug)]
 #[must_use = "the connection counts as open as long as this lives"]
@@ -488,7 +503,8 @@ mod tests {
         clone.set_destinations(2);
         clone.reported();
         let _next_hop = clone.route("direct").connection();
-        clone.plugin("tags").called(PluginOutcome::Trapped, Duration::from_millis(1));
+        clone.plugin("tags").login("news").called(PluginOutcome::Trapped, Duration::from_millis(1), 1 << 20);
+        clone.plugin_reloaded("tags", false);
 
         let page = metrics.encode();
         for line in [
@@ -515,8 +531,10 @@ mod tests {
             "tubepost_delivery_transactions_total{route=\"direct\"} 1",
             "tubepost_delivery_destinations 2",
             "tubepost_delivery_reports_total 1",
-            "tubepost_plugin_calls_total{plugin=\"tags\",outcome=\"trapped\"} 1",
-            "tubepost_plugin_time_seconds_count{plugin=\"tags\"} 1",
+            "tubepost_plugin_calls_total{plugin=\"tags\",login=\"news\",outcome=\"trapped\"} 1",
+            "tubepost_plugin_time_seconds_count{plugin=\"tags\",login=\"news\"} 1",
+            "tubepost_plugin_memory_bytes_count{plugin=\"tags\",login=\"news\"} 1",
+            "tubepost_plugin_reloads_total{plugin=\"tags\",result=\"failed\"} 1",
             "tubepost_store_commit_time_seconds_bucket{le=\"60.0\"} 0",
             "tubepost_store_commit_time_seconds_bucket{le=\"+Inf\"} 1",
             "tubepost_store_commit_size_bucket{le=\"4.0\"} 1",

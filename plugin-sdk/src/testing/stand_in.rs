@@ -2,16 +2,29 @@
 
 use std::cell::RefCell;
 
-use crate::bindings::imports::tubepost::mail::{
-    message::{ClickLink, EditError, Link, NewPart, PartInfo, Position, Recipient, Slot},
-    types::Field,
+use super::host::RECEIVED;
+use crate::{
+    Timestamp,
+    bindings::imports::tubepost::mail::{
+        message::{ClickLink, EditError, Link, NewPart, PartInfo, Position, Recipient, Slot},
+        types::Field,
+    },
 };
 
 /// Tags of a message, by default of the host's configuration.
 const TAGS: usize = 100;
+/// Octets of the claims of a plugin's own link.
+const CLAIMS: usize = 1_000;
+
+/// A value that differs by recipient, as it was asked for.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    Slot(Slot),
+    Own { claims: String, url: Option<String> },
+}
 
 /// A decoded message in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StandIn {
     pub(super) headers: Vec<Field>,
     pub(super) parts: Vec<(PartInfo, Vec<u8>)>,
@@ -21,7 +34,14 @@ pub(crate) struct StandIn {
     pub(super) variables: String,
     pub(super) context: Vec<(String, String)>,
     tags: Vec<String>,
-    pub(super) slots: RefCell<Vec<Slot>>,
+    pub(super) slots: RefCell<Vec<Asked>>,
+    pub(super) now: Timestamp,
+    /// Whether it is the copy of one recipient.
+    pub(super) is_copy: bool,
+    pub(super) route: Option<String>,
+    pub(super) not_before: Option<u64>,
+    /// What the message was read from.
+    pub(super) original: Vec<u8>,
 }
 
 impl StandIn {
@@ -36,6 +56,11 @@ impl StandIn {
             context: Vec::new(),
             tags: Vec::new(),
             slots: RefCell::new(Vec::new()),
+            now: RECEIVED,
+            is_copy: false,
+            route: None,
+            not_before: None,
+            original: Vec::new(),
         }
     }
 
@@ -86,6 +111,18 @@ fn holds_slot(text: &str) -> bool {
     text.match_indices("SLOT").any(|(place, word)| text.get(place + word.len()..).is_some_and(digits))
 }
 
+/// Where a signed link may lead.
+fn valid_target(url: &str) -> Result<(), EditError> {
+    let is_web = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if !is_web("http://") && !is_web("https://") {
+        return Err(EditError::Invalid("a link needs an absolute http or https URL".to_owned()));
+    }
+    if holds_slot(url) {
+        return Err(EditError::Invalid("the URL holds a value that differs by recipient".to_owned()));
+    }
+    Ok(())
+}
+
 fn valid_address(address: &str) -> Result<(), EditError> {
     match address.split_once('@') {
         Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !address.contains(char::is_whitespace) => Ok(()),
@@ -112,9 +149,8 @@ impl StandIn {
         self.context.clone()
     }
 
-    /// 2026-01-01T00:00:00Z.
     pub(crate) fn now_ms(&self) -> u64 {
-        1_767_225_600_000
+        self.now.as_millis()
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -142,7 +178,13 @@ impl StandIn {
         self.recipients.iter().skip(offset as usize).take(limit as usize).cloned().collect()
     }
 
+    /// Whether envelope and way may be changed.
+    fn whole(&self) -> Result<(), EditError> {
+        if self.is_copy { Err(EditError::Denied("this is the copy of one recipient".to_owned())) } else { Ok(()) }
+    }
+
     pub(crate) fn add_recipient(&mut self, address: &str) -> Result<u32, EditError> {
+        self.whole()?;
         valid_address(address)?;
         if let Some(known) = self.recipients.iter().find(|known| same_address(&known.address, address)) {
             return Ok(known.id);
@@ -154,6 +196,7 @@ impl StandIn {
     }
 
     pub(crate) fn remove_recipient(&mut self, id: u32) -> Result<(), EditError> {
+        self.whole()?;
         let before = self.recipients.len();
         self.recipients.retain(|recipient| recipient.id != id);
         if self.recipients.len() == before {
@@ -238,8 +281,7 @@ impl StandIn {
 
     pub(crate) fn read_part(&self, id: u32, offset: u64, length: u32) -> Result<Vec<u8>, EditError> {
         let (_, content) = self.parts.get(self.leaf_at(id)?).ok_or(EditError::NoSuchPart)?;
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(content.iter().skip(offset).take(length as usize).copied().collect())
+        Ok(slice(content, offset, length))
     }
 
     pub(crate) fn write_part(&mut self, id: u32, new: &[u8]) -> Result<(), EditError> {
@@ -251,7 +293,14 @@ impl StandIn {
     }
 
     pub(crate) fn add_part(&mut self, parent: Option<u32>, new: &NewPart) -> Result<u32, EditError> {
-        let parent = parent.unwrap_or(0);
+        let parent = parent.unwrap_or_else(|| self.mixed_root());
+        if self
+            .parts
+            .iter()
+            .any(|(info, _)| info.id == parent && ["multipart/signed", "multipart/encrypted"].contains(&info.content_type.as_str()))
+        {
+            return Err(EditError::Denied("a signed or encrypted part takes no other parts".to_owned()));
+        }
         let multipart = |(info, _): &(PartInfo, Vec<u8>)| info.id == parent && info.content_type.starts_with("multipart/");
         if !self.parts.iter().any(multipart) {
             return Err(EditError::NoSuchPart);
@@ -260,7 +309,7 @@ impl StandIn {
         let info = PartInfo {
             id,
             parent: Some(parent),
-            content_type: new.content_type.to_ascii_lowercase(),
+            content_type: new.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             charset: None,
             filename: new.filename.clone(),
             content_id: new.content_id.clone(),
@@ -271,18 +320,73 @@ impl StandIn {
         Ok(id)
     }
 
-    pub(crate) fn remove_part(&mut self, id: u32) -> Result<(), EditError> {
-        if id == 0 {
-            return Err(EditError::Denied("the root stays".to_owned()));
+    /// The root, which is a multipart/mixed then.
+    fn mixed_root(&mut self) -> u32 {
+        let id = self.next_part();
+        match self.parts.iter_mut().find(|(info, _)| info.parent.is_none()) {
+            Some((root, _)) if root.content_type == "multipart/mixed" => return root.id,
+            Some((root, _)) => root.parent = Some(id),
+            None => {}
         }
-        let before = self.parts.len();
-        // Drafts are one level deep unless a test adds multiparts, so children are found by their parent alone.
-        self.parts.retain(|(info, _)| info.id != id && info.parent != Some(id));
-        if self.parts.len() == before { Err(EditError::NoSuchPart) } else { Ok(()) }
+        self.parts.insert(0, (part(id, None, "multipart/mixed"), Vec::new()));
+        id
     }
 
-    pub(crate) fn read_original(&self, _offset: u64, _length: u32) -> Vec<u8> {
-        Vec::new()
+    pub(crate) fn remove_part(&mut self, id: u32) -> Result<(), EditError> {
+        let (found, _) = self.parts.iter().find(|(info, _)| info.id == id).ok_or(EditError::NoSuchPart)?;
+        let Some(parent) = found.parent else { return Err(EditError::Denied("a message keeps at least one part".to_owned())) };
+        // A multipart goes with its last part.
+        if self.parts.iter().filter(|(info, _)| info.parent == Some(parent)).count() == 1
+            && self.parts.iter().any(|(info, _)| info.id == parent && info.parent.is_some())
+        {
+            return self.remove_part(parent);
+        }
+        let mut gone = vec![id];
+        while let Some(id) = gone.pop() {
+            gone.extend(self.parts.iter().filter(|(info, _)| info.parent == Some(id)).map(|(info, _)| info.id));
+            self.parts.retain(|(info, _)| info.id != id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_original(&self, offset: u64, length: u32) -> Vec<u8> {
+        slice(&self.original, offset, length)
+    }
+
+    pub(crate) fn read_content(&self, offset: u64, length: u32) -> Vec<u8> {
+        slice(&self.write(), offset, length)
+    }
+
+    pub(crate) fn set_content(&mut self, content: &[u8]) -> Result<(), EditError> {
+        if !self.slots.borrow().is_empty() {
+            return Err(EditError::Denied("values that differ by recipient are still to be filled in".to_owned()));
+        }
+        if content.split_inclusive(|octet| *octet == b'\n').any(|line| !line.ends_with(b"\r\n")) {
+            return Err(EditError::Invalid("line ends must be CRLF".to_owned()));
+        }
+        self.read(content);
+        Ok(())
+    }
+
+    pub(crate) fn route(&self) -> Option<String> {
+        self.route.clone()
+    }
+
+    pub(crate) fn set_route(&mut self, name: &str) -> Result<(), EditError> {
+        self.whole()?;
+        self.route = Some(name.to_owned());
+        Ok(())
+    }
+
+    pub(crate) fn not_before_ms(&self) -> Option<u64> {
+        self.not_before
+    }
+
+    pub(crate) fn set_not_before(&mut self, at_ms: u64) -> Result<(), EditError> {
+        self.whole()?;
+        let at = at_ms.max(self.now.as_millis());
+        self.not_before = Some(self.not_before.map_or(at, |wish| wish.max(at)));
+        Ok(())
     }
 
     pub(crate) fn tags(&self) -> Vec<String> {
@@ -304,15 +408,41 @@ impl StandIn {
         Ok(())
     }
 
-    /// Numbers the slots, so that a test can tell what stands where with [`slots`].
-    pub(crate) fn slot(&self, what: &Slot) -> Result<String, EditError> {
-        if let Slot::Link(Link::Click(ClickLink { url, .. }) | Link::Open(Some(url))) = what
-            && holds_slot(url)
-        {
-            return Err(EditError::Invalid("the URL holds a value that differs by recipient".to_owned()));
-        }
+    /// Numbers the slots, so that a test can tell what stands where with [`slots`](super::slots).
+    fn ask(&self, what: Asked) -> String {
         let mut slots = self.slots.borrow_mut();
-        slots.push(what.clone());
-        Ok(format!("SLOT{:028}", slots.len() - 1))
+        slots.push(what);
+        format!("SLOT{:028}", slots.len() - 1)
     }
+
+    pub(crate) fn slot(&self, what: &Slot) -> Result<String, EditError> {
+        match what {
+            Slot::Link(Link::Click(ClickLink { url, .. }) | Link::Open(Some(url))) => valid_target(url)?,
+            Slot::Address if self.is_copy => return Ok(self.recipients.first().map(|one| one.address.clone()).unwrap_or_default()),
+            Slot::Variable(name) if self.is_copy => return Ok(self.variable(name)),
+            Slot::Address | Slot::Variable(_) | Slot::Link(Link::Open(None) | Link::Unsubscribe) => {}
+        }
+        Ok(self.ask(Asked::Slot(what.clone())))
+    }
+
+    pub(super) fn variable(&self, path: &str) -> String {
+        let whole: serde_json::Value = serde_json::from_str(&self.variables).unwrap_or_default();
+        match path.split('.').try_fold(&whole, |value, name| value.get(name)) {
+            None | Some(serde_json::Value::Null) => String::new(),
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    pub(crate) fn own_link(&self, claims: &str, url: Option<&str>) -> Result<String, EditError> {
+        if claims.len() > CLAIMS {
+            return Err(EditError::Invalid(format!("claims have at most {CLAIMS} octets")));
+        }
+        url.map_or(Ok(()), valid_target)?;
+        Ok(self.ask(Asked::Own { claims: claims.to_owned(), url: url.map(ToOwned::to_owned) }))
+    }
+}
+
+fn slice(octets: &[u8], offset: u64, length: u32) -> Vec<u8> {
+    octets.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(length as usize).copied().collect()
 }

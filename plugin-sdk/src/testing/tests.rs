@@ -126,3 +126,94 @@ fn lines_are_taken_once() {
     assert_eq!(take_log(), [(Level::Info, "2 links".to_owned())]);
     assert_eq!(take_log(), []);
 }
+
+#[test]
+fn the_copy_of_one_recipient_keeps_its_envelope_and_way() {
+    let data = r#"{"name":"Ann","order":{"number":7}}"#;
+    let mut copy = Draft::new().recipient("ann@example.com").variables_to(data).copy().message();
+    let denied = [copy.add_recipient("b@example.com").err(), copy.remove_recipient(0).err(), copy.set_route("bulk").err()];
+    assert!(denied.iter().all(|error| matches!(error, Some(EditError::Denied(_)))), "{denied:?}");
+    assert!(matches!(copy.redirect("b@example.com"), Err(EditError::Denied(_))));
+    assert!(matches!(copy.set_not_before(copy.now()), Err(EditError::Denied(_))));
+    let values = ["name", "order.number", "none"].map(|name| copy.variable_slot(name).unwrap());
+    assert_eq!(values, ["Ann", "7", ""]);
+    assert_eq!(copy.recipient_slot().as_deref(), Ok("ann@example.com"));
+}
+
+#[test]
+fn links_of_its_own_are_tokens_too() {
+    let mut message = Draft::new().message();
+    let link = message.own_link("vote=yes", Some("https://example.com/thanks")).unwrap();
+    message.own_link("vote=no", None).unwrap();
+    assert_eq!(slots(&message), ["own vote=yes https://example.com/thanks", "own vote=no"]);
+    for (claims, url) in
+        [("x".repeat(1001), None), (String::new(), Some("mailto:a@b")), (String::new(), Some(&*format!("https://b/{link}")))]
+    {
+        assert!(matches!(message.own_link(&claims, url), Err(EditError::Invalid(_))), "{url:?}");
+    }
+}
+
+#[test]
+fn a_message_is_redirected_whole_or_not_at_all() {
+    let mut message = Draft::new().recipients(&["a@example.com", "b@example.com", "c@example.com"]).message();
+    assert!(message.redirect("nobody").is_err());
+    assert_eq!(message.recipient_count(), 3);
+    message.redirect("b@EXAMPLE.com").unwrap();
+    assert_eq!(message.all_recipients(), [Recipient { id: 1, address: "b@example.com".to_owned() }]);
+}
+
+#[test]
+fn another_message_takes_the_place_of_the_whole() {
+    let mut message = Draft::new().header("Subject", "old").text("old").message();
+    assert!(matches!(message.set_content(b"Subject: new\n\nnew\n"), Err(EditError::Invalid(_))));
+    message.set_content(b"Subject: new\r\n\r\nnew\r\n").unwrap();
+    assert_eq!((message.header("Subject").as_deref(), message.text().as_deref()), (Some("new"), Some("new\r\n")));
+    assert!(String::from_utf8(message.content()).unwrap().starts_with("Subject: new\r\n"));
+    message.recipient_slot().unwrap();
+    assert!(matches!(message.set_content(b"\r\n"), Err(EditError::Denied(_))));
+}
+
+#[test]
+fn a_later_time_is_kept() {
+    let mut message = Draft::new().message();
+    let (now, hour) = (message.now(), std::time::Duration::from_hours(1));
+    message.set_not_before(now - hour).unwrap();
+    assert_eq!(message.not_before(), Some(now));
+    message.set_not_before(now + hour).unwrap();
+    message.set_not_before(now).unwrap();
+    assert_eq!(message.not_before(), Some(now + hour));
+}
+
+#[test]
+fn the_table_forgets_and_counts() {
+    use crate::{Timestamp, kv};
+    let minute = std::time::Duration::from_mins(1);
+    let at = |seconds: u64| host(|host| host.now = Timestamp::from_millis(seconds * 1000));
+    let host_of_test = Host::new();
+    at(0);
+    kv::set_for("a", "1", minute).unwrap();
+    assert_eq!((kv::increment_for("n", 2, minute), kv::increment("a", 4)), (Ok(2), Ok(5)));
+    at(59);
+    assert_eq!((kv::increment_for("n", -1, minute), kv::get_text("a")), (Ok(1), Ok(Some("5".to_owned()))));
+    at(60);
+    assert_eq!((kv::increment_for("n", 1, minute), kv::get("a")), (Ok(1), Ok(None)));
+    kv::set("word", "x").unwrap();
+    assert!(matches!(kv::increment("word", 1), Err(kv::Error::Invalid(_))));
+    assert!(matches!(kv::set("", "x"), Err(kv::Error::Invalid(_))));
+    assert!(matches!(kv::get_json::<u8>("word"), Err(kv::Error::Invalid(_))));
+    let host_of_test = host_of_test.fail_table(kv::Error::Full);
+    assert!(matches!(kv::set("word", "y").map_err(crate::Failure::from), Err(crate::Failure::Transient(_))));
+    drop(host_of_test);
+    assert_eq!(kv::get("word"), Ok(None));
+}
+
+#[test]
+fn metrics_are_bounded() {
+    let host = Host::new();
+    for number in 0..25 {
+        crate::metrics::add(&format!("m{number}"), 1);
+    }
+    crate::metrics::add("Bad-Name", 1);
+    crate::metrics::add("m0", 1);
+    assert_eq!((host.counter("m0"), host.counter("m19"), host.counter("m20"), host.counter("Bad-Name")), (2, 1, 0, 0));
+}

@@ -10,8 +10,9 @@
 //! attribute holds both in the order in which the style sheet first names them, so that the longhand may win where the shorthand
 //! should. Mail is safe from it where a style sheet sets each side or each whole, and not now one and then the other.
 
-use serde::Deserialize;
-use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, register};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Verdict, register};
 
 mod inline;
 mod markup;
@@ -22,7 +23,7 @@ mod nesting;
 pub struct InlineCss;
 
 /// The options of the plugin.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
     /// Takes rules that are inlined out of the style elements, which makes the mail smaller.
@@ -33,9 +34,7 @@ impl Plugin for InlineCss {
     type Config = Options;
 
     fn describe(description: Description) -> Description {
-        description
-            .option("remove_inlined", Schema::boolean().default(false).describe("Take inlined rules out of the style elements"))
-            .header("X-SMTPeter-InlineCSS", "enabled")
+        description.header("X-SMTPeter-InlineCSS", "enabled")
     }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {

@@ -6,8 +6,9 @@
 //! 3. the options `email` and `url`, which REST's `unsubscribe` object sets for one message;
 //! 4. `generate`: a signed link of each recipient, with one-click unsubscription where the public address has https.
 
-use serde::Deserialize;
-use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Schema, Verdict, log, register};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tubepost_plugin_sdk::{Failure, Message, Plugin, Verdict, log, register};
 
 mod uri;
 
@@ -24,7 +25,7 @@ const POST_VALUE: &str = "List-Unsubscribe=One-Click";
 pub struct ListUnsubscribe;
 
 /// The options of the plugin. `email`, `url` and `oneclick` are named as in REST's `unsubscribe` object.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
     /// Address, or mailto URI, that unsubscribes who writes to it; "" for none.
@@ -47,18 +48,6 @@ impl Default for Options {
 
 impl Plugin for ListUnsubscribe {
     type Config = Options;
-
-    fn describe(description: Description) -> Description {
-        description
-            .option("email", Schema::string().default("").describe("Address or mailto URI that unsubscribes who writes to it"))
-            .option("url", Schema::string().default("").describe("Page that unsubscribes its visitor"))
-            .option(
-                "oneclick",
-                Schema::boolean().describe("A POST to the https URI unsubscribes at once (RFC 8058); signed links unless false"),
-            )
-            .option("generate", Schema::boolean().default(true).describe("Signed link of each recipient where nothing else names a way"))
-            .option("replace", Schema::boolean().default(false).describe("Replace a List-Unsubscribe that is there already"))
-    }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         let mut uris = take_source_field(message)?;

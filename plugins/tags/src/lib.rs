@@ -4,8 +4,9 @@
 //! whose elements may hold blanks, and all are taken out. What is no valid tag, and what is more than the message may have, is left
 //! out with a line for the operator: a newsletter shall not bounce because of a label.
 
-use serde::Deserialize;
-use tubepost_plugin_sdk::{Description, EditError, Failure, Message, Plugin, Schema, Verdict, log, register};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tubepost_plugin_sdk::{EditError, Failure, Message, Plugin, Verdict, log, register};
 
 mod tag;
 
@@ -19,34 +20,23 @@ const FIELDS: [&str; 5] = ["X-OMS-Tags", "X-OhMySMTP-Tags", "X-MailPace-Tags", "
 pub struct Tags;
 
 /// The options of the plugin.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
     /// Tags that every message gets.
     pub add: Vec<String>,
     /// The most tags that one message may have by its header; further ones are left out.
-    pub limit: Limit,
+    pub limit: usize,
 }
 
-/// How many tags a message may bring.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Limit(pub usize);
-
-impl Default for Limit {
+impl Default for Options {
     fn default() -> Self {
-        Self(100)
+        Self { add: Vec::new(), limit: 100 }
     }
 }
 
 impl Plugin for Tags {
     type Config = Options;
-
-    fn describe(description: Description) -> Description {
-        description
-            .option("add", Schema::strings().default(Vec::<String>::new()).describe("Tags that every message gets"))
-            .option("limit", Schema::integer().minimum(0).default(100).describe("The most tags a message may bring; more are left out"))
-    }
 
     fn submit(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         let mut tags = Collected::of(message);
@@ -55,7 +45,7 @@ impl Plugin for Tags {
             let tag = tag::parse(tag).map_err(|reason| Failure::config(format!("add: {tag:?} is no tag: {reason}")))?;
             refused += usize::from(!tags.add(tag, message)?);
         }
-        let most = tags.count().saturating_add(options.limit.0);
+        let most = tags.count().saturating_add(options.limit);
         let mut over = 0_usize;
         for field in FIELDS {
             for value in message.header_all(field) {
@@ -71,7 +61,7 @@ impl Plugin for Tags {
             message.remove_header(field)?;
         }
         if over > 0 {
-            log::warn!("{over} tags are left out: the limit is {}", options.limit.0);
+            log::warn!("{over} tags are left out: the limit is {}", options.limit);
         }
         if refused > 0 {
             log::warn!("{refused} tags are left out: the message has as many as it may have");

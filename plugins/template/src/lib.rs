@@ -9,8 +9,9 @@
 //! mail without data that happens to hold a brace, or something that is nearly a template, goes on untouched. So do, with data
 //! or without, fields that are not written by people, such as `Message-ID`, and those that begin with `X-`. `{$webversion}` is empty: there is no web version yet.
 
-use serde::Deserialize;
-use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Position, Schema, Verdict, register};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tubepost_plugin_sdk::{Failure, Message, Plugin, Position, Verdict, register};
 
 mod addresses;
 pub mod jinja;
@@ -47,7 +48,7 @@ const RECIPIENT_DATA: (&str, &str) = ("recipient-data", "true");
 pub struct Template;
 
 /// The language of a template.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// The personalization language, see [`smarty`].
@@ -58,21 +59,29 @@ pub enum Engine {
 }
 
 /// The options of the plugin.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
     /// The language that templates are written in.
     pub engine: Engine,
     /// The most octets of one part, filled in.
-    pub max_output: Option<usize>,
+    #[schemars(range(min = 1))]
+    pub max_output: usize,
     /// The most turns of all loops of one part.
-    pub max_loops: Option<u64>,
+    #[schemars(range(min = 1))]
+    pub max_loops: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let Limits { output, loops, .. } = Limits::default();
+        Self { engine: Engine::default(), max_output: output, max_loops: loops }
+    }
 }
 
 impl Options {
     fn limits(&self) -> Limits {
-        let usual = Limits::default();
-        Limits { output: self.max_output.unwrap_or(usual.output), loops: self.max_loops.unwrap_or(usual.loops), ..usual }
+        Limits { output: self.max_output, loops: self.max_loops, ..Limits::default() }
     }
 }
 
@@ -89,13 +98,6 @@ impl Engine {
 
 impl Plugin for Template {
     type Config = Options;
-
-    fn describe(description: Description) -> Description {
-        description
-            .option("engine", Schema::one_of(&["smarty", "jinja"]).default("smarty").describe("Language of the templates"))
-            .option("max_output", Schema::integer().minimum(1).default(10_485_760).describe("The most octets of a filled part"))
-            .option("max_loops", Schema::integer().minimum(1).default(100_000).describe("The most turns of all loops of a part"))
-    }
 
     fn wanted(message: &Message, options: &Options) -> Result<bool, Failure> {
         let has_data = has_data(message);

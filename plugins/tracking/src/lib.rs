@@ -6,8 +6,9 @@
 //! comments, conditional ones included, is not touched; nor are mailto, tel and `#` links, slots of other plugins, and URLs with a
 //! slot in them, which could not be filled in any more once it is signed.
 
-use serde::Deserialize;
-use tubepost_plugin_sdk::{Description, EditError, Failure, Message, Plugin, Schema, Verdict, log, register};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tubepost_plugin_sdk::{Description, EditError, Failure, Message, Plugin, Verdict, log, register};
 
 mod edit;
 mod page;
@@ -22,12 +23,12 @@ use page::{Page, Sought};
 pub struct Tracking;
 
 /// The options of the plugin.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
-    /// Whether links are replaced.
+    /// Replaces links, so that clicks are seen.
     pub clicks: bool,
-    /// Whether images are replaced, or a pixel added.
+    /// Replaces images or adds a pixel, so that openings are seen.
     pub opens: bool,
     /// Leaves a link alone whose visible text names its target: readers are warned of links that go elsewhere than they say.
     pub prevent_scam: bool,
@@ -44,9 +45,6 @@ impl Plugin for Tracking {
 
     fn describe(description: Description) -> Description {
         description
-            .option("clicks", Schema::boolean().default(true).describe("Replace links, so that clicks are seen"))
-            .option("opens", Schema::boolean().default(true).describe("Replace images or add a pixel, so that openings are seen"))
-            .option("prevent_scam", Schema::boolean().default(false).describe("Leave links alone whose text names their target"))
             .header("X-SMTPeter-TrackClicks", "clicks")
             .header("X-SMTPeter-TrackOpens", "opens")
             .header("X-SMTPeter-PreventScam", "prevent_scam")

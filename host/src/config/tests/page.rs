@@ -23,6 +23,8 @@ const UNKNOWN: &str = r#"
 0 = 1
 [plugin_runtime]
 0 = 1
+[plugin_trust]
+0 = 1
 [routes.direct]
 kind = "mx"
 0 = 1
@@ -58,7 +60,8 @@ fn every_key_is_on_the_page() {
     let errors = Folder::new().errors(UNKNOWN);
     let lists: Vec<&str> = errors.lines().filter_map(|line| Some(line.split_once("; known are ")?.1)).collect();
     assert_eq!(lists.len(), UNKNOWN.matches("0 = 1").count(), "{errors}");
-    let keys: BTreeSet<&str> = lists.iter().flat_map(|list| list.split(", ")).chain(["use", "when", "locked"]).collect();
+    let keys: BTreeSet<&str> =
+        lists.iter().flat_map(|list| list.split(", ")).chain(["use", "when", "locked", "percent", "shadow", "shadow_of"]).collect();
     let missing: Vec<&&str> = keys.iter().filter(|key| !PAGE.contains(&format!("`{key}`"))).collect();
     assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
 }

@@ -142,7 +142,7 @@ fn plugins(html: &mut String, summary: &Summary) {
     }
     write!(
         html,
-        "<section><h2>Plugins</h2><p class=\"links\"><a href=\"/dashboard/messages/{}/changes\">What they changed, line by line</a></p>\
+        "<section><h2>Plugins</h2><p class=\"links\"><a href=\"/dashboard/messages/{}/changes\">What they changed, side by side</a></p>\
          <ol class=\"plugins\">",
         summary.message
     )
@@ -153,13 +153,33 @@ fn plugins(html: &mut String, summary: &Summary) {
     html.push_str("</ol></section>");
 }
 
+/// When it ran, for people.
+fn stage(word: &str) -> &'static str {
+    match word {
+        "recipient" => "for each recipient",
+        _ => "",
+    }
+}
+
+/// How an outcome is coloured.
+fn outcome_class(outcome: &str) -> &'static str {
+    match outcome {
+        "failed" | "reject" => "bad",
+        "defer" | "hold" | "discard" => "held",
+        _ => "good",
+    }
+}
+
 /// One run of a plugin as a list element.
 pub(super) fn plugin(html: &mut String, run: &PluginRun) {
     write!(
         html,
-        "<li><b>{}</b> <small>{}</small> <span class=\"outcome\">{}</span><span class=\"cost\">{}, {}</span>",
+        "<li><b>{}</b> <small title=\"SHA-256 {}\">{}</small> <span class=\"stage\">{}</span><span class=\"outcome {}\">{}</span><span class=\"cost\">{}, {}</span>",
         Text(&run.plugin),
+        Text(&run.digest),
         Text(&run.version),
+        stage(&run.stage),
+        outcome_class(&run.outcome),
         Text(&run.outcome),
         Took(run.micros),
         Size(run.memory)

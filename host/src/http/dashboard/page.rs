@@ -109,6 +109,7 @@ impl Display for Badge {
 pub(super) fn page(title: &str, query: &str, content: &str) -> Html<String> {
     let bar = format!(
         "<header><a class=\"brand\" href=\"/dashboard\">Tubepost</a>\
+         <nav><a href=\"/dashboard\">Messages</a><a href=\"/dashboard/plugins\">Plugins</a></nav>\
          <form class=\"search\" action=\"/dashboard\" role=\"search\">\
          <input type=\"search\" name=\"q\" value=\"{}\" placeholder=\"Search messages\" aria-label=\"Search messages\"></form>\
          <form method=\"post\" action=\"/dashboard/logout\"><button class=\"quiet\">Log out</button></form></header>",

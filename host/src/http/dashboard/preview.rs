@@ -13,6 +13,7 @@ use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 
 use super::message::Wanted;
 use super::{Services, failed, kept, not_there, plain_text};
+use crate::archive::trace::header_lines;
 use crate::event::search::Summary;
 use crate::mail::address::EmailAddress;
 use crate::mail::message_id::MessageId;
@@ -150,11 +151,10 @@ fn find_cid(text: &str) -> Option<usize> {
         .find(|place| octets.get(*place..place.saturating_add(4)).is_some_and(|start| start.eq_ignore_ascii_case(b"cid:")))
 }
 
-/// A message as lines for people: its header, then each text decoded, then what else there is.
+/// A message as lines for people: its header decoded, a line for each field, then each text decoded, then what else there is.
 pub(super) fn readable(octets: &[u8]) -> String {
     let Some(message) = MessageParser::new().parse(octets) else { return String::from_utf8_lossy(octets).into_owned() };
-    let header_end = memchr::memmem::find(octets, b"\r\n\r\n").map_or(octets.len(), |end| end + 2);
-    let mut lines = String::from_utf8_lossy(octets.get(..header_end).unwrap_or_default()).replace("\r\n", "\n");
+    let mut lines = header_lines(octets);
     for part in &message.parts {
         let kind = part
             .content_type()

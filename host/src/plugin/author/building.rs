@@ -5,11 +5,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use serde::Deserialize;
+use wasi_preview1_component_adapter_provider::{WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER};
 
-use super::toolchain::{Missing, Toolchain};
+use super::toolchain::{self, Missing, Toolchain};
 
 /// What a component begins with: the magic number, version 13, layer 1.
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// What a component keeps of its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Symbols {
+    /// What its own profile says: mostly nothing. For a server.
+    #[default]
+    AsConfigured,
+    /// Names of functions, and which instruction is of which line, so that a trap names the author's own. For trying it out.
+    Lines,
+}
 
 /// A component, written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +67,40 @@ pub enum BuildError {
 ///
 /// # Errors
 /// See [`BuildError`]; a component that was there before is left as it was.
-pub fn build(folder: &Path, output: Option<&Path>) -> Result<Built, BuildError> {
-    let toolchain = Toolchain::find()?;
-    let folder = folder.canonicalize().map_err(|error| BuildError::Io { path: folder.to_owned(), error })?;
+pub fn build(folder: &Path, output: Option<&Path>, symbols: Symbols) -> Result<Built, BuildError> {
+    let library = Library::of(&absolute(folder)?)?;
+    let path = output.map_or_else(|| PathBuf::from(format!("{}.wasm", library.plugin)), Path::to_owned);
+    compile(folder, &library, path, symbols)
+}
+
+/// Returns the component that `path` names: a file, or the crate in a folder, which is built for it, below its target folder.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn component(path: &Path, symbols: Symbols) -> Result<PathBuf, BuildError> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let folder = absolute(path)?;
     let library = Library::of(&folder)?;
-    let target = folder.join("target");
+    let below = toolchain::target_folder(&folder).join("tried");
+    fs::create_dir_all(&below).map_err(|error| BuildError::Io { path: below.clone(), error })?;
+    let output = below.join(format!("{}.wasm", library.plugin));
+    Ok(compile(&folder, &library, output, symbols)?.path)
+}
+
+fn absolute(folder: &Path) -> Result<PathBuf, BuildError> {
+    folder.canonicalize().map_err(|error| BuildError::Io { path: folder.to_owned(), error })
+}
+
+fn compile(folder: &Path, library: &Library, path: PathBuf, symbols: Symbols) -> Result<Built, BuildError> {
+    let toolchain = Toolchain::find()?;
+    let folder = absolute(folder)?;
+    let target = toolchain::target_folder(&folder);
     let mut command = toolchain.build(&folder, &target);
+    if symbols == Symbols::Lines {
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    }
     let status = command.arg("--lib").stdout(Stdio::null()).status();
     let status = status.map_err(|error| BuildError::Io { path: command.get_program().into(), error })?;
     if !status.success() {
@@ -70,17 +109,35 @@ pub fn build(folder: &Path, output: Option<&Path>) -> Result<Built, BuildError> 
     let module = Toolchain::artifact(&target, &library.target);
     let octets = fs::read(&module).map_err(|error| BuildError::Io { path: module, error })?;
     let component = componentize(octets)?;
-    let path = output.map_or_else(|| PathBuf::from(format!("{}.wasm", library.plugin)), Path::to_owned);
-    write(&path, &component).map_err(|error| BuildError::Io { path: path.clone(), error })?;
+    written(path, &component)
+}
+
+/// Makes a component of a module that another compiler made, and writes it to `output`. There must be the types of the contract in it, as the
+/// bindings of wit-bindgen put them there.
+///
+/// # Errors
+/// See [`BuildError`]; what was there before is left as it was.
+pub fn convert(module: &Path, output: &Path) -> Result<Built, BuildError> {
+    let octets = fs::read(module).map_err(|error| BuildError::Io { path: module.to_owned(), error })?;
+    written(output.to_owned(), &componentize(octets)?)
+}
+
+fn written(path: PathBuf, component: &[u8]) -> Result<Built, BuildError> {
+    write(&path, component).map_err(|error| BuildError::Io { path: path.clone(), error })?;
     Ok(Built { path, size: u64::try_from(component.len()).unwrap_or(u64::MAX) })
 }
 
-/// Makes a component of a module that carries its interface; what is one already stays as it is.
+/// Makes a component of a module that carries its interface; what is one already stays as it is. What a module imports of the old WASI
+/// (`wasi_snapshot_preview1`) becomes WASI 0.2.
 pub fn componentize(octets: Vec<u8>) -> Result<Vec<u8>, BuildError> {
     if !octets.starts_with(MODULE) {
         return Ok(octets);
     }
     let encoder = wit_component::ComponentEncoder::default().validate(true).module(&octets);
+    let old_wasi = memchr::memmem::find(&octets, WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME.as_bytes()).is_some();
+    let encoder = encoder.and_then(|encoder| {
+        if old_wasi { encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER) } else { Ok(encoder) }
+    });
     encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| BuildError::Component(format!("{error:#}")))
 }
 

@@ -1,49 +1,54 @@
-//! `plugin run`: one message through one plugin, in the real sandbox.
+//! A plugin on the bench: messages go through it as on a server, in the real sandbox, and everything it did is shown.
+//!
+//! Ids, the message's clock and all keys are the same every time, so that the same message gives the same octets.
 
-use std::path::PathBuf;
+pub(super) mod session;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use similar::TextDiff;
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::Clock;
+use crate::config::unit::ByteSize;
 use crate::config::{self, Grants, OnError, PluginLimits, PluginRuntime, PluginSource};
 use crate::event::PluginRun;
-use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
-use crate::mail::content::Draft;
-use crate::mail::envelope::{ForwardPath, ReversePath};
-use crate::mail::message_id::{CopyId, MessageId};
-use crate::plugin::engine::{Engine, EngineError, EngineOptions};
-use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion};
-use crate::plugin::letter::Letter;
+use crate::mail::envelope::ReversePath;
+use crate::plugin::Plugin;
+use crate::plugin::engine::{Engine, EngineError, EngineOptions, Insight};
 use crate::plugin::loading::{LoadError, load};
-use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::schema::Invalid;
 use crate::plugin::verdict::{Failure, Verdict};
-use crate::plugin::{Plugin, Stage, Wanted};
 use crate::telemetry::metric::Metrics;
+use session::Session;
 
-/// What links begin with.
-const PUBLIC_URL: &str = "https://links.example";
-/// Lines of context around a change.
-const CONTEXT: usize = 3;
+/// What a plugin may use unless somebody says otherwise: as in a configuration that says nothing.
+pub const LIMITS: PluginLimits = PluginLimits { time: Duration::from_millis(250), memory: ByteSize(64 << 20), output: ByteSize(50 << 20) };
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The component.
-    pub file: PathBuf,
-    /// A message; line ends may be of either kind.
-    pub message: Vec<u8>,
+    /// A message, as it came over the wire; see [`with_crlf`].
+    pub content: Bytes,
     /// The plugin's options.
     pub options: Map<String, Value>,
-    /// Data given with the message, as slots and templates see them.
+    /// Data for all recipients, as slots and templates see them.
     pub variables: Map<String, Value>,
-    /// Whom the copy is for.
-    pub recipient: EmailAddress,
-    /// What the plugin may use.
-    pub limits: PluginLimits,
+    /// Where failures are reported.
+    pub reverse_path: ReversePath,
+    /// Whom it is for.
+    pub recipients: Vec<TrialRecipient>,
+}
+
+/// One recipient of a trial.
+#[derive(Clone, Debug)]
+pub struct TrialRecipient {
+    /// Where his copy goes.
+    pub address: EmailAddress,
+    /// His own data.
+    pub variables: Map<String, Value>,
 }
 
 /// Why nothing was run.
@@ -57,24 +62,39 @@ pub enum TrialError {
     Load(#[from] LoadError),
     /// The options are not the plugin's.
     #[error("the plugin's options: {0}")]
-    Options(#[from] crate::plugin::manifest::schema::Invalid),
+    Options(#[from] Invalid),
 }
 
-/// What the plugin did.
-#[derive(Clone, Debug)]
+/// What a plugin did to a message.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Who the plugin says it is.
-    pub manifest: Manifest,
-    /// Its calls, in order.
-    pub calls: Vec<TrialCall>,
     /// The message before.
     pub before: Bytes,
-    /// The message as the recipient gets it: slots are filled in.
-    pub after: Bytes,
-    /// Tags afterwards.
+    /// Calls for the message as a whole, in order.
+    pub calls: Vec<TrialCall>,
+    /// Tags after them.
     pub tags: Vec<String>,
-    /// Slots that the plugin asked for.
-    pub slots: usize,
+    /// What was changed of the envelope, a phrase each.
+    pub envelope: Vec<String>,
+    /// What was asked for that differs by recipient: `address`, `variable name`, `click https://…`.
+    pub slots: Vec<String>,
+    /// One for each recipient that is left; none where the message does not go on.
+    pub copies: Vec<TrialCopy>,
+}
+
+/// What becomes of one recipient's copy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialCopy {
+    /// Where it goes.
+    pub address: String,
+    /// Calls for this recipient alone.
+    pub calls: Vec<TrialCall>,
+    /// As he gets it, slots filled in; `None` where it does not go on.
+    pub after: Option<Bytes>,
+    /// Tags that only his copy has.
+    pub tags: Vec<String>,
+    /// What was changed of the envelope of this copy.
+    pub envelope: Vec<String>,
 }
 
 /// One call.
@@ -82,184 +102,120 @@ pub struct Report {
 pub struct TrialCall {
     /// What it cost and changed.
     pub run: PluginRun,
-    /// What came of it.
+    /// What came of it; `None` is the answer to whether the plugin wants to run for each recipient.
     pub result: Result<Option<Verdict>, Failure>,
+    /// Instructions that ran, where they were counted.
+    pub fuel: Option<u64>,
+}
+
+impl TrialCall {
+    /// Returns what came of it in a few words: `next`, `reject 550 5.7.1 no`, `failed on this message: …`.
+    pub fn answer(&self) -> String {
+        match &self.result {
+            Err(failure) => failure.to_string(),
+            Ok(Some(Verdict::Reject(reply) | Verdict::Defer(reply))) => {
+                format!("{} {} {} {}", self.run.outcome, reply.code, reply.enhanced, reply.text)
+            }
+            Ok(_) if self.run.text.is_empty() => self.run.outcome.clone(),
+            Ok(_) => format!("{}: {}", self.run.outcome, self.run.text),
+        }
+    }
+}
+
+impl PartialEq for TrialCall {
+    /// Time, memory and fuel are no part of what was done.
+    fn eq(&self, other: &Self) -> bool {
+        let done = |call: &Self| PluginRun { micros: 0, memory: 0, ..call.run.clone() };
+        self.result == other.result && done(self) == done(other)
+    }
 }
 
 impl Report {
-    /// Returns what changed, as a unified diff; "" where nothing did.
-    pub fn diff(&self) -> String {
-        let [before, after] = [&self.before, &self.after].map(|octets| String::from_utf8_lossy(octets).replace("\r\n", "\n"));
-        TextDiff::from_lines(&before, &after).unified_diff().context_radius(CONTEXT).header("before", "after").to_string()
+    /// Returns all calls: those for the message, then those for each recipient.
+    pub fn all_calls(&self) -> impl Iterator<Item = &TrialCall> {
+        self.calls.iter().chain(self.copies.iter().flat_map(|copy| &copy.calls))
+    }
+
+    /// Returns the first failure of any call.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.all_calls().find_map(|call| call.result.as_ref().err())
+    }
+
+    fn all_calls_mut(&mut self) -> impl Iterator<Item = &mut TrialCall> {
+        self.calls.iter_mut().chain(self.copies.iter_mut().flat_map(|copy| &mut copy.calls))
     }
 }
 
-/// Runs a plugin on a message as the server would: its stage `submit`, and, where it wants to, its stage `recipient`.
-pub async fn run(trial: Trial, clock: Clock, entropy: &Entropy) -> Result<Report, TrialError> {
-    let runtime = PluginRuntime { instances: 1, ..PluginRuntime::default() };
-    let engine = Arc::new(Engine::new(EngineOptions { runtime, ..EngineOptions::new(clock.clone(), Metrics::new()) })?);
-    let name = trial.file.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy()).into_owned();
-    let source = PluginSource::File(trial.file.clone());
-    let configured = config::Plugin { source, limits: trial.limits, on_error: OnError::Defer, allow: Grants::of_rehearsal() };
-    let plugin = load(&engine, &name.as_str().into(), &configured).await?;
-    plugin.manifest().check(&trial.options, true)?;
-    Ok(Session::new(&trial, &clock, entropy).run(&plugin).await)
+/// A plugin, loaded for its author.
+#[derive(Debug)]
+pub struct Workbench {
+    plugin: Plugin,
+    counted: Option<Plugin>,
 }
 
-/// One message with one recipient.
-struct Session {
-    letter: Letter,
-    circumstances: Arc<Circumstances>,
-    facts: Arc<CopyFacts>,
-    config: String,
-    calls: Vec<TrialCall>,
-}
-
-impl Session {
-    fn new(trial: &Trial, clock: &Clock, entropy: &Entropy) -> Self {
-        let content = with_crlf(&trial.message);
-        let received = clock.now();
-        let id = MessageId::new(received, entropy);
-        let text = |object: &Map<String, Value>| serde_json::to_string(object).unwrap_or_else(|_| "{}".to_owned());
-        Self {
-            letter: Letter::new(
-                Draft::new(content.clone()),
-                ReversePath::Null,
-                vec![ForwardPath::new(trial.recipient.clone())],
-                Vec::new(),
-                entropy.array(),
-            ),
-            circumstances: Arc::new(Circumstances {
-                login: "trial".into(),
-                deliver_before: None,
-                effects: crate::plugin::service::desk::Effects::rehearsal(),
-                id,
-                received,
-                context: [("login", "trial"), ("protocol", "local"), ("public-url", PUBLIC_URL)]
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .to_vec(),
-                variables: text(&trial.variables),
-                original: content,
-                recipient_limit: 1_000,
-                links: LinkSigner::new(entropy.array(), PUBLIC_URL.to_owned()),
-            }),
-            facts: Arc::new(CopyFacts {
-                copy: CopyId { message: id, recipient: 0 },
-                address: trial.recipient.clone(),
-                variables: trial.variables.clone(),
-            }),
-            config: text(&trial.options),
-            calls: Vec::new(),
-        }
+impl Workbench {
+    /// Loads a plugin. Traps tell file and line where it has debug information.
+    pub async fn open(source: &PluginSource, limits: PluginLimits, clock: &Clock) -> Result<Self, TrialError> {
+        Ok(Self { plugin: open(source, limits, clock, Insight::Source).await?, counted: None })
     }
 
-    async fn run(mut self, plugin: &Plugin) -> Report {
-        let mut goes_on = true;
-        if plugin.has(Stage::Submit) {
-            goes_on = self.call(plugin, Stage::Submit).await;
-        }
-        let slots = self.letter.slots().as_slice().len();
-        self.fill_slots();
-        if goes_on && plugin.has(Stage::Recipient) {
-            let Wanted { result, run, .. } = plugin.wanted(self.lease(Stage::Submit), &self.config).await;
-            let wants = matches!(result, Ok(true));
-            self.calls.push(TrialCall { run, result: result.map(|_| None) });
-            if wants {
-                self.call(plugin, Stage::Recipient).await;
+    /// Loads a plugin twice: what counts its instructions is slower, and would spoil the time.
+    pub async fn open_counting(source: &PluginSource, limits: PluginLimits, clock: &Clock) -> Result<Self, TrialError> {
+        // With the counting a call takes longer; what takes too long shows in the other one.
+        let patient = PluginLimits { time: limits.time.saturating_mul(10), ..limits };
+        let counted = open(source, patient, clock, Insight::Fuel).await?;
+        Ok(Self { counted: Some(counted), ..Self::open(source, limits, clock).await? })
+    }
+
+    /// Returns the plugin.
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// Runs the plugin on a message as the server would: its stage `submit`, and, where it wants to, its stage `recipient` for each recipient.
+    ///
+    /// # Errors
+    /// The options are not the plugin's. What goes wrong in the plugin stands in the report.
+    pub async fn run(&self, trial: &Trial) -> Result<Report, TrialError> {
+        self.plugin.manifest().check(&trial.options, true)?;
+        let mut report = Session::new(trial, &self.plugin).run().await;
+        if let Some(counted) = &self.counted {
+            let other = Session::new(trial, counted).run().await;
+            for (call, counted) in report.all_calls_mut().zip(other.all_calls()) {
+                call.fuel = counted.fuel;
             }
         }
-        let Letter { draft, tags, .. } = self.letter;
-        Report {
-            manifest: plugin.manifest().clone(),
-            calls: self.calls,
-            before: self.circumstances.original.clone(),
-            after: draft.into_composition(None).fill(&[0; 11], &[], &mut |_| String::new()),
-            tags: tags.iter().map(ToString::to_string).collect(),
-            slots,
-        }
-    }
-
-    fn lease(&self, stage: Stage) -> Lease {
-        let copy = stage == Stage::Recipient;
-        Lease {
-            letter: self.letter.clone(),
-            circumstances: Arc::clone(&self.circumstances),
-            occasion: if copy { Occasion::Copy(Arc::clone(&self.facts)) } else { Occasion::Message },
-            direct_slots: copy,
-        }
-    }
-
-    /// Returns whether the message goes on.
-    async fn call(&mut self, plugin: &Plugin, stage: Stage) -> bool {
-        let call = plugin.process(stage, self.lease(stage), &self.config).await;
-        if let Some(edited) = call.edited {
-            self.letter = edited;
-        }
-        let goes_on = matches!(call.result, Ok(Verdict::Next | Verdict::Accept | Verdict::Hold(_)));
-        self.calls.push(TrialCall { run: call.run, result: call.result.map(Some) });
-        goes_on
-    }
-
-    fn fill_slots(&mut self) {
-        let slots = self.letter.slots().clone();
-        if slots.as_slice().is_empty() {
-            return;
-        }
-        let composition = self.letter.draft.clone().into_composition(Some(slots.nonce()));
-        let filled = composition.fill(slots.nonce(), slots.as_slice(), &mut |slot| self.facts.value(slot, &self.circumstances.links));
-        self.letter.draft = Draft::new(filled);
-        self.letter.clear_slots();
+        Ok(report)
     }
 }
 
-/// Makes all line ends CRLF: files on disk mostly have LF.
-fn with_crlf(octets: &[u8]) -> Bytes {
+async fn open(source: &PluginSource, limits: PluginLimits, clock: &Clock, insight: Insight) -> Result<Plugin, TrialError> {
+    let runtime = PluginRuntime { instances: 1, ..PluginRuntime::default() };
+    let engine = Engine::new(EngineOptions { runtime, insight, ..EngineOptions::new(clock.clone(), Metrics::new()) })?;
+    let name = match source {
+        PluginSource::BuiltIn(name) => Arc::clone(name),
+        PluginSource::File(path) => path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy()).into(),
+    };
+    // Everything is granted: tables begin empty, and nobody is asked over HTTP.
+    let configured =
+        config::Plugin { source: source.clone(), limits, on_error: OnError::Defer, allow: Grants::of_rehearsal(), sha256: None };
+    Ok(load(&Arc::new(engine), &name, &configured).await?)
+}
+
+/// Makes all line ends CRLF where there is no CRLF at all: files on disk mostly have LF. A message that has both is one with broken line ends.
+pub fn with_crlf(octets: Vec<u8>) -> Bytes {
+    if octets.windows(2).any(|pair| pair == b"\r\n") {
+        return octets.into();
+    }
     let mut message = Vec::with_capacity(octets.len() + octets.len() / 32);
-    let mut before = 0;
     for octet in octets {
-        if *octet == b'\n' && before != b'\r' {
+        if octet == b'\n' {
             message.push(b'\r');
         }
-        message.push(*octet);
-        before = *octet;
+        message.push(octet);
     }
     message.into()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
-    use super::*;
-    use crate::plugin::test_guest::{Guest, LIMITS};
-
-    async fn trial(guest: Guest, options: &str) -> Result<Report, TrialError> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("greet.wasm");
-        std::fs::write(&file, guest.component()).unwrap();
-        let trial = Trial {
-            file,
-            message: b"Subject: x\n\nbody\n".to_vec(),
-            options: serde_json::from_str(options).unwrap(),
-            variables: Map::new(),
-            recipient: EmailAddress::parse("b@example.com").unwrap(),
-            limits: LIMITS,
-        };
-        run(trial, Clock::system(), &Entropy::seeded(1)).await
-    }
-
-    #[tokio::test]
-    async fn the_change_is_shown() {
-        let report = trial(Guest::adding("greet", "X-Greeting", "hello"), "{}").await.unwrap();
-        assert_eq!(report.before, "Subject: x\r\n\r\nbody\r\n");
-        assert!(report.diff().contains("\n+X-Greeting: hello\n"), "{}", report.diff());
-        assert_eq!((report.calls.len(), report.calls[0].run.headers_changed.as_slice()), (1, ["X-Greeting".to_owned()].as_slice()));
-        let report = trial(Guest::new("still"), "{}").await.unwrap();
-        assert_eq!((report.diff().as_str(), report.before), ("", report.after));
-    }
-
-    #[tokio::test]
-    async fn wrong_options_are_told() {
-        let error = trial(Guest::adding("greet", "X-Greeting", "hello"), r#"{"loud":true}"#).await.unwrap_err();
-        assert_eq!(error.to_string(), "the plugin's options: loud: no such option; this plugin takes none");
-    }
-}
+mod tests;

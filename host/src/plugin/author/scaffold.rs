@@ -12,15 +12,81 @@ mod generated {
 /// Folder of a plugin's crate with the copies of SDK and contract.
 const VENDORED: &str = ".tubepost";
 
-/// The crate's own files. `{{name}}` stands for the plugin's name, `{{type}}` for the type named after it.
-const FILES: [(&str, &str); 6] = [
+/// What every crate has. `{{name}}` stands for the plugin's name, `{{type}}` for the type named after it.
+const COMMON: [File; 5] = [
     ("Cargo.toml", include_str!("scaffold/Cargo.toml.txt")),
-    ("src/lib.rs", include_str!("scaffold/lib.rs.txt")),
     ("README.md", include_str!("scaffold/README.md.txt")),
     (".gitignore", include_str!("scaffold/gitignore.txt")),
     ("samples/plain.eml", include_str!("scaffold/plain.eml")),
     ("samples/newsletter.eml", include_str!("scaffold/newsletter.eml")),
 ];
+
+/// Path in the crate, and text.
+type File = (&'static str, &'static str);
+
+/// What a plugin begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Template {
+    /// Writes a header field.
+    #[default]
+    Header,
+    /// Rewrites the HTML.
+    Html,
+    /// Refuses mail by a rule.
+    Policy,
+    /// Makes each recipient's copy from the data given for him.
+    PerRecipient,
+}
+
+/// What is told about a template, and its own files.
+struct Content {
+    /// The crate's description, and the plugin's summary.
+    description: &'static str,
+    /// Options in the step of a chain, as an example.
+    options: &'static str,
+    files: &'static [File],
+}
+
+/// Names files below `scaffold/` by their places in a crate.
+macro_rules! files {
+    ($folder:literal: $($name:literal),+) => {
+        &[
+            ("src/lib.rs", include_str!(concat!("scaffold/", $folder, "/lib.rs.txt"))),
+            $((concat!("tests/golden/", $name), include_str!(concat!("scaffold/", $folder, "/golden/", $name)))),+
+        ]
+    };
+}
+
+impl Template {
+    /// A further template is a variant, an arm here, and a folder.
+    fn content(self) -> Content {
+        match self {
+            Self::Header => Content {
+                description: "Says in a header field that it has seen the message.",
+                options: "greeting = \"good day\"",
+                files: files!("header": "plain.eml", "plain.out"),
+            },
+            Self::Html => Content {
+                description: "Puts a footer below the HTML of each mail.",
+                options: "footer = \"Example Ltd, 1 Main Street\"",
+                files: files!(
+                    "html": "newsletter.eml", "newsletter.out", "plain.eml", "plain.out", "footer-of-our-own.eml", "footer-of-our-own.toml",
+                    "footer-of-our-own.out"
+                ),
+            },
+            Self::Policy => Content {
+                description: "Refuses mail with attachments of some kinds.",
+                options: "forbidden = [\"exe\", \"zip\"]",
+                files: files!("policy": "program.eml", "program.out", "plain.eml", "plain.out"),
+            },
+            Self::PerRecipient => Content {
+                description: "Writes each recipient's own orders into his copy.",
+                options: "mark = \"[[orders]]\"",
+                files: files!("per-recipient": "orders.eml", "orders.toml", "orders.out", "without-mark.eml", "without-mark.out"),
+            },
+        }
+    }
+}
 
 /// Why there is no crate.
 #[derive(Debug, thiserror::Error)]
@@ -41,20 +107,27 @@ pub enum ScaffoldError {
     },
 }
 
-/// Writes the crate of a plugin called `name` to `folder`, which must not exist, or be empty. Returns the files that its author may want to open.
-pub fn create(name: &str, folder: &Path) -> Result<Vec<PathBuf>, ScaffoldError> {
+/// Writes the crate of a plugin called `name`, made from `template`, to `folder`, which must not exist, or be empty. Returns the files that its author may want to open.
+pub fn create(name: &str, template: Template, folder: &Path) -> Result<Vec<PathBuf>, ScaffoldError> {
     if !is_name(name) {
         return Err(ScaffoldError::Name(name.to_owned()));
     }
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
         return Err(ScaffoldError::Exists(folder.to_owned()));
     }
+    let Content { description, options, files } = template.content();
+    let step = format!("{{ use = \"{name}\", {options} }}");
+    let values = [("{{name}}", name), ("{{type}}", &type_name(name)), ("{{description}}", description), ("{{step}}", &step)];
     let mut written = Vec::new();
-    for (file, template) in FILES {
+    for (file, text) in COMMON.iter().chain(files) {
         let path = folder.join(file);
-        let text = template.replace("{{name}}", name).replace("{{type}}", &type_name(name));
-        // Mail has CRLF line ends; a checkout of this repository may have changed them.
-        let text = if file.starts_with("samples/") { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text };
+        let is_mail = path.extension().is_some_and(|extension| extension == "eml");
+        // Mail has CRLF line ends; a checkout of this repository may have changed them. What is in it is not ours to fill in.
+        let text = if is_mail {
+            text.replace("\r\n", "\n").replace('\n', "\r\n")
+        } else {
+            values.iter().fold((*text).to_owned(), |text, (name, value)| text.replace(name, value))
+        };
         write(&path, &text)?;
         written.push(path);
     }
@@ -91,17 +164,32 @@ mod tests {
 
     #[test]
     fn a_crate_is_complete_and_never_overwrites() {
-        let folder = tempfile::tempdir().unwrap();
-        let crate_folder = folder.path().join("greet-all");
-        let files = create("greet-all", &crate_folder).unwrap();
-        assert!(files.iter().all(|file| file.is_file()));
-        let source = fs::read_to_string(crate_folder.join("src/lib.rs")).unwrap();
-        assert!(source.contains("struct GreetAll;") && !source.contains("{{"));
-        assert!(crate_folder.join(".tubepost/wit/0.1.0/mail.wit").is_file());
-        assert!(crate_folder.join(".tubepost/plugin-sdk/Cargo.toml").is_file());
-        let sample = fs::read_to_string(crate_folder.join("samples/plain.eml")).unwrap();
-        assert!(sample.contains("\r\n\r\n") && !sample.contains("\r\r"));
-        assert!(matches!(create("greet-all", &crate_folder), Err(ScaffoldError::Exists(_))));
+        for template in <Template as clap::ValueEnum>::value_variants() {
+            let folder = tempfile::tempdir().unwrap();
+            let crate_folder = folder.path().join("greet-all");
+            let files = create("greet-all", *template, &crate_folder).unwrap();
+            for file in &files {
+                let text = fs::read_to_string(file).unwrap();
+                assert!(!text.contains("{{"), "{}", file.display());
+            }
+            assert!(fs::read_to_string(crate_folder.join("src/lib.rs")).unwrap().contains("struct GreetAll;"));
+            assert!(crate_folder.join(".tubepost/wit/0.1.0/mail.wit").is_file());
+            assert!(crate_folder.join(".tubepost/plugin-sdk/Cargo.toml").is_file());
+            let sample = fs::read_to_string(crate_folder.join("samples/plain.eml")).unwrap();
+            assert!(sample.contains("\r\n\r\n") && !sample.contains("\r\r"));
+            assert!(matches!(create("greet-all", *template, &crate_folder), Err(ScaffoldError::Exists(_))));
+        }
+    }
+
+    #[test]
+    fn every_message_has_its_golden_file() {
+        for template in <Template as clap::ValueEnum>::value_variants() {
+            let files = template.content().files;
+            for message in files.iter().map(|(name, _)| Path::new(name)).filter(|path| path.extension().is_some_and(|kind| kind == "eml")) {
+                let golden = message.with_extension("out");
+                assert!(files.iter().any(|(other, text)| Path::new(other) == golden && !text.is_empty()), "{}", message.display());
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,14 @@ pub const CARGO: &str = "TUBEPOST_PLUGIN_CARGO";
 /// Names another rustc for plugins, and [`CARGO`] its cargo.
 pub const RUSTC: &str = "TUBEPOST_PLUGIN_RUSTC";
 
+/// Names a folder for what is compiled, in the place of the crate's own `target`: crates that share one compile what they have in common once.
+pub const TARGET_FOLDER: &str = "TUBEPOST_PLUGIN_TARGET";
+
+/// Returns where a crate in `folder` is compiled to.
+pub fn target_folder(folder: &Path) -> PathBuf {
+    env::var_os(TARGET_FOLDER).map_or_else(|| folder.join("target"), PathBuf::from)
+}
+
 /// A compiler for plugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {

@@ -80,7 +80,12 @@ fn what_cannot_be_checked_is_refused() {
         ("{", "EOF"),
         ("[]", "a schema is an object"),
         (r#"{"type":"string"}"#, "must be of type object"),
-        (r#"{"oneOf":[]}"#, "oneOf: this version does not know this keyword"),
+        (r#"{"not":{}}"#, "not: this version does not know this keyword"),
+        (r#"{"oneOf":[{"required":["a"]}]}"#, "must be among its own properties"),
+        (r##"{"properties":{"a":{"$ref":"#/$defs/b"}}}"##, "there is no \"#/$defs/b\""),
+        (r#"{"properties":{"a":{"$ref":"https://example.com/"}}}"#, "is not inside of the schema"),
+        (r##"{"properties":{"a":{"$ref":"#/properties/a"}}}"##, "nested too deeply"),
+        (r#"{"properties":{"a":{"pattern":"("}}}"#, "is no pattern"),
         (r#"{"properties":{"a":{"type":"text"}}}"#, "there is no type \"text\""),
         (r#"{"required":["a"]}"#, "\"a\" is required, but not among the properties"),
     ] {
@@ -89,4 +94,47 @@ fn what_cannot_be_checked_is_refused() {
     }
     let deep = format!("{}{}", r#"{"items":"#.repeat(40), "{}".to_owned() + &"}".repeat(40));
     assert!(Manifest::new(description(&deep)).unwrap_err().contains("nested too deeply"));
+    // References that double at each step would be read for ever.
+    let level = |number: u32| format!(r##""d{number}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, number + 1);
+    let levels: Vec<_> = (0..30).map(level).collect();
+    let wide = format!(r##"{{"properties":{{"a":{{"$ref":"#/$defs/d0"}}}},"$defs":{{{},"d30":{{}}}}}}"##, levels.join(","));
+    assert!(Manifest::new(description(&wide)).is_err());
+}
+
+#[test]
+fn forms_and_references_are_checked() {
+    let schema = r##"{"properties":{
+        "mode":{"oneOf":[{"type":"string","const":"a","description":"first"},{"type":"string","const":"b"}]},
+        "by":{"anyOf":[{"enum":["x","y"]},{"type":"null"}]},
+        "others":{"oneOf":[{"type":"string","const":"reject"},{"type":"object","properties":{"rewrite":{"type":"string"}},
+            "required":["rewrite"],"additionalProperties":false}]},
+        "size":{"$ref":"#/$defs/size"},"word":{"type":"string","pattern":"^[a-z]+$"},"port":{"type":"integer","format":"uint16"}},
+        "$defs":{"size":{"type":"integer","minimum":1}}}"##;
+    let manifest = Manifest::new(description(schema)).unwrap();
+    let check = |options: Value| manifest.check(options.as_object().unwrap(), true).map_err(|error| error.to_string());
+    for options in [
+        json!({"mode": "a"}),
+        json!({"by": null}),
+        json!({"by": "y"}),
+        json!({"others": "reject"}),
+        json!({"others": {"rewrite": "x"}}),
+        json!({"size": 1, "word": "abc", "port": 25}),
+    ] {
+        assert_eq!(check(options.clone()), Ok(()), "{options}");
+    }
+    for (options, reason) in [
+        (json!({"mode": "c"}), "mode: must be one of \"a\", \"b\""),
+        (json!({"by": 1}), "by: must be one of \"x\", \"y\""),
+        (json!({"others": "rewrite"}), "others: must be one of \"reject\""),
+        (json!({"others": {"rewrit": "x"}}), "others.rewrit: no such option; did you mean \"rewrite\"?"),
+        (json!({"others": {}}), "others.rewrite: is required"),
+        (json!({"others": 1}), "others: must be one of \"reject\", or a table with \"rewrite\""),
+        (json!({"size": 0}), "size: must be at least 1"),
+        (json!({"word": "A"}), "word: must be as the pattern \"^[a-z]+$\" says"),
+    ] {
+        let error = check(options).unwrap_err();
+        assert!(error.starts_with(reason), "{error}");
+    }
+    let read = |option: &str, text: &str| manifest.option_from_header(option, text).ok();
+    assert_eq!((read("mode", "b"), read("size", "3"), read("size", "x")), (Some(json!("b")), Some(json!(3)), None));
 }

@@ -32,6 +32,11 @@ pub enum Effects {
 }
 
 impl Effects {
+    /// Whether it does.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live)
+    }
+
     /// A rehearsal that begins with the real tables.
     pub fn rehearsal() -> Self {
         Self::Rehearsal(Arc::default())

@@ -27,7 +27,7 @@ fn entry() -> Entry {
         variables: r#"{"a":1}"#.into(),
         reverse_path: ReversePath::Null,
         tags: vec![Tag::parse("spring sale").unwrap()],
-        steps: vec![PlannedStep { plugin: "template".into(), config: "{}".into(), per_recipient: true }],
+        steps: vec![PlannedStep { plugin: "template".into(), config: "{}".into(), per_recipient: true, digest: None }],
         senders: Vec::new(),
     };
     Entry {
@@ -123,11 +123,21 @@ fn version_2_of_an_entry_loads_for_ever() {
 }
 
 #[test]
+fn version_3_of_an_entry_loads_for_ever() {
+    let mut entry = entry();
+    entry.plan.steps[0].digest = Some("0123456789abcdef".repeat(4).into());
+    let plain = PlannedStep { plugin: "tags".into(), config: "{}".into(), per_recipient: false, digest: None };
+    entry.plan.steps.push(plain);
+    entry.plan.senders = vec![SenderPattern::Domain(Domain::parse("example.com").unwrap())];
+    check(&entry, include_str!("fixtures/entry.v3.hex"));
+}
+
+#[test]
 fn what_a_later_release_wrote_is_told_apart_from_damage() {
     let mut octets = state().encode().to_vec();
     octets[0] = 2;
     assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(2)));
-    octets[0] = 3;
-    assert_eq!(Entry::decode(&octets), Err(RecordError::Version(3)));
+    octets[0] = 4;
+    assert_eq!(Entry::decode(&octets), Err(RecordError::Version(4)));
     assert!(matches!(CopyState::decode(&[]), Err(RecordError::Broken(_))));
 }
