@@ -163,14 +163,15 @@ struct Step {
 }
 
 impl Step {
-    /// Whether the plugin takes part in a stage in which no message has a say. Of events it hears wherever a message may have asked for it. One that gets
-    /// a part of the messages has no word on forward-paths: there is no message yet that would be in it.
+    /// Whether the plugin takes part in a stage in which no message has a say. Of events it hears wherever a message may have asked for it; one that gets a
+    /// part of the messages has no word on forward-paths, as there is no message yet that would be in it; one that runs beside the chain takes part in none.
     fn takes_part(&self, stage: Stage) -> bool {
         let may_run = match stage {
             Stage::Event => !self.locked || self.enabled != Some(false),
-            Stage::Submit | Stage::Recipient | Stage::Rcpt => self.enabled.unwrap_or(self.when == When::Always) && self.share.is_none(),
-        } && self.shadow.is_none();
-        may_run && self.plugin.has(stage)
+            Stage::Rcpt => self.share.is_none() && self.enabled.unwrap_or(self.when == When::Always),
+            Stage::Submit | Stage::Recipient => self.enabled.unwrap_or(self.when == When::Always),
+        };
+        may_run && self.shadow.is_none() && self.plugin.has(stage)
     }
 }
 

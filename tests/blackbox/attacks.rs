@@ -11,9 +11,8 @@ use tubepost_tests::client::Client;
 use tubepost_tests::host::{Host, binary};
 use tubepost_tests::http;
 use tubepost_tests::peer::Peer;
+use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::{PASSWORD, config, login, message};
-
-use crate::users_own_plugin::plugin;
 
 const SOURCE: &str = include_str!("attacker.rs.txt");
 

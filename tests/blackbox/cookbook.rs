@@ -1,12 +1,11 @@
 //! The plugins of the cookbook, built for wasm32, handle their golden messages and the corpus of odd ones in the real sandbox.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 use tempfile::TempDir;
-use tubepost_tests::host::binary;
+use tubepost_tests::plugins;
 
 /// The plugins and their stages; those that see no message have no golden ones.
 const COOKBOOK: [(&str, &str); 10] = [
@@ -25,12 +24,7 @@ const COOKBOOK: [(&str, &str); 10] = [
 const OPTIONS: [(&str, &str); 2] = [("footer", r#"{"text":"Example Ltd"}"#), ("subject-prefix", r#"{"prefix":"[Test]"}"#)];
 
 fn plugin(arguments: &[&str]) -> Result<String> {
-    // What the first-party plugins are built from is there already.
-    let target = std::env::current_exe()?.ancestors().nth(3).context("a target folder")?.join("plugins");
-    let output = Command::new(binary()).arg("plugin").args(arguments).env("TUBEPOST_PLUGIN_TARGET", target).output()?;
-    let [said, complained] = [output.stdout, output.stderr].map(|octets| String::from_utf8_lossy(&octets).into_owned());
-    ensure!(output.status.success(), "tubepost plugin {arguments:?}: {said}{complained}");
-    Ok(said)
+    plugins::plugin(&folder(), arguments)
 }
 
 fn folder() -> PathBuf {

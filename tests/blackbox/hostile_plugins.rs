@@ -10,10 +10,9 @@ use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::http::get;
 use tubepost_tests::peer::Peer;
+use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, config, message};
 use tubepost_tests::wait::wait_for;
-
-use crate::users_own_plugin::plugin;
 
 /// A plugin whose option says which harm it does.
 const HOSTILE: &str = include_str!("hostile.rs.txt");

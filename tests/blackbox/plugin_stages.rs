@@ -11,10 +11,9 @@ use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::http::{get, post_json};
 use tubepost_tests::peer::Peer;
+use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::{PASSWORD, SECOND_TOKEN, SECOND_TOKEN_HASH, config, login, message};
 use tubepost_tests::wait::wait_for;
-
-use crate::users_own_plugin::plugin;
 
 /// A plugin with all stages but one, written against the contract itself.
 const PROBE: &str = include_str!("probe.rs.txt");

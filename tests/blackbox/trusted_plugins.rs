@@ -5,11 +5,10 @@ use std::process::Command;
 use anyhow::Result;
 use tubepost_tests::certificate::Certificate;
 use tubepost_tests::host::{Host, binary};
+use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::config;
 use tubepost_tests::versioned;
 use tubepost_tests::wait::wait_for;
-
-use crate::users_own_plugin::plugin;
 
 #[test]
 fn a_pinned_plugin_is_no_other_one() -> Result<()> {

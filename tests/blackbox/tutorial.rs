@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use tubepost_tests::host::binary;
+use tubepost_tests::plugins::target;
 use tubepost_tests::wait::wait_for;
 
 const PAGE: &str = include_str!("../../docs/plugins/tutorial.md");
@@ -62,7 +63,7 @@ fn type_in(folder: &Path, command: &str, server: &mut Option<Server>) -> Result<
     let script = if serves { format!("exec {command}") } else { format!("exec 2>&1; {command}") };
     let path = format!("{}:{}", binary().parent().context("the binary is in a folder")?.display(), std::env::var("PATH")?);
     let mut shell = Command::new("sh");
-    shell.args(["-c", &script]).current_dir(folder).env("PATH", path).stdin(Stdio::null());
+    shell.args(["-c", &script]).current_dir(folder).env("PATH", path).env("TUBEPOST_PLUGIN_TARGET", target()).stdin(Stdio::null());
     if !serves {
         let output = shell.output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,21 +1,11 @@
 //! A plugin made, built and configured as the README says, in a folder outside of the repository.
 
-use std::path::Path;
-use std::process::Command;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tubepost_tests::client::Client;
-use tubepost_tests::host::{Host, binary};
+use tubepost_tests::host::Host;
 use tubepost_tests::peer::Peer;
+use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::{PASSWORD, PASSWORD_HASH, config, message};
-
-/// Runs a `tubepost plugin` command in `folder`.
-pub(crate) fn plugin(folder: &Path, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(binary()).arg("plugin").args(arguments).current_dir(folder).output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "tubepost plugin {arguments:?}: {said}");
-    Ok(said)
-}
 
 #[test]
 fn it_changes_the_mail_of_one_login_and_of_no_other() -> Result<()> {

@@ -10,6 +10,7 @@ pub mod host;
 pub mod http;
 pub mod mime;
 pub mod peer;
+pub mod plugins;
 pub mod setup;
 pub mod versioned;
 pub mod wait;

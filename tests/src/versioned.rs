@@ -1,12 +1,10 @@
 //! Versions of a plugin that say in each message which one had it: one build, in which two texts are changed.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::host::binary;
+use crate::plugins::plugin;
 
 /// The source, in which the texts stand that are changed.
 const SOURCE: &str = include_str!("../blackbox/versioned.rs.txt");
@@ -16,13 +14,6 @@ const TRAPS: &str = "trap-in-describe-yes";
 /// An interface that the plugin imports, and one that no host has.
 const IMPORT: &str = "tubepost:mail/message@";
 const NO_IMPORT: &str = "tubepost:mail/massage@";
-
-/// Runs a `tubepost plugin` command in `folder`.
-fn plugin(folder: &Path, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(binary()).arg("plugin").args(arguments).current_dir(folder).output()?;
-    ensure!(output.status.success(), "tubepost plugin {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
 
 /// The component, built once for all tests.
 fn built() -> Result<&'static [u8]> {

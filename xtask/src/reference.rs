@@ -75,6 +75,7 @@ impl Page<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the kinds that a contract may have, ours has few")]
     fn definition(&mut self, definition: &TypeDef) {
         let name = definition.name.as_deref().unwrap_or_default();
         if let TypeDefKind::Type(Type::Id(other)) = definition.kind {
@@ -131,6 +132,7 @@ impl Page<'_> {
     }
 
     /// A type as the contract writes it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the kinds that a contract may have, ours has few")]
     fn name(&self, kind: &Type) -> String {
         let Type::Id(id) = kind else { return primitive(kind).to_owned() };
         let Some(definition) = self.resolve.types.get(*id) else { return String::new() };

@@ -16,8 +16,8 @@ use super::output::line;
 use super::signing;
 use crate::config::PluginLimits;
 use crate::config::unit::{ByteSize, TimeSpan};
-use crate::plugin::author::building::{self, Built, Symbols};
-use crate::plugin::author::{contract, corpus, running, scaffold};
+use crate::plugin::author::building::{Built, Symbols};
+use crate::plugin::author::{building, contract, corpus, running, scaffold};
 use crate::plugin::built_in;
 
 #[derive(Debug, Subcommand)]

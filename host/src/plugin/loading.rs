@@ -9,14 +9,13 @@ use wasmtime::component::{Component as Compiled, InstancePre};
 
 use crate::config;
 use crate::config::{Grants, PluginTrust};
-use crate::plugin::Plugin;
 use crate::plugin::binding::{COMPATIBLE, Exports, OFFERED, PACKAGE, VERSION};
 use crate::plugin::component::{COMPONENT_SIZE, Component, Distrust};
 use crate::plugin::engine::Engine;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::sandbox::{Answer, Callee, Question, Setting, State};
 use crate::plugin::verdict::{Failure, printable};
-use crate::plugin::wasi;
+use crate::plugin::{Plugin, wasi};
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -19,8 +19,9 @@ use crate::{
     plugin::parse_config,
 };
 
-/// Whom a message is for that nothing is said about, and when it came: as the sandbox has it.
+/// Whom a message is for that nothing is said about, its id, and when it came: as the sandbox has it.
 const RECIPIENT: &str = "reader@example.net";
+const ID: &str = "01M6DQS9M0WM2GP40X2T95DGAW";
 const RECEIVED: Timestamp = Timestamp::from_millis(1_793_610_000_000);
 /// Letters of a token.
 const TOKEN: usize = 32;
@@ -119,6 +120,7 @@ fn run<P: Plugin>(octets: &[u8], settings: &Settings) -> Result<Outcome, String>
     let mut stand_in = StandIn::new();
     stand_in.read(&with_crlf(octets));
     stand_in.now = RECEIVED;
+    ID.clone_into(&mut stand_in.id);
     stand_in.reverse_path.clone_from(&settings.reverse_path);
     stand_in.variables = Value::Object(settings.variables.clone()).to_string();
     stand_in.context = [("login", "trial"), ("protocol", "local"), ("public-url", "https://links.example")]
@@ -225,7 +227,7 @@ fn look(stand_in: &StandIn, value: impl Fn(&str) -> Option<String>) -> Vec<Strin
         let kind = if info.inline { "" } else { " attachment" };
         let [filename, content_id] = names.map(Option::unwrap_or_default);
         lines.push(format!("[part {}{kind}{filename}{content_id}]", info.content_type));
-        let text = String::from_utf8_lossy(content).replace("\r\n", "\n");
+        let text = String::from_utf8_lossy(content).replace("\r\n", "\n").replace('\0', "\u{2400}");
         lines.extend(fill(&text).trim_end_matches('\n').split('\n').map(|line| line.trim_end().to_owned()));
     }
     lines

@@ -35,6 +35,7 @@ pub(crate) struct StandIn {
     pub(super) context: Vec<(String, String)>,
     tags: Vec<String>,
     pub(super) slots: RefCell<Vec<Asked>>,
+    pub(super) id: String,
     pub(super) now: Timestamp,
     /// Whether it is the copy of one recipient.
     pub(super) is_copy: bool,
@@ -56,6 +57,7 @@ impl StandIn {
             context: Vec::new(),
             tags: Vec::new(),
             slots: RefCell::new(Vec::new()),
+            id: "0000000000000000".to_owned(),
             now: RECEIVED,
             is_copy: false,
             route: None,
@@ -142,7 +144,7 @@ fn same_address(one: &str, other: &str) -> bool {
 #[allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "the signatures are those of the host's resource")]
 impl StandIn {
     pub(crate) fn id(&self) -> String {
-        "0000000000000000".to_owned()
+        self.id.clone()
     }
 
     pub(crate) fn context(&self) -> Vec<(String, String)> {

@@ -108,8 +108,7 @@ fn compile(folder: &Path, library: &Library, path: PathBuf, symbols: Symbols) ->
     }
     let module = Toolchain::artifact(&target, &library.target);
     let octets = fs::read(&module).map_err(|error| BuildError::Io { path: module, error })?;
-    let component = componentize(octets)?;
-    written(path, &component)
+    written(path, &componentize(octets)?)
 }
 
 /// Makes a component of a module that another compiler made, and writes it to `output`. There must be the types of the contract in it, as the

@@ -8,6 +8,11 @@
 //! 3. the same message gives the same verdict, the same log and the same octets;
 //! 4. what goes on is still the message: it has a header if it had one, it has a body if it had one, and of the leaves that are neither text nor HTML no
 //!    more are changed or gone than the plugin has said to the host that it changes.
+//!
+//! In the stages `rcpt` and `event` there is no message: a plugin is asked about the recipients of each sample, and told of events whose texts are what
+//! stands in it. There it must answer; a failure of its own is an answer, as nobody can be asked in the sandbox.
+
+mod stages;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,6 +59,7 @@ pub struct Finding {
 /// The options are not the plugin's.
 pub async fn examine(bench: &Workbench, options: &Map<String, Value>, samples: &[Sample]) -> Result<Examination, TrialError> {
     let mut examination = Examination::default();
+    let config = serde_json::to_string(options).unwrap_or_default();
     for sample in samples {
         let trial = trial(sample, options);
         let report = bench.run(&trial).await?;
@@ -62,6 +68,8 @@ pub async fn examine(bench: &Workbench, options: &Map<String, Value>, samples: &
             None => (bench.run(&trial).await? != report).then(|| "a second run on the same message did something else".to_owned()),
         };
         examination.note(sample, &report, problem);
+        let problem = stages::examine(bench.plugin(), &config, sample).await;
+        examination.findings.extend(problem.map(|problem| Finding { sample: sample.name.clone(), problem }));
     }
     Ok(examination)
 }

@@ -36,6 +36,8 @@ pub enum Template {
     Policy,
     /// Makes each recipient's copy from the data given for him.
     PerRecipient,
+    /// Tells a server of yours what bounced.
+    WebhookOnEvent,
 }
 
 /// What is told about a template, and its own files.
@@ -44,6 +46,8 @@ struct Content {
     description: &'static str,
     /// Options in the step of a chain, as an example.
     options: &'static str,
+    /// The line of its configuration with what it has to be granted, or "".
+    grants: &'static str,
     files: &'static [File],
 }
 
@@ -64,11 +68,13 @@ impl Template {
             Self::Header => Content {
                 description: "Says in a header field that it has seen the message.",
                 options: "greeting = \"good day\"",
+                grants: "",
                 files: files!("header": "plain.eml", "plain.out"),
             },
             Self::Html => Content {
                 description: "Puts a footer below the HTML of each mail.",
                 options: "footer = \"Example Ltd, 1 Main Street\"",
+                grants: "",
                 files: files!(
                     "html": "newsletter.eml", "newsletter.out", "plain.eml", "plain.out", "footer-of-our-own.eml", "footer-of-our-own.toml",
                     "footer-of-our-own.out"
@@ -77,12 +83,21 @@ impl Template {
             Self::Policy => Content {
                 description: "Refuses mail with attachments of some kinds.",
                 options: "forbidden = [\"exe\", \"zip\"]",
+                grants: "",
                 files: files!("policy": "program.eml", "program.out", "plain.eml", "plain.out"),
             },
             Self::PerRecipient => Content {
                 description: "Writes each recipient's own orders into his copy.",
                 options: "mark = \"[[orders]]\"",
+                grants: "",
                 files: files!("per-recipient": "orders.eml", "orders.toml", "orders.out", "without-mark.eml", "without-mark.out"),
+            },
+            // There is no message to play: what it does is tested with `cargo test`.
+            Self::WebhookOnEvent => Content {
+                description: "Tells a server of ours what bounced.",
+                options: "url = \"https://hooks.example.com/mail\"",
+                grants: "allow = { http = [\"https://hooks.example.com/\"] }\n",
+                files: &[("src/lib.rs", include_str!("scaffold/webhook-on-event/lib.rs.txt"))],
             },
         }
     }
@@ -115,9 +130,11 @@ pub fn create(name: &str, template: Template, folder: &Path) -> Result<Vec<PathB
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
         return Err(ScaffoldError::Exists(folder.to_owned()));
     }
-    let Content { description, options, files } = template.content();
+    let Content { description, options, grants, files } = template.content();
     let step = format!("{{ use = \"{name}\", {options} }}");
-    let values = [("{{name}}", name), ("{{type}}", &type_name(name)), ("{{description}}", description), ("{{step}}", &step)];
+    let type_name = type_name(name);
+    let values =
+        [("{{name}}", name), ("{{type}}", &type_name), ("{{description}}", description), ("{{step}}", &step), ("{{grants}}", grants)];
     let mut written = Vec::new();
     for (file, text) in COMMON.iter().chain(files) {
         let path = folder.join(file);

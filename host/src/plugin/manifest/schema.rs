@@ -233,7 +233,15 @@ impl Schema {
         }
         let mut phrase = self.types.iter().map(|kind| kind.phrase()).collect::<Vec<_>>().join(" or ");
         if phrase.is_empty() {
-            phrase.push_str("anything");
+            let forms: Vec<_> =
+                self.alternatives.iter().flat_map(|alternatives| &alternatives.schemas).chain(&self.others_too).map(Self::phrase).collect();
+            phrase.push_str(if forms.is_empty() { "anything" } else { "" });
+            phrase.push_str(&forms.join(", or "));
+        }
+        let required: Vec<_> = self.required.iter().map(|name| format!("{name:?}")).collect();
+        if !required.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(phrase, " with {}", required.join(" and "));
         }
         if let Some(items) = self.items.as_ref().filter(|_| self.types.contains(&Type::Array)) {
             // Writing to a String cannot fail.
@@ -328,18 +336,6 @@ impl Schema {
         self.alternatives.iter().try_for_each(|alternatives| alternatives.check(path, value))
     }
 
-    /// What is wanted, in a few words.
-    fn form(&self) -> String {
-        if let Some(values) = &self.values {
-            let values: Vec<_> = values.iter().map(ToString::to_string).collect();
-            return format!("one of {}", values.join(", "));
-        }
-        let kinds: Vec<_> = self.types.iter().map(|kind| kind.phrase()).collect();
-        let required: Vec<_> = self.required.iter().map(|name| format!("{name:?}")).collect();
-        let with = if required.is_empty() { String::new() } else { format!(" with {}", required.join(" and ")) };
-        format!("{}{with}", if kinds.is_empty() { "what its schema says".to_owned() } else { kinds.join(" or ") })
-    }
-
     fn takes_type_of(&self, value: &Value) -> bool {
         self.types.is_empty() || self.types.iter().any(|kind| kind.fits(value))
     }
@@ -386,7 +382,7 @@ impl Alternatives {
         if let (Some(schema), None) = (meant.next(), meant.next()) {
             return schema.check(path, value);
         }
-        let phrases: Vec<_> = self.schemas.iter().map(Schema::form).collect();
+        let phrases: Vec<_> = self.schemas.iter().map(Schema::phrase).collect();
         Err(Invalid { option: path.to_owned(), reason: format!("must be {}", phrases.join(", or ")) })
     }
 }

@@ -128,7 +128,7 @@ fn forms_and_references_are_checked() {
         (json!({"others": "rewrite"}), "others: must be one of \"reject\""),
         (json!({"others": {"rewrit": "x"}}), "others.rewrit: no such option; did you mean \"rewrite\"?"),
         (json!({"others": {}}), "others.rewrite: is required"),
-        (json!({"others": 1}), "others: must be one of \"reject\", or a table with \"rewrite\""),
+        (json!({"others": 1}), "others: must be \"reject\", or a table with \"rewrite\""),
         (json!({"size": 0}), "size: must be at least 1"),
         (json!({"word": "A"}), "word: must be as the pattern \"^[a-z]+$\" says"),
     ] {

@@ -65,17 +65,17 @@ impl Plugin for UnsubscribeLanguage {
     fn recipient(message: &mut Message, options: &Options) -> Result<Verdict, Failure> {
         // In this stage a slot is its value: "" where the data says nothing.
         let (language, line) = options.line(&message.variable_slot(&options.variable)?)?;
-        let link = message.unsubscribe_link()?;
+        let url = message.unsubscribe_link()?;
         if let Some(text) = message.text() {
-            message.set_text(&format!("{}\n\n{}\n", text.trim_end(), line.replace("{link}", &link)))?;
+            message.set_text(&format!("{}\n\n{}\n", text.trim_end(), line.replace("{link}", &url)))?;
         }
         if let Some(page) = message.html() {
-            let anchor = format!("<a href=\"{link}\">{link}</a>");
+            let anchor = format!("<a href=\"{url}\">{url}</a>");
             let paragraph = format!("<p lang=\"{}\">{}</p>", html::escape(language), html::escape(line).replace("{link}", &anchor));
             message.set_html(&html::rewrite(&page, |page| page.append_to_body(&paragraph))?)?;
         }
         if message.header("List-Unsubscribe").is_none() {
-            message.set_header("List-Unsubscribe", &format!("<{link}>"))?;
+            message.set_header("List-Unsubscribe", &format!("<{url}>"))?;
             // One click needs https (RFC 8058 §3.1).
             if message.context_value("public-url").is_some_and(|url| url.starts_with("https://")) {
                 message.set_header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?;

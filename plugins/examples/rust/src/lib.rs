@@ -3,14 +3,20 @@
 use serde::Deserialize;
 use tubepost_plugin_sdk::{Description, Failure, Message, Plugin, Verdict, log, register};
 
-struct Campaign;
+/// The plugin.
+#[derive(Debug)]
+pub struct Campaign;
 
-#[derive(Deserialize)]
-struct Options {
-    campaign: String,
-    domain: String,
+/// The options of the plugin.
+#[derive(Debug, Deserialize)]
+pub struct Options {
+    /// Name of the campaign.
+    pub campaign: String,
+    /// Whose links get it.
+    pub domain: String,
+    /// Ends the text and the HTML.
     #[serde(default)]
-    footer: String,
+    pub footer: String,
 }
 
 const SCHEMA: &str = r#"{
@@ -54,7 +60,7 @@ impl Plugin for Campaign {
     }
 }
 
-/// Adds utm_campaign to the links of the domain that have none; returns how many that were.
+/// Adds `utm_campaign` to the links of the domain that have none; returns how many that were.
 fn mark_links(html: &str, options: &Options) -> (String, usize) {
     let mut marked = String::with_capacity(html.len() + 1024);
     let mut links = 0;
