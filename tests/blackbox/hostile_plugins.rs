@@ -152,7 +152,8 @@ fn a_login_at_its_limit_slows_its_neighbours_down_by_a_bounded_factor() -> Resul
         .collect();
     wait_for("the loops to go round", || {
         let page = get(host.address("http none"), "/metrics").ok()?.text();
-        let ended = |line: &&str| line.starts_with("tubepost_plugin_calls_total{plugin=\"hostile\",outcome=\"out_of_time\"}");
+        let ended =
+            |line: &&str| line.starts_with("tubepost_plugin_calls_total{plugin=\"hostile\",login=\"looping\",outcome=\"out_of_time\"}");
         page.lines().find(ended).is_some_and(|line| !line.ends_with(" 0")).then_some(())
     })?;
     let beside = measure(30)?;

@@ -21,13 +21,14 @@ use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::header::raw_fields::raw_values;
 use crate::mail::message_id::CopyId;
+use crate::mail::refusal::Refusal;
 use crate::mail::slot::{Nonce, Slot};
 use crate::mail::tag::Tag;
 use crate::plugin::Stage;
 use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_variables};
 use crate::plugin::letter::Letter;
 use crate::plugin::verdict::{Failure, Verdict};
-use crate::submission::permission::check_from;
+use crate::submission::permission::{check_from, check_reverse_path};
 
 /// Renders copies. Cloning is cheap.
 #[derive(Clone)]
@@ -208,6 +209,9 @@ impl Renderer {
         let reverse_path = (letter.reverse_path != plan.reverse_path).then_some(letter.reverse_path);
         let content = finish(letter.draft);
         check_senders(plan, &content)?;
+        if let Some(reverse_path) = &reverse_path {
+            check_reverse_path(&plan.senders, reverse_path).map_err(|refusal| not_allowed(&refusal))?;
+        }
         Ok(Rendered { content, reverse_path, tags: letter.tags, held })
     }
 }
@@ -217,11 +221,11 @@ fn check_senders(plan: &Plan, content: &[u8]) -> Result<(), RenderError> {
     if plan.senders.is_empty() {
         return Ok(());
     }
-    check_from(&plan.senders, raw_values(content, "From")).map_err(|refusal| RenderError::Rejected {
-        code: 550,
-        enhanced: EnhancedStatus::new(5, 7, 1),
-        text: refusal.to_string(),
-    })
+    check_from(&plan.senders, raw_values(content, "From")).map_err(|refusal| not_allowed(&refusal))
+}
+
+fn not_allowed(refusal: &Refusal) -> RenderError {
+    RenderError::Rejected { code: 550, enhanced: EnhancedStatus::new(5, 7, 1), text: refusal.to_string() }
 }
 
 fn facts(plan: &Plan, recipient: Recipient<'_>) -> CopyFacts {

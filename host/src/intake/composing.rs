@@ -27,7 +27,7 @@ use crate::spool::entry::{Copy, Entry};
 use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
 use crate::submission::login::Login;
-use crate::submission::permission::check_from;
+use crate::submission::permission::{check_from, check_reverse_path};
 use crate::submission::{Options, Received, Submission};
 
 /// Forward-paths that stand in the event of acceptance.
@@ -206,6 +206,9 @@ impl Parts {
             steps,
             senders: Vec::new(),
         };
+        if letter.reverse_path != submission.envelope.reverse_path {
+            check_reverse_path(&submission.login.senders, &letter.reverse_path)?;
+        }
         if is_from_open(&submission.login, facts, &letter.draft, &plan)? {
             plan.senders.clone_from(&submission.login.senders);
         }

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Login, SenderPattern};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
+use crate::mail::envelope::ReversePath;
 use crate::mail::header::encoded_word::without_controls;
 use crate::mail::header::{Mailbox, unfold};
 use crate::mail::refusal::Refusal;
@@ -42,6 +43,19 @@ pub fn check_from<'a>(senders: &[SenderPattern], values: impl IntoIterator<Item 
         has_address |= !addresses.is_empty();
     }
     if has_address { Ok(()) } else { Err(Refusal::InvalidContent("the message has no address in its From field".to_owned())) }
+}
+
+/// Checks the envelope's sender as a plugin left it; the null reverse-path is nobody's.
+///
+/// # Errors
+/// `senders` do not have the address.
+pub fn check_reverse_path(senders: &[SenderPattern], reverse_path: &ReversePath) -> Result<(), Refusal> {
+    match reverse_path.mailbox() {
+        Some(address) if !senders.is_empty() && !is_among(senders, address) => {
+            Err(Refusal::SenderNotAllowed { address: address.to_string() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Octets of an address: 64 before the `@` and 255 behind it. Of what stands in the place of one, no more is repeated.
