@@ -14,6 +14,7 @@ use tubepost_tests::http;
 use tubepost_tests::peer::Peer;
 use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::{PASSWORD, config, login, message};
+use tubepost_tests::wait::wait_for;
 
 const SOURCE: &str = include_str!("attacker.rs.txt");
 
@@ -242,4 +243,23 @@ fn what_is_not_granted_is_named_and_nothing_starts() -> Result<()> {
     }
     assert!(!said.contains("allow.kv"), "{said}");
     Ok(())
+}
+
+#[test]
+fn a_loop_at_rcpt_refuses_that_recipient_and_one_in_events_is_given_up() -> Result<()> {
+    let (peer, web) = (Peer::start()?, Web::start(None)?);
+    let chains = [("rcpt-loop", "attack = \"rcpt-loop\""), ("event-loop", "attack = \"event-loop\"")];
+    let text = configuration(&peer, &web, &chains)?.replace("[plugin_runtime]", "[plugin_runtime]\nevent_tries = 1");
+    let mut host = Host::start(&text, &[("attacker.wasm", attacker())])?;
+    host.expected_errors.push("a plugin fails on events again and again");
+    let mut client = Client::login(host.address("smtp none"), "rcpt-loop", PASSWORD)?;
+    client.command("MAIL FROM:<sender@example.com>", 250)?;
+    client.command("RCPT TO:<reader@example.net>", 451)?;
+    client.command("RSET", 250)?;
+    Client::login(host.address("smtp none"), "event-loop", PASSWORD)?.deliver("sender@example.com", &["r@example.net"], &message("x"))?;
+    peer.wait(1)?;
+    wait_for("the events to be given up", || {
+        let page = http::get(host.address("http none"), "/metrics").ok()?.text();
+        page.contains("tubepost_plugin_events_given_up_total{plugin=\"attacker\"}").then_some(())
+    })
 }

@@ -118,3 +118,18 @@ async fn compiled_plugins_that_others_could_write_are_not_run() {
     let left: Vec<_> = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!((left, mode()), (vec!["notes.txt".into()], 0o700));
 }
+
+#[tokio::test]
+async fn a_component_that_begins_with_too_much_is_refused() {
+    let engine = engine();
+    let instances = "(core instance (instantiate $m))".repeat(17);
+    for (what, text) in [
+        ("table", "(component (core module $m (table 30000000 funcref)) (core instance (instantiate $m)))".to_owned()),
+        ("tables", format!("(component (core module $m {}) (core instance (instantiate $m)))", "(table 1 funcref)".repeat(5))),
+        ("memor", format!("(component (core module $m {}) (core instance (instantiate $m)))", "(memory 1)".repeat(3))),
+        ("instances", format!("(component (core module $m) {instances})")),
+    ] {
+        let error = try_load(&engine, "x", &wat::parse_str(&text).unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains(what), "{what}: {error}");
+    }
+}
