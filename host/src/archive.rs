@@ -224,7 +224,7 @@ impl Archive {
             .iter()
             .map(|plugin| format!("the version of {plugin} that had the message is not kept any more: this is that of now"))
             .collect();
-        let mut had: Vec<&str> = runs.map(|run| run.plugin.as_str()).collect();
+        let mut had: Vec<&str> = runs.filter(|run| run.stage != "rcpt").map(|run| run.plugin.as_str()).collect();
         had.dedup();
         let mut has: Vec<&str> = run.steps.iter().chain(run.first_copy_steps()).map(|step| step.run.plugin.as_str()).collect();
         has.dedup();

@@ -389,6 +389,8 @@ pub struct CallLimits {
     pub http_time: Duration,
     /// `http_size`: octets of a request, and of an answer. Default 1 MiB.
     pub http_size: ByteSize,
+    /// `wait_time`: all that one call may wait for services. Default 15 s.
+    pub wait_time: Duration,
 }
 
 /// Limits of `[plugin_runtime]` that hold for all calls of one login, so that none is in another's way.

@@ -95,19 +95,22 @@ impl Observer {
         }
         let shared =
             Arc::new(Shared { parts, board: Mutex::new(board), rereading: Semaphore::new(1), tasks: TaskTracker::new(), shutdown });
-        let observer = Self { shared, known: None, ledger };
+        let mut observer = Self { shared, known: None, ledger };
         observer.resume().await?;
+        // Who is new begins here, also if the process ends at once.
+        observer.save().await;
         Ok(observer)
     }
 
     /// Lets those go on that were behind.
-    async fn resume(&self) -> Result<(), StoreError> {
-        for login in self.shared.parts.logins.all() {
-            for standing in self.shared.audience(&login.name) {
+    async fn resume(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        for login in shared.parts.logins.all() {
+            for standing in shared.audience(&login.name) {
                 let pair = Pair { plugin: Arc::clone(standing.plugin.name()), login: Arc::clone(&login.name) };
                 if let Some(position) = self.ledger.behind(&pair).await? {
-                    self.shared.board.lock().fall_behind(&pair, position);
-                    self.shared.begin(pair);
+                    shared.board.lock().fall_behind(&pair, position);
+                    shared.begin(pair);
                 }
             }
         }

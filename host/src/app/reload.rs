@@ -16,12 +16,13 @@ use crate::plugin::loading::Purpose;
 
 /// Switches to the configuration as it is in its file now; says what was not switched because it needs a restart.
 pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
+    // First of all: who waits reads what is in the file when it is his turn.
+    let _turn = parts.reloading.lock().await;
     let path = parts.path.as_ref().context("this configuration is not in a file")?;
     let new = config::load(path, &|name| std::env::var(name).ok()).map_err(|errors| anyhow!("{errors}"))?;
     if new.server.data != parts.started.server.data {
         bail!("server.data cannot change while the server runs");
     }
-    let _turn = parts.reloading.lock().await;
     let chains = chains(parts, &new).await?;
     let delivery = pipeline::delivery(&new, parts.renderer.clone())?;
     if let (Some(certificate), Some(files)) = (&sockets.certificate, &new.tls) {

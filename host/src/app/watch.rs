@@ -4,6 +4,7 @@
 //! file has looked the same twice, so that one that is still being written is left alone.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,7 +20,7 @@ use crate::plugin::component::signature_path;
 use crate::plugin::loading::{Purpose, load_trusted};
 
 /// How a file looks from outside; `None` where there is none.
-type Look = Option<(SystemTime, u64)>;
+type Look = Option<(SystemTime, u64, u64, i64)>;
 
 /// How a plugin looks from outside: component and signature.
 type Looks = (Look, Look);
@@ -64,7 +65,7 @@ pub(super) async fn run(parts: Arc<Parts>, shutdown: CancellationToken) {
 fn looks(path: &Path) -> Looks {
     let look = |path: &Path| {
         let data = std::fs::metadata(path).ok()?;
-        Some((data.modified().ok()?, data.len()))
+        Some((data.modified().ok()?, data.len(), data.ino(), data.ctime()))
     };
     (look(path), look(&signature_path(path)))
 }

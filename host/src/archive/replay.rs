@@ -175,6 +175,10 @@ impl Archive {
         }
         let then = self.resubmission(entry, body, original, summary.as_ref(), Some(of_change))?;
         let before = self.intake.rehearsing(self.intake.chains().clone()).dry_run(now, Content::Stored).await;
+        if let DryResult::Refused(refusal) = &before.result {
+            // It was taken once: what keeps it from being taken now would hide all differences.
+            return Err(format!("it would be refused as things stand: {refusal}"));
+        }
         let after = replay.intake.dry_run(then, Content::Stored).await;
         let compare = move || compare(&before, &after, with_difference);
         let (different, results, copies) = tokio::task::spawn_blocking(compare).await.map_err(|error| error.to_string())?;
@@ -212,7 +216,12 @@ fn compare(before: &DryRun, after: &DryRun, with_difference: bool) -> Difference
         }
         let others: Vec<(&DryCopy, &DryCopy)> = now
             .iter()
-            .filter_map(|copy| then.iter().find(|other| other.address == copy.address).map(|other| (copy, other)))
+            .enumerate()
+            .filter_map(|(place, copy)| {
+                let same = |other: &&DryCopy| other.address == copy.address;
+                let there = then.get(place).filter(same).or_else(|| then.iter().find(same));
+                there.map(|other| (copy, other))
+            })
             .filter(|(copy, other)| copy.content != other.content)
             .collect();
         if !others.is_empty() {

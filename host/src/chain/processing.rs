@@ -98,7 +98,10 @@ impl Chain {
             if plugin.has(Stage::Submit) {
                 match walk.submit(plugin, &config).await? {
                     Next::Step => {}
-                    Next::End => break,
+                    Next::End => {
+                        shadows.end_at(place);
+                        break;
+                    }
                     Next::Discard(reason) => return Ok(Processed::Discarded { plugin: plugin.name().to_string(), reason }),
                 }
             }
@@ -174,6 +177,11 @@ impl<'a> Shadows<'a> {
             waiting.original = active.get(place).map(|(step, config)| Part { plugin: Arc::clone(&step.plugin), config: config.clone() });
             true
         });
+    }
+
+    /// The chain has ended behind the plugin before `place`: what stands further behind does not get the message.
+    fn end_at(&mut self, place: usize) {
+        self.waiting.retain(|waiting| waiting.place <= place);
     }
 
     /// Takes those whose place is not behind `place`; they see the message as it is now.

@@ -103,7 +103,12 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
         let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
         line(format!("{done} messages, {different} would be different{skipped}"));
     }
-    Ok(if different == 0 { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+    Ok(match (different, skipped) {
+        (0, 0) => ExitCode::SUCCESS,
+        // What was not looked at may be different.
+        (0, _) => ExitCode::FAILURE,
+        _ => ExitCode::from(DIFFERENT),
+    })
 }
 
 /// What is to be different; paths are made absolute, as the server works in another folder.

@@ -77,6 +77,11 @@ impl Origin {
         let same =
             self.0.scheme() == url.scheme() && self.0.host() == url.host() && self.0.port_or_known_default() == url.port_or_known_default();
         let path = self.0.path();
+        // A server may take these for separators, and a way up behind them for one.
+        let hidden = |url: &str| ["%2f", "%5c", "%00"].iter().any(|code| url.to_ascii_lowercase().contains(code));
+        if path != "/" && hidden(url.path()) {
+            return false;
+        }
         let below = url.path().strip_prefix(path).is_some_and(|rest| rest.is_empty() || path.ends_with('/') || rest.starts_with('/'));
         same && below
     }
@@ -155,6 +160,8 @@ mod tests {
             ("https://api.example.com", "https://api.example.com:8443/"),
             ("https://api.example.com", "https://api.example.com.evil.example/"),
             ("https://api.example.com", "https://evil.example/https://api.example.com/"),
+            ("https://api.example.com/v1/", "https://api.example.com/v1/..%2fadmin"),
+            ("https://api.example.com/v1/", "https://api.example.com/v1/..%5Cadmin"),
             ("https://api.example.com/v1", "https://api.example.com/v10"),
             ("https://api.example.com/v1", "https://api.example.com/v1/../v2"),
             ("https://api.example.com/v1", "https://api.example.com/v1/%2e%2e/v2"),

@@ -86,6 +86,7 @@ pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {
             kv_calls: section.or("kv_calls", usual.calls.kv_calls, Value::count),
             http_calls: section.or("http_calls", usual.calls.http_calls, Value::count),
             http_time: section.or("http_time", usual.calls.http_time, Value::duration),
+            wait_time: section.or("wait_time", usual.calls.wait_time, Value::duration),
             http_size: section.or("http_size", usual.calls.http_size, |value| value.size_within(&(ByteSize(1)..=ByteSize::mib(64)))),
         },
         logins: LoginShares {
@@ -146,6 +147,7 @@ impl Default for CallLimits {
             http_calls: 10,
             http_time: Duration::from_secs(5),
             http_size: ByteSize::mib(1),
+            wait_time: Duration::from_secs(15),
         }
     }
 }

@@ -327,7 +327,7 @@ impl Parts {
             tags: press.tags,
             recipient_count,
             deliver_before: options.deliver_before,
-            options: if press.changed { options_text(options, &press.recipients) } else { String::new() },
+            options: options_text(options, &press.recipients),
             plan: press.plan,
         };
         NewEntry {

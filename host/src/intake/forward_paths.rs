@@ -139,7 +139,10 @@ impl Parts {
             let path = path.clone().led_to(address);
             let data = submission.options.recipient_variables.get(&place);
             // Two that were led to the same place are one, unless one of them has data of its own.
-            if data.is_none() && changed.envelope.forward_paths.iter().any(|known| known.address == path.address) {
+            let known =
+                changed.envelope.forward_paths.iter().position(|known| known.address == path.address && known.notify == path.notify);
+            let has_data = |place: usize| u32::try_from(place).is_ok_and(|place| changed.options.recipient_variables.contains_key(&place));
+            if data.is_none() && known.is_some_and(|place| !has_data(place)) {
                 continue;
             }
             changed.envelope.smtputf8 |= !path.address.is_ascii();

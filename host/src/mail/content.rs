@@ -198,8 +198,23 @@ impl Draft {
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Returns all fields in order: name, and value unfolded and decoded.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, String)> {
+        let fields = self.header.fields().iter().map(|field| (field.name(&self.original), field));
+        fields.filter(|(name, _)| !name.is_empty()).map(|(name, field)| (name, field.decoded(&self.original)))
+    }
+
+    /// Whether there is room for one more field: what finds its way in must be seen again.
+    fn check_room(&self) -> Result<(), EditError> {
+        if self.header.fields().len() < MAX_FIELDS {
+            return Ok(());
+        }
+        Err(EditError::Denied(format!("a header has at most {MAX_FIELDS} fields")))
+    }
+
     /// Adds a field; folds and encodes its value.
     pub fn add_header(&mut self, name: &str, value: &str, position: Position) -> Result<(), EditError> {
+        self.check_room()?;
         let header = Arc::make_mut(&mut self.header);
         match position {
             Position::First => header.add_first(name, value)?,
@@ -219,6 +234,9 @@ impl Draft {
             return Ok(());
         }
         drop(same);
+        if self.header.find(name, &self.original).next().is_none() {
+            self.check_room()?;
+        }
         Arc::make_mut(&mut self.header).set(name, value, &self.original)?;
         self.is_edited = true;
         Ok(())

@@ -16,6 +16,7 @@ pub fn is_public(address: IpAddr) -> bool {
                 || a >= 240
                 || (a == 100 && (64..128).contains(&b))
                 || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99)
                 || (a == 198 && (b == 18 || b == 19)))
         }
         IpAddr::V6(v6) => {
@@ -28,6 +29,9 @@ pub fn is_public(address: IpAddr) -> bool {
                 || v6.is_unicast_link_local()
                 // Site-local, abolished and still routed in places (RFC 3879).
                 || a & 0xffc0 == 0xfec0
+                // Teredo, which ends at an IPv4 address that is not seen here, and discard.
+                || (a, b) == (0x2001, 0)
+                || (a, b) == (0x100, 0)
                 // NAT64 of a network of its own (RFC 8215).
                 || (a, b, c) == (0x64, 0xff9b, 1)
                 // Unspecified, loopback, and IPv4-compatible addresses, which lead nowhere (RFC 4291 §2.5.5.1).
@@ -40,7 +44,10 @@ pub fn is_public(address: IpAddr) -> bool {
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(of(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(of(high, low)),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use hyper::header::{
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::{Host, Url};
@@ -23,6 +25,8 @@ use super::address::is_public;
 
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 4;
+/// Names that are looked up at one moment.
+const LOOKUPS: usize = 32;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -82,6 +86,8 @@ pub enum HttpError {
 /// Asks.
 #[derive(Clone)]
 pub struct HttpClient {
+    /// A look at a name cannot be called off once the system has it; so many may be under way.
+    lookups: Arc<Semaphore>,
     /// `None` where the system has no certification authorities: then https cannot be believed.
     tls: Option<TlsConnector>,
     agent: HeaderValue,
@@ -90,7 +96,11 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client that believes `tls`, and calls itself Tubepost.
     pub fn new(tls: Option<TlsConnector>) -> Self {
-        Self { tls, agent: HeaderValue::from_static(concat!("Tubepost/", env!("CARGO_PKG_VERSION"))) }
+        Self {
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            tls,
+            agent: HeaderValue::from_static(concat!("Tubepost/", env!("CARGO_PKG_VERSION"))),
+        }
     }
 
     /// Asks, and returns the whole answer, whatever its status.
@@ -100,7 +110,7 @@ impl HttpClient {
     pub async fn send(&self, what: Outgoing, bounds: Bounds) -> Result<Incoming, HttpError> {
         let asking = async {
             let request = self.request(&what)?;
-            let stream = connect(&what.url, bounds.private).await?;
+            let stream = self.connect(&what.url, bounds.private).await?;
             match what.url.scheme() {
                 "https" => {
                     let tls = self.tls.as_ref().ok_or_else(|| unreachable(&"the system has no certification authorities to trust"))?;
@@ -156,28 +166,44 @@ fn unreachable(error: &impl ToString) -> HttpError {
     HttpError::Unreachable(error.to_string())
 }
 
-/// Connects to the first address that is fit and answers.
-async fn connect(url: &Url, private: bool) -> Result<TcpStream, HttpError> {
-    let port = url.port_or_known_default().ok_or_else(|| HttpError::Invalid("the URL has no port".to_owned()))?;
-    let host = url.host().ok_or_else(|| HttpError::Invalid("the URL has no host".to_owned()))?;
-    let found: Vec<SocketAddr> = match &host {
-        Host::Ipv4(address) => vec![SocketAddr::new(IpAddr::V4(*address), port)],
-        Host::Ipv6(address) => vec![SocketAddr::new(IpAddr::V6(*address), port)],
-        Host::Domain(name) => tokio::net::lookup_host((*name, port)).await.map_err(|error| unreachable(&error))?.collect(),
-    };
-    let fit: Vec<SocketAddr> = found.iter().copied().filter(|address| private || is_public(address.ip())).take(ADDRESSES).collect();
-    if fit.is_empty() {
-        let none = found.is_empty();
-        return Err(if none { unreachable(&"the name has no address") } else { HttpError::Private(host.to_string()) });
+impl HttpClient {
+    /// Looks a name up.
+    async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, HttpError> {
+        // Never closed.
+        let permit = Arc::clone(&self.lookups).acquire_owned().await.ok();
+        let name = name.to_owned();
+        // In a task of its own, which ends when the system does, whether anybody still waits for it or not.
+        let looking = tokio::spawn(async move {
+            let found = tokio::net::lookup_host((name.as_str(), port)).await.map(Iterator::collect);
+            drop(permit);
+            found
+        });
+        looking.await.map_err(|error| unreachable(&error))?.map_err(|error| unreachable(&error))
     }
-    let mut last = None;
-    for address in fit {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+
+    /// Connects to the first address that is fit and answers.
+    async fn connect(&self, url: &Url, private: bool) -> Result<TcpStream, HttpError> {
+        let port = url.port_or_known_default().ok_or_else(|| HttpError::Invalid("the URL has no port".to_owned()))?;
+        let host = url.host().ok_or_else(|| HttpError::Invalid("the URL has no host".to_owned()))?;
+        let found: Vec<SocketAddr> = match &host {
+            Host::Ipv4(address) => vec![SocketAddr::new(IpAddr::V4(*address), port)],
+            Host::Ipv6(address) => vec![SocketAddr::new(IpAddr::V6(*address), port)],
+            Host::Domain(name) => self.look_up(name, port).await?,
+        };
+        let fit: Vec<SocketAddr> = found.iter().copied().filter(|address| private || is_public(address.ip())).take(ADDRESSES).collect();
+        if fit.is_empty() {
+            let none = found.is_empty();
+            return Err(if none { unreachable(&"the name has no address") } else { HttpError::Private(host.to_string()) });
         }
+        let mut last = None;
+        for address in fit {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| unreachable(&"no address"), |error| unreachable(&error)))
     }
-    Err(last.map_or_else(|| unreachable(&"no address"), |error| unreachable(&error)))
 }
 
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, size: usize) -> Result<Incoming, HttpError>

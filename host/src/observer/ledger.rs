@@ -62,9 +62,14 @@ impl Ledger {
     }
 
     /// Returns from where on a plugin has not heard of a login's events, if it was behind the reader.
-    pub(super) async fn behind(&self, pair: &Pair) -> Result<Option<u64>, StoreError> {
+    pub(super) async fn behind(&mut self, pair: &Pair) -> Result<Option<u64>, StoreError> {
         let value = self.store.value(TABLE, &key(pair), self.clock.now()).await?;
-        Ok(value.and_then(|octets| Some(u64::from_le_bytes(octets.get(..8)?.try_into().ok()?))))
+        let position = value.and_then(|octets| Some(u64::from_le_bytes(octets.get(..8)?.try_into().ok()?)));
+        // That it is on the disk must be known, or nobody would take it away when the plugin has caught up.
+        if let (Some(position), Some(saved)) = (position, &mut self.saved) {
+            saved.behind.insert(pair.clone(), position);
+        }
+        Ok(position)
     }
 
     /// Writes down what has changed.

@@ -106,12 +106,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells a plugin of events until it has taken note, or has failed too often.
+    /// Tells a plugin of events until it has taken note, or has failed too often; then of each by itself, once more.
     async fn tell(&self, pair: &Pair, events: &[Told]) -> Ended {
+        self.tell_up_to(self.parts.settings.tries, pair, events).await
+    }
+
+    /// Tells a plugin of events for the last time.
+    async fn tell_once(&self, pair: &Pair, events: &[Told]) -> Ended {
+        self.tell_up_to(1, pair, events).await
+    }
+
+    async fn tell_up_to(&self, most: u32, pair: &Pair, events: &[Told]) -> Ended {
         let settings = self.parts.settings;
         let observed: Vec<Observed<'_>> = events.iter().map(|told| Observed { position: told.position, event: &told.event }).collect();
         let mut pause = settings.retry;
-        for tries in 1..=settings.tries {
+        for tries in 1..=most {
             let Some(standing) = self.standing(pair) else { return Ended::Gone };
             if self.shutdown.is_cancelled() {
                 return Ended::ShutDown;
@@ -135,7 +144,17 @@ impl Shared {
                 }
                 Err(failure) => failure,
             };
-            if tries >= settings.tries {
+            if tries >= most && events.len() > 1 {
+                // It may be one of them that the others suffer from.
+                for told in events {
+                    match Box::pin(self.tell_once(pair, std::slice::from_ref(told))).await {
+                        Ended::Done => {}
+                        ended @ (Ended::Gone | Ended::ShutDown) => return ended,
+                    }
+                }
+                return Ended::Done;
+            }
+            if tries >= most {
                 let (plugin, login, events_count) = (&pair.plugin, &pair.login, events.len());
                 error!(%plugin, %login, events = events_count, tries, %failure, "a plugin fails on events again and again: they are given up");
                 self.parts.metrics.events_given_up(&pair.plugin, events.len());

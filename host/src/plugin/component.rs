@@ -119,7 +119,7 @@ impl Component {
         let unsigned = |distrust| if trust.require_signed && !self.is_built_in { Err(distrust) } else { Ok(None) };
         let Some(text) = &self.signature else { return unsigned(Distrust::Unsigned) };
         if trust.keys.is_empty() {
-            return Ok(None);
+            return unsigned(Distrust::Unsigned);
         }
         let Some((key, signature)) = parts(text) else { return Err(Distrust::Unreadable) };
         let Some(known) = trust.keys.iter().find(|known| known.key == key) else {

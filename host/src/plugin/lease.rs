@@ -178,6 +178,15 @@ impl Lent {
         Ok(())
     }
 
+    /// Asks whether a message of `octets` may take the place of the whole.
+    pub(super) fn allow_whole(&mut self, octets: u64) -> Result<(), Denial> {
+        if octets > self.output_limit {
+            return Err(Denial::TooLarge(self.output_limit));
+        }
+        self.size_at_most = Some(octets);
+        Ok(())
+    }
+
     /// Returns the octets of the message with the texts of its slots.
     fn size(&self) -> u64 {
         let letter = &self.lease.letter;

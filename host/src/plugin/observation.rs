@@ -37,7 +37,8 @@ impl Plugin {
     /// Tells the plugin what became of messages of `login`; events that are not for it are left out. `config` is the JSON object of its options.
     pub async fn handle(&self, login: &Arc<str>, events: &[Observed<'_>], config: &str, effects: Effects) -> Handled {
         let told: Vec<WitEvent> = events.iter().filter_map(|observed| self.told(*observed)).collect();
-        let (Some(export), Some(last)) = (&self.event, events.last().filter(|_| !told.is_empty())) else {
+        let last = events.iter().rev().find(|observed| self.observes(observed.event));
+        let (Some(export), Some(last)) = (&self.event, last) else {
             return Handled { result: Ok(()), run: self.run(Stage::Event, "handled", String::new(), super::Report::default()) };
         };
         let is_live = effects.is_live();

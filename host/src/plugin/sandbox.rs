@@ -157,6 +157,8 @@ impl Callee<'_> {
                 share,
                 asked_tables: 0,
                 asked_http: 0,
+                waited: Duration::ZERO,
+                waits_since: Duration::ZERO,
             },
             memory: Memory::new(self.limits.memory.0),
             pace: Arc::clone(&pace),

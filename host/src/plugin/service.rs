@@ -8,6 +8,8 @@ pub mod turn;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::clock::Clock;
 use crate::config::PluginRuntime;
 use crate::network::http_client::HttpClient;
@@ -24,6 +26,9 @@ pub struct Services {
     metrics: Metrics,
     shares: Shares,
     turns: Turns,
+    clock: Clock,
+    /// Places of the pool whose calls may wait for answers.
+    waiting: Semaphore,
     runtime: PluginRuntime,
 }
 
@@ -42,6 +47,8 @@ impl Services {
             metrics,
             shares: Shares::new(clock.clone(), runtime),
             turns: Turns::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get), clock.clone()),
+            clock: clock.clone(),
+            waiting: Semaphore::new(usize::try_from(runtime.instances / 2).unwrap_or(1).max(1)),
             runtime: runtime.clone(),
         }
     }

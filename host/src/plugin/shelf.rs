@@ -55,7 +55,9 @@ impl Shelf {
     /// Keeps a component. Where that fails, a later version may have to finish the mail of this one.
     pub fn keep(&self, component: &Component) {
         let path = self.path(component.digest());
-        let kept = if path.exists() { touch(&path) } else { self.write(&path, component.octets()) };
+        // One that was damaged on the disk is put right.
+        let is_there = fs::read(&path).is_ok_and(|octets| octets == component.octets());
+        let kept = if is_there { touch(&path) } else { self.write(&path, component.octets()) };
         if let Err(error) = kept {
             warn!(folder = %self.folder.display(), %error, "a plugin could not be kept for mail that will be queued");
         }

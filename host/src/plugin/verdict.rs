@@ -92,7 +92,8 @@ impl Reply {
     fn of_class(class: u8, fallback: u16, code: u16, enhanced: Option<&str>, text: &str) -> Self {
         let default = EnhancedStatus::new(class, 7, 1);
         // Reply-code = %x32-35 %x30-35 %x30-39 (RFC 5321 §4.2).
-        let valid = code / 100 == u16::from(class) && code / 10 % 10 <= 5;
+        // 421 would tell the client that the session is over (RFC 5321 §3.8).
+        let valid = code / 100 == u16::from(class) && code / 10 % 10 <= 5 && code != 421;
         let status = match enhanced {
             None => Some(default),
             Some(text) => text.parse::<EnhancedStatus>().ok().filter(|status| status.class == class),

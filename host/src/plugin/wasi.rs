@@ -96,7 +96,8 @@ fn fill(state: &mut State, octets: &mut [u8]) {
 }
 
 fn print(state: &mut State, stream: Stream, octets: &[u8]) {
-    state.wasi.output.write(stream, octets, &mut state.log);
+    let desk = &state.desk;
+    state.wasi.output.write(stream, octets, &mut state.log, &|| desk.may_log());
 }
 
 /// Whether this is the name of an interface of WASI, of any version.

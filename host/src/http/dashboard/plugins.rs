@@ -53,7 +53,8 @@ struct Facts {
 }
 
 fn facts(plugin: &Plugin, services: &Services) -> Facts {
-    let stages = [Stage::Submit, Stage::Recipient].into_iter().filter(|stage| plugin.has(*stage)).map(Stage::word);
+    let stages =
+        [Stage::Rcpt, Stage::Submit, Stage::Recipient, Stage::Event].into_iter().filter(|stage| plugin.has(*stage)).map(Stage::word);
     Facts {
         version: plugin.manifest().version.clone(),
         summary: plugin.manifest().summary.clone(),

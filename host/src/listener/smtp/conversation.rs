@@ -31,6 +31,9 @@ use crate::submission::{CheckedPaths, Options, Protocol, Received, Submission};
 /// Octets that are read at once: at first, and at most, when reads come back full.
 const SMALLEST_READ_OCTETS: usize = 8 * 1024;
 const LARGEST_READ_OCTETS: usize = 64 * 1024;
+/// How long plugins may think about forward-paths before the client hears what is said so far.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long, and for how many octets, we listen to a client that goes on talking after we closed. Without that, the system would reset
 /// the connection, and the client might never see why.
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -117,6 +120,7 @@ impl<R: Reception> Conversation<R> {
     }
 
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
+        let mut heard = self.service.clock.monotonic();
         loop {
             let step = self.session.receive(&self.input, self.service.clock.monotonic());
             self.input.advance(step.used);
@@ -126,6 +130,7 @@ impl<R: Reception> Conversation<R> {
                     if !self.read(stream).await? {
                         return Ok(End::Closed);
                     }
+                    heard = self.service.clock.monotonic();
                 }
                 Action::Send => self.send(stream).await?,
                 Action::StartTls => {
@@ -137,7 +142,15 @@ impl<R: Reception> Conversation<R> {
                     self.give_up_inquiry().await;
                     self.check_sender(&reverse_path);
                 }
-                Action::CheckRecipient(candidate) => self.check_recipient(*candidate).await,
+                Action::CheckRecipient(candidate) => {
+                    self.check_recipient(*candidate).await;
+                    // Replies of a pipelined group go out together, unless plugins take their time: the client has a limit of its own.
+                    let now = self.service.clock.monotonic();
+                    if now.saturating_sub(heard) >= PATIENCE {
+                        self.send(stream).await?;
+                        heard = now;
+                    }
+                }
                 Action::Submit(message) => self.submit(*message).await,
                 Action::Close => return self.hang_up(stream).await,
             }

@@ -1,6 +1,5 @@
 //! The resource `message`: what a plugin may ask and do, as the WIT's comments promise it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use wasmtime::component::Resource;
@@ -8,6 +7,7 @@ use wasmtime::component::Resource;
 use super::wit_message::{EditError, Host, HostMessage, Link, NewPart, PartInfo, Position, Recipient, Slot};
 use super::wit_types::Field;
 use crate::clock::Timestamp;
+use crate::link::is_web;
 use crate::mail::address::EmailAddress;
 use crate::mail::content;
 use crate::mail::envelope::ReversePath;
@@ -18,8 +18,8 @@ use crate::plugin::sandbox::{MessageHandle, State};
 
 /// Octets of the claims of a plugin's own link.
 const CLAIMS: usize = 1_000;
-/// The longest that a plugin may put delivery off.
-const LONGEST_WAIT: Duration = Duration::from_hours(366 * 24);
+/// The longest that a plugin may put delivery off: what is left of the time of retries (`delivery.give_up`, usually five days) must do for some.
+const LONGEST_WAIT: Duration = Duration::from_hours(4 * 24);
 
 type Handle = Resource<MessageHandle>;
 /// The outer error traps; the inner one is the plugin's to handle.
@@ -100,7 +100,7 @@ fn whole_message(lent: &Lent) -> Result<(), EditError> {
 
 /// `http` and `https` only: a link is followed by people.
 fn is_web_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    is_web(text) && url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Checks where a signed link is to lead.
@@ -122,19 +122,6 @@ fn slice(octets: &[u8], offset: u64, length: u32) -> &[u8] {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(octets.len());
     let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(octets.len());
     octets.get(start..end).unwrap_or_default()
-}
-
-/// Returns all fields, doubles in their order.
-fn fields(draft: &content::Draft) -> Vec<Field> {
-    let mut values: HashMap<String, std::vec::IntoIter<String>> = HashMap::new();
-    let names = draft.header_names().into_iter();
-    names
-        .map(|name| {
-            let of_name = values.entry(name.to_ascii_lowercase()).or_insert_with(|| draft.header_all(&name).into_iter());
-            let value = of_name.next().unwrap_or_default();
-            Field { name, value }
-        })
-        .collect()
 }
 
 impl State {
@@ -272,7 +259,7 @@ impl HostMessage for State {
     }
 
     fn headers(&mut self, _: Handle) -> wasmtime::Result<Vec<Field>> {
-        Ok(fields(&self.lease()?.letter.draft))
+        Ok(self.lease()?.letter.draft.headers().map(|(name, value)| Field { name: name.to_owned(), value }).collect())
     }
 
     fn add_header(&mut self, _: Handle, name: String, value: String, at: Position) -> Answer<()> {
@@ -381,7 +368,9 @@ impl HostMessage for State {
 
     fn set_content(&mut self, _: Handle, content: Vec<u8>) -> Answer<()> {
         let octets = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        self.edit(octets, |lent| {
+        // It takes the place of what there is: only its own length counts.
+        self.edit(0, |lent| {
+            lent.allow_whole(octets).map_err(EditError::from)?;
             let letter = &mut lent.lease.letter;
             if !letter.slots().as_slice().is_empty() {
                 return Err(EditError::Denied("values that differ by recipient are still to be filled in".to_owned()));

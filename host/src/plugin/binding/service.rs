@@ -39,9 +39,14 @@ impl State {
     /// Waits for something that is no work of the processor's: others have the turn meanwhile.
     async fn rested<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> wasmtime::Result<T> {
         self.in_stage()?;
+        let left = self.desk.wait_left();
         self.pace.rest();
-        let result = work(self).await;
+        let waited = tokio::time::timeout(left, work(self)).await;
         self.pace.begin().await;
+        let Ok(result) = waited else {
+            return Err(wasmtime::format_err!("waited longer than the {} s that a call may wait", self.desk.wait_time().as_secs()));
+        };
+        self.desk.has_waited();
         Ok(result)
     }
 }

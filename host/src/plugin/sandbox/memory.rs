@@ -53,7 +53,6 @@ impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = octets(current, desired, 1);
         if maximum.is_some_and(|maximum| desired > maximum) {
-            self.refused = true;
             return Ok(false);
         }
         let fits = self.fits(more);

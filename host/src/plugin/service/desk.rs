@@ -15,7 +15,9 @@ use crate::config::{Grants, Template};
 use crate::network::http_client::{Bounds, HttpError, Incoming, Outgoing};
 
 /// Values that a rehearsal keeps.
-const REHEARSED: usize = 10_000;
+const REHEARSED: usize = 1_000;
+/// Octets of them.
+const REHEARSED_OCTETS: usize = 4 << 20;
 /// Names of a plugin's own metrics.
 const METRIC_NAME: usize = 50;
 
@@ -60,6 +62,9 @@ pub(crate) struct Desk {
     pub(crate) share: Arc<Share>,
     pub(crate) asked_tables: u32,
     pub(crate) asked_http: u32,
+    /// What the call has waited so far, and since when it waits.
+    pub(crate) waited: Duration,
+    pub(crate) waits_since: Duration,
 }
 
 /// Why a request was not answered.
@@ -86,6 +91,22 @@ impl Desk {
     /// Counts a line; returns whether it may be logged.
     pub(crate) fn may_log(&self) -> bool {
         self.services.shares.may_log(&self.share)
+    }
+
+    /// Returns how long a call may wait.
+    pub(crate) fn wait_time(&self) -> Duration {
+        self.services.runtime.calls.wait_time
+    }
+
+    /// Begins to wait; returns how long that may last.
+    pub(crate) fn wait_left(&mut self) -> Duration {
+        self.waits_since = self.services.clock.monotonic();
+        self.wait_time().saturating_sub(self.waited)
+    }
+
+    /// The wait is over.
+    pub(crate) fn has_waited(&mut self) {
+        self.waited += self.services.clock.monotonic().saturating_sub(self.waits_since);
     }
 
     pub(crate) fn secret(&self, name: &str) -> Option<String> {
@@ -199,9 +220,15 @@ impl Desk {
             size: usize::try_from(limits.http_size.0).unwrap_or(usize::MAX),
             private: origin.is_address(),
         };
-        let _place = self.share.request().await;
         let outgoing = Outgoing { method: what.method, url, headers: what.headers, body: what.body.into() };
-        self.services.http.send(outgoing, bounds).await.map_err(AskError::Http)
+        let asking = async {
+            let _place = self.share.request().await;
+            // Whoever waits for others keeps a place of the pool from those who would compute: not more than half of them.
+            let _room = self.services.waiting.acquire().await.ok();
+            self.services.http.send(outgoing, bounds).await
+        };
+        let answer = tokio::time::timeout(bounds.time, Box::pin(asking)).await;
+        answer.unwrap_or(Err(HttpError::Timeout)).map_err(AskError::Http)
     }
 }
 
@@ -216,10 +243,13 @@ pub(crate) struct RequestTo {
 
 fn rehearse(rehearsal: &Rehearsal, table: &Arc<str>, key: &str, value: Option<Kept>) -> Result<(), TableError> {
     let mut values = rehearsal.0.lock();
-    if values.len() >= REHEARSED {
+    let place = (Arc::clone(table), key.to_owned());
+    let octets: usize = values.values().flatten().map(|kept| kept.octets.len()).sum();
+    let added = value.as_ref().map_or(0, |kept| kept.octets.len());
+    if (values.len() >= REHEARSED && !values.contains_key(&place)) || octets + added > REHEARSED_OCTETS {
         return Err(TableError::Full);
     }
-    values.insert((Arc::clone(table), key.to_owned()), value);
+    values.insert(place, value);
     Ok(())
 }
 

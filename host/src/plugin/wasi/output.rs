@@ -41,7 +41,8 @@ impl Stream {
 
 impl Output {
     /// Logs the lines that end in `octets`, and keeps what is left for later.
-    pub(super) fn write(&mut self, stream: Stream, octets: &[u8], log: &mut Log) {
+    /// Where the login may not log, a line is counted.
+    pub(super) fn write(&mut self, stream: Stream, octets: &[u8], log: &mut Log, may_log: &dyn Fn() -> bool) {
         let pending = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -51,8 +52,11 @@ impl Output {
             let text = line.unwrap_or(piece);
             let room = LINE.saturating_sub(pending.len()).min(text.len());
             pending.extend_from_slice(text.get(..room).unwrap_or_default());
-            if line.is_some() {
+            if line.is_some() && may_log() {
                 push(stream, pending, log);
+            } else if line.is_some() {
+                pending.clear();
+                log.drop_line();
             }
         }
     }

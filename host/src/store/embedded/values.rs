@@ -15,6 +15,10 @@ const KEY_OCTETS: usize = 512;
 const VALUE_OCTETS: usize = 1 << 20;
 /// Most octets of all keys and values together.
 pub(super) const TABLE_OCTETS: usize = 64 << 20;
+/// Of them, what tables of plugins leave to others.
+pub(super) const RESERVED_OCTETS: usize = 16 << 20;
+/// What the names of tables of plugins begin with.
+pub(super) const PLUGIN_TABLES: &str = "plugin/";
 /// What an entry takes beside its key and value, about.
 const ENTRY_OCTETS: usize = 128;
 

@@ -15,7 +15,7 @@ use super::reclaim::Reclaim;
 use super::record::Frame;
 use super::shared::{EventFile, Sealed, Shared};
 use super::summary::Contents;
-use super::values::{TABLE_OCTETS, growth};
+use super::values::{PLUGIN_TABLES, RESERVED_OCTETS, TABLE_OCTETS, growth};
 use crate::clock::Entropy;
 use crate::store::{NewMessage, StoreError};
 use crate::telemetry::metric::Metrics;
@@ -143,8 +143,13 @@ impl Writer {
             let added = growth(&job.frame.meta.values);
             if added > 0 {
                 let values = values.get_or_insert_with(|| self.shared.state.lock().values.octets());
+                // Plugins may fill what they may; where they stand on the log is still to be written down then.
+                let of_plugins = job.frame.meta.values.iter().any(|record| record.table.starts_with(PLUGIN_TABLES));
+                let limit = if of_plugins { TABLE_OCTETS - RESERVED_OCTETS } else { TABLE_OCTETS };
+                if *values + added > limit {
+                    return false;
+                }
                 *values += added;
-                return *values <= TABLE_OCTETS;
             }
             true
         })

@@ -27,6 +27,8 @@ fn desk(services: &Arc<Services>, effects: Effects) -> Desk {
         effects,
         asked_tables: 0,
         asked_http: 0,
+        waited: Duration::ZERO,
+        waits_since: Duration::ZERO,
     }
 }
 
