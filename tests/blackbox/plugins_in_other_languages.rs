@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::peer::Peer;
+use tubepost_tests::plugins::plugin;
 use tubepost_tests::setup::{PASSWORD, config, login};
 use tubepost_tests::wait::wait_for;
 
@@ -59,6 +60,26 @@ fn they_all_do_the_same() -> Result<()> {
     wait_for("the tag of all messages", || {
         (host.json(&["message", "search", "tag:spring-26"]).ok()?.get("total")?.as_u64()? == u64::try_from(sent).ok()?).then_some(())
     })?;
+    Ok(())
+}
+
+/// The corpus of odd messages, in the sandbox: no trap, no lost message, in no language.
+#[test]
+fn they_all_stand_the_corpus() -> Result<()> {
+    let Some(folder) = std::env::var_os("TUBEPOST_EXAMPLES").map(PathBuf::from) else {
+        return say("skipped: TUBEPOST_EXAMPLES is not set; `cargo xtask test` builds the plugins and sets it");
+    };
+    let empty = tempfile::TempDir::new()?;
+    let options = r#"{"campaign": "spring-26", "domain": "shop.example.com", "footer": "Shop & Sons"}"#;
+    for language in LANGUAGES {
+        let component = folder.join(format!("{language}.wasm"));
+        if component.exists() {
+            let said = plugin(empty.path(), &["test", &component.to_string_lossy(), "--options", options, "--time", "60s", "--json"])?;
+            let tested: serde_json::Value = serde_json::from_str(&said)?;
+            assert_eq!(tested["ok"], true, "{language}: {tested}");
+            assert!(tested["corpus"]["messages"].as_u64() >= Some(300), "{language}: {tested}");
+        }
+    }
     Ok(())
 }
 
