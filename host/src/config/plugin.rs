@@ -1,13 +1,141 @@
 //! `[plugins.NAME]` and `[plugin_runtime]`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Section, Value};
 use super::suggestion::did_you_mean;
 use super::unit::ByteSize;
-use super::{CallLimits, EventTelling, Grants, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, grant, trust};
+use super::{Grants, grant, trust};
+
+/// `[plugins.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugin {
+    /// `source`.
+    pub source: PluginSource,
+    /// `limits`.
+    pub limits: PluginLimits,
+    /// `on_error`.
+    pub on_error: OnError,
+    /// `allow`.
+    pub allow: Grants,
+    /// `sha256`: the only component that is taken; none given is any.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// Where the component is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// In this binary, under this name.
+    BuiltIn(Arc<str>),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// What one call of a plugin may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// `time`: default 250 ms.
+    pub time: Duration,
+    /// `memory`: default 64 MiB.
+    pub memory: ByteSize,
+    /// `output`: octets that the message may have after the call. Default: twice the server's `smtp.message_size`.
+    pub output: ByteSize,
+}
+
+/// What happens to a message when a plugin fails on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// `defer`: the client hears 4xx; at delivery the copy is tried again.
+    #[default]
+    Defer,
+    /// `reject`: the client hears 5xx; at delivery the copy bounces.
+    Reject,
+    /// `skip`: the message goes on as it was before the plugin.
+    Skip,
+}
+
+/// `[plugin_runtime]`: what all plugins share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginRuntime {
+    /// `instances`: plugins running at one moment; more calls wait. Default 100.
+    pub instances: u32,
+    /// `cache`: whether compiled plugins are kept below `data`. Default true.
+    pub cache: bool,
+    /// `warm_slots`: free slots of the pool that keep memory. Default: 16 for each processor, at least 32 and at most 256.
+    pub warm_slots: u32,
+    /// `kept_memory`: what each of them keeps, where the kernel can tell which pages were touched. Default 4 MiB.
+    pub kept_memory: ByteSize,
+    /// What one call may do, whatever the plugin.
+    pub calls: CallLimits,
+    /// What all calls of one login together may do.
+    pub logins: LoginShares,
+    /// `watch`: whether a plugin is loaded again when its file changes. Default true.
+    pub watch: bool,
+    /// `watch_interval`: how often its file is looked at; a change counts once it has stayed the same for so long. Default 1 s.
+    pub watch_interval: Duration,
+    /// `old_versions`: versions that only queued mail still needs, and that are kept loaded. Default 8.
+    pub old_versions: u32,
+    /// `shadow_memory`: octets of messages that wait for shadows; what is above it is not shown to them. Default 64 MiB.
+    pub shadow_memory: ByteSize,
+    /// How plugins are told what became of messages.
+    pub events: EventTelling,
+}
+
+/// How plugins are told of events: keys of `[plugin_runtime]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTelling {
+    /// `event_batch`: events in one call. Default 100.
+    pub batch: u32,
+    /// `event_gather`: how long more events are waited for before a call. Default 200 ms.
+    pub gather: Duration,
+    /// `event_tries`: calls in which a plugin may fail on the same events before they are given up. Default 12.
+    pub tries: u32,
+    /// `event_retry`: the pause behind the first failure; each one after it is twice as long. Default 5 s.
+    pub retry: Duration,
+}
+
+/// Limits of `[plugin_runtime]` that hold for each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// `log_lines`: lines that are kept; more are counted. Default 100.
+    pub log_lines: u32,
+    /// `log_line_length`: characters of a line. Default 1000.
+    pub log_line_length: u32,
+    /// `slots`: of one message. Default 10,000.
+    pub slots: u32,
+    /// `tags`: of one message. Default 100.
+    pub tags: u32,
+    /// `edits`: of one call. Default 100,000.
+    pub edits: u32,
+    /// `kv_calls`: of one call. Default 100.
+    pub kv_calls: u32,
+    /// `http_calls`: of one call. Default 10.
+    pub http_calls: u32,
+    /// `http_time`: of one request. Default 5 s.
+    pub http_time: Duration,
+    /// `http_size`: octets of a request, and of an answer. Default 1 MiB.
+    pub http_size: ByteSize,
+    /// `wait_time`: all that one call may wait for services. Default 15 s.
+    pub wait_time: Duration,
+}
+
+/// Limits of `[plugin_runtime]` that hold for all calls of one login, so that none is in another's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginShares {
+    /// `login_instances`: of `instances`, how many one login may have at one moment. Default: a quarter of them.
+    pub instances: u32,
+    /// `login_log_lines`: lines that all its plugins may log in a minute. Default 100,000.
+    pub log_lines: u32,
+    /// `kv_keys`: of one plugin's table. Default 10,000.
+    pub kv_keys: u32,
+    /// `kv_size`: octets of keys and values of one plugin's table. Default 4 MiB.
+    pub kv_size: ByteSize,
+    /// `http_at_once`: requests under way. Default 10.
+    pub http_at_once: u32,
+}
 
 /// Plugins that the binary brings along; they need no entry.
 pub const FIRST_PARTY: [&str; 5] = ["inline-css", "list-unsubscribe", "tags", "template", "tracking"];
