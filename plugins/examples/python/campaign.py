@@ -10,7 +10,7 @@ from wit_world.exports.plugin import Description
 from wit_world.imports import log
 from wit_world.imports.log import Level
 from wit_world.imports.message import Message
-from wit_world.imports.types import Failure_Config, Reply, Verdict, Verdict_Next, Verdict_Reject
+from wit_world.imports.types import Failure_Config, Failure_Permanent, Reply, Verdict, Verdict_Next, Verdict_Reject
 
 SCHEMA = {
     "type": "object",
@@ -39,18 +39,28 @@ class Submit(exports.Submit):
             raise Err(Failure_Config("campaign: letters, digits, - and _ only"))
         if msg.header("Subject") is None:
             return Verdict_Reject(Reply(550, "5.6.0", "a campaign's mail needs a subject"))
-        msg.set_header("X-Campaign", campaign)
-        msg.add_tag(campaign)
-        links = 0
-        html = msg.html()
-        if html is not None:
-            html, links = mark_links(html, campaign, options["domain"])
-            msg.set_html(with_footer(html, footer))
-        text = msg.text()
-        if text is not None and footer:
-            msg.set_text(f"{text}\r\n{footer}\r\n")
+        try:
+            links = edit(msg, campaign, options["domain"], footer)
+        except Err as refused:
+            # What the host will not have of this message now, it will not have later.
+            raise Err(Failure_Permanent(f"the edit is not allowed: {refused.value}")) from None
         log.log(Level.INFO, f"campaign {campaign}: {links} links")
         return Verdict_Next()
+
+
+def edit(msg: Message, campaign: str, domain: str, footer: str | None) -> int:
+    """Marks the message; returns how many links were."""
+    msg.set_header("X-Campaign", campaign)
+    msg.add_tag(campaign)
+    links = 0
+    html = msg.html()
+    if html is not None:
+        html, links = mark_links(html, campaign, domain)
+        msg.set_html(with_footer(html, footer))
+    text = msg.text()
+    if text is not None and footer:
+        msg.set_text(f"{text}\r\n{footer}\r\n")
+    return links
 
 
 def mark_links(html: str, campaign: str, domain: str) -> tuple[str, int]:

@@ -41,23 +41,36 @@ export const submit = {
     if (message.header("Subject") === null) {
       return { tag: "reject", val: { code: 550, enhanced: "5.6.0", text: "a campaign's mail needs a subject" } };
     }
-    message.setHeader("X-Campaign", options.campaign);
-    message.addTag(options.campaign);
-    let links = 0;
-    const html = message.html();
-    if (html !== null) {
-      const marked = markLinks(html, options);
-      links = marked.links;
-      message.setHtml(withFooter(marked.html, options.footer));
-    }
-    const text = message.text();
-    if (text !== null && options.footer) {
-      message.setText(`${text}\r\n${options.footer}\r\n`);
+    let links: number;
+    try {
+      links = edit(message, options);
+    } catch (error) {
+      // What the host will not have of this message now, it will not have later.
+      const refused: Failure = { tag: "permanent", val: `the edit is not allowed: ${JSON.stringify(error)}` };
+      throw refused;
     }
     host.log("info", `campaign ${options.campaign}: ${links} links`);
     return { tag: "next" };
   },
 };
+
+/** Marks the message; returns how many links were. */
+function edit(message: Message, options: Options): number {
+  message.setHeader("X-Campaign", options.campaign);
+  message.addTag(options.campaign);
+  let links = 0;
+  const html = message.html();
+  if (html !== null) {
+    const marked = markLinks(html, options);
+    links = marked.links;
+    message.setHtml(withFooter(marked.html, options.footer));
+  }
+  const text = message.text();
+  if (text !== null && options.footer) {
+    message.setText(`${text}\r\n${options.footer}\r\n`);
+  }
+  return links;
+}
 
 /** Adds utm_campaign to the links of the domain that have none. */
 function markLinks(html: string, { campaign, domain }: Options): { html: string; links: number } {
