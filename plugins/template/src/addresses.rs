@@ -99,7 +99,12 @@ pub(crate) fn fill(text: &str, marks: &Marks) -> Result<String, Error> {
             }
         });
     }
-    Ok(write(&filled))
+    let text = write(&filled);
+    // Two words without an address are no list any more, and who knows what others read in it.
+    if parse(&text).is_none() {
+        return Err(no_address(&text));
+    }
+    Ok(text)
 }
 
 /// What a filled address is: one mailbox, or nothing where it is empty.
@@ -372,7 +377,9 @@ mod tests {
         ] {
             assert_eq!(filled(template, values).as_deref(), Ok(expected), "{template} {values:?}");
         }
-        for (template, value) in [("%", "a@x, b@x"), ("<%>", "a@x>, <b@x"), ("Ann <%>", "B <b@x>"), ("%", "a@x: b@x;"), ("%", "<:>")] {
+        for (template, value) in
+            [("%", "a@x, b@x"), ("<%>", "a@x>, <b@x"), ("Ann <%>", "B <b@x>"), ("%", "a@x: b@x;"), ("%", "<:>"), ("%, a@x", "a a")]
+        {
             assert!(filled(template, &[value]).is_err_and(|reason| reason.contains("one address is expected")), "{template} {value}");
         }
     }
