@@ -149,7 +149,7 @@ impl App {
         let links = links(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
-        let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, metrics.clone());
+        let logins = logins(&config, &entropy, &clock, &metrics);
         let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
@@ -302,6 +302,13 @@ impl App {
         info!("ended");
         Ok(())
     }
+}
+
+/// Makes what knows who may hand over mail, and who may change what.
+fn logins(config: &Config, entropy: &Entropy, clock: &Clock, metrics: &Metrics) -> Logins {
+    let logins = Logins::new(config.logins.clone(), &config.authentication, entropy, clock, metrics.clone());
+    logins.replace_administrators(config.administrators.clone());
+    logins
 }
 
 /// Makes what signs the links in mail.

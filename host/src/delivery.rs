@@ -16,7 +16,6 @@
 //! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
 
 pub mod dkim;
-pub mod dns;
 pub mod dsn;
 pub mod failure;
 pub mod mx;

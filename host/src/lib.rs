@@ -10,6 +10,7 @@
 //! | [`network`] | reaching out: addresses, TLS, requests over HTTP |
 //! | [`smtp`] | the protocol without sockets: server and client as state machines |
 //! | [`config`] | TOML in, checked values out |
+//! | [`dns`] | what is asked of name servers |
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
 //! | [`link`] | signed links on the public address |
@@ -35,6 +36,8 @@ pub mod network;
 pub mod smtp;
 
 pub mod config;
+
+pub mod dns;
 
 pub mod store;
 

@@ -239,6 +239,15 @@ pub trait Store: Send + Sync + 'static {
     /// Returns a value that has not expired.
     fn value<'a>(&'a self, table: &'a str, key: &'a [u8], now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
 
+    /// Returns entries of a table that have not expired, in the order of their keys, from after `after` on; at most `limit`.
+    fn values<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a [u8]>,
+        now: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, Bytes)>, StoreError>>;
+
     /// Counts what one table of the key-value table holds, what has expired and was not cleared away included.
     fn table_usage<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>>;
 

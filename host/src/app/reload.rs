@@ -35,6 +35,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     parts.chains.replace(chains);
     parts.delivery.reconfigure(delivery);
     parts.logins.replace(new.logins.clone());
+    parts.logins.replace_administrators(new.administrators.clone());
     parts.intake.reconfigure(IntakeSettings::new(&new));
     sockets.smtp.reload(&new.server, &new.smtp);
     parts.services.dashboard.replace(&new.dashboard);

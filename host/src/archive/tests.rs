@@ -12,6 +12,7 @@ use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::{BodyType, ReversePath};
 use crate::spool::NewEntry;
+use crate::spool::entry::Terms;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
 use crate::submission::{Protocol, Received};
@@ -76,6 +77,7 @@ fn held(number: u8, recipients: u32) -> NewEntry {
         deliver_before: None,
         options: String::new(),
         plan: Plan::plain("login".into(), id, NOW),
+        terms: Terms::default(),
     };
     NewEntry {
         entry,

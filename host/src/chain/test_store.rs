@@ -62,6 +62,15 @@ impl Store for CommitLog {
     fn value<'a>(&'a self, _: &'a str, _: &'a [u8], _: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         ready(Ok(None)).boxed()
     }
+    fn values<'a>(
+        &'a self,
+        _: &'a str,
+        _: Option<&'a [u8]>,
+        _: Timestamp,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, Bytes)>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
     fn table_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {
         ready(Ok(TableUsage::default())).boxed()
     }

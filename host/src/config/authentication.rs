@@ -2,8 +2,23 @@
 
 use std::time::Duration;
 
-use super::Authentication;
 use super::document::{Section, Value};
+
+/// `[authentication]`: limits of logins, over SMTP and REST together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// `failures`: wrong passwords from one address after which no more are checked. Default 20.
+    pub failures: u32,
+    /// `period`: how long they count. Default 10 min.
+    pub period: Duration,
+    /// `addresses`: of how many addresses failures are known; the oldest are forgotten. Default 10,000.
+    pub addresses: u32,
+    /// `waiting`: checks that wait for one that runs, of which there is one for each processor. At some 30 ms for one, the last waits about as long as a
+    /// client is patient. Default 256.
+    pub waiting: u32,
+    /// `remembered`: passwords that were right and need no check for a while. Default 1024.
+    pub remembered: u32,
+}
 
 pub(super) fn read(section: &Section<'_>) -> Authentication {
     Authentication {

@@ -8,7 +8,42 @@ use toml::de::DeValue;
 
 use super::document::{Fault, Section, Value};
 use super::suggestion::did_you_mean;
-use super::{Chain, ChainStep, When};
+
+/// An entry of `[chains]`.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// In the order in which they run.
+    pub steps: Vec<ChainStep>,
+}
+
+/// One plugin in a chain.
+#[derive(Clone, Debug)]
+pub struct ChainStep {
+    /// `use`, or the bare name.
+    pub plugin: Arc<str>,
+    /// `when`.
+    pub when: When,
+    /// `locked`: the message's own options do not count.
+    pub locked: bool,
+    /// `percent`: which part of the messages it gets; none given is all.
+    pub share: Option<Share>,
+    /// `shadow` and `shadow_of`: it runs beside the chain, and its result is only compared.
+    pub shadow: Option<Shadow>,
+    /// All other keys.
+    pub options: Map<String, serde_json::Value>,
+    /// `file:line:column`, for errors that are found when the plugin is loaded.
+    pub place: String,
+}
+
+/// When a step runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// `always`, unless the message switches it off.
+    #[default]
+    Always,
+    /// `requested`: only if the message asks for it.
+    Requested,
+}
 
 /// Keys of a step that are ours; all others are options of the plugin.
 const KEYS: [&str; 6] = ["use", "when", "locked", "percent", "shadow", "shadow_of"];

@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
-use super::Dashboard;
 use super::document::{Section, Value};
+use super::unit::Secret;
+
+/// `[dashboard]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dashboard {
+    /// `password`: argon2id hash; without it the dashboard is closed, except in demonstration mode.
+    pub password: Option<Secret>,
+    /// `session_time`: how long a login lasts. Default 12 h.
+    pub session_time: Duration,
+}
 
 pub(super) fn read(section: &Section<'_>) -> Dashboard {
     Dashboard {

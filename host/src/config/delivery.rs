@@ -4,7 +4,63 @@ use std::time::Duration;
 
 use super::document::{Section, Value};
 use super::unit::ByteSize;
-use super::{Delivery, Dns};
+
+/// `[delivery]`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// `connections`: to all destinations together. Default 500.
+    pub connections: u32,
+    /// `connections_per_destination`. Default 20.
+    pub connections_per_destination: u32,
+    /// `messages_per_connection`. Default 1000.
+    pub messages_per_connection: u32,
+    /// `recipients_per_transaction`: copies with equal content that go together. Default 50.
+    pub recipients_per_transaction: u32,
+    /// `idle_time`: how long an idle connection is kept. Default 5 s.
+    pub idle_time: Duration,
+    /// `connect_time`: default 30 s.
+    pub connect_time: Duration,
+    /// `command_time`: how long a reply may take; the end of data may take twice as long. Default 5 min (RFC 5321 §4.5.3.2).
+    pub command_time: Duration,
+    /// `retry_first`: wait after the first deferral; doubled for each one after. Default 5 min.
+    pub retry_first: Duration,
+    /// `retry_longest`: the longest wait. Default 4 h.
+    pub retry_longest: Duration,
+    /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); SMTPeter tries for 1 day, MailPace for 2.
+    pub give_up: Duration,
+    /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
+    pub lease: Duration,
+    /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
+    /// `connections`.
+    pub failing_connections: u32,
+    /// `dead_time`: how long a host that failed is left alone, at most. Default 30 s.
+    pub dead_time: Duration,
+    /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
+    pub host_tries: u32,
+    /// `outcome_queue`: outcomes of transactions that may wait for the store; read at the start. Default 1024.
+    pub outcome_queue: u32,
+    /// `returned_size`: octets of a message above which a DSN has its header alone, whatever RET says. Default 64 KiB.
+    pub returned_size: ByteSize,
+    /// `copy_log`: octets of what plugins log that are kept of one attempt to make a copy. Default 16 KiB.
+    pub copy_log: ByteSize,
+    /// `rendered_size`: what a copy may have once its slots are filled in. Default twice `smtp.message_size`.
+    pub rendered_size: ByteSize,
+    /// `dns_*`.
+    pub dns: Dns,
+}
+
+/// How name servers are asked.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// `dns_cache`: answers that each route keeps. Default 16,384.
+    pub cache: u32,
+    /// `dns_time`: how long a name server may take. Default 5 s.
+    pub time: Duration,
+    /// `dns_tries`: how often a question is asked. Default 3.
+    pub tries: u32,
+    /// `dns_negative_time`: the longest time for which it is believed that there is nothing. Default 5 min.
+    pub negative_time: Duration,
+}
 
 /// `rendered_size` is the default of the key of this name.
 pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {

@@ -6,11 +6,21 @@ use mail_auth::common::crypto::{Ed25519Key, RsaKey, Sha256};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::Dkim;
 use super::document::{Fault, Section, Value};
 use super::tls::key_fault;
 use super::unit::Secret;
 use crate::mail::domain::Domain;
+
+/// `[[dkim]]`.
+#[derive(Clone, Debug)]
+pub struct Dkim {
+    /// `domain`: signs mail whose From is in this domain.
+    pub domain: Domain,
+    /// `selector`.
+    pub selector: String,
+    /// `key`: PEM, PKCS#8 or PKCS#1 (RSA), PKCS#8 (Ed25519).
+    pub key: Secret,
+}
 
 pub(super) fn read(file: &Section<'_>) -> Vec<Dkim> {
     let mut names = BTreeSet::new();

@@ -2,9 +2,26 @@
 
 use std::time::Duration;
 
+use super::JSON_VALUES;
 use super::document::{Section, Value};
 use super::unit::ByteSize;
-use super::{Http, JSON_VALUES};
+
+/// `[http]`: limits of every HTTP listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// `connections`: default 1000.
+    pub connections: u32,
+    /// `connections_per_address`: default 100.
+    pub connections_per_address: u32,
+    /// `header_time`: how long a request's header may take, and how long a connection may be idle. Default 30 s.
+    pub header_time: Duration,
+    /// `request_time`: the longest request. Default 60 s.
+    pub request_time: Duration,
+    /// `body_size`: of a request. Default: 1.5 times `smtp.message_size`, as base64 swells.
+    pub body_size: ByteSize,
+    /// `json_values`: values that a JSON body may have, elements and members included. Default 100,000.
+    pub json_values: u32,
+}
 
 /// Reads the section. `message_size` is that of `[smtp]`.
 pub(super) fn read(section: &Section<'_>, message_size: ByteSize) -> Http {

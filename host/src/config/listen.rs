@@ -3,7 +3,37 @@
 use std::net::SocketAddr;
 
 use super::document::{Fault, Section, Value};
-use super::{Listener, ListenerKind, ListenerTls};
+
+/// `[[listen]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `kind`.
+    pub kind: ListenerKind,
+    /// `address`: port 0 takes a free one.
+    pub address: SocketAddr,
+    /// `tls`.
+    pub tls: ListenerTls,
+}
+
+/// What is spoken on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// `smtp`: message submission (RFC 6409).
+    Smtp,
+    /// `http`: REST, public links, dashboard, metrics.
+    Http,
+}
+
+/// How a socket is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// `starttls`: offered; AUTH and mail only after it, except from loopback.
+    StartTls,
+    /// `implicit`: TLS from the first octet.
+    Implicit,
+    /// `none`: for loopback and trusted proxies.
+    None,
+}
 
 /// Reads all listeners. `has_tls` is whether there is a `[tls]`.
 pub(super) fn read(file: &Section<'_>, has_tls: bool) -> Vec<Listener> {

@@ -1,14 +1,91 @@
 //! `[[logins]]`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
+use super::Smtp;
 use super::document::{Fault, Section, Value};
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
-use super::{Bounces, Login, LoginLimits, SenderPattern, Smtp};
+use serde::{Deserialize, Serialize};
+
+use super::unit::{ByteSize, Secret};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
+
+/// `[[logins]]`.
+#[derive(Clone)]
+pub struct Login {
+    /// `name`: unique; in events, metrics and the dashboard.
+    pub name: Arc<str>,
+    /// `username`, unique.
+    pub username: Option<String>,
+    /// `password`: argon2id hash in PHC form.
+    pub password: Option<Secret>,
+    /// `token`: `sha256:` and 64 hexadecimal digits.
+    pub token: Option<[u8; 32]>,
+    /// `senders`: none given is any.
+    pub senders: Vec<SenderPattern>,
+    /// `chain`; none given is no plugins.
+    pub chain: Option<Arc<str>>,
+    /// `route`.
+    pub route: Arc<str>,
+    /// `limits`.
+    pub limits: LoginLimits,
+    /// `bounces`.
+    pub bounces: Bounces,
+}
+
+impl fmt::Debug for Login {
+    /// Shows no secret, hashes included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        f.debug_struct("Login")
+            .field("name", name)
+            .field("username", username)
+            .field("password", password)
+            .field("token", &token.as_ref().map(|_| "redacted"))
+            .field("senders", senders)
+            .field("chain", chain)
+            .field("route", route)
+            .field("limits", limits)
+            .field("bounces", bounces)
+            .finish()
+    }
+}
+
+/// Whom a login may send as. The spool keeps these: a change is one of its format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SenderPattern {
+    /// `user@example.com`.
+    Address(EmailAddress),
+    /// `*@example.com`.
+    Domain(Domain),
+    /// `*@*.example.com`: any domain below.
+    Subdomains(Domain),
+}
+
+/// `limits` of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// `messages_per_hour`; none given is no limit.
+    pub messages_per_hour: Option<u32>,
+    /// `recipients_per_message`. Default: that of `[smtp]`.
+    pub recipients_per_message: u32,
+    /// `message_size`. Default: that of `[smtp]`.
+    pub message_size: ByteSize,
+}
+
+/// Where bounces of a login's mail go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bounces {
+    /// `return`: to the envelope's sender.
+    #[default]
+    Return,
+    /// `track`: the same, until bounces can be taken in.
+    Track,
+}
 
 /// What logins may refer to, and what no two of them may share.
 struct Known<'a> {
@@ -94,7 +171,7 @@ fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Optio
 }
 
 fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
-    let fault = |error: &dyn std::fmt::Display| {
+    let fault = |error: &dyn fmt::Display| {
         format!("\"{text}\": {error}; a sender is \"user@example.com\", \"*@example.com\" or \"*@*.example.com\"")
     };
     if let Some(domain) = text.strip_prefix("*@*.") {

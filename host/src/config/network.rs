@@ -4,7 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::IpNetwork;
+/// An address range such as `192.0.2.0/24`; a single address is the range that holds it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IpNetwork {
+    /// Some address in it.
+    pub address: IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
 
 /// Why a text is no address range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,12 +2,65 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::document::{Fault, Section, Value};
 use super::tls::authorities;
-use super::{MxRoute, OutgoingTls, Route, SmartHostRoute};
+use super::unit::Secret;
 use crate::mail::domain::Domain;
+
+/// `[routes.NAME]`.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// `mx`.
+    Mx(MxRoute),
+    /// `smarthost`.
+    SmartHost(SmartHostRoute),
+    /// `capture`: kept and shown, never sent.
+    Capture,
+}
+
+/// `kind = "mx"`.
+#[derive(Clone, Debug)]
+pub struct MxRoute {
+    /// `tls`: default opportunistic.
+    pub tls: OutgoingTls,
+    /// `port`: default 25.
+    pub port: u16,
+    /// `nameservers`: default those of `[server]`.
+    pub nameservers: Vec<SocketAddr>,
+    /// `allow_private`: whether mail may go to loopback and private addresses. Default false.
+    pub allow_private: bool,
+}
+
+/// `kind = "smarthost"`.
+#[derive(Clone, Debug)]
+pub struct SmartHostRoute {
+    /// `host`: name in A-labels, or address without brackets.
+    pub host: String,
+    /// `port`: default 587.
+    pub port: u16,
+    /// `tls`: default required.
+    pub tls: OutgoingTls,
+    /// `implicit_tls`: TLS from the first octet, as on port 465. Default: whether the port is 465.
+    pub implicit_tls: bool,
+    /// `ca`: PEM file of certification authorities to trust in the place of the system's.
+    pub ca: Option<PathBuf>,
+    /// `username` and `password`.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// TLS on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutgoingTls {
+    /// `required`: with a certificate that is valid for the host.
+    Required,
+    /// `opportunistic`: where it is offered, whatever the certificate says (RFC 7435).
+    Opportunistic,
+    /// `none`: never.
+    None,
+}
 
 /// Where `kind = "mx"` looks when a name server is given without a port.
 const DNS_PORT: u16 = 53;
@@ -84,7 +137,7 @@ fn host(value: &Value<'_>) -> Result<String, Fault> {
     Ok(domain.literal().map_or_else(|| domain.to_ascii(), |address| address.to_string()))
 }
 
-fn nameserver(value: &Value<'_>) -> Result<SocketAddr, Fault> {
+pub(super) fn nameserver(value: &Value<'_>) -> Result<SocketAddr, Fault> {
     let text = value.text()?;
     let with_port = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
     text.parse().or_else(|_| with_port()).map_err(|_| "must be an address, such as \"192.0.2.1\" or \"192.0.2.1:5353\"".to_owned())

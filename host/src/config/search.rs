@@ -3,9 +3,21 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Search;
 use super::document::{Section, Value};
 use super::unit::ByteSize;
+
+/// `[search]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// `text`: octets of a message's text that can be found. Default 8 KiB.
+    pub text: ByteSize,
+    /// `gather`: how long events gather before they are indexed: what is sent and delivered within it is written once. Default 500 ms.
+    pub gather: Duration,
+    /// `rest`: how long indexing rests after work, in times of the work. Default 3: it takes a quarter of one processor at most.
+    pub rest: u32,
+    /// `memory`: octets in which new entries gather before they are written. Default 15 MB.
+    pub memory: ByteSize,
+}
 
 /// Octets of text of one message.
 const TEXT: RangeInclusive<ByteSize> = ByteSize(1)..=ByteSize::mib(1);

@@ -1,11 +1,36 @@
 //! `[server]`.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::Server;
+use super::IpNetwork;
 use super::document::{Fault, Section, Value};
+use super::route::nameserver;
+use crate::mail::domain::Domain;
+
+/// `[server]`: who we are.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `hostname`: EHLO name, domain of Message-IDs that we make.
+    pub hostname: Domain,
+    /// `data`: folder for spool, index, compiled plugins and keys.
+    pub data: PathBuf,
+    /// `public_url`: base of tracking and unsubscribe links, without query or fragment. A path loses the slash at its end; where there
+    /// is none, [`url::Url`] writes `/`.
+    pub public_url: Url,
+    /// `nameservers`: whom to ask; default those of the system. A route may have its own.
+    pub nameservers: Vec<SocketAddr>,
+    /// `drain_time`: how long sessions and attempts may go on after SIGTERM. Default 30 s.
+    pub drain_time: Duration,
+    /// `trusted_proxies`: whose `X-Forwarded-Proto` and `X-Forwarded-For` count. Default none.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// `submissions`: messages in work at one moment, over SMTP and REST together; more are told to come back. Default 4096, which is more than the
+    /// listeners let in by default.
+    pub submissions: u32,
+}
 
 pub(super) fn read(section: &Section<'_>) -> Option<Server> {
     let hostname = section.required("hostname", Value::parsed);
@@ -14,7 +39,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Server> {
     let drain_time = section.or("drain_time", Duration::from_secs(30), Value::duration_from_zero);
     let trusted_proxies = section.list("trusted_proxies", Value::parsed);
     let submissions = section.or("submissions", 4096, Value::count);
-    Some(Server { hostname: hostname?, data: data?, public_url: public_url?, drain_time, trusted_proxies, submissions })
+    let nameservers = section.list("nameservers", nameserver);
+    Some(Server { hostname: hostname?, data: data?, public_url: public_url?, nameservers, drain_time, trusted_proxies, submissions })
 }
 
 fn public_url(value: &Value<'_>) -> Result<Url, Fault> {

@@ -2,9 +2,40 @@
 
 use std::time::Duration;
 
-use super::Smtp;
 use super::document::{Section, Value};
 use super::unit::ByteSize;
+
+/// `[smtp]`: limits of every SMTP listener.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// `message_size`: default 25 MiB; shown in EHLO.
+    pub message_size: ByteSize,
+    /// `header_size`: of what is handed in; default 256 KiB.
+    pub header_size: ByteSize,
+    /// `line_size`: octets of a line of a message. RFC 5322 §2.1.1 has 998, but HTML in one line is common, and refusing it would help nobody: delivery
+    /// encodes it again. Default 64 KiB.
+    pub line_size: ByteSize,
+    /// `memory`: for content that is on its way in, of all sessions together; what is above it hears 452. Default 256 MiB.
+    pub memory: ByteSize,
+    /// `recipients`: in one message; default 1000.
+    pub recipients: u32,
+    /// `connections`: on all SMTP listeners; more hear 421. Default 1000.
+    pub connections: u32,
+    /// `connections_per_address`: default 100.
+    pub connections_per_address: u32,
+    /// `command_time`: silence after which a session is closed. Default 5 min.
+    pub command_time: Duration,
+    /// `session_time`: the longest session. Default 1 h.
+    pub session_time: Duration,
+    /// `errors`: wrong commands after which a session is closed. Default 20.
+    pub errors: u32,
+    /// `junk_commands`: commands that bring no message any nearer, before each more counts as an error. Default 100.
+    pub junk_commands: u32,
+    /// `auth_failures`: wrong passwords after which a session is closed. Default 3.
+    pub auth_failures: u32,
+    /// `messages_per_session`: default 10,000.
+    pub messages_per_session: u32,
+}
 
 /// Octets of a line that every message may have (RFC 5322 §2.1.1).
 const LEAST_LINE: ByteSize = ByteSize(998);

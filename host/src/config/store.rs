@@ -2,9 +2,25 @@
 
 use std::time::Duration;
 
-use super::Store;
 use super::document::{Section, Value};
 use super::unit::ByteSize;
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// `segment_size`: octets of a file of the spool, from 64 KiB to 1 GiB. Default 64 MiB.
+    pub segment_size: ByteSize,
+    /// `retention`: how long messages that are done with, and events, can be looked at. Default 7 days.
+    pub retention: Duration,
+    /// `archive_size`: octets on disk above which the oldest messages that are done with go before their time. Default 10 GiB.
+    pub archive_size: ByteSize,
+    /// `cache`: octets of fresh messages kept in memory, so that delivery need not read them back. Default 64 MiB.
+    pub cache: ByteSize,
+    /// `commit_queue`: submissions that may wait for one sync; more wait outside. Default 4096.
+    pub commit_queue: u32,
+    /// `reserve`: octets of the disk that are left free: below, mail is answered 452. Default 64 MiB.
+    pub reserve: ByteSize,
+}
 
 /// Least and most octets of a segment: places in it have 32 bits, and each one costs a start a little.
 const SEGMENT_SIZES: std::ops::RangeInclusive<ByteSize> = ByteSize(64 << 10)..=ByteSize::gib(1);

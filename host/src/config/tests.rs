@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Entropy;
+use crate::mail::domain::Domain;
 
 mod errors;
 mod life;

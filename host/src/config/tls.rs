@@ -6,8 +6,16 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::Tls;
 use super::document::{Fault, Section, Value};
+
+/// `[tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `certificate`: PEM file, leaf first.
+    pub certificate: PathBuf,
+    /// `key`: PEM file.
+    pub key: PathBuf,
+}
 
 /// Reads the section; `None` also where it is not there.
 pub(super) fn read(section: &Section<'_>) -> Option<Tls> {

@@ -23,7 +23,7 @@ use crate::mail::envelope::{BodyType, ForwardPath, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::smtp::client::reply::Reply;
 use crate::smtp::client::transaction::{Conclusion, Transaction};
-use crate::spool::entry::{Copy, Entry};
+use crate::spool::entry::{Copy, Entry, Terms};
 use crate::spool::{Leased, queue};
 use crate::store::StoreError;
 use crate::submission::{Protocol, Received};
@@ -409,6 +409,7 @@ fn unknown_entry(id: MessageId, queue: &str) -> Entry {
         deliver_before: None,
         options: String::new(),
         plan: Plan::plain(login, id, received.at),
+        terms: Terms::default(),
         received,
     }
 }

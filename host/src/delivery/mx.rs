@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::dns::{Dns, DnsError, Mx};
 use super::failure::Failure;
 use crate::clock::Entropy;
+use crate::dns::{Dns, DnsError, Mx};
 use crate::mail::domain::Domain;
 use crate::network::address::is_public;
 
@@ -119,7 +119,7 @@ fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
-    use crate::delivery::dns::zone::Zone;
+    use crate::dns::zone::Zone;
 
     const STRICT: Reach<'_> = Reach { own_name: "mail.tubepost.example", allow_private: false };
 

@@ -18,7 +18,7 @@ use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::smtp::client::reply::Reply;
-use crate::spool::entry::{Copy, CopyState, Entry};
+use crate::spool::entry::{Copy, CopyState, Entry, Terms};
 use crate::spool::{Leased, NewEntry, Settlement, queue};
 use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::{DeliveryOutcome, Metrics, RouteMetrics};
@@ -135,7 +135,13 @@ impl Judge<'_> {
                     self.route.attempted(DeliveryOutcome::Deferred);
                     // `expired` has left only those that have a next attempt.
                     let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
-                    let state = CopyState { attempts: attempt + 1, last: Some(text.clone()), held: None, released: leased.state.released };
+                    let state = CopyState {
+                        attempts: attempt + 1,
+                        last: Some(text.clone()),
+                        held: None,
+                        first_attempt: leased.state.first_attempt.or(Some(self.now)),
+                        ..leased.state.clone()
+                    };
                     let again = Settlement::Again { copy: leased.copy, due, state };
                     (again, EventKind::Deferred { host: subject.host.to_owned(), reply: text, attempt, next: due })
                 }
@@ -295,6 +301,7 @@ impl Judge<'_> {
             deliver_before: None,
             options: String::new(),
             plan: Plan::plain(Arc::clone(&entry.login), id, self.now),
+            terms: Terms::default(),
         }
     }
 }

@@ -6,11 +6,11 @@ use tokio_rustls::TlsConnector;
 
 use super::connection::{Broken, Connection, Target};
 use super::dead_hosts::DeadHosts;
-use super::dns::Dns;
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
 use crate::clock::{Clock, Entropy};
 use crate::config;
+use crate::dns::Dns;
 use crate::mail::domain::Domain;
 use crate::smtp::client::{Credentials, Options, Security};
 

@@ -9,14 +9,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
 use super::dkim::{DkimError, Signers};
-use super::dns::network::NetworkDns;
-use super::dns::{Dns, DnsError, Mx};
 use super::mx::Host;
 use super::route::{Route, TlsPolicy};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered, Renderer};
 use crate::chain::trace::Trace;
 use crate::config::{self, Config, OutgoingTls};
+use crate::dns::network::NetworkDns;
+use crate::dns::{Dns, DnsError, Mx};
 use crate::mail::domain::Domain;
 use crate::network::tls::{self, TlsError};
 use crate::smtp::client::Credentials;
@@ -94,7 +94,7 @@ impl Settings {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::new();
         for (name, kind) in &config.routes {
-            match load_route(name, kind, &config.delivery.dns) {
+            match load_route(name, kind, &config.server.nameservers, &config.delivery.dns) {
                 Ok(route) => drop(routes.insert(name.clone(), route)),
                 Err(error) => errors.push(error),
             }
@@ -111,8 +111,11 @@ impl Settings {
 
     /// Finds everything that is wrong with routes and keys, without a renderer. Must be called inside a tokio runtime.
     pub fn check(config: &Config) -> Vec<SettingsError> {
-        let mut errors: Vec<_> =
-            config.routes.iter().filter_map(|(name, kind)| load_route(name, kind, &config.delivery.dns).err()).collect();
+        let mut errors: Vec<_> = config
+            .routes
+            .iter()
+            .filter_map(|(name, kind)| load_route(name, kind, &config.server.nameservers, &config.delivery.dns).err())
+            .collect();
         if let Err(failures) = Signers::load(&config.dkim) {
             errors.extend(failures.into_iter().map(SettingsError::from));
         }
@@ -132,7 +135,7 @@ impl Settings {
     }
 }
 
-fn load_route(name: &Arc<str>, kind: &config::Route, limits: &config::Dns) -> Result<Route, SettingsError> {
+fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr], limits: &config::Dns) -> Result<Route, SettingsError> {
     let policy = |tls: OutgoingTls, ca: Option<&Path>| -> Result<TlsPolicy, SettingsError> {
         let policy = match tls {
             OutgoingTls::Required => tls::verifying(ca).map(TlsPolicy::Required),
@@ -142,6 +145,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route, limits: &config::Dns) -> Re
         policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
     };
     let dns = |servers: &[SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
+        let servers = if servers.is_empty() { nameservers } else { servers };
         let dns =
             NetworkDns::new(servers, limits).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
         Ok(Arc::new(dns))
@@ -200,7 +204,7 @@ mod tests {
             ca: ca.map(Into::into),
             credentials: None,
         };
-        load_route(&"up".into(), &config::Route::SmartHost(route), &crate::delivery::tests::limits().dns)
+        load_route(&"up".into(), &config::Route::SmartHost(route), &[], &crate::delivery::tests::limits().dns)
     }
 
     #[tokio::test]

@@ -29,7 +29,6 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_util::sync::CancellationToken;
 
 use super::dkim::Signers;
-use super::dns::zone::Zone;
 use super::mx::Host;
 use super::route::{Route, TlsPolicy};
 use super::settings::{Render, Settings};
@@ -40,6 +39,7 @@ use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::config::unit::ByteSize;
+use crate::dns::zone::Zone;
 use crate::event::{EventKind, PluginRun};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
@@ -47,7 +47,7 @@ use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::plugin::verdict::Failure;
 use crate::smtp::client::Credentials;
-use crate::spool::entry::{Copy, Entry};
+use crate::spool::entry::{Copy, Entry, Terms};
 use crate::spool::{NewEntry, Spool};
 use crate::store::Store as _;
 use crate::submission::{Protocol, Received};
@@ -225,6 +225,7 @@ fn mail(route: &str, recipients: &[&str]) -> NewEntry {
         deliver_before: None,
         options: String::new(),
         plan: Plan::plain("login".into(), id, at),
+        terms: Terms::default(),
     };
     let body = Bytes::from_static(b"From: <sender@a.example>\r\nSubject: Hello\r\n\r\nHi\r\n.\r\n");
     NewEntry { entry, body, original: None, copies: copies.collect(), held: None, not_before: None, events: Vec::new() }

@@ -23,7 +23,7 @@ use crate::mail::slot::Tokens;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
-use crate::spool::entry::{Copy, Entry};
+use crate::spool::entry::{Copy, Entry, Terms};
 use crate::spool::{NewEntry, queue};
 use crate::store::QueueName;
 use crate::submission::login::Login;
@@ -329,6 +329,7 @@ impl Parts {
             deliver_before: options.deliver_before,
             options: options_text(options, &press.recipients),
             plan: press.plan,
+            terms: Terms::default(),
         };
         NewEntry {
             entry,

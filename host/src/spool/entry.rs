@@ -51,6 +51,34 @@ pub struct Entry {
     pub options: String,
     /// What is done for each recipient.
     pub plan: Plan,
+    /// What was agreed beside that; written behind the rest, and only where anything was.
+    #[serde(skip)]
+    pub terms: Terms,
+}
+
+/// What was agreed about the delivery of one message, beside what every message has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// From -9 to 9; higher ones first (RFC 6710).
+    pub priority: i8,
+    /// How well it is to be protected on the way.
+    pub transport: TransportSecurity,
+    /// Not tried before this time (RFC 4865); its time to live begins then.
+    pub not_before: Option<Timestamp>,
+    /// Bounces come back to us: the reverse-path on the wire is an address of ours that stands for the copy (VERP).
+    pub track_bounces: bool,
+}
+
+/// How well a message is to be protected on the way (RFC 8689).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransportSecurity {
+    /// As route and recipient domain have it.
+    #[default]
+    AsConfigured,
+    /// `REQUIRETLS`: TLS with a certificate that is valid, to servers that keep to it too; else it is not delivered.
+    Required,
+    /// `TLS-Required: No`: it shall arrive, whatever policies say.
+    Optional,
 }
 
 /// One recipient's copy: what never changes.
@@ -99,6 +127,25 @@ pub struct CopyState {
     pub held: Option<String>,
     /// An operator has let it go: plugins that would hold it are not heard again.
     pub released: bool,
+    /// When it was tried first: the time to live counts from then.
+    pub first_attempt: Option<Timestamp>,
+    /// The sender was told that it takes long.
+    pub delay_told: bool,
+}
+
+/// Version 1 of [`CopyState`], which knew neither the first attempt nor reports of delay.
+#[derive(Deserialize)]
+struct CopyStateV1 {
+    attempts: u32,
+    last: Option<String>,
+    held: Option<String>,
+    released: bool,
+}
+
+impl From<CopyStateV1> for CopyState {
+    fn from(CopyStateV1 { attempts, last, held, released }: CopyStateV1) -> Self {
+        Self { attempts, last, held, released, first_attempt: None, delay_told: false }
+    }
 }
 
 /// The version of an [`Entry`] whose plan says whom From may name: that list follows the entry. Others are written as they always were.
@@ -106,6 +153,9 @@ const WITH_SENDERS: u8 = 2;
 
 /// The version of an [`Entry`] whose plan says which version of each plugin is to run: senders and digests follow the entry.
 const WITH_DIGESTS: u8 = 3;
+
+/// The version of an [`Entry`] with [`Terms`] of its own: senders, digests and terms follow the entry.
+const WITH_TERMS: u8 = 4;
 
 /// Why a record of the spool cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,35 +206,45 @@ fn encode_as(version: u8, value: &impl Serialize) -> Bytes {
 impl Record for Entry {
     fn encode(&self) -> Bytes {
         let senders = &self.plan.senders;
+        let digests = || self.plan.steps.iter().map(|step| step.digest.as_deref().unwrap_or_default()).collect::<Vec<&str>>();
+        if self.terms != Terms::default() {
+            return encode_as(WITH_TERMS, &(self, senders, digests(), &self.terms));
+        }
         if self.plan.steps.iter().any(|step| step.digest.is_some()) {
-            let digests: Vec<&str> = self.plan.steps.iter().map(|step| step.digest.as_deref().unwrap_or_default()).collect();
-            return encode_as(WITH_DIGESTS, &(self, senders, digests));
+            return encode_as(WITH_DIGESTS, &(self, senders, digests()));
         }
         if senders.is_empty() { encode_as(Self::VERSION, self) } else { encode_as(WITH_SENDERS, &(self, senders)) }
     }
 
     fn decode_old(version: u8, octets: &[u8]) -> Result<Self, RecordError> {
-        match version {
-            WITH_SENDERS => {
-                let (mut entry, senders): (Self, Vec<SenderPattern>) = postcard::from_bytes(octets).map_err(RecordError::Broken)?;
-                entry.plan.senders = senders;
-                Ok(entry)
-            }
+        let read = |result: Result<_, postcard::Error>| result.map_err(RecordError::Broken);
+        let (mut entry, senders, digests, terms): (Self, Vec<SenderPattern>, Vec<Arc<str>>, Terms) = match version {
+            WITH_SENDERS => read(postcard::from_bytes(octets).map(|(entry, senders)| (entry, senders, Vec::new(), Terms::default())))?,
             WITH_DIGESTS => {
-                let (mut entry, senders, digests): (Self, Vec<SenderPattern>, Vec<Arc<str>>) =
-                    postcard::from_bytes(octets).map_err(RecordError::Broken)?;
-                entry.plan.senders = senders;
-                for (step, digest) in entry.plan.steps.iter_mut().zip(digests) {
-                    step.digest = (!digest.is_empty()).then_some(digest);
-                }
-                Ok(entry)
+                read(postcard::from_bytes(octets).map(|(entry, senders, digests)| (entry, senders, digests, Terms::default())))?
             }
+            WITH_TERMS => read(postcard::from_bytes(octets))?,
+            _ => return Err(RecordError::Version(version)),
+        };
+        entry.plan.senders = senders;
+        for (step, digest) in entry.plan.steps.iter_mut().zip(digests) {
+            step.digest = (!digest.is_empty()).then_some(digest);
+        }
+        entry.terms = terms;
+        Ok(entry)
+    }
+}
+
+impl Record for CopyState {
+    const VERSION: u8 = 2;
+
+    fn decode_old(version: u8, octets: &[u8]) -> Result<Self, RecordError> {
+        match version {
+            1 => postcard::from_bytes::<CopyStateV1>(octets).map(Self::from).map_err(RecordError::Broken),
             _ => Err(RecordError::Version(version)),
         }
     }
 }
-
-impl Record for CopyState {}
 
 impl Record for Copy {
     const VERSION: u8 = 2;

@@ -10,6 +10,7 @@ use crate::config::unit::ByteSize;
 use crate::event::EventKind;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, ReversePath};
+use crate::spool::entry::Terms;
 use crate::store::embedded::Embedded;
 use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::Metrics;
@@ -53,6 +54,7 @@ fn entry(number: u8, recipients: &[&str]) -> NewEntry {
         deliver_before: None,
         options: String::new(),
         plan,
+        terms: Terms::default(),
     };
     let copies = recipients.iter().map(|address| {
         let address = EmailAddress::parse(address).unwrap();
@@ -87,7 +89,7 @@ async fn a_message_is_kept_leased_and_settled_across_restarts() {
     assert_eq!(leased[1].state, CopyState::default());
 
     // One is delivered, one bounces with a DSN, all at once.
-    let state = CopyState { attempts: 1, last: Some("451 later".into()), held: None, released: false };
+    let state = CopyState { attempts: 1, last: Some("451 later".into()), ..CopyState::default() };
     let again = Settlement::Again { copy: leased[1].copy, due: until, state: state.clone() };
     spool.settle(vec![Settlement::Done(leased[0].copy), again], vec![event(1)], vec![entry(2, &["sender@two.example"])]).await.unwrap();
     drop(spool);

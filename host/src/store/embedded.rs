@@ -324,6 +324,16 @@ impl Store for Embedded {
         Box::pin(async move { Ok(self.shared.state.lock().values.get(table, key, now)) })
     }
 
+    fn values<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a [u8]>,
+        now: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, Bytes)>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.state.lock().values.list(table, after, now, limit)) })
+    }
+
     fn table_usage<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {
         Box::pin(async move { Ok(self.shared.state.lock().values.usage(table)) })
     }

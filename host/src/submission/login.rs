@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::{Clock, Entropy};
 use crate::config;
+use crate::config::Administrator;
 use crate::config::secret::token_digest;
 use crate::config::unit::Secret;
 use crate::telemetry::metric::{Authentication, Metrics};
@@ -55,6 +56,16 @@ struct Shared {
     checks: PasswordChecks,
     failures: Failures,
     metrics: Metrics,
+    administrators: RwLock<Arc<Vec<Administrator>>>,
+}
+
+/// Who makes a call over REST.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// A login: it sees and changes what is its own.
+    Login(Arc<Login>),
+    /// An administrator, by name: he sees and changes everything.
+    Administrator(Arc<str>),
 }
 
 /// The logins of one configuration, by what they are looked up by.
@@ -97,12 +108,42 @@ impl Logins {
             checks: PasswordChecks::new(limits, entropy, clock.clone()),
             failures: Failures::new(limits, clock.clone()),
             metrics,
+            administrators: RwLock::default(),
         }))
     }
 
     /// Puts other logins in the place of these, for this value and all its clones. Checks that are under way end by the old ones.
     pub fn replace(&self, logins: Vec<Login>) {
         *self.0.set.write() = Arc::new(Set::new(logins));
+    }
+
+    /// Puts other administrators in the place of those there are.
+    pub fn replace_administrators(&self, administrators: Vec<Administrator>) {
+        *self.0.administrators.write() = Arc::new(administrators);
+    }
+
+    /// Checks the token of a login or of an administrator, in constant time.
+    ///
+    /// # Errors
+    /// As for [`Logins::by_token`].
+    pub fn principal(&self, token: &str, peer: IpAddr) -> Result<Principal, LoginError> {
+        self.suspicion(peer)?;
+        let digest = token_digest(token);
+        let administrators = Arc::clone(&self.0.administrators.read());
+        let mut found = None;
+        for administrator in administrators.iter() {
+            // All of them, whichever fits.
+            if bool::from(administrator.token.ct_eq(&digest)) {
+                found = Some(Principal::Administrator(Arc::clone(&administrator.name)));
+            }
+        }
+        match found {
+            Some(principal) => {
+                self.0.metrics.authenticated(Authentication::Succeeded);
+                Ok(principal)
+            }
+            None => self.by_token(token, peer).map(Principal::Login),
+        }
     }
 
     /// Returns all logins.
@@ -282,6 +323,22 @@ mod tests {
             let line = format!("tubepost_authentications_total{{result=\"{result}\"}} {count}\n");
             assert!(page.contains(&line), "{line} in {page}");
         }
+    }
+
+    #[tokio::test]
+    async fn administrators_are_told_from_logins() {
+        let logins = logins(vec![login("a", None, Some("token-a"))]);
+        logins.replace_administrators(vec![Administrator { name: "root".into(), token: token_digest("token-root") }]);
+        let name = |token: &str| match logins.principal(token, PEER) {
+            Ok(Principal::Login(login)) => format!("login {}", login.name),
+            Ok(Principal::Administrator(name)) => format!("administrator {name}"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(name("token-a"), "login a");
+        assert_eq!(name("token-root"), "administrator root");
+        assert_eq!(name("other"), LoginError::Wrong.to_string());
+        // His token sends no mail: there is no login to send as.
+        assert!(logins.by_token("token-root", PEER).is_err());
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use crate::config;
 use crate::config::unit::ByteSize;
 use crate::mail::envelope::{BodyType, ReversePath};
 use crate::spool::NewEntry;
-use crate::spool::entry::Entry;
+use crate::spool::entry::{Entry, Terms};
 use crate::store::embedded::Embedded;
 use crate::submission::{Protocol, Received};
 use crate::telemetry::metric::Metrics;
@@ -65,6 +65,7 @@ impl Bench {
             deliver_before: None,
             options: String::new(),
             plan,
+            terms: Terms::default(),
         };
         let kind = EventKind::Accepted {
             protocol: "local".into(),

@@ -217,6 +217,16 @@ impl Store for MemoryStore {
         at_once(None)
     }
 
+    fn values<'a>(
+        &'a self,
+        _: &'a str,
+        _: Option<&'a [u8]>,
+        _: Timestamp,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, Bytes)>, StoreError>> {
+        at_once(Vec::new())
+    }
+
     fn table_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {
         at_once(TableUsage::default())
     }

@@ -97,6 +97,7 @@ impl Server {
             data: "/nonexistent".into(),
             public_url: url::Url::parse("https://t.example.com").unwrap(),
             drain_time: Duration::from_secs(30),
+            nameservers: Vec::new(),
             trusted_proxies: Vec::new(),
             submissions: 10,
         };

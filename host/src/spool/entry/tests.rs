@@ -51,6 +51,7 @@ fn entry() -> Entry {
         deliver_before: Some(Timestamp::from_millis(1_700_000_100_000)),
         options: r#"{"tags":["spring sale"]}"#.into(),
         plan,
+        terms: Terms::default(),
     }
 }
 
@@ -64,7 +65,14 @@ fn copy() -> Copy {
 }
 
 fn state() -> CopyState {
-    CopyState { attempts: 300, last: Some("451 later".into()), held: Some("operator".into()), released: true }
+    CopyState {
+        attempts: 300,
+        last: Some("451 later".into()),
+        held: Some("operator".into()),
+        released: true,
+        first_attempt: Some(Timestamp::from_millis(1_700_000_050_000)),
+        delay_told: true,
+    }
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -95,7 +103,9 @@ fn check<T: Record + PartialEq + std::fmt::Debug>(value: &T, fixture: &str) {
 fn what_was_written_loads_for_ever() {
     check(&entry(), include_str!("fixtures/entry.v1.hex"));
     check(&copy(), include_str!("fixtures/copy.v2.hex"));
-    check(&state(), include_str!("fixtures/state.v1.hex"));
+    check(&state(), include_str!("fixtures/state.v2.hex"));
+    let old = CopyState { first_attempt: None, delay_told: false, ..state() };
+    assert_eq!(CopyState::decode(&unhex(include_str!("fixtures/state.v1.hex"))), Ok(old));
     assert_eq!(Copy::decode(&unhex(include_str!("fixtures/copy.v1.hex"))), Ok(copy()));
 }
 
@@ -133,11 +143,25 @@ fn version_3_of_an_entry_loads_for_ever() {
 }
 
 #[test]
+fn version_4_of_an_entry_loads_for_ever() {
+    let mut entry = entry();
+    entry.plan.steps[0].digest = Some("0123456789abcdef".repeat(4).into());
+    entry.plan.senders = vec![SenderPattern::Domain(Domain::parse("example.com").unwrap())];
+    entry.terms = Terms {
+        priority: -3,
+        transport: TransportSecurity::Required,
+        not_before: Some(Timestamp::from_millis(1_700_000_060_000)),
+        track_bounces: true,
+    };
+    check(&entry, include_str!("fixtures/entry.v4.hex"));
+}
+
+#[test]
 fn what_a_later_release_wrote_is_told_apart_from_damage() {
     let mut octets = state().encode().to_vec();
-    octets[0] = 2;
-    assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(2)));
-    octets[0] = 4;
-    assert_eq!(Entry::decode(&octets), Err(RecordError::Version(4)));
+    octets[0] = 3;
+    assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(3)));
+    octets[0] = 5;
+    assert_eq!(Entry::decode(&octets), Err(RecordError::Version(5)));
     assert!(matches!(CopyState::decode(&[]), Err(RecordError::Broken(_))));
 }

@@ -102,6 +102,8 @@ async fn what_was_committed_is_there_after_a_restart() {
         assert_eq!(store.head(id(number)).await.unwrap().unwrap(), message(number, 0, 0).head);
     }
     assert_eq!(store.value("t", b"k", NOW).await.unwrap().unwrap(), "v");
+    assert_eq!(store.values("t", None, NOW, 9).await.unwrap(), [("k".into(), "v".into())]);
+    assert_eq!(store.values("t", Some(b"k"), NOW, 9).await.unwrap(), []);
     assert_eq!(store.events(0, 1000).await.unwrap().len(), 200);
 }
 

@@ -1,6 +1,7 @@
 //! The key-value table: all of it in memory, as what it is for is small.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ pub(super) struct Values {
 /// One table.
 #[derive(Default)]
 struct Table {
-    values: HashMap<Bytes, Value>,
+    values: BTreeMap<Bytes, Value>,
     /// Of keys and values.
     octets: usize,
 }
@@ -100,6 +101,14 @@ impl Values {
 
     pub(super) fn get(&self, table: &str, key: &[u8], now: Timestamp) -> Option<Bytes> {
         self.tables.get(table)?.values.get(key).filter(|value| value.expires > now).map(|value| value.octets.clone())
+    }
+
+    /// Returns entries of a table in the order of their keys, from after `after` on.
+    pub(super) fn list(&self, table: &str, after: Option<&[u8]>, now: Timestamp, limit: usize) -> Vec<(Bytes, Bytes)> {
+        let Some(table) = self.tables.get(table) else { return Vec::new() };
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let values = table.values.range::<[u8], _>((start, Bound::Unbounded)).filter(|(_, value)| value.expires > now);
+        values.take(limit).map(|(key, value)| (key.clone(), value.octets.clone())).collect()
     }
 
     /// Returns values whose last record is in `segment`, up to `limit` octets of them and at least one.

@@ -1,4 +1,4 @@
-//! What delivery asks DNS: mail exchangers and addresses.
+//! What is asked of DNS: mail exchangers and addresses.
 
 pub mod network;
 #[cfg(test)]

@@ -112,6 +112,8 @@ mod tests {
     use hickory_resolver::proto::rr::{Name, Record, RecordType};
     use tokio::net::UdpSocket;
 
+    use std::time::Duration;
+
     use super::*;
 
     /// A name server on loopback: what it says of a name, and how often it was asked.
@@ -150,9 +152,11 @@ mod tests {
         address
     }
 
+    const LIMITS: config::Dns = config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5) };
+
     #[tokio::test]
     async fn answers_of_a_name_server_are_told_apart() {
-        let dns = NetworkDns::new(&[server().await], &crate::delivery::tests::limits().dns).unwrap();
+        let dns = NetworkDns::new(&[server().await], &LIMITS).unwrap();
         let mut records = dns.mx("a.example").await.unwrap();
         records.sort();
         let expected = [(10, "mx.a.example"), (20, "backup.a.example")];
