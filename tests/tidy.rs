@@ -130,3 +130,41 @@ fn nothing_is_ignored_or_sleeps() {
         }
     }
 }
+
+/// Names of all functions in the tests of the host and in the black-box tests.
+fn functions() -> Vec<String> {
+    let folders = ["host/src", "tests/blackbox"].map(|folder| root().join(folder));
+    let text: String = folders.iter().flat_map(|folder| rust_files(folder)).map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let names =
+        text.split("fn ").skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap().to_owned());
+    names.collect()
+}
+
+#[test]
+fn what_is_said_to_be_compatible_has_its_test() {
+    let page = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let functions = functions();
+    let mut faults = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| id") && !line.starts_with("| ---")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [id, _, status, test, remarks] = cells[..] else {
+            faults.push(format!("{row}: five columns"));
+            continue;
+        };
+        let names = test.split(", ").filter(|name| !name.is_empty()).map(|name| name.trim_matches('`'));
+        let names: Vec<&str> = names.map(|name| name.rsplit("::").next().unwrap()).collect();
+        for name in &names {
+            if !functions.iter().any(|function| function == name) {
+                faults.push(format!("{id}: there is no test {name}"));
+            }
+        }
+        let named_after_it = names.iter().any(|name| name.starts_with(&format!("{}_", id.to_lowercase())));
+        match status {
+            "done" if !named_after_it => faults.push(format!("{id}: done, but no test is named after it")),
+            "partly" | "open" if remarks.is_empty() => faults.push(format!("{id}: {status}, and not said why")),
+            "done" | "partly" | "open" => {}
+            _ => faults.push(format!("{id}: no status {status:?}")),
+        }
+    }
+    assert!(faults.is_empty(), "docs/compatibility.md:\n{}", faults.join("\n"));
+}
