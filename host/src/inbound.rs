@@ -267,3 +267,19 @@ fn check_loop(facts: &HeaderFacts, mailboxes: &[(&EmailAddress, &Mailbox)]) -> R
 /// The reverse-path of what we forward: null, as whatever became of it is nothing that its sender, who may be forged, shall hear of. SPF is then asked
 /// about our own name.
 const FORWARDED_FROM: ReversePath = ReversePath::Null;
+
+/// The configuration of a server with these keys in `[mx]` and these sections.
+#[cfg(test)]
+fn test_config(mx: &str, more: &str) -> Config {
+    let text = format!(
+        "[server]\nhostname = \"mail.example.com\"\ndata = \"d\"\npublic_url = \"http://127.0.0.1\"\n[[listen]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n\
+         tls = \"none\"\n[[logins]]\nname = \"a\"\ntoken = \"sha256:{}\"\nroute = \"out\"\n[routes.out]\nkind = \"capture\"\n[mx]\n{mx}\n{more}",
+        "ab".repeat(32),
+    );
+    crate::config::parse(&text, "test.toml", std::path::Path::new("."), &|_| None).expect("the configuration of a test is good")
+}
+
+#[cfg(test)]
+fn test_limits(mx: &str) -> Mx {
+    test_config(mx, "").mx
+}

@@ -70,3 +70,67 @@ impl Directory {
         mailboxes.iter().find(roughly).ok_or_else(|| Refusal::UnknownRecipient { address: address.to_string() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    const MAILBOXES: &str = r#"
+[[inbound]]
+domain = "b\u00fccher.example"
+recipients = ["*"]
+action = "keep"
+
+[[inbound]]
+domain = "B\u00dcCHER.example"
+recipients = ["Info", "list+*"]
+action = "forward"
+to = "desk@example.net"
+route = "out"
+
+[[inbound]]
+domain = "own.example"
+recipients = ["abuse", "a*"]
+action = "keep"
+dmarc = "reject"
+"#;
+
+    fn found(address: &str) -> String {
+        let directory = Directory::new(&super::super::test_config("postmaster = \"ops@example.net\"\nroute = \"out\"", MAILBOXES));
+        match directory.find(&address.parse().unwrap()).map(|mailbox| &mailbox.action) {
+            Ok(InboundAction::Keep) => "keep".to_owned(),
+            Ok(InboundAction::Forward { to, .. }) => to.to_string(),
+            Err(refusal) => format!("{refusal:?}").split(' ').next().unwrap().to_owned(),
+        }
+    }
+
+    #[test]
+    fn names_that_are_written_out_go_before_all_others() {
+        for (address, expected) in [
+            ("anybody@xn--bcher-kva.example", "keep"),
+            ("INFO@b\u{fc}cher.example", "desk@example.net"),
+            ("list+x@b\u{fc}cher.example", "keep"),
+            ("postmaster@b\u{fc}cher.example", "ops@example.net"),
+            ("Abuse@b\u{fc}cher.example", "ops@example.net"),
+            ("abuse@own.example", "keep"),
+            ("aX@own.example", "keep"),
+            ("b@own.example", "UnknownRecipient"),
+            ("postmaster@mail.example.com", "ops@example.net"),
+            ("anybody@mail.example.com", "UnknownRecipient"),
+            ("a@sub.own.example", "RelayDenied"),
+            ("a@[127.0.0.1]", "RelayDenied"),
+            ("a%b@own.example", "RelayDenied"),
+            ("a!b@b\u{fc}cher.example", "RelayDenied"),
+            ("\"a@c.example\"@own.example", "RelayDenied"),
+        ] {
+            assert_eq!(found(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn without_a_postmaster_his_mail_is_kept() {
+        let directory = Directory::new(&super::super::test_config("", ""));
+        assert_eq!(directory.find(&"postmaster@mail.example.com".parse().unwrap()).unwrap().action, InboundAction::Keep);
+    }
+}

@@ -91,3 +91,56 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn pace() -> (Pace, Clock, config::Mx) {
+        let clock = Clock::manual(Timestamp::from_millis(0));
+        (
+            Pace::new(clock.clone()),
+            clock,
+            super::super::test_limits("messages_per_hour = 2\nunknown_recipients_per_hour = 3\naddresses = 2"),
+        )
+    }
+
+    #[test]
+    fn an_address_waits_until_its_hour_is_over() {
+        let (pace, clock, limits) = pace();
+        let peer: IpAddr = "192.0.2.1".parse().unwrap();
+        pace.count(peer, Counted::Message, &limits);
+        clock.advance(Duration::from_mins(20));
+        assert_eq!(pace.wait(peer, &limits), None);
+        pace.count(peer, Counted::Message, &limits);
+        assert_eq!(pace.wait("::ffff:192.0.2.1".parse().unwrap(), &limits), Some(Duration::from_mins(40)));
+        assert_eq!(pace.wait("192.0.2.2".parse().unwrap(), &limits), None);
+        clock.advance(Duration::from_mins(40));
+        assert_eq!(pace.wait(peer, &limits), None);
+        for _ in 0..3 {
+            assert_eq!(pace.wait(peer, &limits), None);
+            pace.count(peer, Counted::UnknownRecipient, &limits);
+        }
+        assert_eq!(pace.wait(peer, &limits), Some(PERIOD));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_over_is_forgotten() {
+        let (pace, clock, limits) = pace();
+        for number in 1..=9_u8 {
+            pace.count(IpAddr::from([192, 0, 2, number]), Counted::Message, &limits);
+            pace.count(IpAddr::from([192, 0, 2, number]), Counted::Message, &limits);
+        }
+        {
+            let table = pace.table.lock();
+            assert_eq!((table.by_address.len(), table.order.len()), (2, 2));
+        }
+        assert_eq!(pace.wait("192.0.2.7".parse().unwrap(), &limits), None);
+        assert!(pace.wait("192.0.2.8".parse().unwrap(), &limits).is_some());
+        clock.advance(PERIOD);
+        pace.count("192.0.2.99".parse().unwrap(), Counted::Message, &limits);
+        assert_eq!(pace.table.lock().order.len(), 1);
+    }
+}
