@@ -51,10 +51,18 @@ pub(crate) fn matrix(store: &Path) -> Result<Matrix> {
     let host = Host::start(&config(sink.address(), &login("client", "route = \"peer\"")), &[("peer.pem", pem), ("peer.key", key)])?;
     let tools = Root::open(store, "tools", &["swaks", "libnet-ssleay-perl", "msmtp", "curl", "ca-certificates"], host.folder())?;
     for program in Program::ALL.into_iter().filter(|program| crate::is_wanted(program.name())) {
-        let is_missing =
-            matches!(program, Program::Smtplib | Program::Nodemailer) && !installed.split(',').any(|name| name == program.name());
-        let ways = ways.iter().filter(|_| !is_missing);
-        let cells = ways.map(|way| {
+        let obstacle = match program {
+            Program::Server(system) => Root::open(store, system.name(), system.packages(), host.folder()).err(),
+            Program::Smtplib | Program::Nodemailer if !installed.split(',').any(|name| name == program.name()) => {
+                Some(anyhow::anyhow!("it is not among TUBEPOST_CLIENTS"))
+            }
+            Program::Smtplib | Program::Nodemailer | Program::Swaks | Program::Msmtp | Program::Curl => None,
+        };
+        if let Some(obstacle) = obstacle {
+            println!("{} is left out: {obstacle:#}", program.name());
+            continue;
+        }
+        let cells = ways.iter().map(|way| {
             // A server gets a root of its own each time, so that no process of the last one is left.
             let root = match program {
                 Program::Server(system) if program.knows(way.mechanism) => {
@@ -64,8 +72,8 @@ pub(crate) fn matrix(store: &Path) -> Result<Matrix> {
             };
             submit(program, *way, root.as_ref().unwrap_or(&tools), &host, &sink)
         });
-        let cells = cells.map(Cell::from);
-        matrix.row(program.name(), cells.collect());
+        let cells = cells.map(Cell::from).collect();
+        matrix.row(program.name(), cells);
     }
     Ok(matrix)
 }
