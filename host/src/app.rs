@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::acme::Keeper;
 use crate::archive::replay::{CurrentConfig, Workshop};
 use crate::archive::{Archive, ArchiveParts, follower};
 use crate::chain::rendering::Renderer;
@@ -231,6 +232,11 @@ impl App {
         tasks.spawn(shadow_worker.run(ingress.clone()));
         tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
         tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
+        if let Some(certificate) = certificate.clone().filter(|_| parts.started.acme.is_some()) {
+            let challenges = parts.services.challenges.clone();
+            let keeper = Keeper { config: Arc::clone(&parts.config), certificate, challenges, clock: clock.clone() };
+            tasks.spawn(keeper.run(ingress.clone()));
+        }
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }

@@ -3,6 +3,7 @@
 //! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
 //! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
 
+mod acme;
 mod administrator;
 mod authentication;
 mod chain;
@@ -40,6 +41,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use acme::{Acme, AcmeChallenge};
 pub use administrator::Administrator;
 pub use authentication::Authentication;
 pub use chain::{Chain, ChainStep, Shadow, Share, When};
@@ -109,8 +111,12 @@ fn read(file: &Section<'_>) -> Option<Config> {
     // References are checked against the names that are written, so that an entry with an error is not also said to be missing.
     let (chain_names, route_names) = (file.names("chains"), file.names("routes"));
     let plugin_names: Vec<&str> = file.names("plugins").into_iter().chain(FIRST_PARTY).collect();
-    let listeners = listen::read(file, file.has("tls"));
+    let listeners = listen::read(file, file.has("tls") || file.has("acme"));
     let tls = file.section("tls", tls::read);
+    let acme = file.section("acme", acme::read);
+    if file.has("tls") && file.has("acme") {
+        file.report("[tls] and [acme] exclude each other: one says where the certificate is, the other fetches one");
+    }
     let twice_message_size = ByteSize(smtp.message_size.0.saturating_mul(2));
     let template_names = file.names("templates");
     let templates = template::read(file);
@@ -139,6 +145,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         store,
         listeners,
         tls,
+        acme,
         plugins,
         templates,
         plugin_runtime,
@@ -172,6 +179,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[tls]`.
     pub tls: Option<Tls>,
+    /// `[acme]`.
+    pub acme: Option<Acme>,
     /// `[plugins.NAME]`, first-party plugins included.
     pub plugins: BTreeMap<Arc<str>, Plugin>,
     /// `[templates.NAME]`.

@@ -19,6 +19,7 @@
 pub mod address_list;
 pub mod attachment;
 pub mod body;
+pub mod challenge;
 pub mod compose;
 pub mod dashboard;
 pub mod fields;
@@ -83,6 +84,8 @@ pub struct Services {
     pub dashboard: dashboard::Access,
     /// Writes metrics in the text format of `OpenMetrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What authorities ask for before they give a certificate.
+    pub challenges: challenge::Challenges,
     /// Says why the server is not ready, if it is not.
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Events that are still being written after their response; whoever stops the server waits for it.
@@ -110,6 +113,7 @@ pub fn router(services: Services) -> Router {
         // A path is the operator's: what looks like a placeholder of long ago in it is none.
         .without_v07_checks()
         .merge(public_links(services.links.path()))
+        .route("/.well-known/acme-challenge/{token}", get(challenge::answer))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))

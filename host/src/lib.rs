@@ -24,6 +24,7 @@
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`observer`] | plugins told of what became of messages |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
+//! | [`acme`] | certificates that are fetched by themselves |
 //! | [`control`] | what the commands ask of a running server |
 //! | [`app`], [`bench`], [`demo`], [`cli`] | wiring, start, drain; measuring; the demonstration; one file for each command |
 
@@ -67,6 +68,8 @@ pub mod observer;
 pub mod listener;
 
 pub mod http;
+
+pub mod acme;
 
 pub mod control;
 

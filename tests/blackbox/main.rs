@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod acknowledged_survives_kill;
+mod acme;
 mod api_calls_of_other_services;
 mod attacks;
 mod bad_configuration_is_explained;

@@ -62,14 +62,7 @@ impl Certificate {
     /// # Errors
     /// If the certificate is not usable.
     pub fn client(&self) -> Result<Arc<rustls::ClientConfig>> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.leaf.clone())?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::new(config))
+        trusting(self.leaf.clone())
     }
 
     /// A server that shows this certificate.
@@ -86,4 +79,19 @@ impl Certificate {
             .context("the throw-away certificate")?;
         Ok(Arc::new(config))
     }
+}
+
+/// A client that trusts what this certificate has signed, and nothing else.
+///
+/// # Errors
+/// If the certificate is not usable.
+pub fn trusting(authority: CertificateDer<'static>) -> Result<Arc<rustls::ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }

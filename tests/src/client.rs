@@ -75,7 +75,15 @@ impl Client {
     /// # Errors
     /// If the handshake fails.
     pub fn start_tls(&mut self, tls: Arc<rustls::ClientConfig>) -> Result<()> {
-        let connection = rustls::ClientConnection::new(tls, ServerName::try_from("localhost")?)?;
+        self.start_tls_with(tls, "localhost")
+    }
+
+    /// Turns the connection to TLS with the server of this name.
+    ///
+    /// # Errors
+    /// If it is no name, or the handshake fails.
+    pub fn start_tls_with(&mut self, tls: Arc<rustls::ClientConfig>, name: &str) -> Result<()> {
+        let connection = rustls::ClientConnection::new(tls, ServerName::try_from(name.to_owned())?)?;
         let stream = rustls::StreamOwned::new(connection, self.plain.try_clone()?);
         self.stream = BufReader::new(Box::new(stream));
         Ok(())

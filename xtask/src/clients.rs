@@ -37,6 +37,18 @@ pub(crate) fn ensure(manifest: &Path, folder: &Path) -> Result<Clients> {
     Ok(Clients { names: names.join(","), node_path: folder.join("node_modules").display().to_string() })
 }
 
+/// Returns where Pebble is, the authority that gives certificates to tests; "" where it is not here and cannot be installed.
+///
+/// # Errors
+/// If its installation fails.
+pub(crate) fn pebble() -> Result<&'static str> {
+    if debian::has_or_installs("sh", &["-c", "command -v pebble"], &["pebble"])? {
+        return Ok("pebble");
+    }
+    say("pebble is not here and cannot be installed: fetching certificates is not tested");
+    Ok("")
+}
+
 /// Whether nodemailer is in `folder`, in the version that `manifest` names; without a registry it cannot be.
 fn nodemailer(manifest: &Path, folder: &Path) -> Result<bool> {
     fs::create_dir_all(folder)?;

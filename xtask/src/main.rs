@@ -136,7 +136,12 @@ fn test() -> Result<()> {
     cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
     let clients = clients::ensure(&root().join("tests/clients/package.json"), &target().join("clients"))?;
     let examples = examples()?.to_string_lossy().into_owned();
-    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path), ("TUBEPOST_EXAMPLES", &examples)];
+    let known = [
+        ("TUBEPOST_CLIENTS", clients.names.as_str()),
+        ("NODE_PATH", &clients.node_path),
+        ("TUBEPOST_EXAMPLES", &examples),
+        ("TUBEPOST_PEBBLE", clients::pebble()?),
+    ];
     run::cargo_with(&root(), &["test", "--workspace"], &known)?;
     cargo(&root().join("plugins"), &["test", "--workspace"])?;
     sdk(&["test"])?;

@@ -10,23 +10,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Parts;
+use crate::acme;
 use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::event::recorder::Recorder;
+use crate::http::challenge::Challenges;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
 use crate::listener::mx::MxDesk;
 use crate::listener::smtp::reception::FrontDesk;
 use crate::listener::smtp::{Protection, Service, SmtpListener};
-use crate::listener::tls::Certificate;
+use crate::listener::tls::{CHALLENGE_PROTOCOL, Certificate};
 use crate::store::Store;
 use crate::submission::login::Logins;
 use crate::telemetry::metric::Metrics;
 
 /// ALPN names of HTTP over TLS.
-const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const HTTP_PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", CHALLENGE_PROTOCOL];
 
 /// A listener that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +76,11 @@ pub(super) async fn bind(config: &Config) -> Result<Vec<(Listener, TcpListener)>
 
 /// Loads the certificate, where there is one.
 pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
-    config.tls.as_ref().map(|tls| Certificate::load(tls).context("[tls]")).transpose()
+    match (&config.tls, &config.acme) {
+        (Some(tls), _) => Certificate::load(tls).context("[tls]").map(Some),
+        (None, Some(_)) => acme::at_hand(config).context("[acme]").map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Puts together what the HTTP side works with.
@@ -99,6 +105,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
             }
             store.health().map_err(|error| error.to_string())
         }),
+        challenges: Challenges::default(),
         background: TaskTracker::new(),
     }
 }

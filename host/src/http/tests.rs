@@ -119,6 +119,7 @@ fn start(demonstration: bool) -> Running {
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
         dashboard: dashboard::Access::new(&config.dashboard, demonstration),
+        challenges: challenge::Challenges::default(),
         metrics: Arc::new(|| "# EOF".into()),
         ready: Arc::new(|| Err("no room".into())),
         background: TaskTracker::new(),

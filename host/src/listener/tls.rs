@@ -1,5 +1,6 @@
 //! TLS of listeners: certificate and key from files, replaced while the server runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::config;
+
+/// ALPN name by which authorities ask whether a name is ours (RFC 8737 §6.2).
+pub const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// Why there is no TLS. Each names the file to look at.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,8 @@ pub struct Certificate(Arc<Current>);
 struct Current {
     provider: Arc<CryptoProvider>,
     key: RwLock<Arc<CertifiedKey>>,
+    /// What is shown to authorities that ask whether a name is ours, by name (RFC 8737).
+    challenges: RwLock<BTreeMap<String, Arc<CertifiedKey>>>,
 }
 
 impl Certificate {
@@ -64,8 +70,47 @@ impl Certificate {
     /// Files that are missing, unreadable or no pair.
     pub fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let key = RwLock::new(Arc::new(certified_key(files, &provider)?));
-        Ok(Self(Arc::new(Current { provider, key })))
+        let key = certified_key(files, &provider)?;
+        Ok(Self::with(key, provider))
+    }
+
+    /// Takes a certificate, leaf first, and its key as they are.
+    ///
+    /// # Errors
+    /// If they are no pair.
+    pub fn of(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let key = CertifiedKey::from_der(chain, key, &provider).map_err(TlsError::SetUp)?;
+        Ok(Self::with(key, provider))
+    }
+
+    fn with(key: CertifiedKey, provider: Arc<CryptoProvider>) -> Self {
+        Self(Arc::new(Current { provider, key: RwLock::new(Arc::new(key)), challenges: RwLock::default() }))
+    }
+
+    /// Shows another certificate to new connections.
+    ///
+    /// # Errors
+    /// If certificate and key are no pair; the one that was there stays in use.
+    pub fn replace(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), TlsError> {
+        let key = CertifiedKey::from_der(chain, key, &self.0.provider).map_err(TlsError::SetUp)?;
+        *self.0.key.write() = Arc::new(key);
+        Ok(())
+    }
+
+    /// Shows `certificate` to whoever asks for `name` by the protocol `acme-tls/1`, until [`Certificate::clear_challenges`].
+    ///
+    /// # Errors
+    /// If certificate and key are no pair.
+    pub fn put_challenge(&self, name: &str, certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<(), TlsError> {
+        let key = CertifiedKey::from_der(vec![certificate], key, &self.0.provider).map_err(TlsError::SetUp)?;
+        self.0.challenges.write().insert(name.to_owned(), Arc::new(key));
+        Ok(())
+    }
+
+    /// Answers no challenges any more.
+    pub fn clear_challenges(&self) {
+        self.0.challenges.write().clear();
     }
 
     /// Loads them again: new connections get the new ones, those that are open keep what they have.
@@ -102,7 +147,11 @@ impl fmt::Debug for Current {
 }
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == CHALLENGE_PROTOCOL)) {
+            // Whoever speaks that protocol wants nothing else.
+            return self.challenges.read().get(hello.server_name()?).cloned();
+        }
         Some(Arc::clone(&self.key.read()))
     }
 }
