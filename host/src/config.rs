@@ -49,7 +49,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{Bounces, Login, LoginLimits, SenderPattern};
+pub use login::{Bounces, Login, LoginLimits, SenderPattern, Suppress};
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};

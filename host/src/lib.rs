@@ -18,6 +18,7 @@
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
+//! | [`suppression`] | whom mail is not sent to, and whom all the same |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
 //! | [`archive`] | log and spool put together again, for those who look |
@@ -52,6 +53,8 @@ pub mod plugin;
 pub mod chain;
 
 pub mod spool;
+
+pub mod suppression;
 
 pub mod intake;
 

@@ -35,12 +35,14 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+    /// `suppress`: what puts an address on the suppression list of the login by itself.
+    pub suppress: Vec<Suppress>,
 }
 
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, suppress } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -51,6 +53,7 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("suppress", suppress)
             .finish()
     }
 }
@@ -85,6 +88,22 @@ pub enum Bounces {
     Return,
     /// `track`: the same, until bounces can be taken in.
     Track,
+}
+
+/// What puts an address on the suppression list of a login by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppress {
+    /// `bounce`: mail to it came back for good.
+    Bounce,
+    /// `spam`: its owner complained.
+    Spam,
+    /// `unsubscribe`: its owner wants no more.
+    Unsubscribe,
+}
+
+impl Suppress {
+    /// All of them, which is the default.
+    pub const ALL: [Self; 3] = [Self::Bounce, Self::Spam, Self::Unsubscribe];
 }
 
 /// What logins may refer to, and what no two of them may share.
@@ -149,7 +168,12 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
         }
         Ok(bounces)
     });
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
+    let suppress = section.list("suppress", |value| {
+        value.choice(&[("bounce", Suppress::Bounce), ("spam", Suppress::Spam), ("unsubscribe", Suppress::Unsubscribe)])
+    });
+    // An empty list is an answer too: nothing does.
+    let suppress = if section.has("suppress") { suppress } else { Suppress::ALL.to_vec() };
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, suppress })
 }
 
 /// Reports a login that nobody can use, whatever the values are.

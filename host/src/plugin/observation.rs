@@ -97,7 +97,12 @@ fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
         EventKind::Unsubscribed { .. } => WitKind::Unsubscribed,
         EventKind::Followed { plugin: owner, .. } if owner == plugin => WitKind::Followed,
         // What plugins did is between them and the operator; another's link is another's.
-        EventKind::Followed { .. } | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {
+        // Contract 0.1.0 has no word for a dropped copy; nothing was done about it that a plugin could have seen.
+        EventKind::Followed { .. }
+        | EventKind::Suppressed { .. }
+        | EventKind::PluginFailed { .. }
+        | EventKind::Rendered { .. }
+        | EventKind::Observed { .. } => {
             return None;
         }
     })
@@ -146,7 +151,11 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
             detail.extend(url.iter().map(|url| ("url", url.clone())));
             detail.extend(visited(visitor));
         }
-        EventKind::Cancelled | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
+        EventKind::Cancelled
+        | EventKind::Suppressed { .. }
+        | EventKind::PluginFailed { .. }
+        | EventKind::Rendered { .. }
+        | EventKind::Observed { .. } => {}
     }
     detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

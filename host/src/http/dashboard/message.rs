@@ -228,6 +228,7 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
         EventKind::Bounced { host, reply, status, .. } => ("bounced", format!("{} ({status})", hop(host, reply))),
         EventKind::Cancelled => ("cancelled", String::new()),
+        EventKind::Suppressed { source, scope, reason } => ("suppressed", format!("{source}, {scope}: {reason}")),
         EventKind::Clicked { url, position, visitor } => {
             ("clicked", format!("link {position}: {url} by {} {}", visitor.ip, visitor.user_agent))
         }
