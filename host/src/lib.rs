@@ -21,6 +21,7 @@
 //! | [`suppression`] | whom mail is not sent to, and whom all the same |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`inbound`] | mail from other servers for our own domains |
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`observer`] | plugins told of what became of messages |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
@@ -59,6 +60,8 @@ pub mod suppression;
 pub mod intake;
 
 pub mod delivery;
+
+pub mod inbound;
 
 pub mod archive;
 

@@ -11,7 +11,7 @@ use crate::spool::entry::Entry;
 use crate::store::StoreError;
 use crate::suppression::Standing;
 use crate::suppression::entry::Sender;
-use crate::suppression::reader::is_own_report;
+use crate::suppression::reader::is_exempt;
 
 /// A job, parted.
 pub(super) struct Sifted {
@@ -64,7 +64,7 @@ async fn part(hub: &Hub, job: &Job) -> Result<Option<(Arc<Entry>, Vec<Option<Ver
         return Ok(None);
     }
     let Some(entry) = hub.spool.entry(job.message).await? else { return Ok(None) };
-    if is_own_report(&entry) {
+    if is_exempt(&entry) {
         return Ok(None);
     }
     let sender = Sender { login: &entry.login, domain: entry.reverse_path.mailbox().map(EmailAddress::domain) };

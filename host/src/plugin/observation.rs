@@ -97,14 +97,14 @@ fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
         EventKind::Unsubscribed { .. } => WitKind::Unsubscribed,
         EventKind::Followed { plugin: owner, .. } if owner == plugin => WitKind::Followed,
         // What plugins did is between them and the operator; another's link is another's.
-        // Contract 0.1.0 has no word for a dropped copy; nothing was done about it that a plugin could have seen.
+        // Contract 0.1.0 has no word for a dropped copy; nothing was done to it that a plugin could have seen.
         EventKind::Followed { .. }
         | EventKind::Suppressed { .. }
         | EventKind::PluginFailed { .. }
         | EventKind::Rendered { .. }
-        | EventKind::Observed { .. } => {
-            return None;
-        }
+        | EventKind::Observed { .. }
+        // No login's mail, so no chain's.
+        | EventKind::Received { .. } => return None,
     })
 }
 
@@ -155,7 +155,8 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
         | EventKind::Suppressed { .. }
         | EventKind::PluginFailed { .. }
         | EventKind::Rendered { .. }
-        | EventKind::Observed { .. } => {}
+        | EventKind::Observed { .. }
+        | EventKind::Received { .. } => {}
     }
     detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

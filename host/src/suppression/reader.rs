@@ -14,7 +14,7 @@ use tracing::{debug, error};
 use super::entry::{Entry, List, Note, Recipient, Scope, Sender, Source};
 use super::{Suppressions, put};
 use crate::clock::Timestamp;
-use crate::config::Suppress;
+use crate::config::{INBOUND, Suppress};
 use crate::event::{EventKind, recorder};
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::ReversePath;
@@ -128,7 +128,10 @@ impl Reader {
         let Some((source, reason)) = cause(&event.kind) else { return Ok(None) };
         let Some(address) = event.address.as_deref().and_then(|text| EmailAddress::parse(text).ok()) else { return Ok(None) };
         // Of a login that is gone nobody can say that it does not want this.
-        if event.login.is_empty() || self.logins.by_name(&event.login).is_some_and(|login| !wants(&login, source)) {
+        if event.login.is_empty()
+            || *event.login == *INBOUND
+            || self.logins.by_name(&event.login).is_some_and(|login| !wants(&login, source))
+        {
             return Ok(None);
         }
         let message = match self.spool.entry(event.message).await {
@@ -136,7 +139,7 @@ impl Reader {
             Err(StoreError::Damaged(_)) => None,
             Err(error) => return Err(error),
         };
-        if message.as_ref().is_some_and(is_own_report) {
+        if message.as_ref().is_some_and(is_exempt) {
             return Ok(None);
         }
         let reverse_path = message.as_ref().and_then(|message| message.reverse_path.mailbox().cloned());
@@ -153,9 +156,9 @@ impl Reader {
     }
 }
 
-/// Reports of ours are no mail of the login: that one cannot be delivered says nothing about whom the login may write to.
-pub fn is_own_report(message: &Message) -> bool {
-    message.reverse_path == ReversePath::Null && message.received.protocol == Protocol::Local
+/// Whether the lists do not concern a message: reports of ours, and mail from outside that is forwarded, are no mail of a login.
+pub fn is_exempt(message: &Message) -> bool {
+    (message.reverse_path == ReversePath::Null && message.received.protocol == Protocol::Local) || *message.login == *INBOUND
 }
 
 /// Why an event puts an address on the list, if it does.
