@@ -240,16 +240,10 @@ fn push_entities(text: &mut String, piece: &str) {
     while let Some((before, behind)) = rest.split_once('&') {
         text.push_str(before);
         let known = [("lt;", '<'), ("gt;", '>'), ("amp;", '&'), ("quot;", '"'), ("#39;", '\''), ("nbsp;", ' ')];
-        rest = match known.iter().find_map(|(name, c)| behind.strip_prefix(name).map(|behind| (behind, *c))) {
-            Some((behind, c)) => {
-                text.push(c);
-                behind
-            }
-            None => {
-                text.push('&');
-                behind
-            }
-        };
+        let entity = known.iter().find_map(|(name, c)| behind.strip_prefix(name).map(|behind| (behind, *c)));
+        let (behind, c) = entity.unwrap_or((behind, '&'));
+        text.push(c);
+        rest = behind;
     }
     text.push_str(rest);
 }

@@ -17,6 +17,7 @@ mod listen;
 mod login;
 mod network;
 mod plugin;
+mod returns;
 mod route;
 mod search;
 pub mod secret;
@@ -49,9 +50,10 @@ pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{Bounces, Login, LoginLimits, SenderPattern};
+pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern};
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
@@ -114,7 +116,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
     let plugin_trust = file.section("plugin_trust", trust::read);
     let chains = chain::read(file, &plugin_names);
-    let logins = login::read(file, &chain_names, &route_names, &smtp);
+    let returns = file.section("bounces", returns::read);
+    let logins = login::read(file, &chain_names, &route_names, &smtp, &returns);
     let routes = route::read(file);
     let dkim = dkim::read(file);
     let delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
@@ -145,6 +148,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         smtp,
         authentication,
         administrators,
+        returns,
         http,
         search,
         dashboard,
@@ -188,6 +192,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// `[[administrators]]`.
     pub administrators: Vec<Administrator>,
+    /// `[bounces]`.
+    pub returns: Returns,
     /// `[http]`.
     pub http: Http,
     /// `[search]`.

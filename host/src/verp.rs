@@ -3,7 +3,7 @@
 //! ```text
 //! bounces+TOKEN@HOST
 //! TOKEN: base 32 (RFC 4648 §6, lower case, no padding; read in either case, as servers fold it) of
-//!   octets 0–1   the day on which it was made, from 1970, modulo 2^16
+//!   octets 0–1   the day on which it was made, from 1970, modulo 2^13, and below it three bits: success, failure, delay are wanted (NOTIFY)
 //!   octets 2–17  message id
 //!   then         place of the recipient, LEB128, 1 to 5 octets
 //!   then         the first 4 octets of BLAKE3 of the login's name
@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq;
 use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
+use crate::mail::envelope::Notify;
 use crate::mail::message_id::{CopyId, MessageId};
 
 /// What the local part begins with.
@@ -35,6 +36,7 @@ const LOGIN_LENGTH: usize = 4;
 const LONGEST: usize = 2 + 16 + 5 + LOGIN_LENGTH + TAG_LENGTH;
 /// Characters of a token.
 const LONGEST_TEXT: usize = (LONGEST * 8).div_ceil(5);
+const DAYS: u16 = 0x1fff;
 const DAY: Duration = Duration::from_hours(24);
 
 /// Makes return paths and tells its own from others. Cloning is cheap.
@@ -49,6 +51,8 @@ pub struct Verp {
 pub struct Returned {
     /// Whose copy it was made for.
     pub copy: CopyId,
+    /// Of what the sender wants to hear.
+    pub notify: Notify,
     login: [u8; LOGIN_LENGTH],
 }
 
@@ -74,13 +78,14 @@ impl Verp {
         Self { keyed: self.keyed.clone(), period }
     }
 
-    /// Returns the address at `host` that stands for `copy`; on one day it is always the same.
+    /// Returns the address at `host` that stands for `copy`, of which the sender wants to hear what `notify` says; on one day it is always the same.
     ///
     /// # Panics
     /// Never: what it writes is an address.
-    pub fn address(&self, copy: CopyId, login: &str, host: &Domain, now: Timestamp) -> EmailAddress {
+    pub fn address(&self, copy: CopyId, notify: Notify, login: &str, host: &Domain, now: Timestamp) -> EmailAddress {
         let mut octets = Vec::with_capacity(LONGEST);
-        octets.extend_from_slice(&day(now).to_be_bytes());
+        let wanted = u16::from(notify.success) << 2 | u16::from(notify.failure) << 1 | u16::from(notify.delay);
+        octets.extend_from_slice(&(day(now) << 3 | wanted).to_be_bytes());
         octets.extend_from_slice(&copy.message.to_bytes());
         push_number(&mut octets, copy.recipient);
         octets.extend_from_slice(&login_hash(login));
@@ -108,9 +113,11 @@ impl Verp {
         let (recipient, rest) = read_number(rest)?;
         let login = <[u8; LOGIN_LENGTH]>::try_from(rest).ok()?;
         // What was made tomorrow was made before the clock was set back.
-        let age = day(now).wrapping_sub(u16::from_be_bytes(*made));
-        let is_good = age == u16::MAX || u64::from(age) <= self.period.as_secs().div_ceil(DAY.as_secs());
-        is_good.then_some(Returned { copy: CopyId { message: MessageId::from_bytes(*id), recipient }, login })
+        let made = u16::from_be_bytes(*made);
+        let age = day(now).wrapping_sub(made >> 3) & DAYS;
+        let is_good = age == DAYS || u64::from(age) <= self.period.as_secs().div_ceil(DAY.as_secs());
+        let notify = Notify { success: made & 4 != 0, failure: made & 2 != 0, delay: made & 1 != 0 };
+        is_good.then_some(Returned { copy: CopyId { message: MessageId::from_bytes(*id), recipient }, notify, login })
     }
 
     fn tag(&self, payload: &[u8]) -> [u8; TAG_LENGTH] {
@@ -129,9 +136,9 @@ fn token(local_part: &str) -> Option<&str> {
     (prefix.eq_ignore_ascii_case(PREFIX) && (48..=LONGEST_TEXT).contains(&token.len())).then_some(token)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "days are counted modulo 2^16, which is 179 years")]
+/// Days are counted modulo 2^13, which is 22 years.
 fn day(now: Timestamp) -> u16 {
-    (now.as_millis() / 1000 / DAY.as_secs()) as u16
+    u16::try_from((now.as_millis() / 1000 / DAY.as_secs()) & u64::from(DAYS)).unwrap_or_default()
 }
 
 fn login_hash(login: &str) -> [u8; LOGIN_LENGTH] {
@@ -190,9 +197,9 @@ mod tests {
 
     #[test]
     fn f3_an_address_stands_for_a_copy_and_fits_into_an_envelope() {
-        let address = verp().address(copy(0), "news", &host(), NOW);
+        let address = verp().address(copy(0), Notify::default(), "news", &host(), NOW);
         insta::assert_snapshot!(address.to_string(), @"");
-        let longest = verp().address(copy(u32::MAX), "news", &host(), NOW);
+        let longest = verp().address(copy(u32::MAX), Notify::default(), "news", &host(), NOW);
         assert_eq!(longest.local_part().len(), 64);
         let read = verp().read(&longest.local_part().to_ascii_uppercase(), NOW).unwrap();
         assert_eq!(read.copy, copy(u32::MAX));
@@ -201,9 +208,9 @@ mod tests {
 
     #[test]
     fn f3_forged_and_expired_addresses_are_nobodys() {
-        let address = verp().address(copy(1), "news", &host(), NOW);
+        let address = verp().address(copy(1), Notify::NEVER, "news", &host(), NOW);
         let read = |after: u64| verp().read(address.local_part(), NOW.plus(DAY * u32::try_from(after).unwrap())).is_some();
-        assert!(read(0) && read(30) && !read(31) && !read(60_000));
+        assert!(read(0) && read(30) && !read(31) && !read(8_000));
         assert!(verp().read(address.local_part(), NOW.minus(DAY)).is_some(), "a clock that was set back");
         assert_eq!(Verp::new([8; 32], DAY).read(address.local_part(), NOW), None);
         for other in ["", "bounces", "bounces+", "bounces+aaaa", "postmaster", &address.local_part().replace('+', "-")] {
@@ -213,19 +220,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(id in any::<[u8; 16]>(), recipient in any::<u32>(), login in ".{0,20}", days in 0_u32..31) {
+        fn what_is_written_is_read(id in any::<[u8; 16]>(), recipient in any::<u32>(), login in ".{0,20}", days in 0_u32..31, wanted in any::<[bool; 3]>()) {
+            let [success, failure, delay] = wanted;
+            let notify = Notify { success, failure, delay };
             let copy = CopyId { message: MessageId::from_bytes(id), recipient };
-            let address = verp().address(copy, &login, &host(), NOW);
+            let address = verp().address(copy, notify, &login, &host(), NOW);
             prop_assert!(address.local_part().len() <= 64);
             prop_assert!(Verp::has_form(address.local_part()));
             let read = verp().read(address.local_part(), NOW.plus(DAY * days)).unwrap();
-            prop_assert_eq!(read.copy, copy);
+            prop_assert_eq!((read.copy, read.notify), (copy, notify));
             prop_assert!(read.is_of(&login));
         }
 
         #[test]
         fn no_other_spelling_is_read(place in 0_usize..64, other in "[a-z2-7+=A-Z]") {
-            let address = verp().address(copy(3), "news", &host(), NOW);
+            let address = verp().address(copy(3), Notify::default(), "news", &host(), NOW);
             let mut changed = address.local_part().to_owned();
             let place = place % changed.len();
             changed.replace_range(place..=place, &other);

@@ -141,7 +141,7 @@ fn find(code: Option<u16>, enhanced: Option<EnhancedStatus>, text: &str) -> Boun
         .or_else(|| enhanced.and_then(of_status))
         .or_else(|| of_text(others, &text))
         .or_else(|| code.and_then(of_code))
-        .unwrap_or_else(|| match (code, enhanced) {
+        .unwrap_or(match (code, enhanced) {
             (Some(400..500), _) | (None, Some(EnhancedStatus { class: 4, .. })) => BounceClass::Soft,
             _ => BounceClass::Undetermined,
         })

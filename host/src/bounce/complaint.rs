@@ -70,7 +70,7 @@ pub(super) fn read(letter: &mut Letter) -> Option<Complaint> {
         }
     }
     for content in letter.contents(&["message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "message/global"]) {
-        complaint.trail.append(Trail::of_message(&content));
+        complaint.trail.append(&Trail::of_message(&content));
     }
     Some(complaint)
 }

@@ -176,11 +176,11 @@ pub(super) fn read(letter: &mut Letter, own: &EmailAddress) -> Option<DeliveryRe
 fn trail_of(letter: &mut Letter, returned: &[&str]) -> Trail {
     let mut trail = Trail::default();
     for content in letter.contents(&["message/rfc822", "text/rfc822-headers"]) {
-        trail.append(Trail::of_message(&content));
+        trail.append(&Trail::of_message(&content));
     }
     // Behind the line there may be another one or empty ones before the header begins.
     let header: Vec<&str> = returned.iter().copied().skip_while(|line| !is_field(line)).take(400).collect();
-    trail.append(Trail::of_message(&Bytes::from(header.join("\r\n"))));
+    trail.append(&Trail::of_message(&Bytes::from(header.join("\r\n"))));
     trail
 }
 
@@ -238,26 +238,34 @@ fn find_code(reason: &str) -> Option<u16> {
     words.filter_map(class::read_code).find(|code| (400..=559).contains(code))
 }
 
-/// Takes the address that a line begins with: in angle brackets or bare, with words such as `To:` in front; with what stands behind it.
+/// Takes the address that a line names: at its beginning, or behind a name (`Name (user@example.com)`, as Outlook has it); with what stands behind it.
 fn leading_address(line: &str) -> Option<(String, &str)> {
+    let line = bare(line);
+    if let Some(found) = first_address(line) {
+        return Some(found);
+    }
+    let start = line.find(['(', '<']).filter(|start| *start <= 80 && line.len() <= 200)?;
+    let inner = line.get(start + 1..)?;
+    let (word, behind) = inner.split_at_checked(inner.find([')', '>'])?)?;
+    let word = word.strip_prefix("mailto:").unwrap_or(word);
+    (is_address(word) && behind.len() < 120).then(|| (word.to_owned(), behind))
+}
+
+/// Takes the address that a line begins with, bare or in angle brackets.
+fn first_address(line: &str) -> Option<(String, &str)> {
+    let (word, behind) = line.split_at_checked(line.find(|c: char| c.is_whitespace() || ">,;()".contains(c)).unwrap_or(line.len()))?;
+    let word = word.trim_start_matches(['<', '[', '\'', '"']).trim_end_matches([':', ']', '\'', '"', '.']);
+    let word = word.strip_prefix("mailto:").unwrap_or(word);
+    is_address(word).then(|| (word.to_owned(), behind))
+}
+
+/// Takes marks of lists, and words such as `To:`, off a line.
+fn bare(line: &str) -> &str {
     let line = line.trim_start_matches(|c: char| c.is_whitespace() || "*>|\"'-•·".contains(c));
-    let line = ["to:", "recipient:", "e-mail:", "address:", "failed recipient:"]
+    ["to:", "recipient:", "e-mail:", "address:", "failed recipient:"]
         .iter()
         .find_map(|word| line.get(..word.len()).filter(|start| start.eq_ignore_ascii_case(word)).and_then(|_| line.get(word.len()..)))
-        .map_or(line, str::trim_start);
-    // Outlook: `Name (user@example.com)<mailto:user@example.com>`.
-    let word_end = line.find(|c: char| c.is_whitespace() || ">,;()".contains(c)).unwrap_or(line.len());
-    let (word, behind) = line.split_at_checked(word_end)?;
-    let word = word.trim_start_matches(['<', '[', '\'', '"']).trim_end_matches(['>', ':', ']', '\'', '"', '.']);
-    let word = word.strip_prefix("mailto:").unwrap_or(word);
-    if is_address(word) {
-        return Some((word.to_owned(), behind));
-    }
-    let inner = line.split_once(['(', '<'])?.1;
-    let (word, behind) = inner.split_at_checked(inner.find([')', '>'])?)?;
-    let is_alone = line.len() <= 200 && line.find(['(', '<']).is_some_and(|at| at <= 80);
-    let word = word.strip_prefix("mailto:").unwrap_or(word);
-    (is_alone && is_address(word) && behind.len() < 120).then(|| (word.to_owned(), behind))
+        .map_or(line, str::trim_start)
 }
 
 fn is_address(word: &str) -> bool {
@@ -280,12 +288,13 @@ fn reason(said: &str, behind: &[&str]) -> String {
     for line in behind.iter().take(REASON_LINES) {
         let line = line.trim();
         if line.is_empty() {
-            if reason.len() > 3 {
+            // `because:` promises more.
+            if reason.len() > 3 && !reason.ends_with(':') {
                 break;
             }
             continue;
         }
-        if leading_address(line).is_some() || reason.len() > TEXT {
+        if first_address(bare(line)).is_some() || reason.len() > TEXT {
             break;
         }
         if !reason.is_empty() {

@@ -25,7 +25,7 @@ pub(super) fn read(letter: &mut Letter) -> Option<DeliveryReport> {
     }
     let returned = ["message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "message/global", "message/global-headers"];
     for content in letter.contents(&returned) {
-        report.trail.append(Trail::of_message(&content));
+        report.trail.append(&Trail::of_message(&content));
     }
     // A report without a recipient says nothing, unless the address that it came to does.
     Some(report)
@@ -104,11 +104,7 @@ fn read_status(text: &str, report: &mut DeliveryReport) {
             "diagnostic-code" => group.diagnostic = without_type(&value),
             "remote-mta" => group.remote_mta = Some(without_type(&value)).filter(|name| !name.is_empty()),
             // An empty line.
-            "" => {
-                if group.address.is_some() && group.action.is_some() {
-                    push(report, std::mem::take(&mut group));
-                }
-            }
+            "" if group.address.is_some() && group.action.is_some() => push(report, std::mem::take(&mut group)),
             _ => {}
         }
     }

@@ -2,8 +2,6 @@
 //!
 //! Nothing here is proved. Addresses and links of ours are signed, and count when they are verified; an id is a hint, as recipients know it too.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use crate::mail::content::Draft;
@@ -71,15 +69,10 @@ impl Trail {
     }
 
     /// Adds what another one has.
-    pub fn append(&mut self, other: Self) {
+    pub fn append(&mut self, other: &Self) {
         other.addresses.iter().for_each(|address| add(&mut self.addresses, address));
         other.links.iter().for_each(|link| add(&mut self.links, link));
         other.message_ids.iter().for_each(|id| add(&mut self.message_ids, id));
-    }
-
-    /// Returns each address once.
-    pub fn local_parts(&self) -> BTreeSet<(&str, &str)> {
-        self.addresses.iter().filter_map(|address| address.rsplit_once('@')).collect()
     }
 }
 
