@@ -196,6 +196,7 @@ fn settings() -> Settings {
         auth_failures: 3,
         messages: 5,
         memory: memory(),
+        role: tubepost::smtp::server::Role::Submission,
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::document::{Fault, Section, Value};
+use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
 use super::{Returns, Smtp};
@@ -38,6 +39,24 @@ pub struct Login {
     pub bounces: Bounces,
     /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
     pub bounce_management: Option<BounceManagement>,
+}
+
+impl Login {
+    /// The login that mail from other servers comes in under: it has no password, and `limits` hold for each message.
+    pub fn inbound(limits: LoginLimits) -> Self {
+        Self {
+            name: INBOUND.into(),
+            username: None,
+            password: None,
+            token: None,
+            senders: Vec::new(),
+            chain: None,
+            route: INBOUND.into(),
+            limits,
+            bounces: Bounces::Return,
+            bounce_management: None,
+        }
+    }
 }
 
 impl fmt::Debug for Login {
@@ -126,6 +145,9 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
             return Err("must have 1 to 128 printable octets".to_owned());
         }
+        if *name == *INBOUND {
+            return Err("is the name of mail that comes in from outside".to_owned());
+        }
         section.rename(format!("login \"{name}\""));
         if known.logins.insert(Arc::clone(&name)) { Ok(name) } else { Err("another login has this name".to_owned()) }
     });
@@ -208,7 +230,7 @@ fn check_credentials(section: &Section<'_>) {
     }
 }
 
-fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
+pub(super) fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
     if names.contains(&name) {
         return Some(Arc::from(name));
     }

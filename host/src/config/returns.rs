@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::{Section, Value};
+use super::document::Section;
 use crate::mail::domain::Domain;
 
 /// `[bounces]`: where mail comes back to, and for how long.

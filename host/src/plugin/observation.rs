@@ -105,7 +105,9 @@ fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
         // The contract of this version has no words for them.
         | EventKind::Reported { .. }
         | EventKind::Responded { .. }
-        | EventKind::DmarcReported { .. } => return None,
+        | EventKind::DmarcReported { .. }
+        // No login's mail, so no chain's.
+        | EventKind::Received { .. } => return None,
     })
 }
 
@@ -161,7 +163,8 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
         | EventKind::Observed { .. }
         | EventKind::Reported { .. }
         | EventKind::Responded { .. }
-        | EventKind::DmarcReported { .. } => {}
+        | EventKind::DmarcReported { .. }
+        | EventKind::Received { .. } => {}
     }
     detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
