@@ -176,7 +176,7 @@ fn read_number(octets: &[u8]) -> Option<(u32, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests fail by panicking")]
     use proptest::prelude::*;
 
     use super::*;
@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn f3_an_address_stands_for_a_copy_and_fits_into_an_envelope() {
         let address = verp().address(copy(0), Notify::default(), "news", &host(), NOW);
-        insta::assert_snapshot!(address.to_string(), @"");
+        assert_eq!(address, verp().address(copy(0), Notify::default(), "news", &host(), NOW), "on one day it is always the same");
+        assert_eq!((&address.local_part()[..8], address.domain().as_str()), ("bounces+", "bounces.example.com"));
         let longest = verp().address(copy(u32::MAX), Notify::default(), "news", &host(), NOW);
         assert_eq!(longest.local_part().len(), 64);
         let read = verp().read(&longest.local_part().to_ascii_uppercase(), NOW).unwrap();
