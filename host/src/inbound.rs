@@ -11,7 +11,8 @@ mod authentication;
 mod directory;
 mod disposition;
 mod pace;
-mod trace_header;
+#[doc(hidden)]
+pub mod trace_header;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,5 +1,7 @@
 //! The header of what comes in from outside: our trace fields in front, and without what only we could have written.
 //!
+//! Public for the fuzz targets alone.
+//!
 //! Whoever reads `Authentication-Results` believes those with our name in them (RFC 8601 §5), so nobody else's may be among them.
 
 use crate::mail::domain::Domain;
@@ -47,7 +49,7 @@ impl HeaderFacts {
 }
 
 /// Returns the message with `fields` in front of it, without forged results, and without `Return-Path`, which only the last host writes.
-pub(super) fn prepend(content: &[u8], fields: &str, hostname: &Domain) -> Vec<u8> {
+pub fn prepend(content: &[u8], fields: &str, hostname: &Domain) -> Vec<u8> {
     let mut octets = Vec::with_capacity(fields.len() + content.len() + 2);
     octets.extend_from_slice(fields.as_bytes());
     let mut kept = 0;
@@ -85,7 +87,7 @@ fn is_ours_alone(name: &[u8], value: &[u8], hostname: &Domain) -> bool {
 }
 
 /// Returns the `authserv-id` with which a value begins (RFC 8601 §2.2), behind comments; `None` where there is none.
-fn authserv_id(value: &str) -> Option<String> {
+pub fn authserv_id(value: &str) -> Option<String> {
     let mut rest = value;
     loop {
         rest = rest.trim_start_matches([' ', '\t', '\r', '\n']);
