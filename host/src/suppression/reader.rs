@@ -163,8 +163,11 @@ pub fn is_exempt(message: &Message) -> bool {
 
 /// Why an event puts an address on the list, if it does.
 fn cause(kind: &EventKind) -> Option<(Source, String)> {
-    if let EventKind::Bounced { reply, status, .. } = kind {
-        return is_hard(status).then(|| (Source::Bounce, reply.clone()));
+    if let EventKind::Bounced { reply, class, .. } = kind {
+        return class.is_hard().then(|| (Source::Bounce, reply.clone()));
+    }
+    if let EventKind::Complained { by, .. } = kind {
+        return Some((Source::Spam, format!("complained: {by}")));
     }
     if let EventKind::Unsubscribed { one_click, .. } = kind {
         let reason = if *one_click { "one-click unsubscription" } else { "unsubscribed on the page" };
@@ -183,11 +186,6 @@ fn wants(login: &Login, source: Source) -> bool {
         Source::Manual | Source::ValidationFailed => return true,
     };
     login.suppress.contains(&word)
-}
-
-/// Whether an enhanced status code says that there is nobody, and never will be (RFC 3463 §3.2 and §3.3, RFC 7505 §4.2).
-fn is_hard(status: &str) -> bool {
-    matches!(status, "5.1.1" | "5.1.2" | "5.1.3" | "5.1.6" | "5.1.10" | "5.2.1")
 }
 
 fn place(position: u64) -> ValueChange {
