@@ -28,13 +28,20 @@ fn archive(folder: &std::path::Path) -> Archive {
         cache: ByteSize(1 << 20),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     };
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
     let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
     let (spool, recorder) = (Spool::new(store.clone(), clock.clone()), Recorder::new(store));
     let renderer = Renderer::new(ChainRegistry::default(), LinkSigner::new([1; 32], String::new()));
     let hostname = Domain::parse("mail.example.com").unwrap();
-    let settings = IntakeSettings { hostname, routes: std::collections::BTreeMap::new(), header_size: ByteSize::kib(256), tags: 100 };
+    let settings = IntakeSettings {
+        hostname,
+        routes: std::collections::BTreeMap::new(),
+        header_size: ByteSize::kib(256),
+        tags: 100,
+        takes_bounces: false,
+    };
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),
         entropy: entropy.clone(),
