@@ -22,6 +22,7 @@ mod search;
 pub mod secret;
 mod server;
 mod smtp;
+mod source;
 mod store;
 pub(crate) mod suggestion;
 mod template;
@@ -57,6 +58,7 @@ pub use search::Search;
 pub use secret::Environment;
 pub use server::Server;
 pub use smtp::Smtp;
+pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
 pub use template::Template;
 pub use tls::Tls;
@@ -116,6 +118,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let chains = chain::read(file, &plugin_names);
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
+    let sources = source::read(file, &route_names);
     let dkim = dkim::read(file);
     let delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     let search = file.section("search", search::read);
@@ -140,6 +143,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         chains,
         logins,
         routes,
+        sources,
         dkim,
         delivery,
         smtp,
@@ -178,6 +182,8 @@ pub struct Config {
     pub logins: Vec<Login>,
     /// `[routes.NAME]`.
     pub routes: BTreeMap<Arc<str>, Route>,
+    /// `[sources.NAME]`, `[pools]`, `[[source_rules]]`.
+    pub sources: Sources,
     /// `[[dkim]]`.
     pub dkim: Vec<Dkim>,
     /// `[delivery]`.

@@ -35,6 +35,7 @@ mod route_changes_kind;
 mod shadows_and_parts;
 mod silent_sockets;
 mod smart_host;
+mod source_addresses;
 mod submission_over_smtp;
 mod trusted_plugins;
 mod tutorial;

@@ -81,6 +81,7 @@ pub struct Settings {
     pub(super) routes: BTreeMap<Arc<str>, Route>,
     /// The same routes as they are written, for the names of queues.
     pub(super) kinds: BTreeMap<Arc<str>, config::Route>,
+    pub(super) sources: config::Sources,
     pub(super) signers: Signers,
     pub(super) renderer: Arc<dyn Render>,
 }
@@ -103,7 +104,10 @@ impl Settings {
         match signers {
             Ok(signers) if errors.is_empty() => {
                 let renderer = Arc::new(renderer);
-                Ok(Self::assemble(&config.server.hostname, config.delivery.clone(), routes, config.routes.clone(), signers, renderer))
+                let mut settings =
+                    Self::assemble(&config.server.hostname, config.delivery.clone(), routes, config.routes.clone(), signers, renderer);
+                settings.sources = config.sources.clone();
+                Ok(settings)
             }
             _ => Err(errors),
         }
@@ -131,7 +135,7 @@ impl Settings {
         renderer: Arc<dyn Render>,
     ) -> Self {
         let backoff = Backoff { first: limits.retry_first, longest: limits.retry_longest, give_up: limits.give_up };
-        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, signers, renderer }
+        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, sources: config::Sources::default(), signers, renderer }
     }
 }
 

@@ -168,7 +168,7 @@ impl Summary {
             }
             EventKind::Discarded { plugin, reason } => self.withhold(event, State::Discarded, plugin, reason),
             EventKind::Held { by, reason } => self.withhold(event, State::Held, by, reason),
-            EventKind::Delivered { host, reply, attempt } => {
+            EventKind::Delivered { host, reply, attempt, .. } => {
                 self.settle(event, State::Delivered, Some(*attempt), said_by(host, reply), None);
             }
             EventKind::Deferred { host, reply, attempt, next } => {
@@ -320,7 +320,8 @@ mod tests {
 
     #[test]
     fn states_follow_the_copies() {
-        let delivered = |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0 });
+        let delivered =
+            |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0, via: None });
         let next = Timestamp::from_millis(20);
         let deferred = |place| event(Some(place), EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next });
         let failure = EventKind::Bounced { host: "mx".into(), reply: "550 no".into(), status: "5.1.1".into(), attempt: 1 };
@@ -369,7 +370,7 @@ mod tests {
             let kind = if place == many - 1 {
                 EventKind::Bounced { host: reply().0, reply: reply().1, status: "5.1.1".into(), attempt: 0 }
             } else {
-                EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0 }
+                EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0, via: None }
             };
             summary.apply(&event(Some(place), kind));
         }

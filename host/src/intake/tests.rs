@@ -59,6 +59,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
             routes: BTreeMap::from([("direct".into(), direct())]),
+            sources: Sources::default(),
             header_size: ByteSize(5_000),
             tags: 100,
         },
