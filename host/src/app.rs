@@ -46,7 +46,9 @@ use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::login::Logins;
 use crate::submission::permission::Rates;
+use crate::suppression::{self, Suppressions};
 use crate::telemetry::metric::Metrics;
+use crate::verp::Verp;
 use sockets::Sockets;
 
 /// How often gauges are read from the store.
@@ -115,6 +117,7 @@ struct Parts {
     engine: Arc<Engine>,
     chains: ChainRegistry,
     renderer: Renderer,
+    verp: Verp,
     logins: Logins,
     intake: Intake,
     inbound: Inbound,
@@ -149,7 +152,7 @@ impl App {
         let engine = pipeline::engine(&config, &clock, metrics.clone(), store.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
-        let links = links(&config, &entropy)?;
+        let (links, verp) = signers(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = logins(&config, &entropy, &clock, &metrics);
@@ -169,7 +172,7 @@ impl App {
         });
         let delivery = Delivery::new(DeliveryParts {
             spool: spool.clone(),
-            settings: pipeline::delivery(&config, renderer.clone())?,
+            settings: pipeline::delivery(&config, renderer.clone(), &verp)?,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
@@ -213,6 +216,7 @@ impl App {
             engine,
             chains,
             renderer,
+            verp,
             logins,
             intake,
             inbound,
@@ -224,7 +228,7 @@ impl App {
         });
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
-        tasks.spawn(observer(&parts, &egress).await?.run());
+        read_log(&tasks, &parts, &spool, &egress).await?;
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
@@ -316,10 +320,11 @@ fn logins(config: &Config, entropy: &Entropy, clock: &Clock, metrics: &Metrics) 
     logins
 }
 
-/// Makes what signs the links in mail.
-fn links(config: &Config, entropy: &Entropy) -> Result<LinkSigner> {
-    let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
-    Ok(LinkSigner::new(keys::link_key(&config.server.data, entropy)?, base))
+/// Makes what signs the links in mail, and its return paths.
+fn signers(config: &Config, entropy: &Entropy) -> Result<(LinkSigner, Verp)> {
+    let (base, data) = (config.server.public_url.as_str().trim_end_matches('/').to_owned(), &config.server.data);
+    let links = LinkSigner::new(keys::link_key(data, entropy)?, base);
+    Ok((links, Verp::new(keys::return_path_key(data, entropy)?, config.returns.period)))
 }
 
 /// Makes what makes chains that are not in force.
@@ -344,6 +349,15 @@ async fn observer(parts: &Parts, shutdown: &CancellationToken) -> Result<Observe
         settings: parts.started.plugin_runtime.events,
     };
     Observer::open(parts, shutdown.clone()).await.context("the events that plugins are told of")
+}
+
+/// Starts those who act on what the log says: what tells plugins, and what fills the suppression list.
+async fn read_log(tasks: &TaskTracker, parts: &Parts, spool: &Spool, shutdown: &CancellationToken) -> Result<()> {
+    tasks.spawn(observer(parts, shutdown).await?.run());
+    let suppressions = Suppressions::new(Arc::clone(&parts.store), parts.clock.clone());
+    let reader = suppression::reader::Reader::open(suppressions, spool.clone(), parts.logins.clone());
+    tasks.spawn(reader.await.context("the suppression list")?.run(shutdown.clone()));
+    Ok(())
 }
 
 async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {

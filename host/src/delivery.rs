@@ -33,6 +33,7 @@ mod hub;
 mod outcome;
 mod place;
 mod protection;
+mod sieve;
 mod source;
 mod worker;
 mod writer;

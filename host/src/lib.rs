@@ -11,13 +11,15 @@
 //! | [`smtp`] | the protocol without sockets: server and client as state machines |
 //! | [`config`] | TOML in, checked values out |
 //! | [`dns`] | what is asked of name servers |
+//! | [`bounce`] | what mail says that comes back: DSNs, complaints, automatic answers, DMARC reports |
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
-//! | [`link`] | signed links on the public address |
+//! | [`link`], [`verp`] | signed links on the public address; signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
+//! | [`suppression`] | whom mail is not sent to, and whom all the same |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
 //! | [`inbound`] | mail from other servers for our own domains |
@@ -40,11 +42,15 @@ pub mod config;
 
 pub mod dns;
 
+pub mod bounce;
+
 pub mod store;
 
 pub mod event;
 
 pub mod link;
+
+pub mod verp;
 
 pub mod submission;
 
@@ -53,6 +59,8 @@ pub mod plugin;
 pub mod chain;
 
 pub mod spool;
+
+pub mod suppression;
 
 pub mod intake;
 

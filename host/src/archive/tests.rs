@@ -29,6 +29,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         cache: ByteSize(1 << 20),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     };
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
     let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
@@ -41,6 +42,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         sources: Sources::default(),
         header_size: ByteSize::kib(256),
         tags: 100,
+        takes_bounces: false,
     };
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),

@@ -93,6 +93,8 @@ pub enum State {
     Rejected,
     /// Taken and thrown away by a plugin.
     Discarded,
+    /// Dropped, as the recipient is on a suppression list.
+    Suppressed,
 }
 
 impl State {
@@ -107,6 +109,7 @@ impl State {
             Self::Cancelled => "cancelled",
             Self::Rejected => "rejected",
             Self::Discarded => "discarded",
+            Self::Suppressed => "suppressed",
         }
     }
 
@@ -114,7 +117,7 @@ impl State {
     const fn is_final(self) -> bool {
         match self {
             Self::Queued | Self::Deferred | Self::Held => false,
-            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded => true,
+            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded | Self::Suppressed => true,
         }
     }
 }
@@ -175,18 +178,23 @@ impl Summary {
             EventKind::Delivered { host, reply, attempt, .. } => {
                 self.settle(event, State::Delivered, Some(*attempt), said_by(host, reply), None);
             }
-            EventKind::Deferred { host, reply, attempt, next } => {
+            EventKind::Deferred { host, reply, attempt, next, .. } => {
                 self.settle(event, State::Deferred, Some(*attempt), said_by(host, reply), Some(*next));
             }
             EventKind::Bounced { host, reply, attempt, .. } => {
                 self.settle(event, State::Bounced, Some(*attempt), said_by(host, reply), None);
             }
             EventKind::Cancelled => self.settle(event, State::Cancelled, None, "cancelled by an operator".to_owned(), None),
+            EventKind::Suppressed { source, scope, reason } => {
+                let text = format!("on the suppression list ({source}, {scope})");
+                let text = if reason.is_empty() { text } else { format!("{text}: {reason}") };
+                self.settle(event, State::Suppressed, None, text, None);
+            }
             EventKind::Clicked { .. } => {
                 self.clicks = self.clicks.saturating_add(1);
                 self.was_read();
             }
-            EventKind::Followed { .. } => self.was_read(),
+            EventKind::Followed { .. } | EventKind::Complained { .. } | EventKind::Responded { .. } => self.was_read(),
             EventKind::Opened { .. } => {
                 self.opens = self.opens.saturating_add(1);
                 self.was_read();
@@ -195,7 +203,12 @@ impl Summary {
                 self.unsubscribes = self.unsubscribes.saturating_add(1);
                 self.was_read();
             }
-            EventKind::Received { .. } | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
+            EventKind::Received { .. }
+            | EventKind::PluginFailed { .. }
+            | EventKind::Rendered { .. }
+            | EventKind::Observed { .. }
+            | EventKind::Reported { .. }
+            | EventKind::DmarcReported { .. } => {}
         }
     }
 
@@ -276,6 +289,8 @@ impl Summary {
             State::Bounced
         } else if any(State::Delivered) {
             State::Delivered
+        } else if any(State::Suppressed) {
+            State::Suppressed
         } else if any(State::Discarded) {
             State::Discarded
         } else {
@@ -293,6 +308,7 @@ fn said_by(who: &str, what: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::bounce::BounceClass;
 
     fn event(recipient: Option<u32>, kind: EventKind) -> Event {
         let (at, message) = (Timestamp::from_millis(9), MessageId::from_bytes([1; 16]));
@@ -327,8 +343,20 @@ mod tests {
         let delivered =
             |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0, via: None });
         let next = Timestamp::from_millis(20);
-        let deferred = |place| event(Some(place), EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next });
-        let failure = EventKind::Bounced { host: "mx".into(), reply: "550 no".into(), status: "5.1.1".into(), attempt: 1 };
+        let deferred = |place| {
+            event(
+                Some(place),
+                EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next, class: BounceClass::Soft },
+            )
+        };
+        let failure = EventKind::Bounced {
+            host: "mx".into(),
+            reply: "550 no".into(),
+            status: "5.1.1".into(),
+            attempt: 1,
+            class: BounceClass::UnknownUser,
+            report: None,
+        };
         let bounced = event(Some(1), failure);
         assert_eq!(
             states(&[accepted(), deferred(0), delivered(0), delivered(1)]),
@@ -372,7 +400,14 @@ mod tests {
             assert_eq!(summary.state, State::Queued, "{place}");
             let reply = || ("mx".to_owned(), "ok".to_owned());
             let kind = if place == many - 1 {
-                EventKind::Bounced { host: reply().0, reply: reply().1, status: "5.1.1".into(), attempt: 0 }
+                EventKind::Bounced {
+                    host: reply().0,
+                    reply: reply().1,
+                    status: "5.1.1".into(),
+                    attempt: 0,
+                    class: BounceClass::UnknownUser,
+                    report: None,
+                }
             } else {
                 EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0, via: None }
             };
