@@ -18,6 +18,7 @@
 pub mod dkim;
 pub mod dsn;
 pub mod failure;
+pub mod mta_sts;
 pub mod mx;
 pub mod route;
 pub mod settings;
@@ -32,6 +33,7 @@ mod flow;
 mod hub;
 mod outcome;
 mod place;
+mod policies;
 mod protection;
 mod sieve;
 mod source;

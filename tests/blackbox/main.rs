@@ -21,6 +21,7 @@ mod incoming_mail;
 mod login_hash;
 mod login_limits;
 mod message_commands;
+mod mta_sts;
 mod per_recipient;
 mod plugin_stages;
 mod plugin_tools;

@@ -69,7 +69,7 @@ impl Dial<'_> {
     pub(super) async fn any(&self, hosts: &[Host], guard: &Guard<'_>) -> Result<Connection, NotDialled> {
         let mut progress = Progress { tries: 0, last: None };
         for host in hosts {
-            let protected = match guard.protection(host, self.port).await {
+            let protected = match guard.protection(host) {
                 Ok(protection) => mx::addresses(self.dns, host, self.reach).await.map(|addresses| (protection, addresses)),
                 Err(failure) => Err(failure),
             };

@@ -24,6 +24,7 @@ use super::failing::Failing;
 use super::flow::Flow;
 use super::outcome::Settled;
 use super::place::Place;
+use super::policies::Policies;
 use super::settings::Settings;
 use super::source::SourceBook;
 use super::worker::Worker;
@@ -49,6 +50,7 @@ pub(super) struct Hub {
     pub(super) metrics: Metrics,
     pub(super) dead_hosts: DeadHosts,
     pub(super) sources: SourceBook,
+    pub(super) policies: Policies,
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
     /// No new work: running transactions end, the rest is given back.
@@ -99,6 +101,7 @@ impl Hub {
             metrics,
             dead_hosts: DeadHosts::default(),
             sources: SourceBook::default(),
+            policies: Policies::default(),
             failing: Failing::default(),
             flow: Arc::default(),
             draining: CancellationToken::new(),

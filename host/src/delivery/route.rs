@@ -9,6 +9,7 @@ use super::dead_hosts::DeadHosts;
 use super::dial::{Dial, NotDialled};
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
+use super::policies::{Fetching, Policies};
 use super::protection::Guard;
 use super::source::{NoSource, SourceBook};
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -16,6 +17,7 @@ use crate::config;
 use crate::dns::Dns;
 use crate::mail::domain::Domain;
 use crate::smtp::client::{Credentials, Options, Security};
+use crate::spool::entry::TransportSecurity;
 use crate::spool::queue::Lane;
 use crate::telemetry::metric::Metrics;
 
@@ -23,9 +25,33 @@ use std::time::Duration;
 
 /// A route that is ready for use.
 pub(super) enum Route {
-    Mx { dns: Arc<dyn Dns>, port: u16, allow_private: bool, tls: TlsPolicy },
-    SmartHost { dns: Arc<dyn Dns>, host: Host, port: u16, tls: TlsPolicy, implicit_tls: bool, credentials: Option<Credentials> },
+    Mx(MxRoute),
+    SmartHost(SmartHostRoute),
     Capture,
+}
+
+/// To the recipients' own servers.
+pub(super) struct MxRoute {
+    pub(super) dns: Arc<dyn Dns>,
+    pub(super) port: u16,
+    pub(super) allow_private: bool,
+    pub(super) tls: TlsPolicy,
+    /// Takes only valid certificates; `None` where there is no certification authority to trust.
+    pub(super) verifying: Option<TlsConnector>,
+    /// How policies are fetched; `None` where they do not count.
+    pub(super) fetching: Option<Fetching>,
+}
+
+/// To one server for all.
+pub(super) struct SmartHostRoute {
+    pub(super) dns: Arc<dyn Dns>,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    pub(super) tls: TlsPolicy,
+    /// As in [`MxRoute`].
+    pub(super) verifying: Option<TlsConnector>,
+    pub(super) implicit_tls: bool,
+    pub(super) credentials: Option<Credentials>,
 }
 
 /// TLS of a route.
@@ -47,6 +73,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) dead_hosts: &'a DeadHosts,
     pub(super) sources: &'a config::Sources,
     pub(super) book: &'a SourceBook,
+    pub(super) policies: &'a Policies,
     pub(super) metrics: &'a Metrics,
     /// What keeps the queue apart from others of the same way.
     pub(super) lane: &'a Lane,
@@ -84,18 +111,26 @@ impl Route {
     /// Connects to the best host that answers. The failure is that of the last host.
     pub(super) async fn connect(&self, domain: Option<&str>, around: Surroundings<'_>) -> Result<Connection, NotConnected> {
         match self {
-            Self::Mx { dns, port, allow_private, tls } => {
+            Self::Mx(MxRoute { dns, port, allow_private, tls, verifying, fetching }) => {
                 let reach = Reach { own_name: around.name, allow_private: *allow_private };
                 let domain = domain.and_then(|domain| Domain::parse(domain).ok());
                 let domain = domain.ok_or_else(|| Failure::transient((3, 5), "the queue names no domain"))?;
                 let hosts = mx::hosts(&**dns, &domain, reach, around.entropy).await?;
-                let guard = Guard { floor: tls };
+                let transport = around.lane.transport;
+                // A message that shall arrive whatever policies say needs none.
+                let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && domain.literal().is_none());
+                let policy = match fetching {
+                    Some(fetching) => around.policies.policy(&**dns, fetching, &domain.to_ascii(), around.clock.monotonic()).await,
+                    None => None,
+                };
+                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy, by_mx: domain.literal().is_none() };
                 let options = options(false, None, around);
                 dial(Dial { dns: &**dns, port: *port, reach, options, source: None, around }, &hosts, &guard).await
             }
-            Self::SmartHost { dns, host, port, tls, implicit_tls, credentials } => {
+            Self::SmartHost(SmartHostRoute { dns, host, port, tls, verifying, implicit_tls, credentials }) => {
                 let reach = Reach { own_name: "", allow_private: true };
-                let guard = Guard { floor: tls };
+                let transport = around.lane.transport;
+                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy: None, by_mx: false };
                 let options = options(*implicit_tls, credentials.clone(), around);
                 let dialled = Dial { dns: &**dns, port: *port, reach, options, source: None, around };
                 dial(dialled, std::slice::from_ref(host), &guard).await.map_err(|why| match why {

@@ -94,7 +94,7 @@ impl Worker {
             match settings.routes.get(route) {
                 Some(Route::Capture) => self.capture().await,
                 // The route was of another kind when these copies were accepted.
-                Some(Route::Mx { .. }) if domain.is_none() => {
+                Some(Route::Mx(_)) if domain.is_none() => {
                     if let Some(kind) = settings.kinds.get(route) {
                         self.desk.requeue(route, kind, self.ready.take()).await;
                     }
@@ -228,6 +228,7 @@ impl Worker {
                     dead_hosts: &hub.dead_hosts,
                     sources: &self.settings.sources,
                     book: &hub.sources,
+                    policies: &hub.policies,
                     metrics: &hub.metrics,
                     lane: &self.lane,
                     clock: &hub.clock,
@@ -237,6 +238,7 @@ impl Worker {
                 match Box::pin(route.connect(domain, around)).await {
                     Ok(connection) => {
                         self.metrics.connected(true);
+                        hub.metrics.protected(&connection.via().policy);
                         hub.failing.forget(&self.place.destination.queue);
                         self.place.connected(true);
                         none.insert(connection)
