@@ -87,6 +87,15 @@ pub(super) enum Broken {
 }
 
 impl Broken {
+    /// Whether TLS is what failed.
+    pub(super) fn is_of_tls(&self) -> bool {
+        match self {
+            Self::Handshake(_) => true,
+            Self::Client(error) => matches!(error, ClientError::TlsMissing | ClientError::TlsRefused(_) | ClientError::TlsInjection),
+            Self::Bind(_) | Self::NoWay(_) | Self::Connect(_) | Self::Closed | Self::TimedOut | Self::Io(_) => false,
+        }
+    }
+
     /// Returns what it means for mail that had no answer yet: it may work later.
     pub(super) fn to_failure(&self, host: &str) -> Failure {
         let (code, text) = match self {

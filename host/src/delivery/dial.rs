@@ -193,7 +193,9 @@ impl Dial<'_> {
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
-        if self.around.remember {
+        // That a host does not do the TLS which one message or domain asks for says nothing of mail for others.
+        let is_of_policy = broken.is_of_tls() && matches!(target.policy, "mta-sts" | "requiretls");
+        if self.around.remember && !is_of_policy {
             self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
         }
         progress.last = Some(failure);
