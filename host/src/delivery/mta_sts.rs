@@ -79,7 +79,9 @@ impl Policy {
                 "version" => drop(version.get_or_insert(value)),
                 "mode" => drop(mode.get_or_insert(value)),
                 "max_age" => drop(max_age.get_or_insert(value)),
-                "mx" if mx.len() < PATTERNS && !value.is_empty() => mx.push(value.trim_end_matches('.').to_ascii_lowercase()),
+                "mx" if mx.len() < PATTERNS && !value.trim_end_matches('.').is_empty() => {
+                    mx.push(value.trim_end_matches('.').to_ascii_lowercase());
+                }
                 _ => {}
             }
         }
