@@ -6,6 +6,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a target says that a promise is broken")]
 
+mod bounce;
 mod composition;
 mod configuration;
 mod draft;
@@ -22,6 +23,7 @@ mod spool;
 mod store;
 mod template;
 
+pub use bounce::{aggregate, bounce, verp};
 pub use composition::composition;
 pub use configuration::configuration;
 pub use draft::draft;
@@ -39,8 +41,10 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("address", address),
+    ("aggregate", aggregate),
+    ("bounce", bounce),
     ("composition", composition),
     ("configuration", configuration),
     ("draft", draft),
@@ -59,6 +63,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("store_frame", store_frame),
     ("store_recovery", store_recovery),
     ("template", template),
+    ("verp", verp),
 ];
 
 /// The whole of a file in `fuzz_targets/`: gives a target to libFuzzer; without it, a program that runs the target on the files that it is given.

@@ -34,6 +34,7 @@ use crate::control;
 use crate::delivery::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
+use crate::feedback::{Feedback, FeedbackParts, FeedbackSettings, callback};
 use crate::http::Services;
 use crate::inbound::Inbound;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
@@ -119,6 +120,7 @@ struct Parts {
     verp: Verp,
     logins: Logins,
     intake: Intake,
+    feedback: Feedback,
     inbound: Inbound,
     delivery: DeliveryHandle,
     archive: Archive,
@@ -176,10 +178,21 @@ impl App {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         });
-        let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &clock, &entropy)?;
+        let index = SearchIndex::open(&data.join("index"))?;
+        let feedback = Feedback::new(FeedbackParts {
+            spool: spool.clone(),
+            index: index.clone(),
+            logins: logins.clone(),
+            verp: verp.clone(),
+            links: links.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            settings: FeedbackSettings::new(&config),
+        });
+        let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &feedback, &clock, &entropy)?;
         let config = Arc::new(config);
         let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
-        let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
             index: index.clone(),
@@ -196,6 +209,7 @@ impl App {
             sockets::Doors {
                 archive: archive.clone(),
                 logins: logins.clone(),
+                feedback: feedback.clone(),
                 recorder,
                 links,
                 metrics: metrics.clone(),
@@ -218,6 +232,7 @@ impl App {
             verp,
             logins,
             intake,
+            feedback,
             inbound,
             delivery: delivery.handle(),
             archive: archive.clone(),
@@ -232,6 +247,7 @@ impl App {
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
         tasks.spawn(shadow_worker.run(ingress.clone()));
+        tasks.spawn(callback::run(parts.feedback.clone(), pipeline::http_client(), ingress.clone()));
         tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
         tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;

@@ -21,6 +21,7 @@
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`feedback`] | what follows from mail that comes back: events, forwarding, calls |
 //! | [`inbound`] | mail from other servers for our own domains |
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`observer`] | plugins told of what became of messages |
@@ -62,6 +63,8 @@ pub mod spool;
 pub mod intake;
 
 pub mod delivery;
+
+pub mod feedback;
 
 pub mod inbound;
 

@@ -14,6 +14,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::event::recorder::Recorder;
+use crate::feedback::Feedback;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
@@ -54,6 +55,7 @@ pub(super) struct Sockets {
 pub(super) struct Doors {
     pub(super) archive: Archive,
     pub(super) logins: Logins,
+    pub(super) feedback: Feedback,
     pub(super) recorder: Recorder,
     pub(super) links: LinkSigner,
     pub(super) metrics: Metrics,
@@ -83,6 +85,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
     Services {
         archive: doors.archive,
         logins: doors.logins,
+        feedback: doors.feedback,
         recorder: doors.recorder,
         links: doors.links,
         clock: clock.clone(),

@@ -223,6 +223,8 @@ struct Inner {
     delivery_transactions: Family<Labels<1>, Counter>,
     delivery_destinations: Gauge,
     delivery_reports: Counter,
+    bounces: Family<Labels<1>, Counter>,
+    returned_mail: Family<Labels<1>, Counter>,
     plugins: AllPlugins,
     plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
@@ -279,6 +281,9 @@ impl Metrics {
         registry.register("delivery_transactions", "Transactions with next hops that were begun", transactions.clone());
         registry.register("delivery_destinations", "Destinations that are worked on", destinations.clone());
         registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
+        let (bounces, returned_mail) = (Family::<Labels<1>, Counter>::default(), Family::<Labels<1>, Counter>::default());
+        registry.register("bounces", "Recipients that mail will not reach, by what that means", bounces.clone());
+        registry.register("returned_mail", "Mail that came back and was understood, by what it was", returned_mail.clone());
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
         registry.register("plugin_events", "Events that a plugin has taken note of", events_told.clone());
@@ -307,6 +312,8 @@ impl Metrics {
             delivery_transactions: transactions,
             delivery_destinations: destinations,
             delivery_reports: reports,
+            bounces,
+            returned_mail,
             plugins,
             plugin_reloads,
             commit_time,
@@ -375,6 +382,16 @@ impl Metrics {
     /// Counts a delivery report.
     pub fn reported(&self) {
         self.0.delivery_reports.inc();
+    }
+
+    /// Counts a recipient that mail will not reach, whether his server said so at once or later.
+    pub fn bounced(&self, class: &'static str) {
+        self.0.bounces.get_or_create(&[("class", class.to_owned())]).inc();
+    }
+
+    /// Counts mail that came back, by the event that it made.
+    pub fn returned(&self, kind: &'static str) {
+        self.0.returned_mail.get_or_create(&[("kind", kind.to_owned())]).inc();
     }
 
     /// Returns the handle of a route. Get it once: this takes a lock.
