@@ -25,6 +25,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::bounce::aggregate::{Aggregate, AggregateError, Limits};
+use crate::bounce::complaint::ComplaintKind;
 use crate::bounce::trail::Trail;
 use crate::bounce::{self, Action, Arrival, Complaint, DeliveryReport, RecipientReport, Report, ResponseKind};
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -219,7 +220,7 @@ impl Feedback {
         let Some(subject) = self.find(returned, &Trail::default(), false).await? else { return Ok(Consequences::default()) };
         let mut text = Draft::new(mail.content.clone()).header("Subject").unwrap_or_default();
         text.truncate(text.floor_char_boundary(SUBJECT));
-        let event = self.0.event(&subject, None, EventKind::Responded { kind, subject: text, report: mail.id });
+        let event = self.0.event(&subject, EventKind::Responded { kind, subject: text, report: mail.id });
         self.0.metrics.returned("responded");
         self.0.go_on(mail, &subject, vec![event], true).await
     }
@@ -275,13 +276,14 @@ impl Parts {
         Ok(Some(Subject { copy, login, entry, notify, address }))
     }
 
-    fn event(&self, subject: &Subject, address: Option<&str>, kind: EventKind) -> Event {
+    fn event(&self, subject: &Subject, kind: EventKind) -> Event {
         Event {
             at: self.clock.now(),
             message: subject.copy.message,
             login: Arc::clone(&subject.login.name),
             recipient: Some(subject.copy.recipient),
-            address: subject.address.clone().or_else(|| address.map(str::to_owned)),
+            // Never what the report says: whoever knows one address of ours could name anybody.
+            address: subject.address.clone(),
             tags: subject.entry.as_ref().map(|entry| entry.tags.clone()).unwrap_or_default(),
             kind,
         }
@@ -292,10 +294,10 @@ impl Parts {
         let worst = report.recipients.iter().find(|recipient| recipient.action == Action::Failed).or(report.recipients.first());
         let Some(recipient) = worst else {
             let text = Draft::new(mail.content.clone()).header("Subject").unwrap_or_default();
-            let event = self.event(&subject, None, EventKind::Responded { kind: None, subject: text, report: mail.id });
+            let event = self.event(&subject, EventKind::Responded { kind: None, subject: text, report: mail.id });
             return self.go_on(mail, &subject, vec![event], true).await;
         };
-        let RecipientReport { address, original, action, status, diagnostic, remote_mta, class } = recipient;
+        let RecipientReport { action, status, diagnostic, remote_mta, class, .. } = recipient;
         let host = remote_mta.clone().or_else(|| report.reporting_mta.clone()).unwrap_or_default();
         let status = status.map(|status| status.to_string()).unwrap_or_default();
         let (reply, class, report_id) = (diagnostic.clone(), *class, mail.id);
@@ -311,7 +313,7 @@ impl Parts {
                 EventKind::Reported { action: *action, host, reply, status, class, report: report_id }
             }
         };
-        let event = self.event(&subject, original.as_deref().or(address.as_deref()), kind);
+        let event = self.event(&subject, kind);
         let is_wanted = subject.notify.is_none_or(|notify| match action {
             Action::Failed => notify.failure,
             Action::Delayed => notify.delay,
@@ -322,10 +324,13 @@ impl Parts {
     }
 
     fn complaint(&self, mail: ReturnedMail<'_>, subject: &Subject, complaint: &Complaint) -> Consequences {
+        if matches!(complaint.kind, ComplaintKind::NotSpam | ComplaintKind::AuthenticationFailure) {
+            // Nobody complains.
+            return Consequences::default();
+        }
         self.metrics.returned("complained");
-        let address = complaint.recipients.first().map(String::as_str);
         let by = if complaint.user_agent.is_empty() { mail.arrival.reverse_path.to_string() } else { complaint.user_agent.clone() };
-        let event = self.event(subject, address, EventKind::Complained { kind: complaint.kind, by, report: mail.id });
+        let event = self.event(subject, EventKind::Complained { kind: complaint.kind, by, report: mail.id });
         Consequences { events: vec![event], ..Consequences::default() }
     }
 
