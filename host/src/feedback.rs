@@ -31,6 +31,7 @@ use crate::bounce::{self, Action, Arrival, Complaint, DeliveryReport, RecipientR
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::{BounceManagement, Config, Login, Returns, Route};
 use crate::event::index::SearchIndex;
+use crate::event::recorder;
 use crate::event::{Event, EventKind};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
@@ -45,6 +46,8 @@ use crate::submission::login::Logins;
 use crate::telemetry::metric::Metrics;
 use crate::verp::{Returned, Verp};
 
+/// Events behind those that are indexed that are looked through for an address.
+const RECENT_EVENTS: usize = 2_000;
 /// Octets of a subject that an event has.
 const SUBJECT: usize = 998;
 
@@ -270,10 +273,33 @@ impl Parts {
         };
         // A login that is gone has nobody who would hear of it.
         let Some(login) = login else { return Ok(None) };
-        let index = self.index.clone();
-        let known = tokio::task::spawn_blocking(move || index.message(copy.message).ok().flatten()).await.ok().flatten();
-        let address = known.and_then(|known| known.summary.address(copy.recipient).map(str::to_owned));
+        let address = self.address(copy).await?;
         Ok(Some(Subject { copy, login, entry, notify, address }))
+    }
+
+    /// Returns to whom a copy went, as far as index and log know it.
+    async fn address(&self, copy: CopyId) -> Result<Option<String>, StoreError> {
+        let (index, behind) = (self.index.clone(), self.index.position());
+        let known = tokio::task::spawn_blocking(move || index.message(copy.message).ok().flatten()).await.ok().flatten();
+        if let Some(known) = known {
+            return Ok(known.summary.address(copy.recipient).map(str::to_owned));
+        }
+        // What was sent a moment ago is on the log behind what is indexed.
+        for logged in self.spool.store().events(behind, RECENT_EVENTS).await? {
+            let Ok(event) = recorder::decode(&logged.octets) else { continue };
+            if event.message != copy.message {
+                continue;
+            }
+            if event.recipient == Some(copy.recipient) {
+                return Ok(event.address);
+            }
+            if let EventKind::Accepted { recipients, .. } = event.kind
+                && let Some(address) = usize::try_from(copy.recipient).ok().and_then(|place| recipients.into_iter().nth(place))
+            {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
     }
 
     fn event(&self, subject: &Subject, kind: EventKind) -> Event {
