@@ -227,6 +227,8 @@ struct Inner {
     delivery_reports: Counter,
     bounces: Family<Labels<1>, Counter>,
     returned_mail: Family<Labels<1>, Counter>,
+    source_failures: Family<Labels<1>, Counter>,
+    protections: Family<Labels<1>, Counter>,
     plugins: AllPlugins,
     plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
@@ -262,6 +264,7 @@ impl Metrics {
         let (connections_made, connections_failed, transactions) = (Family::default(), Family::default(), Family::default());
         let (destinations, reports) = (Gauge::default(), Counter::default());
         let (recipients, plugin_reloads) = (Family::default(), Family::default());
+        let (source_failures, protections) = (Family::default(), Family::default());
         let (commit_time, commit_size, queue) = (times(), Histogram::new(&COUNTS, 1.0), Gauge::default());
 
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -286,6 +289,8 @@ impl Metrics {
         let (bounces, returned_mail) = (Family::<Labels<1>, Counter>::default(), Family::<Labels<1>, Counter>::default());
         registry.register("bounces", "Recipients that mail will not reach, by what that means", bounces.clone());
         registry.register("returned_mail", "Mail that came back and was understood, by what it was", returned_mail.clone());
+        registry.register("delivery_connections_protected", "Connections to next hops, by what asked for their TLS", protections.clone());
+        registry.register("delivery_source_failures", "Connections that a source's address could not be used for", source_failures.clone());
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
         registry.register("plugin_events", "Events that a plugin has taken note of", events_told.clone());
@@ -316,6 +321,8 @@ impl Metrics {
             delivery_reports: reports,
             bounces,
             returned_mail,
+            source_failures,
+            protections,
             plugins,
             plugin_reloads,
             commit_time,
@@ -394,6 +401,16 @@ impl Metrics {
     /// Counts mail that came back, by the event that it made.
     pub fn returned(&self, kind: &'static str) {
         self.0.returned_mail.get_or_create(&[("kind", kind.to_owned())]).inc();
+    }
+
+    /// Counts a connection that could not be made as the address of a source cannot be used.
+    pub fn source_failed(&self, source: &str) {
+        self.0.source_failures.get_or_create_owned(&[("source", source.to_owned())]).inc();
+    }
+
+    /// Counts a connection that was made, by what asked for its TLS: `mta-sts`, `opportunistic`, …, or `none`.
+    pub fn protected(&self, policy: &str) {
+        self.0.protections.get_or_create_owned(&[("policy", policy.to_owned())]).inc();
     }
 
     /// Returns the handle of a route. Get it once: this takes a lock.
