@@ -6,6 +6,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how a target says that a promise is broken")]
 
+mod bounce;
 mod composition;
 mod configuration;
 mod draft;
@@ -23,6 +24,7 @@ mod spool;
 mod store;
 mod template;
 
+pub use bounce::{aggregate, bounce, verp};
 pub use composition::composition;
 pub use configuration::configuration;
 pub use draft::draft;
@@ -41,8 +43,10 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("address", address),
+    ("aggregate", aggregate),
+    ("bounce", bounce),
     ("composition", composition),
     ("configuration", configuration),
     ("draft", draft),
@@ -62,6 +66,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("store_frame", store_frame),
     ("store_recovery", store_recovery),
     ("template", template),
+    ("verp", verp),
 ];
 
 /// The whole of a file in `fuzz_targets/`: gives a target to libFuzzer; without it, a program that runs the target on the files that it is given.

@@ -35,6 +35,7 @@ use crate::control;
 use crate::delivery::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
+use crate::feedback::{Feedback, FeedbackParts, FeedbackSettings, callback};
 use crate::http::Services;
 use crate::inbound::Inbound;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
@@ -121,6 +122,7 @@ struct Parts {
     verp: Verp,
     logins: Logins,
     intake: Intake,
+    feedback: Feedback,
     inbound: Inbound,
     delivery: DeliveryHandle,
     archive: Archive,
@@ -178,10 +180,21 @@ impl App {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         });
-        let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &clock, &entropy)?;
+        let index = SearchIndex::open(&data.join("index"))?;
+        let feedback = Feedback::new(FeedbackParts {
+            spool: spool.clone(),
+            index: index.clone(),
+            logins: logins.clone(),
+            verp: verp.clone(),
+            links: links.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            settings: FeedbackSettings::new(&config),
+        });
+        let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &feedback, &clock, &entropy)?;
         let config = Arc::new(config);
         let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
-        let index = SearchIndex::open(&data.join("index"))?;
         let archive = Archive::new(ArchiveParts {
             spool: spool.clone(),
             index: index.clone(),
@@ -198,6 +211,7 @@ impl App {
             sockets::Doors {
                 archive: archive.clone(),
                 logins: logins.clone(),
+                feedback: feedback.clone(),
                 recorder,
                 links,
                 metrics: metrics.clone(),
@@ -220,6 +234,7 @@ impl App {
             verp,
             logins,
             intake,
+            feedback,
             inbound,
             delivery: delivery.handle(),
             archive: archive.clone(),
@@ -234,6 +249,7 @@ impl App {
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
         tasks.spawn(shadow_worker.run(ingress.clone()));
+        tasks.spawn(callback::run(parts.feedback.clone(), pipeline::http_client(), ingress.clone()));
         tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
         tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
         if let Some(certificate) = certificate.clone().filter(|_| parts.started.acme.is_some()) {

@@ -163,8 +163,9 @@ pub fn read(content: &Bytes, arrival: &Arrival<'_>) -> Report {
     if let Some(report) = notification::read(&mut letter) {
         return Report::Delivery(report);
     }
-    // What says of itself that it answers is no bounce, whatever words it uses; but some servers call their bounces answers.
+    // An absence is no bounce, whatever words it uses; but what calls itself an answer may be one, as some servers call theirs so.
     let is_report = *arrival.reverse_path == ReversePath::Null || free_text::is_from_server(&letter);
+    let is_report = is_report && !response::is_absence(&letter);
     if is_report && let Some(report) = free_text::read(&mut letter, arrival.recipient) {
         return Report::Delivery(report);
     }

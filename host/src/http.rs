@@ -8,6 +8,7 @@
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`dmarc_reports`] | DMARC reports that came in |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -22,6 +23,7 @@ pub mod body;
 pub mod challenge;
 pub mod compose;
 pub mod dashboard;
+pub mod dmarc_reports;
 pub mod fields;
 pub mod json;
 pub mod mailpace;
@@ -50,6 +52,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Chain, Http, IpNetwork};
 use crate::event::recorder::Recorder;
+use crate::feedback::Feedback;
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
 use crate::submission::login::Logins;
@@ -64,6 +67,8 @@ pub struct Services {
     pub archive: Archive,
     /// Knows who may submit.
     pub logins: Logins,
+    /// Knows the DMARC reports that came in.
+    pub feedback: Feedback,
     /// Takes events of public links.
     pub recorder: Recorder,
     /// Knows its own links.
@@ -103,6 +108,8 @@ pub fn router(services: Services) -> Router {
     let services = Arc::new(services);
     let rest = Router::new()
         .route("/v1/send", any(rest::v1_send))
+        .route("/v1/dmarc", any(dmarc_reports::days))
+        .route("/v1/dmarc/{*path}", any(dmarc_reports::report))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

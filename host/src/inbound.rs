@@ -22,11 +22,13 @@ use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use crate::bounce;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, DmarcPolicy, InboundAction, Login, LoginLimits, Mx, Route};
 use crate::dns::network::NetworkDns;
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
+use crate::feedback::{Consequences, Feedback, Purpose, ReturnedMail};
 use crate::intake::HOPS;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
@@ -59,6 +61,8 @@ pub struct InboundParts {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Metrics,
+    /// Knows what follows from mail that comes back.
+    pub feedback: Feedback,
     /// Answers what is asked about senders; `None` where nothing can come in.
     pub dns: Option<NetworkDns>,
     /// What comes of the configuration.
@@ -99,6 +103,7 @@ struct Parts {
     spool: Spool,
     recorder: Recorder,
     metrics: Metrics,
+    feedback: Feedback,
     verifier: Option<Verifier>,
     pace: Pace,
     permits: Arc<Semaphore>,
@@ -116,6 +121,7 @@ impl Inbound {
             spool: parts.spool,
             recorder: parts.recorder,
             metrics: parts.metrics,
+            feedback: parts.feedback,
             verifier: parts.dns.as_ref().map(Verifier::new),
             permits: Arc::new(Semaphore::new(permits)),
             settings: RwLock::new(Arc::new(parts.settings)),
@@ -141,7 +147,7 @@ impl Inbound {
         let settings = parts.settings();
         let found = match parts.pace.wait(peer, &settings.limits) {
             Some(retry_after) => Err(Refusal::TooMuchFromAddress { retry_after }),
-            None => settings.directory.find(address).map(drop),
+            None => parts.find(&settings, address).map(drop),
         };
         if let Err(refusal) = &found {
             parts.metrics.path_refused(refusal.class());
@@ -181,7 +187,7 @@ impl Parts {
     async fn keep(&self, submission: &Submission, settings: &InboundSettings) -> Result<Receipt, Refusal> {
         // Asked again: the configuration may be another than at RCPT.
         let paths = &submission.envelope.forward_paths;
-        let mailboxes = paths.iter().map(|path| settings.directory.find(&path.address).map(|mailbox| (&path.address, mailbox)));
+        let mailboxes = paths.iter().map(|path| self.find(settings, &path.address).map(|mailbox| (&path.address, mailbox)));
         let mailboxes: Vec<(&EmailAddress, &Mailbox)> = mailboxes.collect::<Result<_, _>>()?;
         let facts = HeaderFacts::read(&submission.content);
         check_loop(&facts, &mailboxes)?;
@@ -203,15 +209,45 @@ impl Parts {
             findings: &findings,
             now: self.clock.now(),
         };
-        let (message, others) = arrival.entries(&self.entropy);
-        self.spool.accept_with(message, others).await.map_err(|error| {
-            warn!(message.id = %submission.id, %error, "the message could not be stored");
-            match error {
-                StoreError::Full => Refusal::StorageFull,
-                StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
-                StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => Refusal::StorageFailed,
-            }
-        })
+        let (mut message, mut others) = arrival.entries(&self.entropy);
+        let consequences = self.consequences(submission, &arrival).await.map_err(|error| stored(submission, &error))?;
+        message.events.extend(consequences.events);
+        others.extend(consequences.follow_up);
+        self.spool.accept_with(message, others, consequences.values).await.map_err(|error| stored(submission, &error))
+    }
+
+    /// Returns the mailbox of an address. Return paths are ones wherever they are, as nobody else can sign them: domains of senders may have a host of their
+    /// own for them. Where bounces come back to there are no others.
+    fn find<'s>(&self, settings: &'s InboundSettings, address: &EmailAddress) -> Result<&'s Mailbox, Refusal> {
+        if self.feedback.read(address).is_some() {
+            return Ok(settings.directory.return_paths());
+        }
+        let mailbox = settings.directory.find(address)?;
+        if mailbox.action == InboundAction::Bounces {
+            return Err(Refusal::UnknownRecipient { address: address.to_string() });
+        }
+        Ok(mailbox)
+    }
+
+    /// Finds out what follows from mail that came back, for each address that takes such mail.
+    async fn consequences(&self, submission: &Submission, arrival: &Arrival<'_>) -> Result<Consequences, StoreError> {
+        let purpose = |mailbox: &Mailbox| match mailbox.action {
+            InboundAction::Bounces => Some(Purpose::Bounces),
+            InboundAction::Complaints => Some(Purpose::Complaints),
+            InboundAction::DmarcReports => Some(Purpose::Dmarc),
+            InboundAction::Keep | InboundAction::Forward { .. } => None,
+        };
+        let asked: Vec<_> = arrival.mailboxes.iter().filter_map(|(recipient, mailbox)| Some((*recipient, purpose(mailbox)?))).collect();
+        let mut all = Consequences::default();
+        if asked.is_empty() {
+            return Ok(all);
+        }
+        let (login, content) = (&submission.login.name, &arrival.kept());
+        for (recipient, purpose) in asked {
+            let arrived = bounce::Arrival { recipient, reverse_path: &submission.envelope.reverse_path, at: arrival.now };
+            all.append(self.feedback.consequences(ReturnedMail { purpose, id: submission.id, login, content, arrival: arrived }).await?);
+        }
+        Ok(all)
     }
 
     async fn authenticate(&self, submission: &Submission, facts: &HeaderFacts, settings: &InboundSettings) -> Result<Findings, Refusal> {
@@ -252,6 +288,16 @@ impl Parts {
         if let Err(error) = self.recorder.record(vec![event]).await {
             warn!(message.id = %submission.id, %error, "a refusal could not be recorded");
         }
+    }
+}
+
+/// Nothing was kept.
+fn stored(submission: &Submission, error: &StoreError) -> Refusal {
+    warn!(message.id = %submission.id, %error, "the message could not be stored");
+    match error {
+        StoreError::Full => Refusal::StorageFull,
+        StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
+        StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => Refusal::StorageFailed,
     }
 }
 

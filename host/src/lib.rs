@@ -22,6 +22,7 @@
 //! | [`suppression`] | whom mail is not sent to, and whom all the same |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`feedback`] | what follows from mail that comes back: events, forwarding, calls |
 //! | [`inbound`] | mail from other servers for our own domains |
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`observer`] | plugins told of what became of messages |
@@ -66,6 +67,8 @@ pub mod suppression;
 pub mod intake;
 
 pub mod delivery;
+
+pub mod feedback;
 
 pub mod inbound;
 

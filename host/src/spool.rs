@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, recorder};
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, NewMessage, NewRow, QueueName, Row, Store, StoreError};
+use crate::store::{Batch, Change, NewMessage, NewRow, QueueName, Row, Store, StoreError, ValueChange};
 use entry::{Copy, CopyState, Entry, Record, RecordError};
 use receipt::Receipt;
 
@@ -102,10 +102,10 @@ impl Spool {
         Ok(Receipt::new(id, recipients))
     }
     /// Keeps a message, and others that follow from it, all at once: as [`Spool::accept`], and with its errors.
-    pub async fn accept_with(&self, new: NewEntry, others: Vec<NewEntry>) -> Result<Receipt, StoreError> {
+    pub async fn accept_with(&self, new: NewEntry, others: Vec<NewEntry>, values: Vec<ValueChange>) -> Result<Receipt, StoreError> {
         let id = new.entry.id;
         let recipients = new.copies.iter().map(|(copy, _)| copy.address.clone()).collect();
-        let mut batch = Batch::default();
+        let mut batch = Batch { values, ..Batch::default() };
         for new in std::iter::once(new).chain(others) {
             self.add(&mut batch, new, &BTreeSet::new());
         }

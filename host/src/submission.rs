@@ -103,6 +103,6 @@ pub struct Options {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track_bounces: Option<bool>,
     /// The call names no sender of the envelope: where bounces are tracked, nobody hears of them but us.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip)]
     pub has_no_envelope: bool,
 }

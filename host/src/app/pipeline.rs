@@ -13,6 +13,7 @@ use crate::config::{Config, ListenerKind};
 use crate::delivery::settings::{ReturnPaths, Settings};
 use crate::dns::network::NetworkDns;
 use crate::event::recorder::Recorder;
+use crate::feedback::Feedback;
 use crate::inbound::{Inbound, InboundParts, InboundSettings};
 use crate::listener::tls::Certificate;
 use crate::network;
@@ -39,10 +40,13 @@ fn compiled_plugins(config: &Config) -> Option<PathBuf> {
 }
 
 fn engine_with(config: &Config, options: EngineOptions) -> Result<Arc<Engine>> {
-    // Without authorities to trust there is no https for plugins; nothing else depends on it.
-    let http = HttpClient::new(network::tls::verifying(None).ok());
-    let options = EngineOptions { runtime: config.plugin_runtime.clone(), http, insight: Insight::None, ..options };
+    let options = EngineOptions { runtime: config.plugin_runtime.clone(), http: http_client(), insight: Insight::None, ..options };
     Ok(Arc::new(Engine::new(options)?))
+}
+
+/// Makes what asks others over HTTP. Without authorities to trust there is no https; nothing else depends on it.
+pub(super) fn http_client() -> HttpClient {
+    HttpClient::new(network::tls::verifying(None).ok())
 }
 
 /// Loads the plugins and builds the chains of a configuration; see [`loading::load`].
@@ -77,6 +81,7 @@ pub(super) fn inbound(
     spool: &Spool,
     recorder: &Recorder,
     metrics: &Metrics,
+    feedback: &Feedback,
     clock: &Clock,
     entropy: &Entropy,
 ) -> Result<Inbound> {
@@ -89,6 +94,7 @@ pub(super) fn inbound(
         spool: spool.clone(),
         recorder: recorder.clone(),
         metrics: metrics.clone(),
+        feedback: feedback.clone(),
         dns,
         settings: InboundSettings::new(config),
     }))

@@ -10,6 +10,7 @@ use crate::chain::Chains;
 use crate::chain::loading::{self, Before};
 use crate::chain::registry::Reload;
 use crate::config::{self, Config};
+use crate::feedback::FeedbackSettings;
 use crate::http::Services;
 use crate::inbound::InboundSettings;
 use crate::intake::IntakeSettings;
@@ -38,6 +39,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     parts.logins.replace(new.logins.clone());
     parts.logins.replace_administrators(new.administrators.clone());
     parts.intake.reconfigure(IntakeSettings::new(&new));
+    parts.feedback.reconfigure(FeedbackSettings::new(&new));
     parts.inbound.reconfigure(InboundSettings::new(&new));
     sockets.smtp.reload(&new.server, &new.smtp);
     sockets.mx.reload(&new.server, &new.mx.sessions);

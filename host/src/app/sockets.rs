@@ -15,6 +15,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::event::recorder::Recorder;
+use crate::feedback::Feedback;
 use crate::http::challenge::Challenges;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
@@ -56,6 +57,7 @@ pub(super) struct Sockets {
 pub(super) struct Doors {
     pub(super) archive: Archive,
     pub(super) logins: Logins,
+    pub(super) feedback: Feedback,
     pub(super) recorder: Recorder,
     pub(super) links: LinkSigner,
     pub(super) metrics: Metrics,
@@ -89,6 +91,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
     Services {
         archive: doors.archive,
         logins: doors.logins,
+        feedback: doors.feedback,
         recorder: doors.recorder,
         links: doors.links,
         clock: clock.clone(),

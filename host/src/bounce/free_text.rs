@@ -71,7 +71,8 @@ const INTRODUCTIONS: [&str; 38] = [
 ];
 
 /// Beginnings of subjects, in lower case.
-const SUBJECTS: [&str; 22] = [
+const SUBJECTS: [&str; 23] = [
+    "notice: mail delivery status",
     "undeliver",
     "undelivered mail",
     "delivery status notification",
@@ -151,7 +152,9 @@ pub(super) fn read(letter: &mut Letter, own: &EmailAddress) -> Option<DeliveryRe
     let introduction = one_space(&said.join(" "));
     let is_known = INTRODUCTIONS.iter().any(|phrase| introduction.contains(phrase));
     let is_subject = SUBJECTS.iter().any(|start| subject.starts_with(start));
-    if !(is_known || !failed.is_empty() || is_subject && is_from_server(letter)) {
+    // One sign alone may be a human being who writes of bounces.
+    let signs = [is_known, is_subject, is_from_server(letter)].into_iter().filter(|sign| *sign).count();
+    if failed.is_empty() && signs < 2 {
         return None;
     }
     let is_delay = DELAYS.iter().any(|phrase| introduction.contains(phrase)) && !introduction.contains("failed permanently");

@@ -73,13 +73,19 @@ pub(super) fn read(letter: &mut Letter) -> Option<ResponseKind> {
     if letter.header("X-TMDA-Fingerprint").is_some() || CHALLENGES.iter().any(|phrase| subject.contains(phrase)) {
         return Some(ResponseKind::Challenge);
     }
-    let is_automatic = says_so(letter) || SUBJECTS.iter().any(|start| without_re(&subject).starts_with(start));
+    let is_automatic = says_so(letter) || is_absence(letter);
     if !is_automatic {
         return None;
     }
     let text = letter.text().to_lowercase();
     let is_challenge = CHALLENGES.iter().any(|phrase| text.contains(phrase));
     Some(if is_challenge { ResponseKind::Challenge } else { ResponseKind::AutoReply })
+}
+
+/// Whether the subject is one that mail programs give to absences and the like.
+pub(super) fn is_absence(letter: &Letter) -> bool {
+    let subject = letter.subject().to_lowercase();
+    SUBJECTS.iter().any(|start| without_re(&subject).starts_with(start))
 }
 
 /// Whether the header says that no human being has written it.

@@ -45,6 +45,12 @@ pub enum InboundAction {
         /// `route`. Default: that of `[mx]`.
         route: Arc<str>,
     },
+    /// `bounces`: return paths of ours, and nothing else, are known there.
+    Bounces,
+    /// `complaints`: reports of feedback loops are read.
+    Complaints,
+    /// `dmarc`: aggregate reports are read.
+    DmarcReports,
 }
 
 /// What DMARC decides.
@@ -84,6 +90,9 @@ impl LocalPattern {
 enum Kind {
     Keep,
     Forward,
+    Bounces,
+    Complaints,
+    DmarcReports,
 }
 
 pub(super) fn read(file: &Section<'_>, mx: &Mx, routes: &[&str]) -> Vec<Inbound> {
@@ -113,12 +122,22 @@ pub(super) fn read(file: &Section<'_>, mx: &Mx, routes: &[&str]) -> Vec<Inbound>
 }
 
 fn action(section: &Section<'_>, mx: &Mx, routes: &[&str]) -> Option<InboundAction> {
-    let Some(kind) = section.required("action", |value| value.choice(&[("keep", &Kind::Keep), ("forward", &Kind::Forward)])) else {
+    let kinds = [
+        ("keep", &Kind::Keep),
+        ("forward", &Kind::Forward),
+        ("bounces", &Kind::Bounces),
+        ("complaints", &Kind::Complaints),
+        ("dmarc", &Kind::DmarcReports),
+    ];
+    let Some(kind) = section.required("action", |value| value.choice(&kinds)) else {
         section.leave_open();
         return None;
     };
     match kind {
         Kind::Keep => Some(InboundAction::Keep),
+        Kind::Bounces => Some(InboundAction::Bounces),
+        Kind::Complaints => Some(InboundAction::Complaints),
+        Kind::DmarcReports => Some(InboundAction::DmarcReports),
         Kind::Forward => {
             let to = section.required("to", Value::parsed);
             let route = section.optional("route", |value| Ok((value.clone(), value.text()?)));

@@ -170,6 +170,7 @@ impl Judge<'_> {
                         failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
                     }
                     let class = class(status, &text);
+                    self.metrics.bounced(class.name());
                     let (host, status) = (subject.host.to_owned(), status.to_string());
                     (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt, class, report: None })
                 }

@@ -125,7 +125,7 @@ pub fn parse(fields: &Fields) -> Result<Order, Problem> {
         headers,
         body: Body::Parts { text: plain, html, files },
     }));
-    Ok(Order::new(envelope, content, Options { tags, ..Options::default() }, fields.unknown(KNOWN)))
+    Ok(Order::new(envelope, content, Options { tags, has_no_envelope: true, ..Options::default() }, fields.unknown(KNOWN)))
 }
 
 /// A List-Unsubscribe value; bare URIs get their brackets.

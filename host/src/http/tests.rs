@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::event::index;
 use crate::event::{Event, EventKind};
+use crate::feedback::{Feedback, FeedbackParts, FeedbackSettings};
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::slot::Link;
@@ -27,6 +28,7 @@ use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
 use crate::telemetry::metric::Metrics;
+use crate::verp::Verp;
 
 const TOKEN: &str = "a-token-of-the-test";
 
@@ -99,9 +101,21 @@ fn start(demonstration: bool) -> Running {
             takes_bounces: false,
         },
     });
+    let index = index::SearchIndex::open(&folder.path().join("index")).unwrap();
+    let feedback = Feedback::new(FeedbackParts {
+        spool: spool.clone(),
+        index: index.clone(),
+        logins: logins.clone(),
+        verp: Verp::new([1; 32], config.returns.period),
+        links: links.clone(),
+        metrics: Metrics::new(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        settings: FeedbackSettings::new(&config),
+    });
     let archive = Archive::new(ArchiveParts {
         spool,
-        index: index::SearchIndex::open(&folder.path().join("index")).unwrap(),
+        index,
         intake,
         renderer,
         logins: logins.clone(),
@@ -112,6 +126,7 @@ fn start(demonstration: bool) -> Running {
     let services = Services {
         archive,
         logins,
+        feedback,
         recorder,
         links,
         clock,

@@ -116,7 +116,8 @@ pub fn parse(fields: &Fields) -> Result<Order, Vec<Flaw>> {
         Some(RawMime::BodyOnly(body)) => letter(Body::Bare(body)),
         None => letter(Body::Parts { text, html, files }),
     };
-    Ok(Order::new(silent_envelope(Some(sender), everybody), content, Options::default(), fields.unknown(KNOWN)))
+    let options = Options { has_no_envelope: true, ..Options::default() };
+    Ok(Order::new(silent_envelope(Some(sender), everybody), content, options, fields.unknown(KNOWN)))
 }
 
 #[derive(Default)]

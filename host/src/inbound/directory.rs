@@ -12,11 +12,15 @@ const OFFICES: [&str; 2] = ["postmaster", "abuse"];
 /// What other hosts once took for directions to go on (`user%elsewhere@here`, `elsewhere!user@here`, `"user@elsewhere"@here`). Nobody here is called so.
 const DIRECTIONS: [char; 3] = ['%', '!', '@'];
 
+/// What return paths begin with.
+const RETURN_PATHS: &str = "bounces+";
+
 /// All mailboxes, by their domains in A-labels.
 #[derive(Debug)]
 pub(super) struct Directory {
     domains: BTreeMap<String, Vec<Mailbox>>,
     offices: Mailbox,
+    return_paths: Mailbox,
 }
 
 /// Some addresses of one domain, and what is done with their mail.
@@ -34,13 +38,24 @@ impl Directory {
             let mailbox = Mailbox { recipients: inbound.recipients.clone(), action: inbound.action.clone(), dmarc: inbound.dmarc };
             domains.entry(inbound.domain.to_ascii()).or_default().push(mailbox);
         }
+        if let Some(domain) = &config.returns.domain {
+            let recipients = vec![LocalPattern::Prefix(RETURN_PATHS.into())];
+            let mailbox = Mailbox { recipients, action: InboundAction::Bounces, dmarc: DmarcPolicy::Report };
+            domains.entry(domain.to_ascii()).or_default().insert(0, mailbox);
+        }
         // `RCPT TO:<postmaster>` is at this host.
         domains.entry(config.server.hostname.to_ascii()).or_default();
         let action = match (&config.mx.postmaster, &config.mx.route) {
             (Some(to), Some(route)) => InboundAction::Forward { to: to.clone(), route: route.clone() },
             (Some(_) | None, _) => InboundAction::Keep,
         };
-        Self { domains, offices: Mailbox { recipients: Vec::new(), action, dmarc: DmarcPolicy::Report } }
+        let mailbox = |action| Mailbox { recipients: Vec::new(), action, dmarc: DmarcPolicy::Report };
+        Self { domains, offices: mailbox(action), return_paths: mailbox(InboundAction::Bounces) }
+    }
+
+    /// Returns the mailbox of all return paths.
+    pub(super) fn return_paths(&self) -> &Mailbox {
+        &self.return_paths
     }
 
     /// Returns the mailbox of an address.
@@ -101,6 +116,7 @@ dmarc = "reject"
         match directory.find(&address.parse().unwrap()).map(|mailbox| &mailbox.action) {
             Ok(InboundAction::Keep) => "keep".to_owned(),
             Ok(InboundAction::Forward { to, .. }) => to.to_string(),
+            Ok(action) => format!("{action:?}"),
             Err(refusal) => format!("{refusal:?}").split(' ').next().unwrap().to_owned(),
         }
     }

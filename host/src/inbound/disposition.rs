@@ -63,6 +63,9 @@ impl Arrival<'_> {
         for (mailbox, Mailbox { action, .. }) in self.mailboxes {
             match action {
                 InboundAction::Keep => actions.push_back((mailbox, "keep".to_owned())),
+                InboundAction::Bounces => actions.push_back((mailbox, "bounces".to_owned())),
+                InboundAction::Complaints => actions.push_back((mailbox, "complaints".to_owned())),
+                InboundAction::DmarcReports => actions.push_back((mailbox, "dmarc".to_owned())),
                 InboundAction::Forward { to, route } => {
                     let forwarding = Forwarding { mailbox, to, route };
                     if forwarded.is_none() {
@@ -136,7 +139,7 @@ impl Arrival<'_> {
             plan: Plan::plain(Arc::clone(&login.name), id, received.at),
             terms: Terms::default(),
         };
-        let content = self.content(forwarding);
+        let content = forwarding.map_or_else(|| self.kept(), |forwarding| self.content(Some(forwarding)));
         NewEntry { entry, body: Composition::plain(content).encode(), original: None, copies, held: None, not_before: None, events }
     }
 
@@ -148,6 +151,11 @@ impl Arrival<'_> {
         let queue =
             self.routes.get(*route).map_or_else(|| Arc::clone(route), |kind| queue::name(route, kind, to.domain(), &Lane::default()));
         (copy, queue)
+    }
+
+    /// The message as it is kept: as it came in, with our fields in front.
+    pub(super) fn kept(&self) -> Bytes {
+        self.content(None)
     }
 
     fn content(&self, forwarding: Option<&Forwarding<'_>>) -> Bytes {

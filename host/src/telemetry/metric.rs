@@ -225,6 +225,8 @@ struct Inner {
     delivery_transactions: Family<Labels<1>, Counter>,
     delivery_destinations: Gauge,
     delivery_reports: Counter,
+    bounces: Family<Labels<1>, Counter>,
+    returned_mail: Family<Labels<1>, Counter>,
     source_failures: Family<Labels<1>, Counter>,
     protections: Family<Labels<1>, Counter>,
     plugins: AllPlugins,
@@ -284,6 +286,9 @@ impl Metrics {
         registry.register("delivery_transactions", "Transactions with next hops that were begun", transactions.clone());
         registry.register("delivery_destinations", "Destinations that are worked on", destinations.clone());
         registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
+        let (bounces, returned_mail) = (Family::<Labels<1>, Counter>::default(), Family::<Labels<1>, Counter>::default());
+        registry.register("bounces", "Recipients that mail will not reach, by what that means", bounces.clone());
+        registry.register("returned_mail", "Mail that came back and was understood, by what it was", returned_mail.clone());
         registry.register("delivery_connections_protected", "Connections to next hops, by what asked for their TLS", protections.clone());
         registry.register("delivery_source_failures", "Connections that a source's address could not be used for", source_failures.clone());
         let plugins = AllPlugins::register(&mut registry);
@@ -314,6 +319,8 @@ impl Metrics {
             delivery_transactions: transactions,
             delivery_destinations: destinations,
             delivery_reports: reports,
+            bounces,
+            returned_mail,
             source_failures,
             protections,
             plugins,
@@ -384,6 +391,16 @@ impl Metrics {
     /// Counts a delivery report.
     pub fn reported(&self) {
         self.0.delivery_reports.inc();
+    }
+
+    /// Counts a recipient that mail will not reach, whether his server said so at once or later.
+    pub fn bounced(&self, class: &'static str) {
+        self.0.bounces.get_or_create(&[("class", class.to_owned())]).inc();
+    }
+
+    /// Counts mail that came back, by the event that it made.
+    pub fn returned(&self, kind: &'static str) {
+        self.0.returned_mail.get_or_create(&[("kind", kind.to_owned())]).inc();
     }
 
     /// Counts a connection that could not be made as the address of a source cannot be used.

@@ -43,6 +43,8 @@ kind = "smarthost"
 0 = 1
 [mx]
 0 = 1
+[bounces]
+0 = 1
 [[inbound]]
 action = "keep"
 0 = 1
