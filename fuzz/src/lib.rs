@@ -29,7 +29,7 @@ pub use inbound::inbound_header;
 pub use mail::{address, header, link};
 pub use rest::rest;
 pub use search::search;
-pub use smtp::{smtp_command, smtp_data, smtp_session};
+pub use smtp::{scram, smtp_command, smtp_data, smtp_session};
 pub use smtp_client::{smtp_client, smtp_reply};
 pub use spool::{event, spool_record};
 pub use store::{store_frame, store_recovery};
@@ -49,6 +49,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("inbound_header", inbound_header),
     ("link", link),
     ("rest", rest),
+    ("scram", scram),
     ("search", search),
     ("smtp_client", smtp_client),
     ("smtp_command", smtp_command),

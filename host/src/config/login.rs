@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Smtp;
+use super::{IpNetwork, Smtp};
 use super::document::{Fault, Section, Value};
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::unit::{ByteSize, Secret};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
+use crate::smtp::scram::Verifier;
 
 /// `[[logins]]`.
 #[derive(Clone)]
@@ -36,6 +37,42 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+    /// `scram`: what SCRAM-SHA-256 proves the password against.
+    pub scram: Option<Verifier>,
+    /// The same for the token as user name and password, which only logins made at runtime have.
+    pub token_scram: Option<Verifier>,
+    /// `permissions`.
+    pub permissions: Permissions,
+    /// `ips`: whence it may come; none given is from everywhere.
+    pub ips: Vec<IpNetwork>,
+    /// `dialect`.
+    pub dialect: Habits,
+    /// Why it can send nothing for now, where it was made at runtime and refers to what the configuration does not have any more.
+    pub defect: Option<Arc<str>>,
+}
+
+/// `permissions` of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// `smtp`.
+    pub smtp: bool,
+    /// `rest`.
+    pub rest: bool,
+}
+
+impl Permissions {
+    /// All there are.
+    pub const ALL: Self = Self { smtp: true, rest: true };
+}
+
+/// `dialect` of a login: whose rules hold for its mail over SMTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Habits {
+    /// `native`: those of RFC 6409; what is missing in a header is none of our business.
+    #[default]
+    Native,
+    /// `mailpace`: a message has From and To.
+    MailPace,
 }
 
 impl Login {
@@ -51,6 +88,12 @@ impl Login {
             route: INBOUND.into(),
             limits,
             bounces: Bounces::Return,
+            scram: None,
+            token_scram: None,
+            permissions: Permissions::ALL,
+            ips: Vec::new(),
+            dialect: Habits::Native,
+            defect: None,
         }
     }
 }
@@ -58,7 +101,8 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, .. } = self;
+        let Self { scram, token_scram, permissions, ips, dialect, defect, .. } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -69,6 +113,12 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("scram", scram)
+            .field("token_scram", token_scram)
+            .field("permissions", permissions)
+            .field("ips", ips)
+            .field("dialect", dialect)
+            .field("defect", defect)
             .finish()
     }
 }
@@ -170,7 +220,44 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
         }
         Ok(bounces)
     });
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
+    let scram = section.optional("scram", |value| {
+        let secret = value.secret()?;
+        Verifier::parse(secret.expose()).ok_or_else(|| "must be what \"tubepost login hash --scram\" makes".to_owned())
+    });
+    let permissions = section.optional("permissions", permissions).unwrap_or(Permissions::ALL);
+    let ips = section.list("ips", Value::parsed);
+    let dialect = section.or("dialect", Habits::default(), |value| value.choice(&DIALECTS));
+    Some(Login {
+        name: name?,
+        username,
+        password,
+        token,
+        senders,
+        chain,
+        route: route?,
+        limits,
+        bounces,
+        scram,
+        token_scram: None,
+        permissions,
+        ips,
+        dialect,
+        defect: None,
+    })
+}
+
+/// The words for [`Habits`].
+pub const DIALECTS: [(&str, Habits); 2] = [("native", Habits::Native), ("mailpace", Habits::MailPace)];
+
+fn permissions(value: &Value<'_>) -> Result<Permissions, Fault> {
+    let mut permissions = Permissions { smtp: false, rest: false };
+    for element in value.elements()? {
+        match element.choice(&[("smtp", true), ("rest", false)])? {
+            true => permissions.smtp = true,
+            false => permissions.rest = true,
+        }
+    }
+    Ok(permissions)
 }
 
 /// Reports a login that nobody can use, whatever the values are.
@@ -180,6 +267,9 @@ fn check_credentials(section: &Section<'_>) {
         (false, true, _) => section.report("\"password\" needs a \"username\""),
         (false, false, false) => section.report("needs \"username\" and \"password\", or \"token\", or all three"),
         (true, true, _) | (false, false, true) => {}
+    }
+    if section.has("scram") && !section.has("password") {
+        section.report("\"scram\" needs a \"password\"");
     }
 }
 
@@ -191,7 +281,7 @@ pub(super) fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str
     None
 }
 
-fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
+pub(crate) fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
     let fault = |error: &dyn fmt::Display| {
         format!("\"{text}\": {error}; a sender is \"user@example.com\", \"*@example.com\" or \"*@*.example.com\"")
     };

@@ -17,7 +17,7 @@ use crate::store::embedded::Embedded;
 const SETTINGS: EventTelling = EventTelling { batch: 10, gather: Duration::from_millis(1), tries: 3, retry: Duration::from_millis(1) };
 
 const AUTHENTICATION: config::Authentication =
-    config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
+    config::Authentication { failures: 1, network_failures: 1, user_failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
 
 struct Bench {
     _folder: tempfile::TempDir,

@@ -243,7 +243,7 @@ mod tests {
     use crate::config::{Bounces, LoginLimits};
 
     const LIMITS: config::Authentication =
-        config::Authentication { failures: 20, period: Duration::from_mins(10), addresses: 10, waiting: 10, remembered: 10 };
+        config::Authentication { failures: 20, network_failures: 200, user_failures: 50, period: Duration::from_mins(10), addresses: 10, waiting: 10, remembered: 10 };
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn login(name: &str, password: Option<&str>, token: Option<&str>) -> Login {
