@@ -3,6 +3,7 @@
 //! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
 //! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
 
+mod access;
 mod administrator;
 mod authentication;
 mod chain;
@@ -19,6 +20,7 @@ mod login;
 mod mx;
 mod network;
 mod plugin;
+mod returns;
 mod route;
 mod search;
 pub mod secret;
@@ -40,6 +42,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use access::{Access, Closed, LoginDialect};
 pub use administrator::Administrator;
 pub use authentication::Authentication;
 pub use chain::{Chain, ChainStep, Shadow, Share, When};
@@ -52,11 +55,11 @@ pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use inbound::{DmarcPolicy, INBOUND, Inbound, InboundAction, LocalPattern};
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{Bounces, DIALECTS, Habits, Login, LoginLimits, Permissions, SenderPattern};
-pub(crate) use login::sender_pattern;
+pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern};
 pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
@@ -119,7 +122,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
     let plugin_trust = file.section("plugin_trust", trust::read);
     let chains = chain::read(file, &plugin_names);
-    let logins = login::read(file, &chain_names, &route_names, &smtp);
+    let returns = file.section("bounces", returns::read);
+    let logins = login::read(file, &chain_names, &route_names, &smtp, &returns);
     let routes = route::read(file);
     let mx = file.section("mx", |section| mx::read(section, &smtp, &route_names));
     let inbound = inbound::read(file, &mx, &route_names);
@@ -154,10 +158,24 @@ fn read(file: &Section<'_>) -> Option<Config> {
         inbound,
         authentication,
         administrators,
+        returns,
         http,
         search,
         dashboard,
     })
+}
+
+/// Reads a login that is not in the file, with the keys of one that is.
+///
+/// # Errors
+/// What is wrong with it, one sentence each.
+pub fn login(keys: &serde_json::Map<String, serde_json::Value>, config: &Config) -> Result<Login, Vec<String>> {
+    let text = login::document(keys);
+    let chains: Vec<&str> = config.chains.keys().map(AsRef::as_ref).collect();
+    let routes: Vec<&str> = config.routes.keys().map(AsRef::as_ref).collect();
+    let reader = Reader::new(&text, "", Path::new(""), &|_| None);
+    let read = reader.read(|file| login::read(file, &chains, &routes, &config.smtp, &config.returns).pop());
+    read.map_err(|errors| errors.iter().map(|error| error.message.clone()).collect())
 }
 
 /// The whole configuration.
@@ -201,6 +219,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// `[[administrators]]`.
     pub administrators: Vec<Administrator>,
+    /// `[bounces]`.
+    pub returns: Returns,
     /// `[http]`.
     pub http: Http,
     /// `[search]`.

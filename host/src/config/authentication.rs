@@ -17,6 +17,8 @@ pub struct Authentication {
     pub period: Duration,
     /// `addresses`: of how many addresses failures are known; the oldest are forgotten. Default 10,000.
     pub addresses: u32,
+    /// `logins`: how many may be made while the server runs, beside those in the file. Default 10,000.
+    pub logins: u32,
     /// `waiting`: checks that wait for one that runs, of which there is one for each processor. At some 30 ms for one, the last waits about as long as a
     /// client is patient. Default 256.
     pub waiting: u32,
@@ -31,6 +33,7 @@ pub(super) fn read(section: &Section<'_>) -> Authentication {
         user_failures: section.or("user_failures", 50, Value::count),
         period: section.or("period", Duration::from_mins(10), Value::duration),
         addresses: section.or("addresses", 10_000, Value::count),
+        logins: section.or("logins", 10_000, Value::count),
         waiting: section.or("waiting", 256, Value::count),
         remembered: section.or("remembered", 1024, Value::count),
     }

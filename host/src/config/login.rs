@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{IpNetwork, Smtp};
 use super::document::{Fault, Section, Value};
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
+use super::{Access, Returns, Smtp, access};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::unit::{ByteSize, Secret};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
-use crate::smtp::scram::Verifier;
 
 /// `[[logins]]`.
 #[derive(Clone)]
@@ -37,42 +37,10 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
-    /// `scram`: what SCRAM-SHA-256 proves the password against.
-    pub scram: Option<Verifier>,
-    /// The same for the token as user name and password, which only logins made at runtime have.
-    pub token_scram: Option<Verifier>,
-    /// `permissions`.
-    pub permissions: Permissions,
-    /// `ips`: whence it may come; none given is from everywhere.
-    pub ips: Vec<IpNetwork>,
-    /// `dialect`.
-    pub dialect: Habits,
-    /// Why it can send nothing for now, where it was made at runtime and refers to what the configuration does not have any more.
-    pub defect: Option<Arc<str>>,
-}
-
-/// `permissions` of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permissions {
-    /// `smtp`.
-    pub smtp: bool,
-    /// `rest`.
-    pub rest: bool,
-}
-
-impl Permissions {
-    /// All there are.
-    pub const ALL: Self = Self { smtp: true, rest: true };
-}
-
-/// `dialect` of a login: whose rules hold for its mail over SMTP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Habits {
-    /// `native`: those of RFC 6409; what is missing in a header is none of our business.
-    #[default]
-    Native,
-    /// `mailpace`: a message has From and To.
-    MailPace,
+    /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
+    pub bounce_management: Option<BounceManagement>,
+    /// How it may be used.
+    pub access: Access,
 }
 
 impl Login {
@@ -88,12 +56,8 @@ impl Login {
             route: INBOUND.into(),
             limits,
             bounces: Bounces::Return,
-            scram: None,
-            token_scram: None,
-            permissions: Permissions::ALL,
-            ips: Vec::new(),
-            dialect: Habits::Native,
-            defect: None,
+            bounce_management: None,
+            access: Access::default(),
         }
     }
 }
@@ -101,8 +65,7 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces, .. } = self;
-        let Self { scram, token_scram, permissions, ips, dialect, defect, .. } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, access } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -113,12 +76,8 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
-            .field("scram", scram)
-            .field("token_scram", token_scram)
-            .field("permissions", permissions)
-            .field("ips", ips)
-            .field("dialect", dialect)
-            .field("defect", defect)
+            .field("bounce_management", bounce_management)
+            .field("access", access)
             .finish()
     }
 }
@@ -132,6 +91,16 @@ pub enum SenderPattern {
     Domain(Domain),
     /// `*@*.example.com`: any domain below.
     Subdomains(Domain),
+}
+
+impl fmt::Display for SenderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Domain(domain) => write!(f, "*@{domain}"),
+            Self::Subdomains(domain) => write!(f, "*@*.{domain}"),
+        }
+    }
 }
 
 /// `limits` of a login.
@@ -151,8 +120,19 @@ pub enum Bounces {
     /// `return`: to the envelope's sender.
     #[default]
     Return,
-    /// `track`: the same, until bounces can be taken in.
+    /// `track`: to us. They are understood, and go on to the envelope's sender.
     Track,
+}
+
+/// What is done with mail that comes back of tracked mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BounceManagement {
+    /// `"ignore"`: nothing.
+    Ignore,
+    /// `{ forward = … }`: it goes to this address.
+    Forward(EmailAddress),
+    /// `{ callback = … }`: a call tells of it.
+    Callback(Url),
 }
 
 /// What logins may refer to, and what no two of them may share.
@@ -165,15 +145,15 @@ struct Known<'a> {
 }
 
 /// Reads all logins; what they do not limit is limited as `smtp` says.
-pub(super) fn read(file: &Section<'_>, chains: &[&str], routes: &[&str], smtp: &Smtp) -> Vec<Login> {
+pub(super) fn read(file: &Section<'_>, chains: &[&str], routes: &[&str], smtp: &Smtp, returns: &Returns) -> Vec<Login> {
     let mut known = Known { chains, routes, logins: BTreeSet::new(), usernames: BTreeSet::new(), tokens: BTreeSet::new() };
     file.sections("logins", |section, number| {
         section.rename(format!("login {number}"));
-        login(section, &mut known, smtp)
+        login(section, &mut known, smtp, returns)
     })
 }
 
-fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Login> {
+fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Returns) -> Option<Login> {
     let name = section.required("name", |value| {
         let name: Arc<str> = value.text()?.into();
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
@@ -215,49 +195,85 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
     let limits = section.table("limits", |section| limits(section, smtp));
     let bounces = section.or("bounces", Bounces::default(), |value| {
         let bounces = value.choice(&[("return", Bounces::Return), ("track", Bounces::Track)])?;
-        if bounces == Bounces::Track {
-            value.warn("bounces are not tracked in this version: they go to the envelope's sender, as with \"return\"");
+        if bounces == Bounces::Track && returns.domain.is_none() {
+            value.warn("[bounces] has no domain for them to come back to: they go to the envelope's sender, as with \"return\"");
         }
         Ok(bounces)
     });
-    let scram = section.optional("scram", |value| {
-        let secret = value.secret()?;
-        Verifier::parse(secret.expose()).ok_or_else(|| "must be what \"tubepost login hash --scram\" makes".to_owned())
-    });
-    let permissions = section.optional("permissions", permissions).unwrap_or(Permissions::ALL);
-    let ips = section.list("ips", Value::parsed);
-    let dialect = section.or("dialect", Habits::default(), |value| value.choice(&DIALECTS));
-    Some(Login {
-        name: name?,
-        username,
-        password,
-        token,
-        senders,
-        chain,
-        route: route?,
-        limits,
-        bounces,
-        scram,
-        token_scram: None,
-        permissions,
-        ips,
-        dialect,
-        defect: None,
-    })
+    let bounce_management = section.optional("bounce_management", bounce_management);
+    let access = access::read(section);
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, bounce_management, access })
 }
 
-/// The words for [`Habits`].
-pub const DIALECTS: [(&str, Habits); 2] = [("native", Habits::Native), ("mailpace", Habits::MailPace)];
-
-fn permissions(value: &Value<'_>) -> Result<Permissions, Fault> {
-    let mut permissions = Permissions { smtp: false, rest: false };
-    for element in value.elements()? {
-        match element.choice(&[("smtp", true), ("rest", false)])? {
-            true => permissions.smtp = true,
-            false => permissions.rest = true,
-        }
+fn bounce_management(value: &Value<'_>) -> Result<BounceManagement, Fault> {
+    const FORMS: &str = "must be \"ignore\", { forward = \"user@example.com\" } or { callback = \"https://example.com/…\" }";
+    if let Ok(text) = value.text() {
+        return if text == "ignore" { Ok(BounceManagement::Ignore) } else { Err(FORMS.to_owned()) };
     }
-    Ok(permissions)
+    let read = value.section(|section| {
+        let forward = section.optional("forward", Value::parsed).map(BounceManagement::Forward);
+        let callback = section.optional("callback", callback).map(BounceManagement::Callback);
+        match (section.has("forward"), section.has("callback")) {
+            (true, false) => forward,
+            (false, true) => callback,
+            (true, true) | (false, false) => {
+                section.report(FORMS);
+                None
+            }
+        }
+    });
+    // What is wrong with a table was said where it is.
+    read.ok_or_else(|| FORMS.to_owned())?.ok_or_else(|| FORMS.to_owned())
+}
+
+fn callback(value: &Value<'_>) -> Result<Url, Fault> {
+    let url = Url::parse(value.text()?).map_err(|error| format!("must be a URL such as \"https://example.com/bounces\": {error}"))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(url)
+    } else {
+        Err("must begin with \"https://\" or \"http://\"".to_owned())
+    }
+}
+
+/// Writes a login as it would stand in the file.
+pub(super) fn document(keys: &serde_json::Map<String, serde_json::Value>) -> String {
+    let mut text = "[[logins]]\n".to_owned();
+    for (key, value) in keys {
+        push_json(&mut text, &serde_json::Value::from(key.as_str()));
+        text.push_str(" = ");
+        push_json(&mut text, value);
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes a value of JSON as TOML has it; `null`, which TOML has not, as a text that no key takes.
+fn push_json(text: &mut String, value: &serde_json::Value) {
+    use serde_json::Value as Json;
+    match value {
+        Json::Array(elements) => {
+            text.push('[');
+            for element in elements {
+                push_json(text, element);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Json::Object(keys) => {
+            text.push('{');
+            for (number, (key, value)) in keys.iter().enumerate() {
+                text.push_str(if number == 0 { "" } else { "," });
+                push_json(text, &Json::from(key.as_str()));
+                text.push('=');
+                push_json(text, value);
+            }
+            text.push('}');
+        }
+        // A text of JSON is one of TOML, but for one character.
+        Json::String(_) => text.push_str(&value.to_string().replace('\u{7f}', "\\u007f")),
+        Json::Null => text.push_str("\"\""),
+        Json::Bool(_) | Json::Number(_) => text.push_str(&value.to_string()),
+    }
 }
 
 /// Reports a login that nobody can use, whatever the values are.
@@ -267,9 +283,6 @@ fn check_credentials(section: &Section<'_>) {
         (false, true, _) => section.report("\"password\" needs a \"username\""),
         (false, false, false) => section.report("needs \"username\" and \"password\", or \"token\", or all three"),
         (true, true, _) | (false, false, true) => {}
-    }
-    if section.has("scram") && !section.has("password") {
-        section.report("\"scram\" needs a \"password\"");
     }
 }
 
@@ -281,7 +294,7 @@ pub(super) fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str
     None
 }
 
-pub(crate) fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
+fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
     let fault = |error: &dyn fmt::Display| {
         format!("\"{text}\": {error}; a sender is \"user@example.com\", \"*@example.com\" or \"*@*.example.com\"")
     };

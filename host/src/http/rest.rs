@@ -21,7 +21,7 @@ use super::{Services, body, mailpace, turbosmtp, v1};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
 use crate::spool::receipt::Receipt;
-use crate::submission::login::{Login, LoginError};
+use crate::submission::login::{Door, Login, LoginError};
 use crate::submission::{Received, Submission};
 
 /// Names the fields of a call that mean nothing here.
@@ -93,7 +93,7 @@ impl Call {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let credentials = header("authuser").zip(header("authpass")).or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")));
         let check = async |(user, password): (String, String)| {
-            services.logins.by_password(&user, &password, origin.ip).await.map_err(credentials_problem)
+            services.logins.by_password(&user, &password, origin.ip, Door::Rest).await.map_err(credentials_problem)
         };
         let known = match credentials {
             Some(credentials) => Some(check(credentials).await?),

@@ -6,7 +6,7 @@ use super::*;
 use crate::chain::Chains;
 use crate::clock::Entropy;
 use crate::config::unit::ByteSize;
-use crate::config::{self, Bounces, ChainStep, Grants, Login, LoginLimits, OnError, PluginRuntime, When};
+use crate::config::{Access, self, Bounces, ChainStep, Grants, Login, LoginLimits, OnError, PluginRuntime, When};
 use crate::event::{PluginRun, Visitor};
 use crate::mail::message_id::MessageId;
 use crate::plugin::engine::{Engine, EngineOptions};
@@ -17,7 +17,7 @@ use crate::store::embedded::Embedded;
 const SETTINGS: EventTelling = EventTelling { batch: 10, gather: Duration::from_millis(1), tries: 3, retry: Duration::from_millis(1) };
 
 const AUTHENTICATION: config::Authentication =
-    config::Authentication { failures: 1, network_failures: 1, user_failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
+    config::Authentication { failures: 1, network_failures: 1, user_failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, logins: 1, remembered: 1 };
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -48,6 +48,8 @@ fn login(name: &str) -> Login {
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        bounce_management: None,
+        access: Access::default(),
     }
 }
 

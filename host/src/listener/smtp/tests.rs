@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{Bounces, Login, LoginLimits};
+use crate::config::{Access, Bounces, Login, LoginLimits};
 use crate::intake::forward_paths::Inquiry;
 use crate::listener::tls::Certificate;
 use crate::mail::address::EmailAddress;
@@ -127,6 +127,8 @@ impl Server {
             route: "direct".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
+            bounce_management: None,
+            access: Access::default(),
         };
         let tray = Arc::new(Tray {
             login: Arc::new(login),

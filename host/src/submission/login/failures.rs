@@ -238,6 +238,7 @@ mod tests {
         period: Duration::from_mins(10),
         addresses: 3,
         waiting: 1,
+        logins: 1,
         remembered: 1,
     };
 
