@@ -14,6 +14,7 @@ mod replay;
 mod send;
 mod serve;
 mod signing;
+mod suppression;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ enum Command {
     Serve(serve::Options),
     /// Checks configuration and plugins; every error names file, line and key.
     Check(check::Options),
-    /// Makes secrets for the configuration.
+    /// Makes, changes and revokes logins of a running server; makes secrets for the configuration.
     #[command(subcommand)]
     Login(login::Command),
     /// Submits a message through the pipeline, or shows what would become of it.
@@ -45,6 +46,9 @@ enum Command {
     /// The message log of a running server: what was sent, what became of it, what plugins did to it.
     #[command(subcommand)]
     Message(message::Command),
+    /// The suppression list and the allow list of a running server: whom mail is not sent to, and whom all the same.
+    #[command(subcommand)]
+    Suppression(suppression::Command),
     /// Runs stored messages through a changed chain or a new build of a plugin, and shows which would be different; sends nothing.
     Replay(replay::Options),
     /// Makes, builds and tries plugins.
@@ -78,10 +82,11 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(options) => serve::run(options),
         Command::Check(options) => check::run(&options),
-        Command::Login(command) => login::run(&command),
+        Command::Login(command) => login::run(command),
         Command::Send(options) => send::run(options),
         Command::Queue(command) => queue::run(command),
         Command::Message(command) => message::run(command),
+        Command::Suppression(command) => suppression::run(command),
         Command::Replay(options) => replay::run(options),
         Command::Plugin(command) => plugin::run(command),
         Command::Demo(options) => demo::run(options),

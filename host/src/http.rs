@@ -8,6 +8,7 @@
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -21,8 +22,10 @@ pub mod attachment;
 pub mod body;
 pub mod compose;
 pub mod dashboard;
+pub mod events;
 pub mod fields;
 pub mod json;
+pub mod logins;
 pub mod mailpace;
 pub mod order;
 pub mod origin;
@@ -100,6 +103,10 @@ pub fn router(services: Services) -> Router {
     let services = Arc::new(services);
     let rest = Router::new()
         .route("/v1/send", any(rest::v1_send))
+        .route("/v1/logins", any(logins::all))
+        .route("/v1/logins/{name}", any(logins::one))
+        .route("/v1/logins/{name}/regenerate", any(logins::regenerate))
+        .route("/v1/events/messageid/{id}", any(events::of_message))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

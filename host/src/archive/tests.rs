@@ -28,6 +28,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         cache: ByteSize(1 << 20),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     };
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
     let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
@@ -55,7 +56,16 @@ fn archive(folder: &std::path::Path) -> Archive {
         settings,
     });
     let index = SearchIndex::open(&folder.join("index")).unwrap();
-    let guard = config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
+    let guard = config::Authentication {
+        failures: 1,
+        network_failures: 1,
+        user_failures: 1,
+        period: Duration::from_mins(1),
+        addresses: 1,
+        logins: 1,
+        waiting: 1,
+        remembered: 1,
+    };
     let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
     Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None })
 }

@@ -61,7 +61,8 @@ fn verifier(section: &Section<'_>, key: &'static str, secret: &str) -> Option<Ve
         section.report(&format!("\"{key}\" needs a \"{secret}\""));
     }
     section.optional(key, |value| {
-        Verifier::parse(value.secret()?.expose()).ok_or_else(|| "must begin with \"SCRAM-SHA-256$\", as \"tubepost login hash --scram\" makes them".to_owned())
+        Verifier::parse(value.secret()?.expose())
+            .ok_or_else(|| "must begin with \"SCRAM-SHA-256$\", as \"tubepost login hash --scram\" makes them".to_owned())
     })
 }
 

@@ -7,16 +7,16 @@ use axum::body::Body;
 use axum::extract::rejection::ExtensionRejection;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::body::Room;
 use super::compose::Stamp;
 use super::order::{Order, Stations};
 use super::origin::Origin;
-use super::problem::{Dialect, Problem};
+use super::problem::{Dialect, Flaw, Problem};
 use super::{Services, body, mailpace, turbosmtp, v1};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
@@ -77,7 +77,7 @@ pub(super) async fn mailpace_send(call: Call) -> Response {
 impl Call {
     async fn v1(self) -> Result<Done, Problem> {
         only_post(&self.parts)?;
-        let token = query(&self.parts, "access_token").or_else(|| bearer(&self.parts.headers)).ok_or(Problem::MissingCredentials)?;
+        let token = token(&self.parts.headers, &self.parts.uri).ok_or(Problem::MissingCredentials)?;
         let login = self.services.logins.by_token(&token, self.origin.ip).map_err(credentials_problem)?;
         let Self { services, origin, room, parts, body } = self;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
@@ -120,6 +120,15 @@ impl Call {
         let login = services.logins.by_token(token, origin.ip).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let order = mailpace::parse(&body::json(&octets, services.limits.json_values)?)?;
+        // The other dialects take the message, and drop the copy: their clients know no such answer.
+        match services.archive.intake().blocked(&login, &order.envelope).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(Flaw::new("to", "contains a blocked address").into()),
+            Err(error) => {
+                warn!(%error, "the suppression list cannot be asked");
+                return Err(Problem::Refused(Refusal::StorageFailed));
+            }
+        }
         submit(&services, login, &origin, order).await
     }
 }
@@ -198,8 +207,18 @@ fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn query(parts: &Parts, name: &str) -> Option<String> {
-    let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    query_of(&parts.uri, name)
+}
+
+/// Returns what a query string says.
+pub(super) fn query_of(uri: &Uri, name: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     pairs.into_iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+}
+
+/// Returns the token of a call to the native API.
+pub(super) fn token(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    query_of(uri, "access_token").or_else(|| bearer(headers))
 }
 
 /// `Authorization: Bearer TOKEN` (RFC 6750 §2.1).
@@ -210,7 +229,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-fn credentials_problem(error: LoginError) -> Problem {
+pub(super) fn credentials_problem(error: LoginError) -> Problem {
     match error {
         LoginError::Wrong => Problem::WrongCredentials,
         LoginError::Busy => Problem::Refused(Refusal::Overloaded),

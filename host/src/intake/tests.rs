@@ -13,7 +13,7 @@ use crate::chain::rendering::RenderError;
 use crate::chain::test_store::CommitLog;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{Access, self, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, When};
+use crate::config::{self, Access, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, When};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
@@ -83,6 +83,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        suppress: Vec::new(),
         bounce_management: None,
         access: Access::default(),
     };

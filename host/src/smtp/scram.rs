@@ -275,8 +275,7 @@ mod tests {
         assert_eq!(first.username(), "user");
         let challenge = first.challenge(verifier.clone(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
         assert_eq!(challenge.message(), "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
-        let last =
-            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+        let last = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
         let proven = challenge.check(last).unwrap().unwrap();
         assert_eq!(proven.server_final, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
         assert!(verifier.is_proven_by(&proven.stored_key));
@@ -287,7 +286,19 @@ mod tests {
 
     #[test]
     fn what_is_no_first_message_is_seen() {
-        for bad in ["", "n", "n,,", "n,,n=u", "n,,r=x,n=u", "p=tls-exporter,,n=u,r=x", "n,,m=x,n=u,r=x", "n,a=v,n=u,r=x", "n,,n=,r=x", "n,,n=a=b,r=x", "n,,n=u,r="] {
+        for bad in [
+            "",
+            "n",
+            "n,,",
+            "n,,n=u",
+            "n,,r=x,n=u",
+            "p=tls-exporter,,n=u,r=x",
+            "n,,m=x,n=u,r=x",
+            "n,a=v,n=u,r=x",
+            "n,,n=,r=x",
+            "n,,n=a=b,r=x",
+            "n,,n=u,r=",
+        ] {
             assert_eq!(ClientFirst::parse(bad), Err(ScramError), "{bad}");
         }
         assert_eq!(ClientFirst::parse("y,a=a=2Cb,n=a=2Cb,r=x").unwrap().username(), "a,b");
@@ -303,7 +314,14 @@ mod tests {
     #[test]
     fn verifiers_that_are_none_are_seen() {
         let good = Verifier::new("x", [1; 16], 4096).text();
-        for bad in ["", "SCRAM-SHA-256$", &good.replace("4096", "4095"), &good.replace("4096", "99999999"), &good.replace('$', ":"), &good[..good.len() - 4]] {
+        for bad in [
+            "",
+            "SCRAM-SHA-256$",
+            &good.replace("4096", "4095"),
+            &good.replace("4096", "99999999"),
+            &good.replace('$', ":"),
+            &good[..good.len() - 4],
+        ] {
             assert_eq!(Verifier::parse(bad), None, "{bad}");
         }
     }

@@ -29,8 +29,8 @@ use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
 use crate::mail::refusal::Refusal;
 use crate::smtp::command::LONGEST_LINE_OCTETS;
 use crate::smtp::data::{Content, Decoder};
-use crate::smtp::memory::Share;
 use crate::smtp::extension::Mechanisms;
+use crate::smtp::memory::Share;
 use crate::smtp::reply::Reply;
 use crate::smtp::scram::{ClientFirst, Verifier};
 use crate::spool::receipt::Receipt;
@@ -241,7 +241,9 @@ enum Question {
     Tls,
     Verifier(Box<ClientFirst>),
     /// Whether the client is told why a token is refused before it hears that it is.
-    Login { is_token: bool },
+    Login {
+        is_token: bool,
+    },
     Sender,
     Recipient(Box<ForwardPath>),
     /// The content is under way until it is answered.

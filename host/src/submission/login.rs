@@ -109,8 +109,13 @@ impl Set {
     /// Of logins with the same name, user name or token the first counts.
     fn new(logins: impl IntoIterator<Item = Login>) -> Self {
         let logins: Vec<Arc<Login>> = logins.into_iter().map(Arc::new).collect();
-        let mut set =
-            Self { by_name: HashMap::new(), by_username: HashMap::new(), by_token: HashMap::new(), mechanisms: Mechanisms::default(), decoy: None };
+        let mut set = Self {
+            by_name: HashMap::new(),
+            by_username: HashMap::new(),
+            by_token: HashMap::new(),
+            mechanisms: Mechanisms::default(),
+            decoy: None,
+        };
         // Clients take the strongest mechanism that is offered, whether or not their login can use it.
         let mut scram = true;
         for login in logins {
@@ -231,7 +236,8 @@ impl Logins {
     /// As for [`Logins::by_token`].
     pub fn by_bearer(&self, username: &str, token: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
         let known = self.suspicion(peer).and_then(|_| self.set().by_token(token)).and_then(|login| {
-            let is_his = username.is_empty() || username == token || username == &*login.name || login.username.as_deref() == Some(username);
+            let is_his =
+                username.is_empty() || username == token || username == &*login.name || login.username.as_deref() == Some(username);
             if is_his { Ok(login) } else { Err(LoginError::Wrong) }
         });
         self.counted(known, peer, Door::Smtp, None)
@@ -370,8 +376,16 @@ mod tests {
     use crate::config::unit::ByteSize;
     use crate::config::{Access, Bounces, LoginLimits};
 
-    const LIMITS: config::Authentication =
-        config::Authentication { failures: 20, network_failures: 200, user_failures: 50, period: Duration::from_mins(10), addresses: 10, waiting: 10, logins: 10, remembered: 10 };
+    const LIMITS: config::Authentication = config::Authentication {
+        failures: 20,
+        network_failures: 200,
+        user_failures: 50,
+        period: Duration::from_mins(10),
+        addresses: 10,
+        waiting: 10,
+        logins: 10,
+        remembered: 10,
+    };
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn login(name: &str, password: Option<&str>, token: Option<&str>) -> Login {
@@ -385,6 +399,7 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            suppress: Vec::new(),
             bounce_management: None,
             access: Access::default(),
         }
@@ -417,7 +432,11 @@ mod tests {
             ("a-user", "token-a", Err(LoginError::Wrong)),
             ("b-user", "token-b", Err(LoginError::Wrong)),
         ] {
-            assert_eq!(name(logins.by_password(username, password, PEER, Door::Smtp).await), expected.map(str::to_owned), "{username} {password}");
+            assert_eq!(
+                name(logins.by_password(username, password, PEER, Door::Smtp).await),
+                expected.map(str::to_owned),
+                "{username} {password}"
+            );
         }
         assert_eq!(name(logins.by_password("a-user", &"x".repeat(1_000_000), PEER, Door::Smtp).await), Err(LoginError::Wrong));
         assert_eq!(name(logins.by_token("token-b", PEER)), Ok("b".to_owned()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::config::{Access, Login, SenderPattern};
+use crate::config::{Login, SenderPattern};
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::ReversePath;
@@ -250,8 +250,9 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            suppress: Vec::new(),
             bounce_management: None,
-            access: Access::default(),
+            access: crate::config::Access::default(),
         }
     }
 

@@ -278,6 +278,10 @@ impl<R: Reception> Conversation<R> {
         let login = self.login.as_ref().and_then(|login| self.service.reception.current(login));
         let answer = match (&login, reverse_path) {
             (None, _) => Err(SenderRefused::LoginRevoked),
+            (Some(login), _) if login.access.defect.is_some() => {
+                let reason = login.access.defect.as_deref().unwrap_or_default().to_owned();
+                Err(SenderRefused::Refused(Refusal::LoginDefect { reason }))
+            }
             (Some(login), ReversePath::Mailbox(address)) if !self.service.reception.may_send_as(login, address) => {
                 Err(SenderRefused::Refused(Refusal::SenderNotAllowed { address: address.to_string() }))
             }

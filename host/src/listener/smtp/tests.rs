@@ -18,6 +18,7 @@ use crate::listener::tls::Certificate;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::refusal::Refusal;
+use crate::smtp::server::{Credentials, Proof};
 use crate::spool::receipt::Receipt;
 use crate::submission::login::LoginError;
 use crate::submission::{Protocol, Submission};
@@ -37,7 +38,9 @@ struct Tray {
 }
 
 impl Reception for Arc<Tray> {
-    async fn authenticate(&self, username: &str, password: &str, _: IpAddr) -> Result<Arc<Login>, LoginError> {
+    async fn authenticate(&self, proof: &Proof, _: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let Proof::Password(Credentials { username, password }) = proof else { return Err(LoginError::Wrong) };
+        let (username, password) = (username.as_str(), password.as_str());
         if (username, password) == ("newsletter", "secret") { Ok(Arc::clone(&self.login)) } else { Err(LoginError::Wrong) }
     }
 
@@ -127,6 +130,7 @@ impl Server {
             route: "direct".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
+            suppress: Vec::new(),
             bounce_management: None,
             access: Access::default(),
         };

@@ -52,7 +52,7 @@ struct Record {
 }
 
 /// What is wanted of the logins that are made while the server runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub enum Order {
     /// All logins, those of the file too, in the order of their names.
@@ -162,7 +162,9 @@ impl Record {
             let bare = Map::from_iter([("route".to_owned(), config.routes.keys().next().map(|route| route.to_string()).into())]);
             let access = Access { defect: Some(faults.join("; ").into()), ..Access::default() };
             match self.read(name, &bare, config) {
-                Ok(login) => Login { access: Access { scram: login.access.scram, token_scram: login.access.token_scram, ..access }, ..login },
+                Ok(login) => {
+                    Login { access: Access { scram: login.access.scram, token_scram: login.access.token_scram, ..access }, ..login }
+                }
                 Err(_) => {
                     let limits = LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: config.smtp.message_size };
                     Login { name: Arc::clone(name), access, ..Login::inbound(limits) }
