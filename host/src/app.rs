@@ -237,6 +237,9 @@ impl App {
         tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
         tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
+        if let Some(certificate) = sockets.certificate.clone() {
+            tasks.spawn(watch::certificate(Arc::clone(&parts), certificate, ingress.clone()));
+        }
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
 

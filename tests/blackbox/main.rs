@@ -6,6 +6,7 @@ mod api_calls_of_other_services;
 mod attacks;
 mod bad_configuration_is_explained;
 mod bounces;
+mod certificates;
 mod chains_differ_by_login;
 mod cookbook;
 mod dashboard;

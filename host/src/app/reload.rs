@@ -35,7 +35,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     let chain_count = new.chains.len();
     parts.chains.replace(chains);
     parts.delivery.reconfigure(delivery);
-    parts.logins.reconfigure(Arc::new(new.clone()));
+    parts.logins.reconfigure(&Arc::new(new.clone()));
     parts.intake.reconfigure(IntakeSettings::new(&new));
     parts.inbound.reconfigure(InboundSettings::new(&new));
     sockets.smtp.reload(&new.server, &new.smtp);

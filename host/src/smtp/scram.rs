@@ -225,7 +225,9 @@ fn salted_password(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
     let keyed = Hmac::<Sha256>::new_from_slice(password).expect("HMAC takes keys of any length");
     let round = |parts: &[&[u8]]| -> [u8; 32] {
         let mut mac = keyed.clone();
-        parts.iter().for_each(|part| mac.update(part));
+        for part in parts {
+            mac.update(part);
+        }
         mac.finalize().into_bytes().into()
     };
     let mut block = round(&[salt, &1_u32.to_be_bytes()]);
@@ -239,7 +241,9 @@ fn salted_password(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
 
 fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
 }
 

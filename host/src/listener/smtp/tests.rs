@@ -147,7 +147,11 @@ impl Server {
 
         let folder = tempfile::tempdir().unwrap();
         let pair = rcgen::generate_simple_self_signed(vec!["mail.example.com".to_owned()]).unwrap();
-        let files = config::Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let files = config::Tls {
+            certificate: folder.path().join("cert.pem"),
+            key: folder.path().join("key.pem"),
+            watch_interval: Duration::from_secs(1),
+        };
         std::fs::write(&files.certificate, pair.cert.pem()).unwrap();
         std::fs::write(&files.key, pair.signing_key.serialize_pem()).unwrap();
         let tls = Certificate::load(&files).unwrap().server_config(&[]).unwrap();

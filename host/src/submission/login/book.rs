@@ -159,17 +159,14 @@ impl Record {
     fn login(&self, name: &Arc<str>, config: &Config) -> Login {
         self.read(name, &self.keys, config).unwrap_or_else(|faults| {
             // Enough to be known by, and to be told why.
-            let bare = Map::from_iter([("route".to_owned(), config.routes.keys().next().map(|route| route.to_string()).into())]);
-            let access = Access { defect: Some(faults.join("; ").into()), ..Access::default() };
-            match self.read(name, &bare, config) {
-                Ok(login) => {
-                    Login { access: Access { scram: login.access.scram, token_scram: login.access.token_scram, ..access }, ..login }
-                }
-                Err(_) => {
-                    let limits = LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: config.smtp.message_size };
-                    Login { name: Arc::clone(name), access, ..Login::inbound(limits) }
-                }
+            let route = config.routes.keys().next().map(ToString::to_string);
+            let bare = Map::from_iter([("route".to_owned(), route.into())]);
+            let defect = Some(faults.join("; ").into());
+            if let Ok(login) = self.read(name, &bare, config) {
+                return Login { access: Access { defect, ..login.access }, ..login };
             }
+            let limits = LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: config.smtp.message_size };
+            Login { name: Arc::clone(name), access: Access { defect, ..Access::default() }, ..Login::inbound(limits) }
         })
     }
 
@@ -243,14 +240,14 @@ impl Logins {
         *self.0.book.records.write() = records;
         // Only a second call would find one there.
         let _ = self.0.book.store.set(store);
-        self.reconfigure(config);
+        self.reconfigure(&config);
         Ok(())
     }
 
     /// Switches to the logins and administrators of `config`; those that were made stay, and refer to what it has.
-    pub fn reconfigure(&self, config: Arc<Config>) {
+    pub fn reconfigure(&self, config: &Arc<Config>) {
         self.replace_administrators(config.administrators.clone());
-        *self.0.book.config.write() = Some(Arc::clone(&config));
+        *self.0.book.config.write() = Some(Arc::clone(config));
         self.replace(config.logins.clone());
         for name in self.0.book.records.read().keys() {
             if config.logins.iter().any(|login| login.name == *name || login.username.as_deref() == Some(name)) {
