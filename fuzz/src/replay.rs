@@ -136,6 +136,7 @@ replays![
     inbound_header,
     link,
     rest,
+    scram,
     search,
     smtp_client,
     smtp_command,

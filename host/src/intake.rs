@@ -332,7 +332,7 @@ fn check(submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSett
         return Err(Refusal::Loop { hops: HOPS });
     }
     if login.access.dialect == LoginDialect::MailPace && matches!(submission.received.protocol, Protocol::Esmtpa | Protocol::Esmtpsa) {
-        for (name, is_there) in [("From", !facts.from.is_empty()), ("To", facts.has_to)] {
+        for (name, is_there) in [("From", !facts.from.is_empty()), ("To", facts.to > 0)] {
             if !is_there {
                 return Err(Refusal::InvalidContent(format!("the message has no {name} field")));
             }

@@ -92,7 +92,7 @@ async fn object(body: Body) -> Result<Map<String, Value>, Problem> {
 
 async fn answer(services: &Services, order: Result<Order, Problem>, status: StatusCode) -> Response {
     let done = match order {
-        Ok(order) => services.logins.carry_out(order).await.map_err(problem),
+        Ok(order) => services.logins.carry_out(order).await.map_err(|error| problem(&error)),
         Err(problem) => Err(problem),
     };
     match done {
@@ -108,8 +108,8 @@ async fn answer(services: &Services, order: Result<Order, Problem>, status: Stat
     }
 }
 
-fn problem(error: OrderError) -> Problem {
-    match &error {
+fn problem(error: &OrderError) -> Problem {
+    match error {
         OrderError::Unknown(_) => Problem::NotFound,
         OrderError::InFile(_) | OrderError::Taken(_) => Flaw::new("name", error.to_string()).into(),
         OrderError::Wrong(_) | OrderError::TooMany(_) => Problem::BodyUnreadable(error.to_string()),
