@@ -33,7 +33,7 @@ pub use mail::{address, header, link};
 pub use mta_sts::mta_sts;
 pub use rest::rest;
 pub use search::search;
-pub use smtp::{smtp_command, smtp_data, smtp_session};
+pub use smtp::{scram, smtp_command, smtp_data, smtp_session};
 pub use smtp_client::{smtp_client, smtp_reply};
 pub use spool::{event, spool_record};
 pub use store::{store_frame, store_recovery};
@@ -56,6 +56,7 @@ pub const TARGETS: [(&str, Target); 23] = [
     ("link", link),
     ("mta_sts", mta_sts),
     ("rest", rest),
+    ("scram", scram),
     ("search", search),
     ("smtp_client", smtp_client),
     ("smtp_command", smtp_command),

@@ -137,6 +137,7 @@ replays![
     link,
     mta_sts,
     rest,
+    scram,
     search,
     smtp_client,
     smtp_command,

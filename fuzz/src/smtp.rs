@@ -11,9 +11,17 @@ use tubepost::smtp::data::{Content, ContentFault, ContentLimits, Decoder};
 use tubepost::smtp::extension::{push_xtext, xtext_decode};
 use tubepost::smtp::memory::ContentMemory;
 use tubepost::smtp::reply::Reply;
-use tubepost::smtp::server::{Action, Allowance, Connection, Message, Role, SenderRefused, Session, Settings, Step, Tls};
+use tubepost::smtp::scram::{Verifier, check_messages};
+use tubepost::smtp::server::{Action, Allowance, Connection, LoginRefused, Message, Proof, Role, SenderRefused, Session, Settings, Step, Tls};
 
 use crate::input::{cuts, has_bare_line_end};
+
+/// Messages of SCRAM-SHA-256: none breaks anything, and none proves what nobody knows.
+pub fn scram(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let (first, last) = text.split_once('\n').unwrap_or((&text, ""));
+    check_messages(first, last);
+}
 
 const LIMITS: ContentLimits = ContentLimits { size_octets: 2_000, line_octets: 100 };
 
@@ -229,9 +237,14 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, role: Role) -> (Vec<u8>
                 assert!(unused.is_empty(), "clear text is left for after the handshake");
                 break;
             }
-            Action::Authenticate(credentials) => match credentials.password.as_str() {
-                "wrong" => session.login_checked(Err(tubepost::smtp::server::LoginRefused::Wrong)),
-                _ => session.login_checked(Ok(ALLOWANCE)),
+            Action::FindVerifier(username) => session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username)), "nonce"),
+            Action::Authenticate(proof) => match proof {
+                Proof::Password(credentials) if credentials.password != "wrong" => session.login_checked(Ok(ALLOWANCE)),
+                Proof::Scram { stored_key, .. } => {
+                    assert_eq!(stored_key, None, "nobody proves what nobody knows");
+                    session.login_checked(Err(LoginRefused::Wrong));
+                }
+                Proof::Password(_) | Proof::Token { .. } => session.login_checked(Err(LoginRefused::Wrong)),
             },
             Action::CheckSender(ReversePath::Mailbox(address)) if address.local_part() == "other" => {
                 session.sender_checked(Err(SenderRefused::Refused(Refusal::Overloaded)));

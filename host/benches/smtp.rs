@@ -80,7 +80,7 @@ fn push(session: &mut Session, mut input: &[u8]) {
                 black_box(message);
                 session.submitted(Err(&Refusal::Overloaded));
             }
-            Action::StartTls | Action::CheckRecipient(_) | Action::Close => unreachable!("nobody asked for it"),
+            Action::StartTls | Action::FindVerifier(_) | Action::CheckRecipient(_) | Action::Close => unreachable!("nobody asked for it"),
         }
     }
 }

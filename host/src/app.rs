@@ -159,6 +159,7 @@ impl App {
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = logins(&config, &entropy, &clock, &metrics);
+        logins.open_book(store.clone(), Arc::new(config.clone())).await.context("the logins that were made")?;
         let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
@@ -258,6 +259,9 @@ impl App {
             tasks.spawn(keeper.run(ingress.clone()));
         }
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
+        if let Some(certificate) = sockets.certificate.clone() {
+            tasks.spawn(watch::certificate(Arc::clone(&parts), certificate, ingress.clone()));
+        }
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
 
@@ -335,11 +339,9 @@ impl App {
     }
 }
 
-/// Makes what knows who may hand over mail, and who may change what.
+/// Makes what knows who may hand over mail.
 fn logins(config: &Config, entropy: &Entropy, clock: &Clock, metrics: &Metrics) -> Logins {
-    let logins = Logins::new(config.logins.clone(), &config.authentication, entropy, clock, metrics.clone());
-    logins.replace_administrators(config.administrators.clone());
-    logins
+    Logins::new(config.logins.clone(), &config.authentication, entropy, clock, metrics.clone())
 }
 
 /// Makes what signs the links in mail, and its return paths.

@@ -371,6 +371,11 @@ impl Archive {
         Ok(events)
     }
 
+    /// Returns who may hand over mail.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
     /// Returns the time, for pages that say how long ago something was.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

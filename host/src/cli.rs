@@ -35,7 +35,7 @@ enum Command {
     Serve(serve::Options),
     /// Checks configuration and plugins; every error names file, line and key.
     Check(check::Options),
-    /// Makes secrets for the configuration.
+    /// Makes, changes and revokes logins of a running server; makes secrets for the configuration.
     #[command(subcommand)]
     Login(login::Command),
     /// Submits a message through the pipeline, or shows what would become of it.
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(options) => serve::run(options),
         Command::Check(options) => check::run(&options),
-        Command::Login(command) => login::run(&command),
+        Command::Login(command) => login::run(command),
         Command::Send(options) => send::run(options),
         Command::Queue(command) => queue::run(command),
         Command::Message(command) => message::run(command),

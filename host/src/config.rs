@@ -3,6 +3,7 @@
 //! The types here are what the rest of the program sees: complete, consistent, defaults filled in. How they are written in the
 //! file is private to the submodules. Every error names file, line, column and key, and all errors are reported at once.
 
+mod access;
 mod acme;
 mod administrator;
 mod authentication;
@@ -43,6 +44,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use access::{Access, Closed, LoginDialect};
 pub use acme::{Acme, AcmeChallenge};
 pub use administrator::Administrator;
 pub use authentication::Authentication;
@@ -172,6 +174,19 @@ fn read(file: &Section<'_>) -> Option<Config> {
         search,
         dashboard,
     })
+}
+
+/// Reads a login that is not in the file, with the keys of one that is.
+///
+/// # Errors
+/// What is wrong with it, one sentence each.
+pub fn login(keys: &serde_json::Map<String, serde_json::Value>, config: &Config) -> Result<Login, Vec<String>> {
+    let text = login::document(keys);
+    let chains: Vec<&str> = config.chains.keys().map(AsRef::as_ref).collect();
+    let routes: Vec<&str> = config.routes.keys().map(AsRef::as_ref).collect();
+    let reader = Reader::new(&text, "", Path::new(""), &|_| None);
+    let read = reader.read(|file| login::read(file, &chains, &routes, &config.smtp, &config.returns).pop());
+    read.map_err(|errors| errors.iter().map(|error| error.message.clone()).collect())
 }
 
 /// The whole configuration.

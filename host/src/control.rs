@@ -24,6 +24,7 @@ use crate::archive::order::Order;
 use crate::archive::replay::{Change, Compared};
 use crate::archive::{Archive, ArchiveError, Selection};
 use crate::mail::message_id::CopyId;
+use crate::submission::login::book::Order as LoginOrder;
 
 /// Octets of a question.
 const MOST_QUESTION: u64 = 64 * 1024;
@@ -101,6 +102,8 @@ pub enum Question {
     },
     /// What is asked of the suppression list and the allow list.
     Suppressions(suppression::Order),
+    /// What is wanted of logins.
+    Logins(LoginOrder),
     /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
     Trace {
         /// Its id.
@@ -320,6 +323,7 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
             json_of(&found.ok_or_else(|| format!("no message {id}"))?)
         }
         Question::Suppressions(order) => suppression::answer(order, &archive.suppressions()).await,
+        Question::Logins(order) => archive.logins().carry_out(order).await.map_err(|error| error.to_string()),
         Question::Submit { .. } => Err("a message comes with its content".to_owned()),
         Question::Replay { .. } => Err("a replay has an answer of many lines".to_owned()),
         Question::Trace { id } => {

@@ -9,6 +9,7 @@
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
 //! | [`dmarc_reports`] | DMARC reports that came in |
+//! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -24,8 +25,10 @@ pub mod challenge;
 pub mod compose;
 pub mod dashboard;
 pub mod dmarc_reports;
+pub mod events;
 pub mod fields;
 pub mod json;
+pub mod logins;
 pub mod mailpace;
 pub mod order;
 pub mod origin;
@@ -110,6 +113,10 @@ pub fn router(services: Services) -> Router {
         .route("/v1/send", any(rest::v1_send))
         .route("/v1/dmarc", any(dmarc_reports::days))
         .route("/v1/dmarc/{*path}", any(dmarc_reports::report))
+        .route("/v1/logins", any(logins::all))
+        .route("/v1/logins/{name}", any(logins::one))
+        .route("/v1/logins/{name}/regenerate", any(logins::regenerate))
+        .route("/v1/events/messageid/{id}", any(events::of_message))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

@@ -21,7 +21,7 @@ use crate::chain::shadow::ShadowQueue;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
 use crate::config::unit::ByteSize;
-use crate::config::{Config, Login, Route, Sources};
+use crate::config::{Config, Login, LoginDialect, Route, Sources};
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
 use crate::mail::content::MAX_FIELDS;
@@ -288,6 +288,7 @@ impl Parts {
             | Refusal::TooManyRecipients { .. }
             | Refusal::MessageTooLarge { .. }
             | Refusal::HeaderTooLarge { .. }
+            | Refusal::LoginDefect { .. }
             | Refusal::Loop { .. }
             | Refusal::InvalidContent(_)
             | Refusal::InvalidField { .. }
@@ -307,6 +308,9 @@ impl Parts {
 /// What can be said of a submission by looking at it.
 fn check(submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSettings) -> Result<(), Refusal> {
     let Submission { login, envelope, content, .. } = submission;
+    if let Some(reason) = &login.access.defect {
+        return Err(Refusal::LoginDefect { reason: reason.to_string() });
+    }
     let limits = &login.limits;
     let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
     if size > limits.message_size.0 {
@@ -329,6 +333,13 @@ fn check(submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSett
     }
     if facts.received >= HOPS {
         return Err(Refusal::Loop { hops: HOPS });
+    }
+    if login.access.dialect == LoginDialect::MailPace && matches!(submission.received.protocol, Protocol::Esmtpa | Protocol::Esmtpsa) {
+        for (name, is_there) in [("From", !facts.from.is_empty()), ("To", facts.to > 0)] {
+            if !is_there {
+                return Err(Refusal::InvalidContent(format!("the message has no {name} field")));
+            }
+        }
     }
     if login.senders.is_empty() {
         return Ok(());

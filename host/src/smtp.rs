@@ -8,6 +8,7 @@
 //! | [`reply`] | what a server answers, and the one table from refusals to replies |
 //! | [`extension`] | EHLO keywords; `xtext` |
 //! | [`data`] | message content on the wire: dots, line ends, limits |
+//! | [`scram`] | proofs of passwords that stay at home |
 //! | [`memory`] | how much of it there may be at one moment |
 //! | [`server`] | a submission session as a state machine |
 //! | [`client`] | the other side: a session that delivers |
@@ -18,4 +19,5 @@ pub mod data;
 pub mod extension;
 pub mod memory;
 pub mod reply;
+pub mod scram;
 pub mod server;

@@ -36,8 +36,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     let chain_count = new.chains.len();
     parts.chains.replace(chains);
     parts.delivery.reconfigure(delivery);
-    parts.logins.replace(new.logins.clone());
-    parts.logins.replace_administrators(new.administrators.clone());
+    parts.logins.reconfigure(&Arc::new(new.clone()));
     parts.intake.reconfigure(IntakeSettings::new(&new));
     parts.feedback.reconfigure(FeedbackSettings::new(&new));
     parts.inbound.reconfigure(InboundSettings::new(&new));

@@ -1,4 +1,4 @@
-//! Plugins whose files have changed are loaded again, one by one: a version that does not load leaves the one from before in force.
+//! Certificates and plugins whose files have changed. Plugins are loaded again, one by one: a version that does not load leaves the one from before in force.
 //!
 //! Files are looked at, not waited for: this works on every file system, and for files that are replaced, renamed or mounted. A change counts once the
 //! file has looked the same twice, so that one that is still being written is left alone.
@@ -16,6 +16,7 @@ use super::Parts;
 use crate::chain::loading::{Flaw, with_version};
 use crate::chain::registry::Reload;
 use crate::config::{self, Config, PluginSource};
+use crate::listener::tls::Certificate;
 use crate::plugin::component::signature_path;
 use crate::plugin::loading::{Purpose, load_trusted};
 
@@ -62,12 +63,39 @@ pub(super) async fn run(parts: Arc<Parts>, shutdown: CancellationToken) {
     }
 }
 
+/// Loads the certificate again when its files have changed, until `shutdown`: new connections are shown the new one. One that cannot be used leaves the
+/// one from before in force.
+pub(super) async fn certificate(parts: Arc<Parts>, certificate: Certificate, shutdown: CancellationToken) {
+    let mut watched = Watched::default();
+    loop {
+        let Some(files) = parts.config.read().tls.clone() else { return };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(files.watch_interval) => {}
+        }
+        let (chain, key) = (files.certificate.clone(), files.key.clone());
+        let Ok(now) = tokio::task::spawn_blocking(move || (look(&chain), look(&key))).await else { return };
+        let is_quiet = watched.last.replace(now) == Some(now);
+        if !is_quiet || watched.taken == Some(now) {
+            continue;
+        }
+        // The first time they are what the start has loaded, most likely.
+        let is_first = watched.taken.replace(now).is_none();
+        match certificate.reload(&files) {
+            Ok(()) if is_first => debug!("the certificate is loaded"),
+            Ok(()) => info!("the certificate has changed: new connections are shown the new one"),
+            Err(failure) => error!("the certificate is not loaded again, the one from before stays: {:#}", anyhow::Error::from(failure)),
+        }
+    }
+}
+
 fn looks(path: &Path) -> Looks {
-    let look = |path: &Path| {
-        let data = std::fs::metadata(path).ok()?;
-        Some((data.modified().ok()?, data.len(), data.ino(), data.ctime()))
-    };
     (look(path), look(&signature_path(path)))
+}
+
+fn look(path: &Path) -> Look {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.modified().ok()?, data.len(), data.ino(), data.ctime()))
 }
 
 /// Loads one plugin again, if it is another one now.

@@ -58,7 +58,16 @@ fn archive(folder: &std::path::Path) -> Archive {
         settings,
     });
     let index = SearchIndex::open(&folder.join("index")).unwrap();
-    let guard = config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
+    let guard = config::Authentication {
+        failures: 1,
+        network_failures: 1,
+        user_failures: 1,
+        period: Duration::from_mins(1),
+        addresses: 1,
+        logins: 1,
+        waiting: 1,
+        remembered: 1,
+    };
     let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
     Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None })
 }

@@ -8,7 +8,7 @@ use super::document::{Fault, Section, Value};
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
-use super::{Returns, Smtp};
+use super::{Access, Returns, Smtp, access};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -41,6 +41,8 @@ pub struct Login {
     pub suppress: Vec<Suppress>,
     /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
     pub bounce_management: Option<BounceManagement>,
+    /// How it may be used.
+    pub access: Access,
 }
 
 impl Login {
@@ -58,6 +60,7 @@ impl Login {
             bounces: Bounces::Return,
             suppress: Vec::new(),
             bounce_management: None,
+            access: Access::default(),
         }
     }
 }
@@ -65,7 +68,7 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress, access } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -78,6 +81,7 @@ impl fmt::Debug for Login {
             .field("bounces", bounces)
             .field("suppress", suppress)
             .field("bounce_management", bounce_management)
+            .field("access", access)
             .finish()
     }
 }
@@ -91,6 +95,16 @@ pub enum SenderPattern {
     Domain(Domain),
     /// `*@*.example.com`: any domain below.
     Subdomains(Domain),
+}
+
+impl fmt::Display for SenderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Domain(domain) => write!(f, "*@{domain}"),
+            Self::Subdomains(domain) => write!(f, "*@*.{domain}"),
+        }
+    }
 }
 
 /// `limits` of a login.
@@ -207,12 +221,26 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
         Ok(bounces)
     });
     let bounce_management = section.optional("bounce_management", bounce_management);
+    let access = access::read(section);
     let suppress = section.list("suppress", |value| {
         value.choice(&[("bounce", Suppress::Bounce), ("spam", Suppress::Spam), ("unsubscribe", Suppress::Unsubscribe)])
     });
     // An empty list is an answer too: nothing does.
     let suppress = if section.has("suppress") { suppress } else { Suppress::ALL.to_vec() };
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, bounce_management, suppress })
+    Some(Login {
+        name: name?,
+        username,
+        password,
+        token,
+        senders,
+        chain,
+        route: route?,
+        limits,
+        bounces,
+        bounce_management,
+        suppress,
+        access,
+    })
 }
 
 fn bounce_management(value: &Value<'_>) -> Result<BounceManagement, Fault> {
@@ -242,6 +270,47 @@ fn callback(value: &Value<'_>) -> Result<Url, Fault> {
         Ok(url)
     } else {
         Err("must begin with \"https://\" or \"http://\"".to_owned())
+    }
+}
+
+/// Writes a login as it would stand in the file.
+pub(super) fn document(keys: &serde_json::Map<String, serde_json::Value>) -> String {
+    let mut text = "[[logins]]\n".to_owned();
+    for (key, value) in keys {
+        push_json(&mut text, &serde_json::Value::from(key.as_str()));
+        text.push_str(" = ");
+        push_json(&mut text, value);
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes a value of JSON as TOML has it; `null`, which TOML has not, as a text that no key takes.
+fn push_json(text: &mut String, value: &serde_json::Value) {
+    use serde_json::Value as Json;
+    match value {
+        Json::Array(elements) => {
+            text.push('[');
+            for element in elements {
+                push_json(text, element);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Json::Object(keys) => {
+            text.push('{');
+            for (number, (key, value)) in keys.iter().enumerate() {
+                text.push_str(if number == 0 { "" } else { "," });
+                push_json(text, &Json::from(key.as_str()));
+                text.push('=');
+                push_json(text, value);
+            }
+            text.push('}');
+        }
+        // A text of JSON is one of TOML, but for one character.
+        Json::String(_) => text.push_str(&value.to_string().replace('\u{7f}', "\\u007f")),
+        Json::Null => text.push_str("\"\""),
+        Json::Bool(_) | Json::Number(_) => text.push_str(&value.to_string()),
     }
 }
 

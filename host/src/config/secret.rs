@@ -114,6 +114,12 @@ pub fn new_token(entropy: &Entropy) -> String {
     format!("{TOKEN_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
+/// Makes a new password of 192 random bits, in the characters of [`new_token`].
+pub fn new_password(entropy: &Entropy) -> String {
+    let random: [u8; 24] = entropy.array();
+    BASE64_URL_SAFE_NO_PAD.encode(random)
+}
+
 /// Returns the SHA-256 hash of a token. Tokens are random, so a fast hash without salt is enough.
 pub fn token_digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()

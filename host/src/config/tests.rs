@@ -121,8 +121,16 @@ fn what_is_not_given_has_its_default() {
     assert_eq!(config.plugins.len(), FIRST_PARTY.len());
     assert_eq!(config.smtp.message_size, ByteSize::mib(25));
     assert_eq!((config.smtp.line_size, config.smtp.memory, config.smtp.junk_commands), (ByteSize::kib(64), ByteSize::mib(256), 100));
-    let authentication =
-        Authentication { failures: 20, period: Duration::from_mins(10), addresses: 10_000, waiting: 256, remembered: 1024 };
+    let authentication = Authentication {
+        failures: 20,
+        network_failures: 200,
+        user_failures: 50,
+        period: Duration::from_mins(10),
+        addresses: 10_000,
+        waiting: 256,
+        logins: 10000,
+        remembered: 1024,
+    };
     assert_eq!((&config.authentication, config.server.submissions), (&authentication, 4096));
     assert_eq!(config.http.body_size, ByteSize(ByteSize::mib(25).0 * 3 / 2));
     assert_eq!(config.logins[0].limits.recipients_per_message, 1000);

@@ -1,6 +1,7 @@
 //! `[tls]`, and whether PEM files hold what they should.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,6 +16,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// `key`: PEM file.
     pub key: PathBuf,
+    /// `watch_interval`: how often the files are looked at, and loaded again where they have changed. Default 5 s.
+    pub watch_interval: Duration,
 }
 
 /// Reads the section; `None` also where it is not there.
@@ -31,6 +34,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Tls> {
         let key = PrivateKeyDer::from_pem_file(&path).map_err(|error| format!("{}: {}", path.display(), key_fault(&error)))?;
         Ok((key, path))
     });
+    let watch_interval = section.or("watch_interval", Duration::from_secs(5), Value::duration);
     let ((chain, certificate), (key_der, key)) = (certificate?, key?);
     if let Err(error) = CertifiedKey::from_der(chain, key_der, &rustls::crypto::ring::default_provider()) {
         if matches!(error, rustls::Error::InconsistentKeys(_)) {
@@ -39,7 +43,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Tls> {
             section.report(&format!("certificate or key cannot be used: {error}"));
         }
     }
-    Some(Tls { certificate, key })
+    Some(Tls { certificate, key, watch_interval })
 }
 
 /// Reads the path of a PEM file with at least one certificate.

@@ -76,6 +76,8 @@ pub enum Problem {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Good credentials, of somebody who may not do this.
+    Forbidden,
     /// Credentials or mail in the clear.
     Unprotected,
     /// There is nothing at this path.
@@ -141,6 +143,7 @@ impl Problem {
             // MailPace tells no token from a wrong one by the status.
             Self::WrongCredentials if dialect == Dialect::MailPace => StatusCode::BAD_REQUEST,
             Self::MissingCredentials | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType if dialect == Dialect::MailPace => StatusCode::NOT_ACCEPTABLE,
@@ -164,6 +167,7 @@ impl Problem {
             | Self::SenderUnreadable
             | Self::MissingCredentials
             | Self::WrongCredentials
+            | Self::Forbidden
             | Self::Unprotected
             | Self::NotFound
             | Self::MethodNotAllowed(_)
@@ -205,6 +209,7 @@ impl Problem {
             | Self::MissingCredentials
             | Self::WrongCredentials
             | Self::TooManyFailures { .. }
+            | Self::Forbidden
             | Self::Unprotected
             | Self::NotFound
             | Self::MethodNotAllowed(_)
@@ -234,6 +239,7 @@ impl Problem {
             Self::Refused(_)
             | Self::SenderUnreadable
             | Self::TooManyFailures { .. }
+            | Self::Forbidden
             | Self::Unprotected
             | Self::MethodNotAllowed(_)
             | Self::MediaType
@@ -268,6 +274,7 @@ impl Problem {
             }
             Self::Refused(_)
             | Self::TooManyFailures { .. }
+            | Self::Forbidden
             | Self::Unprotected
             | Self::NotFound
             | Self::MethodNotAllowed(_)
@@ -292,6 +299,7 @@ impl Problem {
             Self::MissingCredentials => "Missing access token".to_owned(),
             Self::WrongCredentials => "Invalid access token".to_owned(),
             Self::TooManyFailures { .. } => "Too many wrong credentials from your address, try again later".to_owned(),
+            Self::Forbidden => "These credentials do not allow this".to_owned(),
             Self::Unprotected => "This address is served over HTTPS only".to_owned(),
             Self::NotFound => "There is nothing at this address".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("This address takes {allowed} only"),
@@ -330,7 +338,7 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
         | Refusal::InvalidContent(_)
         | Refusal::InvalidField { .. } => StatusCode::BAD_REQUEST,
         Refusal::StorageFailed => StatusCode::INTERNAL_SERVER_ERROR,
-        Refusal::StorageFull | Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::StorageFull | Refusal::Overloaded | Refusal::LoginDefect { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

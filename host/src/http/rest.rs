@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::rejection::ExtensionRejection;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
@@ -21,7 +21,7 @@ use super::{Services, body, mailpace, turbosmtp, v1};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
 use crate::spool::receipt::Receipt;
-use crate::submission::login::{Login, LoginError, Principal};
+use crate::submission::login::{Door, Login, LoginError, Principal};
 use crate::submission::{Received, Submission};
 
 /// Names the fields of a call that mean nothing here.
@@ -94,7 +94,7 @@ pub(super) async fn mailpace_send(call: Call) -> Response {
 impl Call {
     async fn v1(self) -> Result<Done, Problem> {
         only_post(&self.parts)?;
-        let token = query(&self.parts, "access_token").or_else(|| bearer(&self.parts.headers)).ok_or(Problem::MissingCredentials)?;
+        let token = token(&self.parts.headers, &self.parts.uri).ok_or(Problem::MissingCredentials)?;
         let login = self.services.logins.by_token(&token, self.origin.ip).map_err(credentials_problem)?;
         let Self { services, origin, room, parts, body } = self;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
@@ -110,7 +110,7 @@ impl Call {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let credentials = header("authuser").zip(header("authpass")).or_else(|| query(&parts, "authuser").zip(query(&parts, "authpass")));
         let check = async |(user, password): (String, String)| {
-            services.logins.by_password(&user, &password, origin.ip).await.map_err(credentials_problem)
+            services.logins.by_password(&user, &password, origin.ip, Door::Rest).await.map_err(credentials_problem)
         };
         let known = match credentials {
             Some(credentials) => Some(check(credentials).await?),
@@ -224,8 +224,18 @@ fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn query(parts: &Parts, name: &str) -> Option<String> {
-    let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    query_of(&parts.uri, name)
+}
+
+/// Returns what a query string says.
+pub(super) fn query_of(uri: &Uri, name: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     pairs.into_iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+}
+
+/// Returns the token of a call to the native API.
+pub(super) fn token(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    query_of(uri, "access_token").or_else(|| bearer(headers))
 }
 
 /// `Authorization: Bearer TOKEN` (RFC 6750 §2.1).
@@ -236,7 +246,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-fn credentials_problem(error: LoginError) -> Problem {
+pub(super) fn credentials_problem(error: LoginError) -> Problem {
     match error {
         LoginError::Wrong => Problem::WrongCredentials,
         LoginError::Busy => Problem::Refused(Refusal::Overloaded),

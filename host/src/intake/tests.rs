@@ -13,7 +13,7 @@ use crate::chain::rendering::RenderError;
 use crate::chain::test_store::CommitLog;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{self, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, When};
+use crate::config::{self, Access, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, When};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
@@ -86,6 +86,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         bounces: Bounces::Return,
         suppress: Vec::new(),
         bounce_management: None,
+        access: Access::default(),
     };
     Submission {
         id: MessageId::from_bytes([7; 16]),

@@ -37,6 +37,8 @@ pub(super) struct HeaderFacts<'a> {
     pub(super) from: Vec<&'a [u8]>,
     /// Why nobody should take it.
     pub(super) flaw: Option<Flaw>,
+    /// How many To fields there are.
+    pub(super) to: usize,
     has_date: bool,
     has_message_id: bool,
     /// What `X-SMTPeter-TrackBounces` says, where it says anything.
@@ -74,6 +76,7 @@ impl<'a> HeaderFacts<'a> {
             received: 0,
             from: Vec::new(),
             flaw: None,
+            to: 0,
             has_date: false,
             has_message_id: false,
             track_bounces: None,
@@ -107,6 +110,7 @@ impl<'a> HeaderFacts<'a> {
 
     fn field(&mut self, name: &[u8], value: &'a [u8], place: Range<usize>) {
         self.fields += 1;
+        self.to += usize::from(name.eq_ignore_ascii_case(b"To"));
         if name.eq_ignore_ascii_case(b"Received") {
             self.received += 1;
         } else if name.eq_ignore_ascii_case(b"From") {

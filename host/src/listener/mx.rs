@@ -9,6 +9,7 @@ use crate::inbound::Inbound;
 use crate::intake::forward_paths::Inquiry;
 use crate::mail::address::EmailAddress;
 use crate::mail::refusal::Refusal;
+use crate::smtp::server::Proof;
 use crate::spool::receipt::Receipt;
 use crate::submission::Submission;
 use crate::submission::login::LoginError;
@@ -31,7 +32,7 @@ impl Reception for MxDesk {
         Some(self.0.login())
     }
 
-    async fn authenticate(&self, _: &str, _: &str, _: IpAddr) -> Result<Arc<Login>, LoginError> {
+    async fn authenticate(&self, _: &Proof, _: IpAddr) -> Result<Arc<Login>, LoginError> {
         Err(LoginError::Wrong)
     }
 

@@ -211,7 +211,8 @@ async fn serve<R: Reception>(
     let drain = stop.drain.clone();
     let session = |tls| {
         let settings = Arc::clone(&service.policy().settings);
-        let session = Session::new(settings, Connection { loopback, tls }, service.clock.monotonic());
+        let mut session = Session::new(settings, Connection { loopback, tls }, service.clock.monotonic());
+        session.offer(service.reception.mechanisms());
         Conversation::new(Arc::clone(&service), session, peer, stop)
     };
     match protection {

@@ -76,6 +76,12 @@ pub enum Refusal {
         /// What is wrong, as a phrase.
         reason: String,
     },
+    /// The login cannot send as things are: an operator has to put that right.
+    #[error("this login cannot send now: {reason}")]
+    LoginDefect {
+        /// What is wrong.
+        reason: String,
+    },
     /// The login has sent too much; the same call succeeds later.
     #[error("this login has reached its limit of messages")]
     RateLimited {
@@ -117,7 +123,12 @@ impl Refusal {
     /// Whether the same message may be taken later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::TooMuchFromAddress { .. } | Self::StorageFull | Self::StorageFailed | Self::Overloaded => true,
+            Self::RateLimited { .. }
+            | Self::TooMuchFromAddress { .. }
+            | Self::StorageFull
+            | Self::StorageFailed
+            | Self::Overloaded
+            | Self::LoginDefect { .. } => true,
             Self::Plugin { code, .. } => *code < 500,
             Self::PluginFailed { permanent, .. } => !permanent,
             Self::SenderNotAllowed { .. }
@@ -136,7 +147,7 @@ impl Refusal {
     /// Under what the refusal is counted.
     pub fn class(&self) -> RefusalClass {
         match self {
-            Self::SenderNotAllowed { .. } => RefusalClass::Sender,
+            Self::SenderNotAllowed { .. } | Self::LoginDefect { .. } => RefusalClass::Sender,
             Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } | Self::HeaderTooLarge { .. } => RefusalClass::Size,
             Self::Loop { .. } | Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
             Self::UnknownRecipient { .. } | Self::RelayDenied { .. } => RefusalClass::Recipient,

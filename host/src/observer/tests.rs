@@ -6,7 +6,7 @@ use super::*;
 use crate::chain::Chains;
 use crate::clock::Entropy;
 use crate::config::unit::ByteSize;
-use crate::config::{self, Bounces, ChainStep, Grants, Login, LoginLimits, OnError, PluginRuntime, When};
+use crate::config::{self, Access, Bounces, ChainStep, Grants, Login, LoginLimits, OnError, PluginRuntime, When};
 use crate::event::{PluginRun, Visitor};
 use crate::mail::message_id::MessageId;
 use crate::plugin::engine::{Engine, EngineOptions};
@@ -16,8 +16,16 @@ use crate::store::embedded::Embedded;
 
 const SETTINGS: EventTelling = EventTelling { batch: 10, gather: Duration::from_millis(1), tries: 3, retry: Duration::from_millis(1) };
 
-const AUTHENTICATION: config::Authentication =
-    config::Authentication { failures: 1, period: Duration::from_mins(1), addresses: 1, waiting: 1, remembered: 1 };
+const AUTHENTICATION: config::Authentication = config::Authentication {
+    failures: 1,
+    network_failures: 1,
+    user_failures: 1,
+    period: Duration::from_mins(1),
+    addresses: 1,
+    waiting: 1,
+    logins: 1,
+    remembered: 1,
+};
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -50,6 +58,7 @@ fn login(name: &str) -> Login {
         bounces: Bounces::Return,
         suppress: Vec::new(),
         bounce_management: None,
+        access: Access::default(),
     }
 }
 

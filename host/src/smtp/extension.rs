@@ -9,14 +9,34 @@ pub struct Offer {
     pub size_octets: u64,
     /// `STARTTLS` (RFC 3207).
     pub starttls: bool,
-    /// `AUTH` (RFC 4954) with the mechanisms PLAIN (RFC 4616) and LOGIN (never standardised, spoken by all).
-    pub auth: bool,
+    /// `AUTH` (RFC 4954) with these mechanisms.
+    pub auth: Option<Mechanisms>,
     /// `DSN` (RFC 3461): who offers it must report.
     pub dsn: bool,
     /// `LIMITS RCPTMAX` (RFC 9422): recipients that a message may have.
     pub recipients: u32,
     /// `LIMITS MAILMAX` (RFC 9422): messages that a session may have.
     pub messages: u32,
+}
+
+/// Mechanisms beside PLAIN (RFC 4616) and LOGIN (never standardised, spoken by all) that clients can use here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// SCRAM-SHA-256 (RFC 7677). Clients take the strongest that is offered and do not fall back: it may only be where all secrets have a verifier.
+    pub scram: bool,
+    /// OAUTHBEARER (RFC 7628) and XOAUTH2, for tokens.
+    pub bearer: bool,
+}
+
+impl Mechanisms {
+    fn line(self) -> &'static str {
+        match (self.scram, self.bearer) {
+            (false, false) => "\nAUTH PLAIN LOGIN",
+            (true, false) => "\nAUTH SCRAM-SHA-256 PLAIN LOGIN",
+            (false, true) => "\nAUTH PLAIN LOGIN OAUTHBEARER XOAUTH2",
+            (true, true) => "\nAUTH SCRAM-SHA-256 PLAIN LOGIN OAUTHBEARER XOAUTH2",
+        }
+    }
 }
 
 impl Offer {
@@ -31,8 +51,8 @@ impl Offer {
         if self.starttls {
             lines.push_str("\nSTARTTLS");
         }
-        if self.auth {
-            lines.push_str("\nAUTH PLAIN LOGIN");
+        if let Some(mechanisms) = self.auth {
+            lines.push_str(mechanisms.line());
         }
         // Writing to a string cannot fail.
         let _ = write!(lines, "\nSIZE {}\nLIMITS RCPTMAX={} MAILMAX={}", self.size_octets, self.recipients, self.messages);

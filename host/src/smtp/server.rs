@@ -29,10 +29,12 @@ use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
 use crate::mail::refusal::Refusal;
 use crate::smtp::command::LONGEST_LINE_OCTETS;
 use crate::smtp::data::{Content, Decoder};
+use crate::smtp::extension::Mechanisms;
 use crate::smtp::memory::Share;
 use crate::smtp::reply::Reply;
+use crate::smtp::scram::{ClientFirst, Verifier};
 use crate::spool::receipt::Receipt;
-use authentication::Exchange;
+use authentication::{Exchange, refused_token};
 use conversation::Line;
 pub use settings::{Role, Settings};
 use transaction::{Chunk, Transaction};
@@ -71,8 +73,10 @@ pub enum Action {
     Send,
     /// Send the replies, then shake hands, then call [`Session::tls_started`]. Input that is left was discarded.
     StartTls,
+    /// Find the verifier of the user with this name, or one that looks like it, and call [`Session::verifier_found`].
+    FindVerifier(String),
     /// Check a login and call [`Session::login_checked`].
-    Authenticate(Credentials),
+    Authenticate(Proof),
     /// Check whether the login may send with this reverse-path, and call [`Session::sender_checked`].
     CheckSender(ReversePath),
     /// Ask whether a forward-path may stay, and call [`Session::recipient_checked`].
@@ -105,6 +109,38 @@ impl fmt::Debug for Credentials {
     /// Shows nothing: where a token is the login, the user name is the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").finish_non_exhaustive()
+    }
+}
+
+/// How a client shows that he is who he says.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// By a password.
+    Password(Credentials),
+    /// By a token; the user name is "" where none was given.
+    Token {
+        /// The user name.
+        username: String,
+        /// The token.
+        token: String,
+    },
+    /// By an exchange of SCRAM that is over.
+    Scram {
+        /// The user name.
+        username: String,
+        /// What the proof fits; `None` where it fits nothing.
+        stored_key: Option<[u8; 32]>,
+    },
+}
+
+impl fmt::Debug for Proof {
+    /// Shows nothing, as [`Credentials`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Password(_) => "Password",
+            Self::Token { .. } => "Token",
+            Self::Scram { .. } => "Scram",
+        })
     }
 }
 
@@ -171,6 +207,7 @@ pub struct Session {
     heard: Duration,
     /// What the client called itself in EHLO or HELO.
     client: Option<Box<str>>,
+    mechanisms: Mechanisms,
     login: Option<Allowance>,
     transaction: Option<Transaction>,
     errors: u32,
@@ -202,7 +239,11 @@ enum State {
 #[derive(Debug)]
 enum Question {
     Tls,
-    Login,
+    Verifier(Box<ClientFirst>),
+    /// Whether the client is told why a token is refused before it hears that it is.
+    Login {
+        is_token: bool,
+    },
     Sender,
     Recipient(Box<ForwardPath>),
     /// The content is under way until it is answered.
@@ -222,6 +263,7 @@ impl Session {
             started: now,
             heard: now,
             client: None,
+            mechanisms: Mechanisms::default(),
             login,
             transaction: None,
             errors: 0,
@@ -232,6 +274,11 @@ impl Session {
         };
         session.reply(&greeting);
         session
+    }
+
+    /// Offers these mechanisms beside PLAIN and LOGIN from now on.
+    pub fn offer(&mut self, mechanisms: Mechanisms) {
+        self.mechanisms = mechanisms;
     }
 
     /// Takes input: what was left of it the last time, then what was read since. To be called again, if only with what is left, after
@@ -293,11 +340,42 @@ impl Session {
         }
     }
 
-    /// Answers [`Action::Authenticate`].
-    pub fn login_checked(&mut self, answer: Result<Allowance, LoginRefused>) {
-        if !matches!(self.state, State::Asking(Question::Login)) {
+    /// Answers [`Action::FindVerifier`]; `nonce` is printable ASCII without commas, and new each time.
+    pub fn verifier_found(&mut self, answer: Result<Verifier, LoginRefused>, nonce: &str) {
+        if !matches!(self.state, State::Asking(Question::Verifier(_))) {
             return;
         }
+        let State::Asking(Question::Verifier(first)) = std::mem::replace(&mut self.state, State::Commands) else { return };
+        match answer {
+            Ok(verifier) => {
+                let challenge = first.challenge(verifier, nonce);
+                self.reply(&authentication::prompt(challenge.message()));
+                self.state = State::Authenticating(Exchange::ScramProof(Box::new(challenge)));
+            }
+            Err(LoginRefused::Busy) => self.reply(&answer::AUTHENTICATION_BUSY),
+            Err(LoginRefused::TooManyFailures) => self.error(&answer::AUTHENTICATION_BARRED),
+            Err(LoginRefused::Wrong) => self.login_failed(),
+        }
+        self.drain_if_idle();
+    }
+
+    /// Says that a secret was wrong; too many of them end the session.
+    fn login_failed(&mut self) {
+        self.reply(&answer::AUTHENTICATION_FAILED);
+        self.auth_failures += 1;
+        if self.auth_failures >= self.settings.auth_failures {
+            self.close(&answer::TOO_MANY_AUTH_FAILURES);
+        }
+    }
+
+    /// Ends the session because its login is not what it was.
+    pub fn revoke(&mut self) {
+        self.close(&answer::LOGIN_REVOKED);
+    }
+
+    /// Answers [`Action::Authenticate`].
+    pub fn login_checked(&mut self, answer: Result<Allowance, LoginRefused>) {
+        let State::Asking(Question::Login { is_token }) = self.state else { return };
         self.state = State::Commands;
         match answer {
             Ok(allowance) => {
@@ -306,13 +384,12 @@ impl Session {
             }
             Err(LoginRefused::Busy) => self.reply(&answer::AUTHENTICATION_BUSY),
             Err(LoginRefused::TooManyFailures) => self.error(&answer::AUTHENTICATION_BARRED),
-            Err(LoginRefused::Wrong) => {
-                self.reply(&answer::AUTHENTICATION_FAILED);
-                self.auth_failures += 1;
-                if self.auth_failures >= self.settings.auth_failures {
-                    self.close(&answer::TOO_MANY_AUTH_FAILURES);
-                }
+            Err(LoginRefused::Wrong) if is_token => {
+                let (exchange, reply) = refused_token();
+                self.reply(&reply);
+                self.state = State::Authenticating(exchange);
             }
+            Err(LoginRefused::Wrong) => self.login_failed(),
         }
         self.drain_if_idle();
     }

@@ -3,6 +3,7 @@
 //! Passwords are kept as argon2id hashes, which are slow to compute on purpose; tokens are random and kept as SHA-256. No answer,
 //! and no time that it takes, tells a user name that exists from one that does not.
 
+pub mod book;
 mod check;
 mod failures;
 
@@ -19,7 +20,10 @@ use crate::config;
 use crate::config::Administrator;
 use crate::config::secret::token_digest;
 use crate::config::unit::Secret;
+use crate::smtp::extension::Mechanisms;
+use crate::smtp::scram::Verifier;
 use crate::telemetry::metric::{Authentication, Metrics};
+use book::Book;
 use check::PasswordChecks;
 use failures::{Failures, Standing};
 
@@ -57,6 +61,28 @@ struct Shared {
     failures: Failures,
     metrics: Metrics,
     administrators: RwLock<Arc<Vec<Administrator>>>,
+    book: Book,
+    entropy: Entropy,
+    clock: Clock,
+}
+
+/// By which way somebody comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// SMTP.
+    Smtp,
+    /// REST.
+    Rest,
+}
+
+/// Whether a login may be used through `door` by a client at `peer`.
+fn is_open(login: &Login, peer: IpAddr, door: Door) -> bool {
+    let access = &login.access;
+    let closed = match door {
+        Door::Smtp => access.closed.smtp,
+        Door::Rest => access.closed.rest,
+    };
+    !closed && (access.ips.is_empty() || access.ips.iter().any(|network| network.contains(peer)))
 }
 
 /// Who makes a call over REST.
@@ -72,31 +98,57 @@ pub enum Principal {
 struct Set {
     by_name: HashMap<Arc<str>, Arc<Login>>,
     by_username: HashMap<String, Arc<Login>>,
-    tokens: Vec<([u8; 32], Arc<Login>)>,
+    /// By hash: whoever tries tokens cannot choose theirs, so that looking one up tells him nothing.
+    by_token: HashMap<[u8; 32], Arc<Login>>,
+    mechanisms: Mechanisms,
     /// Some hash that is used: what an unknown user's password is compared with, so that this takes as long as for a known one.
     decoy: Option<Secret>,
 }
 
 impl Set {
-    fn new(logins: Vec<Login>) -> Self {
+    /// Of logins with the same name, user name or token the first counts.
+    fn new(logins: impl IntoIterator<Item = Login>) -> Self {
         let logins: Vec<Arc<Login>> = logins.into_iter().map(Arc::new).collect();
-        let by_name = logins.iter().map(|login| (Arc::clone(&login.name), Arc::clone(login))).collect();
-        let by_username = logins.iter().filter_map(|login| Some((login.username.clone()?, Arc::clone(login)))).collect();
-        let decoy = logins.iter().find_map(|login| login.password.clone());
-        let tokens = logins.iter().filter_map(|login| Some((login.token?, Arc::clone(login)))).collect();
-        Self { by_name, by_username, tokens, decoy }
+        let mut set = Self {
+            by_name: HashMap::new(),
+            by_username: HashMap::new(),
+            by_token: HashMap::new(),
+            mechanisms: Mechanisms::default(),
+            decoy: None,
+        };
+        // Clients take the strongest mechanism that is offered, whether or not their login can use it.
+        let mut scram = true;
+        for login in logins {
+            if set.by_name.contains_key(&login.name) {
+                continue;
+            }
+            if let Some(username) = &login.username {
+                set.by_username.entry(username.clone()).or_insert_with(|| Arc::clone(&login));
+            }
+            if let Some(token) = login.token {
+                set.by_token.entry(token).or_insert_with(|| Arc::clone(&login));
+            }
+            if !login.access.closed.smtp {
+                set.mechanisms.bearer |= login.token.is_some();
+                let access = &login.access;
+                scram &= login.password.is_some() == access.scram.is_some() && login.token.is_some() == access.token_scram.is_some();
+                set.mechanisms.scram |= access.scram.is_some() || access.token_scram.is_some();
+            }
+            set.decoy = set.decoy.or_else(|| login.password.clone());
+            set.by_name.insert(Arc::clone(&login.name), login);
+        }
+        set.mechanisms.scram &= scram;
+        set
     }
 
     fn by_token(&self, token: &str) -> Result<Arc<Login>, LoginError> {
-        let digest = token_digest(token);
-        let mut found = None;
-        for (hash, login) in &self.tokens {
-            // All of them, whichever fits.
-            if bool::from(hash.ct_eq(&digest)) {
-                found = Some(login);
-            }
-        }
-        found.cloned().ok_or(LoginError::Wrong)
+        self.by_token.get(&token_digest(token)).cloned().ok_or(LoginError::Wrong)
+    }
+
+    /// Returns what a client proves that logs in with this user name, which may be a token, and whose login it is.
+    fn verifier(&self, username: &str) -> Option<(&Arc<Login>, &Verifier)> {
+        let of_token = self.by_token.get(&token_digest(username)).and_then(|login| Some((login, login.access.token_scram.as_ref()?)));
+        of_token.or_else(|| self.by_username.get(username).and_then(|login| Some((login, login.access.scram.as_ref()?))))
     }
 }
 
@@ -104,17 +156,28 @@ impl Logins {
     /// Makes the set of `logins`.
     pub fn new(logins: Vec<Login>, limits: &config::Authentication, entropy: &Entropy, clock: &Clock, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
-            set: RwLock::new(Arc::new(Set::new(logins))),
+            set: RwLock::new(Arc::new(Set::new(logins.clone()))),
             checks: PasswordChecks::new(limits, entropy, clock.clone()),
             failures: Failures::new(limits, clock.clone()),
             metrics,
             administrators: RwLock::default(),
+            book: Book::new(logins, entropy, limits),
+            entropy: entropy.clone(),
+            clock: clock.clone(),
         }))
     }
 
     /// Puts other logins in the place of these, for this value and all its clones. Checks that are under way end by the old ones.
     pub fn replace(&self, logins: Vec<Login>) {
-        *self.0.set.write() = Arc::new(Set::new(logins));
+        *self.0.book.configured.write() = logins;
+        self.renew();
+    }
+
+    /// Puts the set together again: what stands in the file comes first.
+    fn renew(&self) {
+        let made = self.0.book.logins();
+        let configured = self.0.book.configured.read().clone();
+        *self.0.set.write() = Arc::new(Set::new(configured.into_iter().chain(made)));
     }
 
     /// Puts other administrators in the place of those there are.
@@ -159,12 +222,63 @@ impl Logins {
     /// # Errors
     /// [`LoginError::Wrong`]; [`LoginError::Busy`] if too many others are being checked: answer 454 (RFC 4954 §6) or 503;
     /// [`LoginError::TooManyFailures`] if the client at `peer` has been wrong too often: answer 454 or 429.
-    pub async fn by_password(&self, username: &str, password: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
-        let known = match self.suspicion(peer) {
+    pub async fn by_password(&self, username: &str, password: &str, peer: IpAddr, door: Door) -> Result<Arc<Login>, LoginError> {
+        let known = match self.suspicion_of_user(username, peer) {
             Ok(is_suspect) => self.check_password(username, password, is_suspect).await,
             Err(error) => Err(error),
         };
-        self.counted(known, peer)
+        self.counted(known, peer, door, Some(username))
+    }
+
+    /// Checks a token that came with a user name (OAUTHBEARER, XOAUTH2): "", or one that goes with it.
+    ///
+    /// # Errors
+    /// As for [`Logins::by_token`].
+    pub fn by_bearer(&self, username: &str, token: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let known = self.suspicion(peer).and_then(|_| self.set().by_token(token)).and_then(|login| {
+            let is_his =
+                username.is_empty() || username == token || username == &*login.name || login.username.as_deref() == Some(username);
+            if is_his { Ok(login) } else { Err(LoginError::Wrong) }
+        });
+        self.counted(known, peer, Door::Smtp, None)
+    }
+
+    /// Returns what SCRAM proves the password of a user against. Of a user that does not exist, it is one that nothing fits.
+    ///
+    /// # Errors
+    /// [`LoginError::TooManyFailures`].
+    pub fn verifier(&self, username: &str, peer: IpAddr) -> Result<Verifier, LoginError> {
+        if let Err(error) = self.suspicion_of_user(username, peer) {
+            self.0.metrics.authenticated(Authentication::Barred);
+            return Err(error);
+        }
+        let set = self.set();
+        Ok(set.verifier(username).map_or_else(|| self.0.book.pretended(username), |(_, verifier)| verifier.clone()))
+    }
+
+    /// Lets somebody in who has proven that he knows what fits `stored_key`; `None` where he has not.
+    ///
+    /// # Errors
+    /// [`LoginError::Wrong`], also where the password has changed meanwhile, or [`LoginError::TooManyFailures`].
+    pub fn by_proof(&self, username: &str, stored_key: Option<[u8; 32]>, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let known = self.suspicion_of_user(username, peer).and_then(|_| {
+            let (set, stored_key) = (self.set(), stored_key.ok_or(LoginError::Wrong)?);
+            let (login, _) = set.verifier(username).filter(|(_, verifier)| verifier.is_proven_by(&stored_key)).ok_or(LoginError::Wrong)?;
+            Ok(Arc::clone(login))
+        });
+        self.counted(known, peer, Door::Smtp, Some(username))
+    }
+
+    /// Returns the mechanisms that logins can use now.
+    pub fn mechanisms(&self) -> Mechanisms {
+        self.set().mechanisms
+    }
+
+    /// Returns `login` as it is now; `None` where it is gone, or has other secrets.
+    pub fn current(&self, login: &Login) -> Option<Arc<Login>> {
+        let now = self.by_name(&login.name)?;
+        let secrets = |login: &Login| (login.password.as_ref().map(|hash| hash.expose().to_owned()), login.token);
+        (secrets(&now) == secrets(login)).then_some(now)
     }
 
     async fn check_password(&self, username: &str, password: &str, is_suspect: bool) -> Result<Arc<Login>, LoginError> {
@@ -199,12 +313,32 @@ impl Logins {
         }
     }
 
-    /// Counts how a login went.
-    fn counted(&self, known: Result<Arc<Login>, LoginError>, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+    /// The same for somebody who names a user.
+    fn suspicion_of_user(&self, username: &str, peer: IpAddr) -> Result<bool, LoginError> {
+        match self.0.failures.standing_of_user(username, peer) {
+            Standing::Barred { left } => self.suspicion(peer).and(Err(LoginError::TooManyFailures { retry_after: left })),
+            Standing::Clean | Standing::Suspect => self.suspicion(peer),
+        }
+    }
+
+    /// Counts how a login went, and looks whether it may be used from there.
+    fn counted(
+        &self,
+        known: Result<Arc<Login>, LoginError>,
+        peer: IpAddr,
+        door: Door,
+        username: Option<&str>,
+    ) -> Result<Arc<Login>, LoginError> {
+        let known = known.and_then(|login| if is_open(&login, peer, door) { Ok(login) } else { Err(LoginError::Wrong) });
         let result = match &known {
-            Ok(_) => Authentication::Succeeded,
+            Ok(_) => {
+                if let Some(username) = username {
+                    self.0.failures.succeeded(peer, username);
+                }
+                Authentication::Succeeded
+            }
             Err(LoginError::Wrong) => {
-                self.0.failures.count(peer);
+                self.0.failures.count(peer, username);
                 Authentication::Failed
             }
             Err(LoginError::Busy) => Authentication::Busy,
@@ -214,13 +348,13 @@ impl Logins {
         known
     }
 
-    /// Checks an API token, in constant time.
+    /// Checks an API token, for a call over REST.
     ///
     /// # Errors
     /// [`LoginError::Wrong`], or [`LoginError::TooManyFailures`].
     pub fn by_token(&self, token: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
         let known = self.suspicion(peer).and_then(|_| self.set().by_token(token));
-        self.counted(known, peer)
+        self.counted(known, peer, Door::Rest, None)
     }
 
     /// Returns a login by its name in the configuration.
@@ -240,10 +374,18 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::config::secret::hash_password;
     use crate::config::unit::ByteSize;
-    use crate::config::{Bounces, LoginLimits};
+    use crate::config::{Access, Bounces, LoginLimits};
 
-    const LIMITS: config::Authentication =
-        config::Authentication { failures: 20, period: Duration::from_mins(10), addresses: 10, waiting: 10, remembered: 10 };
+    const LIMITS: config::Authentication = config::Authentication {
+        failures: 20,
+        network_failures: 200,
+        user_failures: 50,
+        period: Duration::from_mins(10),
+        addresses: 10,
+        waiting: 10,
+        logins: 10,
+        remembered: 10,
+    };
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn login(name: &str, password: Option<&str>, token: Option<&str>) -> Login {
@@ -259,6 +401,7 @@ mod tests {
             bounces: Bounces::Return,
             suppress: Vec::new(),
             bounce_management: None,
+            access: Access::default(),
         }
     }
 
@@ -289,9 +432,13 @@ mod tests {
             ("a-user", "token-a", Err(LoginError::Wrong)),
             ("b-user", "token-b", Err(LoginError::Wrong)),
         ] {
-            assert_eq!(name(logins.by_password(username, password, PEER).await), expected.map(str::to_owned), "{username} {password}");
+            assert_eq!(
+                name(logins.by_password(username, password, PEER, Door::Smtp).await),
+                expected.map(str::to_owned),
+                "{username} {password}"
+            );
         }
-        assert_eq!(name(logins.by_password("a-user", &"x".repeat(1_000_000), PEER).await), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_password("a-user", &"x".repeat(1_000_000), PEER, Door::Smtp).await), Err(LoginError::Wrong));
         assert_eq!(name(logins.by_token("token-b", PEER)), Ok("b".to_owned()));
         assert_eq!(name(logins.by_token("token-c", PEER)), Err(LoginError::Wrong));
         assert_eq!(name(logins.by_token("", PEER)), Err(LoginError::Wrong));
@@ -306,20 +453,20 @@ mod tests {
         let limits = config::Authentication { failures: 3, ..LIMITS };
         let logins = Logins::new(known, &limits, &Entropy::seeded(2), &clock, metrics.clone());
         let other: IpAddr = "2001:db8::1".parse().unwrap();
-        assert!(logins.by_password("a-user", "right", PEER).await.is_ok());
-        assert_eq!(name(logins.by_password("a-user", "wrong", PEER).await), Err(LoginError::Wrong));
-        assert_eq!(name(logins.by_password("nobody", "wrong", PEER).await), Err(LoginError::Wrong));
-        assert!(logins.by_password("a-user", "right", PEER).await.is_ok());
+        assert!(logins.by_password("a-user", "right", PEER, Door::Smtp).await.is_ok());
+        assert_eq!(name(logins.by_password("a-user", "wrong", PEER, Door::Smtp).await), Err(LoginError::Wrong));
+        assert_eq!(name(logins.by_password("nobody", "wrong", PEER, Door::Smtp).await), Err(LoginError::Wrong));
+        assert!(logins.by_password("a-user", "right", PEER, Door::Smtp).await.is_ok());
         assert_eq!(name(logins.by_token("wrong", PEER)), Err(LoginError::Wrong));
         // Now nothing tells a right password from a wrong one, remembered or not.
         let barred = Err(LoginError::TooManyFailures { retry_after: limits.period });
-        assert_eq!(name(logins.by_password("a-user", "right", PEER).await), barred);
-        assert_eq!(name(logins.by_password("token", "token", PEER).await), barred);
+        assert_eq!(name(logins.by_password("a-user", "right", PEER, Door::Smtp).await), barred);
+        assert_eq!(name(logins.by_password("token", "token", PEER, Door::Smtp).await), barred);
         assert_eq!(name(logins.by_token("token", PEER)), barred);
-        assert!(logins.by_password("a-user", "right", other).await.is_ok());
+        assert!(logins.by_password("a-user", "right", other, Door::Smtp).await.is_ok());
         assert!(logins.by_token("token", other).is_ok());
         clock.advance(limits.period);
-        assert!(logins.by_password("a-user", "right", PEER).await.is_ok());
+        assert!(logins.by_password("a-user", "right", PEER, Door::Smtp).await.is_ok());
         let page = metrics.encode();
         for (result, count) in [("succeeded", 5), ("failed", 3), ("barred", 3), ("busy", 0)] {
             let line = format!("tubepost_authentications_total{{result=\"{result}\"}} {count}\n");
@@ -347,14 +494,14 @@ mod tests {
     async fn a_password_that_was_replaced_is_forgotten() {
         let logins = logins(vec![login("a", Some("old"), Some("token-old"))]);
         let session = logins.clone();
-        assert!(session.by_password("a-user", "old", PEER).await.is_ok());
+        assert!(session.by_password("a-user", "old", PEER, Door::Smtp).await.is_ok());
 
         logins.replace(vec![login("a", Some("new"), None)]);
-        assert_eq!(name(session.by_password("a-user", "old", PEER).await), Err(LoginError::Wrong));
+        assert_eq!(name(session.by_password("a-user", "old", PEER, Door::Smtp).await), Err(LoginError::Wrong));
         assert_eq!(name(session.by_token("token-old", PEER)), Err(LoginError::Wrong));
-        assert!(session.by_password("a-user", "new", PEER).await.is_ok());
+        assert!(session.by_password("a-user", "new", PEER, Door::Smtp).await.is_ok());
 
         logins.replace(Vec::new());
-        assert_eq!(name(session.by_password("a-user", "new", PEER).await), Err(LoginError::Wrong));
+        assert_eq!(name(session.by_password("a-user", "new", PEER, Door::Smtp).await), Err(LoginError::Wrong));
     }
 }

@@ -252,6 +252,7 @@ mod tests {
             bounces: Bounces::Return,
             suppress: Vec::new(),
             bounce_management: None,
+            access: crate::config::Access::default(),
         }
     }
 

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,7 +26,7 @@ use crate::intake::forward_paths::Inquiry;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::refusal::Refusal;
-use crate::smtp::server::{Action, Allowance, Candidate, Credentials, LoginRefused, Message, SenderRefused, Session};
+use crate::smtp::server::{Action, Allowance, Candidate, LoginRefused, Message, Proof, SenderRefused, Session};
 use crate::submission::login::LoginError;
 use crate::submission::{CheckedPaths, Options, Protocol, Received, Submission};
 
@@ -54,6 +56,14 @@ pub(super) enum End {
     Closed,
     /// It goes on behind a TLS handshake.
     StartTls,
+}
+
+fn refused(error: LoginError) -> LoginRefused {
+    match error {
+        LoginError::Wrong => LoginRefused::Wrong,
+        LoginError::Busy => LoginRefused::Busy,
+        LoginError::TooManyFailures { .. } => LoginRefused::TooManyFailures,
+    }
 }
 
 /// A session and what it needs to go on.
@@ -132,13 +142,19 @@ impl<R: Reception> Conversation<R> {
                         return Ok(End::Closed);
                     }
                     heard = self.service.clock.monotonic();
+                    self.end_if_revoked();
                 }
                 Action::Send => self.send(stream).await?,
                 Action::StartTls => {
                     self.send(stream).await?;
                     return Ok(End::StartTls);
                 }
-                Action::Authenticate(credentials) => self.authenticate(credentials).await,
+                Action::FindVerifier(username) => {
+                    let nonce: [u8; 18] = self.service.entropy.array();
+                    let found = self.service.reception.verifier(&username, self.peer).map_err(refused);
+                    self.session.verifier_found(found, &STANDARD.encode(nonce));
+                }
+                Action::Authenticate(proof) => self.authenticate(proof).await,
                 Action::CheckSender(reverse_path) => {
                     self.give_up_inquiry().await;
                     self.check_sender(&reverse_path);
@@ -229,8 +245,17 @@ impl<R: Reception> Conversation<R> {
         Ok(End::Closed)
     }
 
-    async fn authenticate(&mut self, credentials: Credentials) {
-        let checking = self.service.reception.authenticate(&credentials.username, &credentials.password, self.peer);
+    /// A login that is gone, or has other secrets now, is not waited for until its next message.
+    fn end_if_revoked(&mut self) {
+        let reception = &self.service.reception;
+        if self.login.as_ref().is_some_and(|login| reception.current(login).is_none()) {
+            self.login = None;
+            self.session.revoke();
+        }
+    }
+
+    async fn authenticate(&mut self, proof: Proof) {
+        let checking = self.service.reception.authenticate(&proof, self.peer);
         let answer = match Box::pin(checking).await {
             Ok(login) => {
                 tracing::debug!(login = %login.name, "logged in");
@@ -238,12 +263,12 @@ impl<R: Reception> Conversation<R> {
                 self.login = Some(login);
                 Ok(allowance)
             }
-            Err(LoginError::Wrong) => {
-                tracing::info!("a login failed: wrong user name or password");
-                Err(LoginRefused::Wrong)
+            Err(error) => {
+                if error == LoginError::Wrong {
+                    tracing::info!("a login failed: wrong user name or password");
+                }
+                Err(refused(error))
             }
-            Err(LoginError::Busy) => Err(LoginRefused::Busy),
-            Err(LoginError::TooManyFailures { .. }) => Err(LoginRefused::TooManyFailures),
         };
         self.session.login_checked(answer);
     }
@@ -253,6 +278,10 @@ impl<R: Reception> Conversation<R> {
         let login = self.login.as_ref().and_then(|login| self.service.reception.current(login));
         let answer = match (&login, reverse_path) {
             (None, _) => Err(SenderRefused::LoginRevoked),
+            (Some(login), _) if login.access.defect.is_some() => {
+                let reason = login.access.defect.as_deref().unwrap_or_default().to_owned();
+                Err(SenderRefused::Refused(Refusal::LoginDefect { reason }))
+            }
             (Some(login), ReversePath::Mailbox(address)) if !self.service.reception.may_send_as(login, address) => {
                 Err(SenderRefused::Refused(Refusal::SenderNotAllowed { address: address.to_string() }))
             }

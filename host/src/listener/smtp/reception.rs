@@ -8,9 +8,12 @@ use crate::intake::Intake;
 use crate::intake::forward_paths::Inquiry;
 use crate::mail::address::EmailAddress;
 use crate::mail::refusal::Refusal;
+use crate::smtp::extension::Mechanisms;
+use crate::smtp::scram::Verifier;
+use crate::smtp::server::{Credentials, Proof};
 use crate::spool::receipt::Receipt;
 use crate::submission::Submission;
-use crate::submission::login::{LoginError, Logins};
+use crate::submission::login::{Door, LoginError, Logins};
 use crate::submission::permission;
 use crate::telemetry::metric::Ingress;
 
@@ -23,8 +26,16 @@ pub trait Reception: Send + Sync + 'static {
     fn guest(&self) -> Option<Arc<Login>> {
         None
     }
-    /// Checks user name and password of a client at `peer`.
-    fn authenticate(&self, username: &str, password: &str, peer: IpAddr) -> impl Future<Output = Result<Arc<Login>, LoginError>> + Send;
+    /// Returns the mechanisms that clients can use beside PLAIN and LOGIN.
+    fn mechanisms(&self) -> Mechanisms {
+        Mechanisms::default()
+    }
+    /// Returns what SCRAM proves the password of a user against.
+    fn verifier(&self, _username: &str, _peer: IpAddr) -> Result<Verifier, LoginError> {
+        Err(LoginError::Wrong)
+    }
+    /// Checks what a client at `peer` shows.
+    fn authenticate(&self, proof: &Proof, peer: IpAddr) -> impl Future<Output = Result<Arc<Login>, LoginError>> + Send;
     /// Returns the login as it is configured now; `None` where it was removed.
     fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>>;
     /// Whether a login may send as `address`.
@@ -58,12 +69,24 @@ impl FrontDesk {
 }
 
 impl Reception for FrontDesk {
-    async fn authenticate(&self, username: &str, password: &str, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
-        self.logins.by_password(username, password, peer).await
+    fn mechanisms(&self) -> Mechanisms {
+        self.logins.mechanisms()
+    }
+
+    fn verifier(&self, username: &str, peer: IpAddr) -> Result<Verifier, LoginError> {
+        self.logins.verifier(username, peer)
+    }
+
+    async fn authenticate(&self, proof: &Proof, peer: IpAddr) -> Result<Arc<Login>, LoginError> {
+        match proof {
+            Proof::Password(Credentials { username, password }) => self.logins.by_password(username, password, peer, Door::Smtp).await,
+            Proof::Token { username, token } => self.logins.by_bearer(username, token, peer),
+            Proof::Scram { username, stored_key } => self.logins.by_proof(username, *stored_key, peer),
+        }
     }
 
     fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
-        self.logins.by_name(&login.name)
+        self.logins.current(login)
     }
 
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool {

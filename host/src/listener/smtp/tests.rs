@@ -12,12 +12,13 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{Bounces, Login, LoginLimits};
+use crate::config::{Access, Bounces, Login, LoginLimits};
 use crate::intake::forward_paths::Inquiry;
 use crate::listener::tls::Certificate;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::refusal::Refusal;
+use crate::smtp::server::{Credentials, Proof};
 use crate::spool::receipt::Receipt;
 use crate::submission::login::LoginError;
 use crate::submission::{Protocol, Submission};
@@ -37,7 +38,9 @@ struct Tray {
 }
 
 impl Reception for Arc<Tray> {
-    async fn authenticate(&self, username: &str, password: &str, _: IpAddr) -> Result<Arc<Login>, LoginError> {
+    async fn authenticate(&self, proof: &Proof, _: IpAddr) -> Result<Arc<Login>, LoginError> {
+        let Proof::Password(Credentials { username, password }) = proof else { return Err(LoginError::Wrong) };
+        let (username, password) = (username.as_str(), password.as_str());
         if (username, password) == ("newsletter", "secret") { Ok(Arc::clone(&self.login)) } else { Err(LoginError::Wrong) }
     }
 
@@ -129,6 +132,7 @@ impl Server {
             bounces: Bounces::default(),
             suppress: Vec::new(),
             bounce_management: None,
+            access: Access::default(),
         };
         let tray = Arc::new(Tray {
             login: Arc::new(login),
@@ -143,7 +147,11 @@ impl Server {
 
         let folder = tempfile::tempdir().unwrap();
         let pair = rcgen::generate_simple_self_signed(vec!["mail.example.com".to_owned()]).unwrap();
-        let files = config::Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let files = config::Tls {
+            certificate: folder.path().join("cert.pem"),
+            key: folder.path().join("key.pem"),
+            watch_interval: Duration::from_secs(1),
+        };
         std::fs::write(&files.certificate, pair.cert.pem()).unwrap();
         std::fs::write(&files.key, pair.signing_key.serialize_pem()).unwrap();
         let tls = Certificate::load(&files).unwrap().server_config(&[]).unwrap();

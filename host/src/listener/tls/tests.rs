@@ -7,7 +7,11 @@ use super::*;
 /// Writes a certificate for `name` and its key.
 fn write_pair(folder: &Path, name: &str) -> config::Tls {
     let pair = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let files = config::Tls { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+    let files = config::Tls {
+        certificate: folder.join(format!("{name}.pem")),
+        key: folder.join(format!("{name}.key")),
+        watch_interval: std::time::Duration::from_secs(1),
+    };
     std::fs::write(&files.certificate, pair.cert.pem()).unwrap();
     std::fs::write(&files.key, pair.signing_key.serialize_pem()).unwrap();
     files

@@ -26,6 +26,7 @@ fn every_refusal_has_its_reply() {
         Refusal::Plugin { plugin: "p".to_owned(), code: 421, enhanced: EnhancedStatus::new(4, 3, 0), text: "later".to_owned() },
         Refusal::PluginFailed { plugin: "p".to_owned(), permanent: true },
         Refusal::PluginFailed { plugin: "p".to_owned(), permanent: false },
+        Refusal::LoginDefect { reason: "route: no route \"gone\"".into() },
         Refusal::StorageFull,
         Refusal::StorageFailed,
         Refusal::Overloaded,

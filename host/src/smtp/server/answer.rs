@@ -34,7 +34,7 @@ pub(super) const AUTHENTICATION_CANCELLED: Reply = Reply::new(501, 7, 0, "cancel
 pub(super) const AUTHENTICATION_MALFORMED: Reply = Reply::new(501, 5, 2, "not base64 of what the mechanism expects");
 pub(super) const AUTHENTICATED_ALREADY: Reply = Reply::new(503, 5, 1, "logged in already");
 pub(super) const NO_LOGINS: Reply = Reply::new(503, 5, 1, "nobody logs in here: mail is submitted on another port");
-pub(super) const UNKNOWN_MECHANISM: Reply = Reply::new(504, 5, 4, "the mechanisms are PLAIN and LOGIN");
+pub(super) const UNKNOWN_MECHANISM: Reply = Reply::new(504, 5, 4, "this mechanism is not known here; EHLO says which are");
 
 pub(super) const EHLO_FIRST: Reply = Reply::new(503, 5, 1, "EHLO must come first");
 pub(super) const MAIL_FIRST: Reply = Reply::new(503, 5, 1, "MAIL must come first");

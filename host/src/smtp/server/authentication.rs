@@ -1,12 +1,16 @@
-//! The exchanges of `AUTH` (RFC 4954): PLAIN (RFC 4616) and LOGIN.
+//! The exchanges of `AUTH` (RFC 4954): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677), OAUTHBEARER (RFC 7628) and XOAUTH2.
+
+mod bearer;
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Credentials, answer};
+use super::{Credentials, Proof, answer};
 use crate::smtp::reply::Reply;
+use crate::smtp::scram::{Challenge, ClientFirst};
+pub(super) use bearer::Bearer;
 
 /// An exchange that waits for the client's next line.
 pub(super) enum Exchange {
@@ -19,6 +23,21 @@ pub(super) enum Exchange {
         /// What was said before.
         username: String,
     },
+    /// For a token.
+    Bearer(Bearer),
+    /// For the end of an exchange whose token was refused.
+    BearerRefused,
+    /// For the first message of SCRAM.
+    ScramFirst,
+    /// For its proof.
+    ScramProof(Box<Challenge>),
+    /// For the client's consent to our own proof.
+    ScramProven {
+        /// Who has proven.
+        username: String,
+        /// What.
+        stored_key: [u8; 32],
+    },
 }
 
 impl fmt::Debug for Exchange {
@@ -28,6 +47,11 @@ impl fmt::Debug for Exchange {
             Self::Plain => "Plain",
             Self::LoginUsername => "LoginUsername",
             Self::LoginPassword { .. } => "LoginPassword",
+            Self::Bearer(_) => "Bearer",
+            Self::BearerRefused => "BearerRefused",
+            Self::ScramFirst => "ScramFirst",
+            Self::ScramProof(_) => "ScramProof",
+            Self::ScramProven { .. } => "ScramProven",
         })
     }
 }
@@ -36,21 +60,26 @@ impl fmt::Debug for Exchange {
 pub(super) enum Turn {
     /// A prompt and another line.
     Prompt(Exchange, Reply),
-    /// A check of these.
-    Check(Credentials),
+    /// The verifier of the user who is named.
+    FindVerifier(Box<ClientFirst>),
+    /// A check of this.
+    Check(Proof),
     /// Nothing: the exchange is over.
     Over(Reply),
+    /// Nothing: the secret was wrong, and that was known before.
+    Refused,
 }
 
 impl Exchange {
     /// Starts an exchange with what the AUTH command says.
     pub(super) fn start(mechanism: &str, initial_response: Option<&str>) -> Turn {
-        let (exchange, prompt) = if mechanism.eq_ignore_ascii_case("PLAIN") {
-            (Self::Plain, answer::CHALLENGE)
-        } else if mechanism.eq_ignore_ascii_case("LOGIN") {
-            (Self::LoginUsername, answer::USERNAME)
-        } else {
-            return Turn::Over(answer::UNKNOWN_MECHANISM);
+        let (exchange, prompt) = match mechanism.to_ascii_uppercase().as_str() {
+            "PLAIN" => (Self::Plain, answer::CHALLENGE),
+            "LOGIN" => (Self::LoginUsername, answer::USERNAME),
+            "SCRAM-SHA-256" => (Self::ScramFirst, answer::CHALLENGE),
+            "OAUTHBEARER" => (Self::Bearer(Bearer::OAuthBearer), answer::CHALLENGE),
+            "XOAUTH2" => (Self::Bearer(Bearer::XOAuth2), answer::CHALLENGE),
+            _ => return Turn::Over(answer::UNKNOWN_MECHANISM),
         };
         match initial_response {
             None => Turn::Prompt(exchange, prompt),
@@ -62,6 +91,10 @@ impl Exchange {
 
     /// Goes on with a line of the client.
     pub(super) fn next(self, line: &[u8]) -> Turn {
+        // Whatever a client says whose token was refused, with that it has heard why.
+        if matches!(self, Self::BearerRefused) {
+            return Turn::Refused;
+        }
         if line == b"*" {
             return Turn::Over(answer::AUTHENTICATION_CANCELLED);
         }
@@ -75,20 +108,51 @@ impl Exchange {
         let Ok(response) = String::from_utf8(response) else { return Turn::Over(answer::AUTHENTICATION_MALFORMED) };
         match self {
             Self::LoginUsername => Turn::Prompt(Self::LoginPassword { username: response }, answer::PASSWORD),
-            Self::LoginPassword { username } => Turn::Check(Credentials { username, password: response }),
-            Self::Plain => {
-                let mut parts = response.split('\0');
-                match (parts.next(), parts.next(), parts.next(), parts.next()) {
-                    // Nobody acts for somebody else here: an authorization identity can only repeat the user name.
-                    (Some(authorization), Some(username), Some(password), None)
-                        if authorization.is_empty() || authorization == username =>
-                    {
-                        Turn::Check(Credentials { username: username.to_owned(), password: password.to_owned() })
-                    }
-                    (Some(_), Some(_), Some(_), None) => Turn::Over(answer::AUTHENTICATION_FAILED),
-                    _ => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+            Self::LoginPassword { username } => Turn::Check(Proof::Password(Credentials { username, password: response })),
+            Self::Plain => plain(&response),
+            Self::Bearer(bearer) => match bearer.parse(&response) {
+                Some((username, token)) => Turn::Check(Proof::Token { username, token }),
+                None => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+            },
+            Self::BearerRefused => Turn::Refused,
+            Self::ScramFirst => match ClientFirst::parse(&response) {
+                Ok(first) => Turn::FindVerifier(Box::new(first)),
+                Err(_) => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+            },
+            Self::ScramProof(challenge) => match challenge.check(&response) {
+                Ok(Some(proven)) => {
+                    let username = challenge.username().to_owned();
+                    Turn::Prompt(Self::ScramProven { username, stored_key: proven.stored_key }, prompt(&proven.server_final))
                 }
+                Ok(None) => Turn::Check(Proof::Scram { username: challenge.username().to_owned(), stored_key: None }),
+                Err(_) => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+            },
+            Self::ScramProven { username, stored_key } if response.is_empty() => {
+                Turn::Check(Proof::Scram { username, stored_key: Some(stored_key) })
             }
+            Self::ScramProven { .. } => Turn::Over(answer::AUTHENTICATION_MALFORMED),
         }
     }
+}
+
+fn plain(response: &str) -> Turn {
+    let mut parts = response.split('\0');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        // Nobody acts for somebody else here: an authorization identity can only repeat the user name.
+        (Some(authorization), Some(username), Some(password), None) if authorization.is_empty() || authorization == username => {
+            Turn::Check(Proof::Password(Credentials { username: username.to_owned(), password: password.to_owned() }))
+        }
+        (Some(_), Some(_), Some(_), None) => Turn::Over(answer::AUTHENTICATION_FAILED),
+        _ => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+    }
+}
+
+/// A message of ours, for the client to answer.
+pub(super) fn prompt(message: &str) -> Reply {
+    Reply::bare(334, STANDARD.encode(message).into())
+}
+
+/// What a client is told whose token was refused.
+pub(super) fn refused_token() -> (Exchange, Reply) {
+    (Exchange::BearerRefused, prompt(bearer::REFUSED))
 }

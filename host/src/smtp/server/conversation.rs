@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 use super::authentication::{Exchange, Turn};
-use super::{Action, Question, Role, Session, State, Tls, answer};
+use super::{Action, Proof, Question, Role, Session, State, Tls, answer};
 use crate::smtp::command::{self, Command, SyntaxError};
 use crate::smtp::extension::Offer;
 use crate::smtp::reply::Reply;
@@ -114,7 +114,7 @@ impl Session {
         let offer = Offer {
             size_octets: self.message_octets(),
             starttls: self.connection.tls == Tls::Offered,
-            auth: self.may_log_in() && self.login.is_none(),
+            auth: (self.may_log_in() && self.login.is_none()).then_some(self.mechanisms),
             dsn: self.settings.role == Role::Submission,
             recipients: self.recipients(),
             messages: self.settings.messages,
@@ -188,9 +188,18 @@ impl Session {
                 self.state = State::Authenticating(exchange);
                 None
             }
-            Turn::Check(credentials) => {
-                self.state = State::Asking(Question::Login);
-                Some(Action::Authenticate(credentials))
+            Turn::FindVerifier(first) => {
+                let username = first.username().to_owned();
+                self.state = State::Asking(Question::Verifier(first));
+                Some(Action::FindVerifier(username))
+            }
+            Turn::Check(proof) => {
+                self.state = State::Asking(Question::Login { is_token: matches!(proof, Proof::Token { .. }) });
+                Some(Action::Authenticate(proof))
+            }
+            Turn::Refused => {
+                self.login_failed();
+                None
             }
             Turn::Over(reply) => {
                 self.error(&reply);

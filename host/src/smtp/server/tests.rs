@@ -41,6 +41,8 @@ dialogues![
     authentication_plain,
     authentication_login,
     authentication_refused,
+    authentication_scram,
+    authentication_bearer,
     starttls,
     starttls_injection,
     without_tls,
@@ -103,6 +105,7 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
                 break;
             }
             Action::Authenticate(_) => session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
+            Action::FindVerifier(username) => session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username)), "nonce"),
             Action::CheckSender(_) => session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
             Action::CheckRecipient(_) => unreachable!("nobody has a word on it"),
             Action::Submit(message) => {
@@ -144,7 +147,7 @@ fn debug_shows_no_secret() {
     let step = session.receive(b"EHLO a\r\nAUTH LOGIN c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
     assert!(!format!("{session:?} {step:?}").contains("secret"), "{session:?}");
     let step = session.receive(b"c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
-    let Action::Authenticate(credentials) = &step.action else { panic!("{step:?}") };
+    let Action::Authenticate(Proof::Password(credentials)) = &step.action else { panic!("{step:?}") };
     assert_eq!((&*credentials.username, &*credentials.password), ("secret-token", "secret-token"));
     assert!(!format!("{session:?} {step:?}").contains("secret"), "{step:?}");
 }
@@ -158,7 +161,7 @@ proptest! {
     #[test]
     fn pieces_make_no_difference(
         lines in prop::collection::vec(prop::sample::select(vec![
-            "EHLO a\r\n", "AUTH PLAIN AGEAYg==\r\n", "AUTH LOGIN\r\n", "YQ==\r\n", "*\r\n", "MAIL FROM:<a@example.com>\r\n", "MAIL FROM:<>\r\n",
+            "EHLO a\r\n", "AUTH PLAIN AGEAYg==\r\n", "AUTH LOGIN\r\n", "YQ==\r\n", "AUTH SCRAM-SHA-256 biwsbj11LHI9eA==\r\n", "AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHgBAQ==\r\n", "*\r\n", "MAIL FROM:<a@example.com>\r\n", "MAIL FROM:<>\r\n",
             "RCPT TO:<b@example.com>\r\n", "DATA\r\n", "a\r\n", "..b\r\n", ".\r\n", "BDAT 3\r\n", "BDAT 4 LAST\r\n", "BDAT 0 LAST\r\n", "RSET\r\n",
             "a\n", "\r", "QUIT\r\n", "\r\n.\n", "STARTTLS\r\n", "BDAT x\r\n",
         ]), 0..30),

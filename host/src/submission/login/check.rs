@@ -160,7 +160,16 @@ mod tests {
     const REMEMBERED: usize = 100;
 
     fn checks(clock: &Clock, running: usize, waiting: u32) -> PasswordChecks {
-        let limits = Authentication { failures: 1, period: REMEMBERED_FOR, addresses: 1, waiting, remembered: 100 };
+        let limits = Authentication {
+            failures: 1,
+            network_failures: 1,
+            user_failures: 1,
+            period: REMEMBERED_FOR,
+            addresses: 1,
+            waiting,
+            logins: 1,
+            remembered: 100,
+        };
         PasswordChecks::with_limits(&limits, &Entropy::seeded(1), clock.clone(), running)
     }
 

@@ -220,7 +220,8 @@ impl Player {
                     }
                 }
                 Action::Send => self.hear(),
-                Action::Authenticate(credentials) => self.authenticate(&credentials),
+                Action::FindVerifier(username) => self.find_verifier(&username),
+                Action::Authenticate(proof) => self.authenticate(&proof),
                 Action::CheckSender(sender) => self.check_sender(&sender),
                 Action::CheckRecipient(candidate) => self.check_recipient(*candidate),
                 Action::Submit(message) => self.submit(*message),
@@ -240,14 +241,25 @@ impl Player {
     }
 
     /// `newsletter` has the password `secret` and may send less than others; `busy` comes at the wrong time; a token is both.
-    fn authenticate(&mut self, credentials: &Credentials) {
-        let answer = match (credentials.username.as_str(), credentials.password.as_str()) {
-            ("newsletter", "secret") | ("token", "token") => Ok(self.allowance),
-            ("busy", _) => Err(LoginRefused::Busy),
-            ("barred", _) => Err(LoginRefused::TooManyFailures),
-            _ => Err(LoginRefused::Wrong),
+    fn authenticate(&mut self, proof: &Proof) {
+        let answer = match proof {
+            Proof::Password(Credentials { username, password }) => match (username.as_str(), password.as_str()) {
+                ("newsletter", "secret") | ("token", "token") => Ok(self.allowance),
+                ("busy", _) => Err(LoginRefused::Busy),
+                ("barred", _) => Err(LoginRefused::TooManyFailures),
+                _ => Err(LoginRefused::Wrong),
+            },
+            Proof::Token { token, .. } if token == "token" => Ok(self.allowance),
+            Proof::Scram { username, stored_key: Some(key) } if username == "user" && verifier().is_proven_by(key) => Ok(self.allowance),
+            Proof::Token { .. } | Proof::Scram { .. } => Err(LoginRefused::Wrong),
         };
         self.session(|session| session.login_checked(answer));
+    }
+
+    /// `user` has the password of the example in RFC 7677.
+    fn find_verifier(&mut self, username: &str) {
+        let answer = if username == "busy" { Err(LoginRefused::Busy) } else { Ok(verifier()) };
+        self.session(|session| session.verifier_found(answer, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"));
     }
 
     fn check_sender(&mut self, sender: &ReversePath) {
@@ -291,6 +303,12 @@ impl Player {
         };
         self.session(|session| session.submitted(answer.as_ref()));
     }
+}
+
+/// That of the example in RFC 7677.
+fn verifier() -> Verifier {
+    let salt = [0x5b, 0x6d, 0x99, 0x68, 0x9d, 0x12, 0x35, 0x8e, 0xec, 0xa0, 0x4b, 0x14, 0x12, 0x36, 0xfa, 0x81];
+    Verifier::new("pencil", salt, 4096)
 }
 
 const ALLOWANCE: Allowance = Allowance { message_octets: 500, recipients: 5, asks: false };
