@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tubepost::clock::Timestamp;
 use tubepost::mail::domain::Domain;
 use tubepost::mail::envelope::ReversePath;
 use tubepost::mail::refusal::Refusal;
@@ -195,14 +196,15 @@ fn settings() -> Settings {
         junk_commands: 6,
         auth_failures: 3,
         messages: 5,
+        future_release: Duration::from_hours(1),
         memory: memory(),
     }
 }
 
 /// Drives a session as the sockets do, with fixed answers to what it asks.
 fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Message>) {
-    let mut session = Session::new(Arc::new(settings()), Connection { loopback: true, tls: Tls::Offered }, Duration::ZERO);
-    let allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true };
+    let mut session = Session::new(Arc::new(settings()), Connection { tls_required: false, tls: Tls::Offered, since: Timestamp::from_millis(1_767_225_600_000) }, Duration::ZERO);
+    let allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true, highest_priority: 3 };
     let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let Step { used, action } = session.receive(&unused, Duration::ZERO);

@@ -49,7 +49,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{Bounces, Login, LoginLimits, SenderPattern};
+pub use login::{Bounces, Login, LoginLimits, SenderPattern, Treatment};
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
@@ -105,7 +105,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     // References are checked against the names that are written, so that an entry with an error is not also said to be missing.
     let (chain_names, route_names) = (file.names("chains"), file.names("routes"));
     let plugin_names: Vec<&str> = file.names("plugins").into_iter().chain(FIRST_PARTY).collect();
-    let listeners = listen::read(file, file.has("tls"));
+    let listeners = listen::read(file, file.has("tls"), server.as_ref().is_some_and(|server| !server.trusted_proxies.is_empty()));
     let tls = file.section("tls", tls::read);
     let twice_message_size = ByteSize(smtp.message_size.0.saturating_mul(2));
     let template_names = file.names("templates");

@@ -35,12 +35,25 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+    /// `rebuild`, `priority` and `limits.priority`.
+    pub treatment: Treatment,
+}
+
+/// How a login's messages are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Treatment {
+    /// `rebuild`: header fields that are not known are dropped, and the Message-ID is ours. Default false.
+    pub rebuild: bool,
+    /// `priority`, from -9 to 9 (RFC 6710): of messages that ask for none. Default 0.
+    pub priority: i8,
+    /// `limits.priority`: the highest that a message may ask for. Default: that of `priority`.
+    pub highest_priority: i8,
 }
 
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, treatment } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -51,6 +64,7 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("treatment", treatment)
             .finish()
     }
 }
@@ -141,7 +155,10 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
     let chain = chain.and_then(|(value, chain)| reference(&value, "chain", chain, known.chains));
     let route = section.required("route", |value| Ok((value.clone(), value.text()?)));
     let route = route.and_then(|(value, route)| reference(&value, "route", route, known.routes));
-    let limits = section.table("limits", |section| limits(section, smtp));
+    let rebuild = section.or("rebuild", false, Value::boolean);
+    let priority = section.or("priority", 0, priority);
+    let (limits, highest_priority) = section.table("limits", |section| (limits(section, smtp), highest_priority(section, priority)));
+    let treatment = Treatment { rebuild, priority, highest_priority };
     let bounces = section.or("bounces", Bounces::default(), |value| {
         let bounces = value.choice(&[("return", Bounces::Return), ("track", Bounces::Track)])?;
         if bounces == Bounces::Track {
@@ -149,7 +166,7 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
         }
         Ok(bounces)
     });
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, treatment })
 }
 
 /// Reports a login that nobody can use, whatever the values are.
@@ -185,6 +202,18 @@ fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
         return Err(fault(&"a star stands for a whole name"));
     }
     EmailAddress::parse(text).map(SenderPattern::Address).map_err(|error| fault(&error))
+}
+
+/// A priority of RFC 6710.
+fn priority(value: &Value<'_>) -> Result<i8, Fault> {
+    value.number(-9..=9)
+}
+
+fn highest_priority(section: &Section<'_>, default: i8) -> i8 {
+    section.or("priority", default, |value| {
+        let highest = priority(value)?;
+        if highest < default { Err(format!("is less than priority, which is {default}")) } else { Ok(highest) }
+    })
 }
 
 /// Reads `limits`. What the server takes from nobody cannot be allowed to one login: `[smtp]` has to allow it first.

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::config::Route;
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
-use crate::mail::envelope::{ForwardPath, ReversePath};
+use crate::mail::envelope::{ForwardPath, ReversePath, TransportSecurity};
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
 use crate::mail::slot::Tokens;
@@ -126,7 +126,7 @@ impl Parts {
         let copies = press.copies(&submission.options);
         let copies = copies.map(|(recipient, path, variables)| (CopyId { message: submission.id, recipient }, &path.address, variables));
         self.renderer.check_sizes(&press.plan, &press.body, copies).map_err(|error| refused(error, String::new()))?;
-        Ok(Composed::Kept(Box::new(self.entry(submission, prepared.content, *press, settings, trace))))
+        Ok(Composed::Kept(Box::new(self.entry(submission, facts, prepared.content, *press, settings, trace))))
     }
 
     /// Finds the login's plugins and puts the trace header on.
@@ -284,7 +284,15 @@ impl Parts {
         Ok(None)
     }
 
-    fn entry(&self, submission: &Submission, content: Bytes, press: Letterpress, settings: &IntakeSettings, trace: &mut Trace) -> NewEntry {
+    fn entry(
+        &self,
+        submission: &Submission,
+        facts: &HeaderFacts<'_>,
+        content: Bytes,
+        press: Letterpress,
+        settings: &IntakeSettings,
+        trace: &mut Trace,
+    ) -> NewEntry {
         let copies = copies(submission, &press, settings);
         let Submission { envelope, login, received, options, .. } = submission;
         let recipient_count = u32::try_from(copies.len()).unwrap_or(u32::MAX);
@@ -329,7 +337,7 @@ impl Parts {
             deliver_before: options.deliver_before,
             options: options_text(options, &press.recipients),
             plan: press.plan,
-            terms: Terms::default(),
+            terms: terms(submission, facts),
         };
         NewEntry {
             entry,
@@ -337,9 +345,26 @@ impl Parts {
             original: press.changed.then_some(content),
             copies,
             held: press.held.map(|(_, reason)| reason),
-            not_before: press.not_before,
+            not_before: press.not_before.max(submission.envelope.not_before),
             events,
         }
+    }
+}
+
+/// What is agreed about the delivery of a message.
+fn terms(submission: &Submission, facts: &HeaderFacts<'_>) -> Terms {
+    let Submission { envelope, login, .. } = submission;
+    let treatment = &login.treatment;
+    let transport = match envelope.transport {
+        // RFC 8689 §4.1: where both are there, the field counts for nothing.
+        TransportSecurity::AsConfigured if facts.tls_not_required => TransportSecurity::Optional,
+        transport @ (TransportSecurity::AsConfigured | TransportSecurity::Required | TransportSecurity::Optional) => transport,
+    };
+    Terms {
+        priority: envelope.priority.unwrap_or(treatment.priority).min(treatment.highest_priority),
+        transport,
+        not_before: envelope.not_before,
+        ..Terms::default()
     }
 }
 

@@ -240,7 +240,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::config::secret::hash_password;
     use crate::config::unit::ByteSize;
-    use crate::config::{Bounces, LoginLimits};
+    use crate::config::{Bounces, LoginLimits, Treatment};
 
     const LIMITS: config::Authentication =
         config::Authentication { failures: 20, period: Duration::from_mins(10), addresses: 10, waiting: 10, remembered: 10 };
@@ -257,6 +257,7 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            treatment: Treatment::default(),
         }
     }
 

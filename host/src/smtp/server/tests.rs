@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # comment
-//! ! plain from afar            what the connection stands on: loopback | plain from afar | starttls | tls
+//! ! plain from afar            what the connection stands on: loopback | plain from afar | clear from afar | starttls | tls
 //! ! limits recipients=2        another limit than the default (recipients, messages, errors, junk, size, memory)
 //! ! memory 0                  octets of the memory for content that are taken
 //! S: 220 mail.example.com …    the next line that the server says
@@ -69,6 +69,8 @@ dialogues![
     junk_commands,
     content_memory,
     doubles,
+    extensions,
+    clear_text_where_it_is_allowed,
 ];
 
 fn session(connection: Connection) -> Session {
@@ -77,7 +79,7 @@ fn session(connection: Connection) -> Session {
 
 /// Drives a session with whatever input, as the sockets do.
 fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
-    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let mut session = session(Connection { tls_required: false, tls: Tls::Offered, since: player::SINCE });
     let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = input;
     let mut pieces = pieces.iter().copied().chain(std::iter::repeat(usize::MAX));
@@ -99,8 +101,12 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
                 // What follows would be the handshake.
                 break;
             }
-            Action::Authenticate(_) => session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
-            Action::CheckSender(_) => session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
+            Action::Authenticate(_) => {
+                session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false, highest_priority: 3 }));
+            }
+            Action::CheckSender(_) => {
+                session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false, highest_priority: 3 }));
+            }
             Action::CheckRecipient(_) => unreachable!("nobody has a word on it"),
             Action::Submit(message) => {
                 messages.push(*message);
@@ -115,7 +121,7 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
 
 #[test]
 fn replies_that_nobody_hears_do_not_pile_up() {
-    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let mut session = session(Connection { tls_required: false, tls: Tls::Offered, since: player::SINCE });
     session.settings = Arc::new(Settings { junk_commands: u32::MAX, ..player::settings() });
     let commands = "HELP\r\n".repeat(10_000);
     let (mut rest, mut rounds, mut said) = (commands.as_bytes(), 0, 0);
@@ -137,7 +143,7 @@ fn replies_that_nobody_hears_do_not_pile_up() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let mut session = session(Connection { tls_required: false, tls: Tls::Offered, since: player::SINCE });
     let step = session.receive(b"EHLO a\r\nAUTH LOGIN c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
     assert!(!format!("{session:?} {step:?}").contains("secret"), "{session:?}");
     let step = session.receive(b"c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
