@@ -104,5 +104,6 @@ fn settings() -> Settings {
         messages: u32::MAX,
         future_release: Duration::ZERO,
         memory: ContentMemory::new(u64::MAX),
+        role: tubepost::smtp::server::Role::Submission,
     }
 }

@@ -24,6 +24,8 @@ pub struct Listener {
 pub enum ListenerKind {
     /// `smtp`: message submission (RFC 6409).
     Smtp,
+    /// `mx`: mail from other servers for domains of our own (RFC 5321).
+    Mx,
     /// `http`: REST, public links, dashboard, metrics.
     Http,
 }
@@ -71,7 +73,10 @@ fn faults(listener: &Listener, has_tls: bool) -> Vec<String> {
             faults.push("tls needs a certificate: there is no [tls] section".to_owned());
         }
         ListenerTls::StartTls if listener.kind == ListenerKind::Http => {
-            faults.push("tls = \"starttls\" is for smtp; http has \"implicit\" and \"none\"".to_owned());
+            faults.push("tls = \"starttls\" is for smtp and mx; http has \"implicit\" and \"none\"".to_owned());
+        }
+        ListenerTls::Implicit if listener.kind == ListenerKind::Mx => {
+            faults.push("tls = \"implicit\" is for smtp and http: mail servers know STARTTLS alone (RFC 3207)".to_owned());
         }
         ListenerTls::None if listener.kind == ListenerKind::Smtp && listener.require_tls.unwrap_or(!is_loopback(&listener.address)) => {
             faults.push(if listener.require_tls.is_some() {
@@ -93,7 +98,7 @@ fn require_tls(
     tls: Option<ListenerTls>,
 ) -> Result<bool, Fault> {
     let required = value.boolean()?;
-    if kind == Some(ListenerKind::Http) {
+    if kind.is_some_and(|kind| kind != ListenerKind::Smtp) {
         return Err("is for smtp".to_owned());
     }
     let is_open = address.is_some_and(|address| !is_loopback(&address)) && tls != Some(ListenerTls::Implicit);
@@ -108,10 +113,7 @@ fn is_loopback(address: &SocketAddr) -> bool {
 }
 
 fn kind(value: &Value<'_>) -> Result<ListenerKind, Fault> {
-    if value.text()? == "mx" {
-        return Err("\"mx\" is not available in this version".to_owned());
-    }
-    value.choice(&[("smtp", ListenerKind::Smtp), ("http", ListenerKind::Http)])
+    value.choice(&[("smtp", ListenerKind::Smtp), ("http", ListenerKind::Http), ("mx", ListenerKind::Mx)])
 }
 
 fn address(value: &Value<'_>) -> Result<SocketAddr, Fault> {

@@ -44,6 +44,8 @@ const LEAST_LINE: ByteSize = ByteSize(998);
 
 /// How long a message may be asked to be held at most: what is further away is a slip of the pen.
 const LONGEST_RELEASE: Duration = Duration::from_hours(365 * 24);
+/// What is wrong with memory that holds no message.
+pub(super) const TOO_LITTLE_MEMORY: &str = "memory is less than message_size: no message of that size could come in";
 
 pub(super) fn read(section: &Section<'_>) -> Smtp {
     let smtp = Smtp {
@@ -69,7 +71,7 @@ pub(super) fn read(section: &Section<'_>) -> Smtp {
         section.report("line_size is less than the 998 octets that every message may have");
     }
     if smtp.memory < smtp.message_size {
-        section.report("memory is less than message_size: no message of that size could come in");
+        section.report(TOO_LITTLE_MEMORY);
     }
     smtp
 }

@@ -102,7 +102,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
 
 pub(super) async fn compose(intake: &Intake, submission: &Submission) -> Result<Composed, Refusal> {
     let settings = intake.0.settings();
-    let facts = settings.facts(&submission);
+    let facts = settings.facts(submission);
     check(submission, &facts, &settings)?;
     intake.0.compose(submission, &facts, &settings, &mut Trace::default()).await
 }

@@ -26,8 +26,8 @@ use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::listener::proxy;
 use crate::smtp::memory::ContentMemory;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Connection, Session, Settings, Tls};
-use crate::telemetry::metric::{Ingress, Metrics};
+use crate::smtp::server::{Allowance, Connection, Role, Session, Settings, Tls};
+use crate::telemetry::metric::Metrics;
 use conversation::{Conversation, End, Stop};
 use reception::Reception;
 
@@ -60,7 +60,13 @@ struct Policy {
 }
 
 impl Policy {
-    fn new(server: &config::Server, smtp: &config::Smtp, memory: &ContentMemory) -> Self {
+    fn new(server: &config::Server, smtp: &config::Smtp, memory: &ContentMemory, guest: Option<&config::Login>) -> Self {
+        let allowance = |login: &config::Login| Allowance {
+            message_octets: login.limits.message_size.0,
+            recipients: login.limits.recipients_per_message,
+            asks: true,
+            highest_priority: login.treatment.highest_priority,
+        };
         let settings = Settings {
             hostname: server.hostname.clone(),
             message_octets: smtp.message_size.0,
@@ -74,6 +80,7 @@ impl Policy {
             messages: smtp.messages_per_session,
             future_release: smtp.future_release,
             memory: memory.clone(),
+            role: guest.map_or(Role::Submission, |login| Role::Mx(allowance(login))),
         };
         Self { settings: Arc::new(settings), drain_time: server.drain_time, trusted_proxies: server.trusted_proxies.clone().into() }
     }
@@ -83,9 +90,10 @@ impl<R: Reception> Service<R> {
     /// Makes a service that hands what it is given to `reception`.
     pub fn new(reception: R, server: &config::Server, smtp: &config::Smtp, clock: Clock, entropy: Entropy, metrics: Metrics) -> Self {
         let memory = ContentMemory::new(smtp.memory.0);
+        let policy = Policy::new(server, smtp, &memory, reception.guest().as_deref());
         Self {
             reception,
-            policy: RwLock::new(Arc::new(Policy::new(server, smtp, &memory))),
+            policy: RwLock::new(Arc::new(policy)),
             connections: Connections::new(smtp.connections, smtp.connections_per_address),
             memory,
             sessions: AtomicU64::new(0),
@@ -99,7 +107,7 @@ impl<R: Reception> Service<R> {
     pub fn reload(&self, server: &config::Server, smtp: &config::Smtp) {
         self.connections.set_limits(smtp.connections, smtp.connections_per_address);
         self.memory.set_limit(smtp.memory.0);
-        *self.policy.write() = Arc::new(Policy::new(server, smtp, &self.memory));
+        *self.policy.write() = Arc::new(Policy::new(server, smtp, &self.memory, self.reception.guest().as_deref()));
     }
 
     /// Returns the connections that are open.
@@ -189,7 +197,7 @@ impl<R: Reception> SmtpListener<R> {
                         let admission = match service.admit(&door, peer.ip()) {
                             Ok(admission) => admission,
                             Err(reason) => {
-                                service.metrics.connection_refused(Ingress::Smtp);
+                                service.metrics.connection_refused(R::INGRESS);
                                 turn_away(stream, &door.protection, reason);
                                 continue;
                             }
@@ -234,7 +242,7 @@ async fn welcome<R: Reception>(
             None => return,
         }
         if let Err(reason) = admission.assign(peer) {
-            service.metrics.connection_refused(Ingress::Smtp);
+            service.metrics.connection_refused(R::INGRESS);
             return turn_away(stream, &door.protection, reason);
         }
     }
@@ -244,7 +252,7 @@ async fn welcome<R: Reception>(
 }
 
 async fn serve<R: Reception>(stream: TcpStream, peer: IpAddr, door: Door, service: Arc<Service<R>>, stop: Stop, admission: Admission) {
-    let _open = service.metrics.connection(Ingress::Smtp);
+    let _open = service.metrics.connection(R::INGRESS);
     let tls_required = door.require_tls.unwrap_or(!peer.is_loopback());
     // Replies are written whole, and the client waits for each.
     let _ = stream.set_nodelay(true);

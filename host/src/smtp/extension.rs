@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 
 /// What a server offers in its answer to EHLO, apart from what it always offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an offer of its own")]
 pub struct Offer {
     /// `SIZE` (RFC 1870): octets that a message may have.
     pub size_octets: u64,
@@ -14,6 +15,8 @@ pub struct Offer {
     pub starttls: bool,
     /// `AUTH` (RFC 4954) with the mechanisms PLAIN (RFC 4616) and LOGIN (never standardised, spoken by all).
     pub auth: bool,
+    /// What is for who submits: `BINARYMIME` (RFC 3030), `DSN` (RFC 3461), `MT-PRIORITY` (RFC 6710).
+    pub submission: bool,
     /// `LIMITS RCPTMAX` (RFC 9422): recipients that a message may have.
     pub recipients: u32,
     /// `LIMITS MAILMAX` (RFC 9422): messages that a session may have.
@@ -27,9 +30,13 @@ pub struct Offer {
 impl Offer {
     /// Returns the lines of the answer to EHLO behind the first, joined by line feeds.
     pub fn lines(&self) -> String {
-        // PIPELINING RFC 2920, 8BITMIME RFC 6152, SMTPUTF8 RFC 6531, CHUNKING and BINARYMIME RFC 3030, DSN RFC 3461, ENHANCEDSTATUSCODES RFC 2034,
-        // MT-PRIORITY RFC 6710, with its standard mapping (§10).
-        let mut lines = String::from("PIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nDSN\nENHANCEDSTATUSCODES\nMT-PRIORITY");
+        // PIPELINING RFC 2920, 8BITMIME RFC 6152, SMTPUTF8 RFC 6531, CHUNKING and BINARYMIME RFC 3030, DSN RFC 3461, MT-PRIORITY RFC 6710 with its
+        // standard mapping (§10), ENHANCEDSTATUSCODES RFC 2034.
+        let mut lines = String::from("PIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING");
+        if self.submission {
+            lines.push_str("\nBINARYMIME\nDSN\nMT-PRIORITY");
+        }
+        lines.push_str("\nENHANCEDSTATUSCODES");
         if self.starttls {
             lines.push_str("\nSTARTTLS");
         }

@@ -1,7 +1,7 @@
 //! A mail transaction: what MAIL opens, RCPT fills, and DATA or BDAT ends (RFC 5321 §3.3).
 
 use super::recipients::Recipients;
-use super::{Action, Candidate, Message, Question, Session, State, Tls, answer};
+use super::{Action, Candidate, Message, Question, Role, Session, State, Tls, answer};
 use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath, TransportSecurity};
@@ -95,6 +95,10 @@ impl Session {
     /// Reads what `MAIL` says, as far as that was offered.
     fn open(&self, mail: Mail) -> Result<Transaction, Reply> {
         let Mail { reverse_path, size, body, smtputf8, ret, envid, hold, priority, require_tls } = mail;
+        let is_of_submission = ret.is_some() || envid.is_some() || hold.is_some() || priority.is_some() || require_tls;
+        if self.settings.role != Role::Submission && (is_of_submission || body == BodyType::BinaryMime) {
+            return Err(Reply::from(SyntaxError::UnknownParameter));
+        }
         if require_tls && self.connection.tls != Tls::Active {
             return Err(answer::TLS_NEEDED);
         }
@@ -113,7 +117,7 @@ impl Session {
     /// Until when a message may be held; `None` where none is.
     pub(super) fn latest_release(&self) -> Option<Timestamp> {
         let longest = self.settings.future_release;
-        (!longest.is_zero()).then(|| self.wall_clock().plus(longest))
+        (self.settings.role == Role::Submission && !longest.is_zero()).then(|| self.wall_clock().plus(longest))
     }
 
     /// When a message is to go out (RFC 4865 §4.1). A time that is over is now.
@@ -189,6 +193,9 @@ impl Session {
                 Err(_) => return Err(Reply::from(SyntaxError::ForwardPath)),
             },
         };
+        if self.settings.role != Role::Submission && (path.notify.is_some() || path.original.is_some()) {
+            return Err(Reply::from(SyntaxError::UnknownParameter));
+        }
         if !transaction.envelope.smtputf8 && !command::is_ascii(&path.address) {
             return Err(Reply::from(SyntaxError::NeedsSmtpUtf8));
         }

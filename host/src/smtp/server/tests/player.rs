@@ -25,6 +25,7 @@ pub(super) fn settings() -> Settings {
         messages: 100,
         future_release: Duration::from_hours(24),
         memory: ContentMemory::new(1_000_000),
+        role: Role::Submission,
     }
 }
 
@@ -161,6 +162,10 @@ impl Player {
                 assert_eq!(self.settings.memory.taken().to_string(), taken, "{place}");
             }
             ("ask", "") => self.allowance.asks = true,
+            ("mx", "") => {
+                self.allowance.asks = true;
+                self.settings.role = Role::Mx(self.allowance);
+            }
             ("revoke", "") => self.revoked = true,
             ("drain", "") => {
                 self.push(place);
