@@ -33,6 +33,9 @@ const KNOWN_BEGINNINGS: [&str; 3] = ["Resent-", "Content-", "List-"];
 /// Fields that the first-party plugins read, apart from those that steer a service.
 const READ_BY_PLUGINS: [&[u8]; 5] = [b"X-Tubepost-Tags", b"X-OMS-Tags", b"X-OhMySMTP-Tags", b"X-MailPace-Tags", b"X-List-Unsubscribe"];
 
+/// Says whether bounces come back to us; goes before what the call says and what the login has.
+const TRACK_BOUNCES: &[u8] = b"X-SMTPeter-TrackBounces";
+
 /// What one look over the header tells.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -49,6 +52,8 @@ pub(super) struct HeaderFacts<'a> {
     pub(super) tls_not_required: bool,
     has_date: bool,
     has_message_id: bool,
+    /// What `X-SMTPeter-TrackBounces` says, where it says anything.
+    pub(super) track_bounces: Option<bool>,
     /// The first Subject as it stands.
     subject: Option<&'a [u8]>,
     /// Whether the message begins with a field, or with the empty line; else all of it is body.
@@ -87,6 +92,7 @@ impl<'a> HeaderFacts<'a> {
             tls_not_required: false,
             has_date: false,
             has_message_id: false,
+            track_bounces: None,
             subject: None,
             begins_as_header: true,
             rebuild,
@@ -136,6 +142,9 @@ impl<'a> HeaderFacts<'a> {
         } else if HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) {
             self.dropped.push(Dropped { place, is_option: false });
         } else if is_service_field(name) {
+            if name.eq_ignore_ascii_case(TRACK_BOUNCES) {
+                self.track_bounces = switch(value);
+            }
             self.dropped.push(Dropped { place, is_option: true });
         } else if self.rebuild && !is_known(name) {
             let is_option = READ_BY_PLUGINS.iter().any(|read| name.eq_ignore_ascii_case(read));
@@ -180,6 +189,15 @@ pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname
     }
     octets.extend_from_slice(content.get(kept..).unwrap_or_default());
     octets.into()
+}
+
+/// Reads `true` and `false`, and their likes; anything else says nothing.
+fn switch(value: &[u8]) -> Option<bool> {
+    let is = |words: &[&[u8]]| words.iter().any(|word| value.trim_ascii().eq_ignore_ascii_case(word));
+    if is(&[b"true", b"yes", b"on", b"1"]) {
+        return Some(true);
+    }
+    is(&[b"false", b"no", b"off", b"0"]).then_some(false)
 }
 
 fn message_id_field(id: MessageId, hostname: &Domain, fields: &mut String) {
