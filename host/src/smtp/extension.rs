@@ -34,9 +34,12 @@ impl Offer {
         // standard mapping (§10), ENHANCEDSTATUSCODES RFC 2034.
         let mut lines = String::from("PIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING");
         if self.submission {
-            lines.push_str("\nBINARYMIME\nDSN\nMT-PRIORITY");
+            lines.push_str("\nBINARYMIME\nDSN");
         }
         lines.push_str("\nENHANCEDSTATUSCODES");
+        if self.submission {
+            lines.push_str("\nMT-PRIORITY");
+        }
         if self.starttls {
             lines.push_str("\nSTARTTLS");
         }
