@@ -486,3 +486,37 @@ fn binary_content_arrives_with_its_octets() -> Result<()> {
     assert_eq!(BASE64_STANDARD.decode(body)?, octets);
     Ok(())
 }
+
+#[test]
+fn the_client_behind_a_balancer_is_who_counts() -> Result<()> {
+    let peer = Peer::start()?;
+    let listener = listener("none", "proxy_protocol = true\nrequire_tls = false");
+    let text = |proxies: &str| -> Result<String> {
+        let text = config(peer.address(), "");
+        let start = text.find("[[listen]]\nkind = \"smtp\"").context("listeners")?;
+        let end = text.find("[[listen]]\nkind = \"http\"").context("the HTTP listener")?;
+        let text = format!("{}{listener}{}", &text[..start], &text[end..]);
+        Ok(text.replacen("[server]\n", &format!("[server]\ntrusted_proxies = [\"{proxies}\"]\n"), 1))
+    };
+    let host = Host::start(&text("127.0.0.1")?, &[])?;
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\x01\xdc\x04\x02\x4b";
+    for header in [b"PROXY TCP4 203.0.113.7 127.0.0.1 56324 587\r\n".as_slice(), binary] {
+        let mut client = Client::connect(host.address("smtp none"))?;
+        client.send(header)?;
+        greet(&mut client)?;
+        client.auth_plain("plain", PASSWORD)?;
+        client.deliver("s@example.com", &["r@example.net"], &message("from afar"))?;
+    }
+    for mail in peer.wait(2)? {
+        assert!(mail.header("Received").is_some_and(|field| field.contains("([203.0.113.7])")), "{}", mail.text());
+    }
+    // Without a header there is no greeting.
+    let mut client = Client::connect(host.address("smtp none"))?;
+    client.send("EHLO client.example\r\n")?;
+    assert!(client.reply().is_err());
+    drop(host);
+    // Who is no trusted proxy is told so, whatever header he has.
+    let host = Host::start(&text("192.0.2.1")?, &[])?;
+    Client::connect(host.address("smtp none"))?.expect(421)?;
+    Ok(())
+}
