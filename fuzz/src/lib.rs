@@ -12,6 +12,7 @@ mod draft;
 mod inbound;
 mod input;
 mod mail;
+mod mta_sts;
 mod proxy;
 #[cfg(test)]
 mod replay;
@@ -28,6 +29,7 @@ pub use configuration::configuration;
 pub use draft::draft;
 pub use inbound::inbound_header;
 pub use mail::{address, header, link};
+pub use mta_sts::mta_sts;
 pub use proxy::proxy_header;
 pub use rest::rest;
 pub use search::search;
@@ -41,7 +43,7 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("address", address),
     ("composition", composition),
     ("configuration", configuration),
@@ -50,6 +52,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("header", header),
     ("inbound_header", inbound_header),
     ("link", link),
+    ("mta_sts", mta_sts),
     ("proxy_header", proxy_header),
     ("rest", rest),
     ("search", search),
