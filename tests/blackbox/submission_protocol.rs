@@ -330,7 +330,7 @@ fn a23_a_mail_server_relays_through_us_and_one_received_field_is_added() -> Resu
     // Another server of the same kind stands for the MTA, whose smart host with AUTH over STARTTLS is ours.
     let submission = ours.address("smtp starttls");
     let relay = format!(
-        "[routes.relay]\nkind = \"smarthost\"\nhost = \"localhost\"\nport = {}\ntls = \"required\"\nca = \"ca.pem\"\nusername = \"plain\"\npassword = \"{PASSWORD}\"\n{}",
+        "[routes.relay]\nkind = \"smarthost\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"required\"\nca = \"ca.pem\"\nusername = \"plain\"\npassword = \"{PASSWORD}\"\n{}",
         submission.port(),
         login("local", "route = \"relay\"")
     );
