@@ -14,6 +14,7 @@ mod inbound;
 mod input;
 mod mail;
 mod mta_sts;
+mod proxy;
 #[cfg(test)]
 mod replay;
 mod rest;
@@ -31,6 +32,7 @@ pub use draft::draft;
 pub use inbound::inbound_header;
 pub use mail::{address, header, link};
 pub use mta_sts::mta_sts;
+pub use proxy::proxy_header;
 pub use rest::rest;
 pub use search::search;
 pub use smtp::{scram, smtp_command, smtp_data, smtp_session};
@@ -43,7 +45,7 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 23] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("address", address),
     ("aggregate", aggregate),
     ("bounce", bounce),
@@ -55,6 +57,7 @@ pub const TARGETS: [(&str, Target); 23] = [
     ("inbound_header", inbound_header),
     ("link", link),
     ("mta_sts", mta_sts),
+    ("proxy_header", proxy_header),
     ("rest", rest),
     ("scram", scram),
     ("search", search),

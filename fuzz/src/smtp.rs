@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tubepost::clock::Timestamp;
 use tubepost::mail::domain::Domain;
 use tubepost::mail::envelope::ReversePath;
 use tubepost::mail::refusal::Refusal;
@@ -211,6 +212,7 @@ fn settings(role: Role) -> Settings {
         junk_commands: 6,
         auth_failures: 3,
         messages: 5,
+        future_release: Duration::from_hours(1),
         memory: memory(),
         role,
     }
@@ -218,7 +220,8 @@ fn settings(role: Role) -> Settings {
 
 /// Drives a session as the sockets do, with fixed answers to what it asks.
 fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, role: Role) -> (Vec<u8>, Vec<Message>) {
-    let mut session = Session::new(Arc::new(settings(role)), Connection { loopback: true, tls: Tls::Offered }, Duration::ZERO);
+    let connection = Connection { tls_required: false, tls: Tls::Offered, since: Timestamp::from_millis(1_767_225_600_000) };
+    let mut session = Session::new(Arc::new(settings(role)), connection, Duration::ZERO);
     let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let Step { used, action } = session.receive(&unused, Duration::ZERO);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tubepost::mail::address::EmailAddress;
-use tubepost::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
+use tubepost::mail::envelope::{ForwardPath, Notify, Return, ReversePath, TransportSecurity};
 use tubepost::smtp::client::reply::{LINES, ReplyError, ReplyReader, TEXT_LENGTH};
 use tubepost::smtp::client::transaction::{Conclusion, Transaction};
 use tubepost::smtp::client::{Client, Credentials, Event, Options, Security};
@@ -81,6 +81,8 @@ fn transaction(letters: &str, number: usize) -> Transaction {
         ret: letters.contains('d').then_some(Return::Headers),
         envid: letters.contains('d').then(|| "QQ 314=159\r\nDATA".to_owned()),
         smtputf8: letters.contains('u'),
+        priority: if letters.contains('p') { -4 } else { 0 },
+        transport: if letters.contains('q') { TransportSecurity::Required } else { TransportSecurity::AsConfigured },
         forward_paths,
         content: Bytes::from(content),
     }

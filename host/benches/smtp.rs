@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use tubepost::clock::Timestamp;
 use tubepost::mail::domain::Domain;
 use tubepost::mail::refusal::Refusal;
 use tubepost::smtp::command;
@@ -50,7 +51,11 @@ fn content(bencher: Bencher<'_, '_>, octets: usize) {
 /// Pieces as a client sends them that waits for each answer.
 #[divan::bench(args = [1_000, 10_000, 100_000])]
 fn transaction(bencher: Bencher<'_, '_>, octets: usize) {
-    let mut session = Session::new(Arc::new(settings()), Connection { loopback: true, tls: Tls::Unavailable }, Duration::ZERO);
+    let mut session = Session::new(
+        Arc::new(settings()),
+        Connection { tls_required: false, tls: Tls::Unavailable, since: Timestamp::from_millis(0) },
+        Duration::ZERO,
+    );
     for line in ["EHLO client.example\r\n", "AUTH PLAIN AGEAYg==\r\n"] {
         push(&mut session, line.as_bytes());
     }
@@ -67,7 +72,7 @@ fn transaction(bencher: Bencher<'_, '_>, octets: usize) {
 }
 
 fn push(session: &mut Session, mut input: &[u8]) {
-    let allowance = Allowance { message_octets: u64::MAX, recipients: u32::MAX, asks: false };
+    let allowance = Allowance { message_octets: u64::MAX, recipients: u32::MAX, asks: false, highest_priority: 0 };
     loop {
         let step = session.receive(input, Duration::ZERO);
         input = input.split_at(step.used).1;
@@ -97,6 +102,7 @@ fn settings() -> Settings {
         junk_commands: u32::MAX,
         auth_failures: u32::MAX,
         messages: u32::MAX,
+        future_release: Duration::ZERO,
         memory: ContentMemory::new(u64::MAX),
         role: tubepost::smtp::server::Role::Submission,
     }

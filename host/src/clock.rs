@@ -60,6 +60,14 @@ impl Timestamp {
         self.date_time().to_rfc822()
     }
 
+    /// Parses a date and time of RFC 3339 §5.6, to the second; `None` where it is none, or before 1970.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        // What parses it is generous, and takes `2026-01-01T00:00:00` for a time too.
+        let has_zone = text.ends_with(['Z', 'z']) || text.get(text.len().saturating_sub(6)..)?.starts_with(['+', '-']);
+        let date = mail_parser::DateTime::parse_rfc3339(text).filter(|date| has_zone && date.is_valid())?;
+        u64::try_from(date.to_timestamp()).ok()?.checked_mul(1_000).map(Self::from_millis)
+    }
+
     /// Formats by RFC 3339 in UTC, to the second.
     pub fn to_rfc3339(self) -> String {
         self.date_time().to_rfc3339()
@@ -208,6 +216,17 @@ mod tests {
         let passed = clone.monotonic();
         clock.step_to(Timestamp::from_millis(500));
         assert_eq!((clone.now(), clone.monotonic()), (Timestamp::from_millis(500), passed));
+    }
+
+    #[test]
+    fn dates_are_parsed() {
+        let time = Timestamp::from_millis(1_767_225_600_000);
+        for text in ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.250Z", "2026-01-01T01:00:00+01:00", "2025-12-31T19:00:00-05:00"] {
+            assert_eq!(Timestamp::parse_rfc3339(text), Some(time), "{text}");
+        }
+        for text in ["", "Z", "tomorrow", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "1960-01-01T00:00:00Z"] {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]

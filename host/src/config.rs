@@ -58,7 +58,7 @@ pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use inbound::{DmarcPolicy, INBOUND, Inbound, InboundAction, LocalPattern};
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern, Suppress};
+pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern, Suppress, Treatment};
 pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
@@ -117,7 +117,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     // References are checked against the names that are written, so that an entry with an error is not also said to be missing.
     let (chain_names, route_names) = (file.names("chains"), file.names("routes"));
     let plugin_names: Vec<&str> = file.names("plugins").into_iter().chain(FIRST_PARTY).collect();
-    let listeners = listen::read(file, file.has("tls") || file.has("acme"));
+    let has_certificate = file.has("tls") || file.has("acme");
+    let listeners = listen::read(file, has_certificate, server.as_ref().is_some_and(|server| !server.trusted_proxies.is_empty()));
     let tls = file.section("tls", tls::read);
     let acme = file.section("acme", acme::read);
     if file.has("tls") && file.has("acme") {

@@ -108,8 +108,9 @@ impl IntakeSettings {
     }
 
     /// Looks at the header of a message.
-    fn facts<'a>(&self, content: &'a [u8]) -> HeaderFacts<'a> {
-        HeaderFacts::read(content, usize::try_from(self.header_size.0).unwrap_or(usize::MAX))
+    fn facts<'a>(&self, submission: &'a Submission) -> HeaderFacts<'a> {
+        let limit = usize::try_from(self.header_size.0).unwrap_or(usize::MAX);
+        HeaderFacts::read(&submission.content, limit, submission.login.treatment.rebuild)
     }
 }
 
@@ -214,7 +215,7 @@ impl Parts {
 
     async fn take(&self, submission: &Submission, trace: &mut Trace) -> Result<Receipt, Refusal> {
         let settings = self.settings();
-        let facts = settings.facts(&submission.content);
+        let facts = settings.facts(submission);
         check(submission, &facts, &settings)?;
         let login = &submission.login;
         self.rates.take(login)?;

@@ -2,5 +2,6 @@
 
 pub mod connections;
 pub mod mx;
+pub mod proxy;
 pub mod smtp;
 pub mod tls;

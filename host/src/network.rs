@@ -2,4 +2,5 @@
 
 pub mod address;
 pub mod http_client;
+pub mod proxy_header;
 pub mod tls;

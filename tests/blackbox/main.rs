@@ -43,6 +43,7 @@ mod silent_sockets;
 mod smart_host;
 mod source_addresses;
 mod submission_over_smtp;
+mod submission_protocol;
 mod suppression;
 mod trusted_plugins;
 mod tutorial;

@@ -77,7 +77,9 @@ fn a_signed_message_passes_octet_for_octet() -> Result<()> {
 fn bare_line_ends_are_refused_and_smuggle_nothing() -> Result<()> {
     let peer = Peer::start()?;
     let host = Host::start(&config(peer.address(), ""), &[])?;
-    for end in ["\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r"] {
+    for end in
+        ["\n.\n", "\n.\r\n", "\n.\r", "\r.\n", "\r.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r\r\n.\r\r\n", "\r\n\0.\r\n", "\r\n.\0\r\n"]
+    {
         let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
         client.command("MAIL FROM:<sender@example.com>", 250)?;
         client.command("RCPT TO:<reader@example.net>", 250)?;

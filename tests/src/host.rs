@@ -108,6 +108,11 @@ impl Host {
         found.unwrap_or_else(|| panic!("no listener {kind:?} in {:?}", self.addresses)).1
     }
 
+    /// Returns where all listeners of a kind are bound, in the order of the configuration.
+    pub fn addresses(&self, kind: &str) -> Vec<SocketAddr> {
+        self.addresses.iter().filter(|(known, _)| known == kind).map(|(_, address)| *address).collect()
+    }
+
     /// The folder with the configuration and the data.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -75,8 +75,13 @@ pub struct Peer {
     protection: Protection,
     /// User name and password without which no mail is taken.
     credentials: Option<(&'static str, &'static str)>,
+    /// Extensions in the answer to EHLO, beside those of TLS and AUTH.
+    offers: &'static [&'static str],
     state: Arc<Mutex<State>>,
 }
+
+/// What a peer offers where the test says nothing else.
+const OFFERS: &[&str] = &["8BITMIME", "SMTPUTF8"];
 
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
@@ -106,8 +111,20 @@ impl Peer {
     /// # Errors
     /// If there is none.
     pub fn start_with(protection: Protection, credentials: Option<(&'static str, &'static str)>) -> Result<Self> {
+        Self::open(protection, credentials, OFFERS)
+    }
+
+    /// Listens on a free port of loopback and offers these extensions, beside PIPELINING and ENHANCEDSTATUSCODES.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn offering(protection: Protection, offers: &'static [&'static str]) -> Result<Self> {
+        Self::open(protection, None, offers)
+    }
+
+    fn open(protection: Protection, credentials: Option<(&'static str, &'static str)>, offers: &'static [&'static str]) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let peer = Self { address: listener.local_addr()?, protection, credentials, state: Arc::default() };
+        let peer = Self { address: listener.local_addr()?, protection, credentials, offers, state: Arc::default() };
         let accepting = peer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -194,7 +211,8 @@ impl Peer {
                 command.get(5..).unwrap_or_default().trim().clone_into(&mut session.helo);
                 let tls = if offers_tls { "250-STARTTLS\r\n" } else { "" };
                 let auth = if self.credentials.is_some() { "250-AUTH PLAIN\r\n" } else { "" };
-                format!("250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{tls}{auth}250 ENHANCEDSTATUSCODES")
+                let offers = self.offers.iter().fold(String::new(), |offers, offer| offers + "250-" + offer + "\r\n");
+                format!("250-peer.example\r\n250-PIPELINING\r\n{offers}{tls}{auth}250 ENHANCEDSTATUSCODES")
             }
             "HELO" | "NOOP" => "250 ok".to_owned(),
             "STARTTLS" if offers_tls => "220 2.0.0 go on".to_owned(),

@@ -22,7 +22,7 @@ use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
 use crate::listener::mx::MxDesk;
 use crate::listener::smtp::reception::FrontDesk;
-use crate::listener::smtp::{Protection, Service, SmtpListener};
+use crate::listener::smtp::{Door, Protection, Service, SmtpListener};
 use crate::listener::tls::{CHALLENGE_PROTOCOL, Certificate};
 use crate::store::Store;
 use crate::submission::login::Logins;
@@ -139,11 +139,13 @@ pub(super) fn serve(
         match listener.kind {
             ListenerKind::Smtp => {
                 let protection = Protection::new(listener.tls, smtp_tls.clone()).with_context(|| format!("{address}: TLS needs [tls]"))?;
-                tasks.spawn(SmtpListener::new(socket, protection, smtp.clone()).run(shutdown.clone()));
+                let door = Door { protection, require_tls: listener.require_tls, proxy_protocol: listener.proxy_protocol };
+                tasks.spawn(SmtpListener::new(socket, door, smtp.clone()).run(shutdown.clone()));
             }
             ListenerKind::Mx => {
                 let protection = Protection::new(listener.tls, smtp_tls.clone()).with_context(|| format!("{address}: TLS needs [tls]"))?;
-                tasks.spawn(SmtpListener::new(socket, protection, mx.clone()).run(shutdown.clone()));
+                let door = Door { protection, require_tls: None, proxy_protocol: listener.proxy_protocol };
+                tasks.spawn(SmtpListener::new(socket, door, mx.clone()).run(shutdown.clone()));
             }
             ListenerKind::Http => {
                 let transport = match listener.tls {
@@ -154,7 +156,7 @@ pub(super) fn serve(
                     }
                 };
                 let server = server.clone();
-                tasks.spawn(async move { server.accept(socket, transport).await });
+                tasks.spawn(async move { server.accept(socket, transport, listener.proxy_protocol).await });
             }
         }
         tracing::info!("listening on {kind} {address} ({tls})");

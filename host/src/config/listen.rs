@@ -13,6 +13,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// `tls`.
     pub tls: ListenerTls,
+    /// `require_tls`: whether AUTH and mail take TLS. Not given: except from loopback. Of SMTP alone.
+    pub require_tls: Option<bool>,
+    /// `proxy_protocol`: connections begin with a header of the PROXY protocol, from `server.trusted_proxies` alone. Default false.
+    pub proxy_protocol: bool,
 }
 
 /// What is spoken on a socket.
@@ -29,7 +33,7 @@ pub enum ListenerKind {
 /// How a socket is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerTls {
-    /// `starttls`: offered; AUTH and mail only after it, except from loopback.
+    /// `starttls`: offered; AUTH and mail only after it where that is required.
     StartTls,
     /// `implicit`: TLS from the first octet.
     Implicit,
@@ -37,14 +41,19 @@ pub enum ListenerTls {
     None,
 }
 
-/// Reads all listeners. `has_tls` is whether there is a `[tls]`.
-pub(super) fn read(file: &Section<'_>, has_tls: bool) -> Vec<Listener> {
+/// Reads all listeners. `has_tls` is whether there is a `[tls]`, `has_proxies` whether there are `trusted_proxies`.
+pub(super) fn read(file: &Section<'_>, has_tls: bool, has_proxies: bool) -> Vec<Listener> {
     let mut taken: Vec<SocketAddr> = Vec::new();
     file.sections("listen", |section, _| {
         let kind = section.required("kind", kind);
         let address = section.required("address", address);
         let tls = section.required("tls", tls);
-        let listener = Listener { kind: kind?, address: address?, tls: tls? };
+        let require_tls = section.optional("require_tls", |value| require_tls(value, kind, address, tls));
+        let proxy_protocol = section.or("proxy_protocol", false, |value| {
+            let wanted = value.boolean()?;
+            if wanted && !has_proxies { Err("nobody may speak it: server.trusted_proxies names none".to_owned()) } else { Ok(wanted) }
+        });
+        let listener = Listener { kind: kind?, address: address?, tls: tls?, require_tls, proxy_protocol };
         for fault in faults(&listener, has_tls) {
             section.report(&fault);
         }
@@ -69,12 +78,38 @@ fn faults(listener: &Listener, has_tls: bool) -> Vec<String> {
         ListenerTls::Implicit if listener.kind == ListenerKind::Mx => {
             faults.push("tls = \"implicit\" is for smtp and http: mail servers know STARTTLS alone (RFC 3207)".to_owned());
         }
-        ListenerTls::None if listener.kind == ListenerKind::Smtp && !listener.address.ip().to_canonical().is_loopback() => {
-            faults.push(format!("tls = \"none\" would show passwords on the network: {} is not a loopback address", listener.address));
+        ListenerTls::None if listener.kind == ListenerKind::Smtp && listener.require_tls.unwrap_or(!is_loopback(&listener.address)) => {
+            faults.push(if listener.require_tls.is_some() {
+                "require_tls = true with tls = \"none\": nobody could send mail".to_owned()
+            } else {
+                format!("tls = \"none\" would show passwords on the network: {} is not a loopback address", listener.address)
+            });
         }
         ListenerTls::StartTls | ListenerTls::Implicit | ListenerTls::None => {}
     }
     faults
+}
+
+/// Reads `require_tls`, and says what it means to do without.
+fn require_tls(
+    value: &Value<'_>,
+    kind: Option<ListenerKind>,
+    address: Option<SocketAddr>,
+    tls: Option<ListenerTls>,
+) -> Result<bool, Fault> {
+    let required = value.boolean()?;
+    if kind.is_some_and(|kind| kind != ListenerKind::Smtp) {
+        return Err("is for smtp".to_owned());
+    }
+    let is_open = address.is_some_and(|address| !is_loopback(&address)) && tls != Some(ListenerTls::Implicit);
+    if !required && is_open {
+        value.warn("passwords and mail may cross the network in the clear");
+    }
+    Ok(required)
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 fn kind(value: &Value<'_>) -> Result<ListenerKind, Fault> {

@@ -43,6 +43,19 @@ pub struct Login {
     pub bounce_management: Option<BounceManagement>,
     /// How it may be used.
     pub access: Access,
+    /// `rebuild`, `priority` and `limits.priority`.
+    pub treatment: Treatment,
+}
+
+/// How a login's messages are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Treatment {
+    /// `rebuild`: header fields that are not known are dropped, and the Message-ID is ours. Default false.
+    pub rebuild: bool,
+    /// `priority`, from -9 to 9 (RFC 6710): of messages that ask for none. Default 0.
+    pub priority: i8,
+    /// `limits.priority`: the highest that a message may ask for. Default: that of `priority`.
+    pub highest_priority: i8,
 }
 
 impl Login {
@@ -58,6 +71,7 @@ impl Login {
             route: INBOUND.into(),
             limits,
             bounces: Bounces::Return,
+            treatment: Treatment::default(),
             suppress: Vec::new(),
             bounce_management: None,
             access: Access::default(),
@@ -68,7 +82,7 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress, access } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress, treatment, access } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -79,6 +93,7 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("treatment", treatment)
             .field("suppress", suppress)
             .field("bounce_management", bounce_management)
             .field("access", access)
@@ -212,7 +227,10 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
     let chain = chain.and_then(|(value, chain)| reference(&value, "chain", chain, known.chains));
     let route = section.required("route", |value| Ok((value.clone(), value.text()?)));
     let route = route.and_then(|(value, route)| reference(&value, "route", route, known.routes));
-    let limits = section.table("limits", |section| limits(section, smtp));
+    let rebuild = section.or("rebuild", false, Value::boolean);
+    let priority = section.or("priority", 0, priority);
+    let (limits, highest_priority) = section.table("limits", |section| (limits(section, smtp), highest_priority(section, priority)));
+    let treatment = Treatment { rebuild, priority, highest_priority };
     let bounces = section.or("bounces", Bounces::default(), |value| {
         let bounces = value.choice(&[("return", Bounces::Return), ("track", Bounces::Track)])?;
         if bounces == Bounces::Track && returns.domain.is_none() {
@@ -240,6 +258,7 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
         bounce_management,
         suppress,
         access,
+        treatment,
     })
 }
 
@@ -347,6 +366,18 @@ fn sender_pattern(text: &str) -> Result<SenderPattern, Fault> {
         return Err(fault(&"a star stands for a whole name"));
     }
     EmailAddress::parse(text).map(SenderPattern::Address).map_err(|error| fault(&error))
+}
+
+/// A priority of RFC 6710.
+fn priority(value: &Value<'_>) -> Result<i8, Fault> {
+    value.number(-9..=9)
+}
+
+fn highest_priority(section: &Section<'_>, default: i8) -> i8 {
+    section.or("priority", default, |value| {
+        let highest = priority(value)?;
+        if highest < default { Err(format!("is less than priority, which is {default}")) } else { Ok(highest) }
+    })
 }
 
 /// Reads `limits`. What the server takes from nobody cannot be allowed to one login: `[smtp]` has to allow it first.

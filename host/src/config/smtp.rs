@@ -35,11 +35,15 @@ pub struct Smtp {
     pub auth_failures: u32,
     /// `messages_per_session`: default 10,000.
     pub messages_per_session: u32,
+    /// `future_release`: how long a message may ask to be held (RFC 4865); nothing where it may not. Default 7 d.
+    pub future_release: Duration,
 }
 
 /// Octets of a line that every message may have (RFC 5322 §2.1.1).
 const LEAST_LINE: ByteSize = ByteSize(998);
 
+/// How long a message may be asked to be held at most: what is further away is a slip of the pen.
+const LONGEST_RELEASE: Duration = Duration::from_hours(365 * 24);
 /// What is wrong with memory that holds no message.
 pub(super) const TOO_LITTLE_MEMORY: &str = "memory is less than message_size: no message of that size could come in";
 
@@ -58,6 +62,10 @@ pub(super) fn read(section: &Section<'_>) -> Smtp {
         junk_commands: section.or("junk_commands", 100, Value::count),
         auth_failures: section.or("auth_failures", 3, Value::count),
         messages_per_session: section.or("messages_per_session", 10_000, Value::count),
+        future_release: section.or("future_release", Duration::from_hours(7 * 24), |value| {
+            let time = value.duration_from_zero()?;
+            if time > LONGEST_RELEASE { Err("is more than 365 days".to_owned()) } else { Ok(time) }
+        }),
     };
     if smtp.line_size < LEAST_LINE {
         section.report("line_size is less than the 998 octets that every message may have");

@@ -273,6 +273,8 @@ impl Desk {
             ret: entry.ret,
             envid: entry.envid.clone(),
             smtputf8: entry.smtputf8,
+            priority: entry.terms.priority,
+            transport: entry.terms.transport,
             forward_paths: forward_paths.collect(),
             content,
         };

@@ -20,12 +20,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::origin::Connection;
 use super::problem::{Dialect, Problem};
 use crate::config::{Http, IpNetwork};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
+use crate::listener::proxy;
 use crate::telemetry::metric::{Ingress, Metrics};
 
 /// How long a TLS handshake may take: a few round trips and a signature. Not for operators: who is slower than this is not there, and a place
@@ -92,8 +93,8 @@ impl Server {
     }
 
     /// Accepts connections until the server drains. More than the limit wait in the listener's backlog; more from one address than its own limit
-    /// are closed at once.
-    pub async fn accept(&self, listener: TcpListener, transport: Transport) {
+    /// are closed at once. With the PROXY protocol connections come from trusted proxies alone, which say whose they are.
+    pub async fn accept(&self, listener: TcpListener, transport: Transport, proxy_protocol: bool) {
         loop {
             let next = async {
                 let place = self.places.clone().acquire_owned().await.ok()?;
@@ -106,7 +107,9 @@ impl Server {
             match accepted {
                 None => return,
                 Some((place, Ok((stream, peer)))) => {
-                    let admission = match self.admit(peer.ip()) {
+                    let is_stranger = proxy_protocol && !self.is_proxy(peer.ip());
+                    let admitted = if is_stranger { Err(NotAdmitted::NoProxy) } else { self.admit(peer.ip()) };
+                    let admission = match admitted {
                         Ok(admission) => admission,
                         Err(reason) => {
                             self.metrics.connection_refused(Ingress::Http);
@@ -117,7 +120,11 @@ impl Server {
                     let (server, transport) = (self.clone(), transport.clone());
                     let open = self.metrics.connection(Ingress::Http);
                     self.connections.spawn(async move {
-                        server.connection(stream, peer, transport).await;
+                        if proxy_protocol {
+                            server.proxied(stream, peer, transport).await;
+                        } else {
+                            server.connection(stream, peer, transport).await;
+                        }
                         drop((place, admission, open));
                     });
                 }
@@ -138,15 +145,32 @@ impl Server {
 
     /// Lets a connection in, as far as its address goes. Trusted proxies are not counted: theirs are the connections of many.
     fn admit(&self, peer: IpAddr) -> Result<Option<Admission>, NotAdmitted> {
-        let limit = {
-            let serving = self.serving.borrow();
-            if serving.trusted_proxies.iter().any(|network| network.contains(peer)) {
-                return Ok(None);
-            }
-            serving.limits.connections_per_address
-        };
+        if self.is_proxy(peer) {
+            return Ok(None);
+        }
+        let limit = self.serving.borrow().limits.connections_per_address;
         self.by_address.set_limits(u32::MAX, limit);
         self.by_address.admit(peer).map(Some)
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.serving.borrow().trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+
+    /// Serves the client for whom a proxy has opened a connection.
+    async fn proxied(&self, mut stream: TcpStream, proxy: SocketAddr, transport: Transport) {
+        let peer = match self.draining.run_until_cancelled(proxy::client(&mut stream)).await {
+            Some(Ok(client)) => client.unwrap_or(proxy),
+            Some(Err(error)) => return info!(peer = %proxy, "a proxy's connection is closed: {error}"),
+            None => return,
+        };
+        match self.admit(peer.ip()) {
+            Ok(_admission) => self.connection(stream, peer, transport).await,
+            Err(reason) => {
+                self.metrics.connection_refused(Ingress::Http);
+                debug!(%peer, "refused: {reason}");
+            }
+        }
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, transport: Transport) {

@@ -17,7 +17,7 @@ use crate::config::{Bounces, Route};
 use crate::event::{Event, EventKind};
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
-use crate::mail::envelope::{ForwardPath, ReversePath};
+use crate::mail::envelope::{ForwardPath, ReversePath, TransportSecurity};
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
 use crate::mail::slot::Tokens;
@@ -133,7 +133,7 @@ impl Parts {
             press.reverse_path = ReversePath::Null;
             press.plan.reverse_path = ReversePath::Null;
         }
-        let mut kept = self.entry(submission, prepared.content, *press, settings, trace);
+        let mut kept = self.entry(submission, facts, prepared.content, *press, settings, trace);
         kept.entry.terms.track_bounces = is_tracked;
         Ok(Composed::Kept(Box::new(kept)))
     }
@@ -293,7 +293,15 @@ impl Parts {
         Ok(None)
     }
 
-    fn entry(&self, submission: &Submission, content: Bytes, press: Letterpress, settings: &IntakeSettings, trace: &mut Trace) -> NewEntry {
+    fn entry(
+        &self,
+        submission: &Submission,
+        facts: &HeaderFacts<'_>,
+        content: Bytes,
+        press: Letterpress,
+        settings: &IntakeSettings,
+        trace: &mut Trace,
+    ) -> NewEntry {
         let copies = copies(submission, &press, settings);
         let Submission { envelope, login, received, options, .. } = submission;
         let recipient_count = u32::try_from(copies.len()).unwrap_or(u32::MAX);
@@ -338,7 +346,7 @@ impl Parts {
             deliver_before: options.deliver_before,
             options: options_text(options, &press.recipients),
             plan: press.plan,
-            terms: Terms::default(),
+            terms: terms(submission, facts),
         };
         NewEntry {
             entry,
@@ -346,9 +354,26 @@ impl Parts {
             original: press.changed.then_some(content),
             copies,
             held: press.held.map(|(_, reason)| reason),
-            not_before: press.not_before,
+            not_before: press.not_before.max(submission.envelope.not_before),
             events,
         }
+    }
+}
+
+/// What is agreed about the delivery of a message.
+fn terms(submission: &Submission, facts: &HeaderFacts<'_>) -> Terms {
+    let Submission { envelope, login, .. } = submission;
+    let treatment = &login.treatment;
+    let transport = match envelope.transport {
+        // RFC 8689 §4.1: where both are there, the field counts for nothing.
+        TransportSecurity::AsConfigured if facts.tls_not_required => TransportSecurity::Optional,
+        transport @ (TransportSecurity::AsConfigured | TransportSecurity::Required | TransportSecurity::Optional) => transport,
+    };
+    Terms {
+        priority: envelope.priority.unwrap_or(treatment.priority).min(treatment.highest_priority),
+        transport,
+        not_before: envelope.not_before,
+        ..Terms::default()
     }
 }
 

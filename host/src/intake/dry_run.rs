@@ -110,7 +110,7 @@ impl Intake {
             Err(refusal) => (Cow::Borrowed(&submission), Some(refusal)),
         };
         let submission = &*submission;
-        let facts = settings.facts(&submission.content);
+        let facts = settings.facts(submission);
         let prepared = match content {
             Content::Submitted => parts.prepare(submission, &facts, &settings),
             Content::Stored => parts.chain(submission).map(|chain| Prepared { content: submission.content.clone(), chain }),

@@ -13,7 +13,7 @@ use crate::chain::rendering::RenderError;
 use crate::chain::test_store::CommitLog;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{self, Access, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, When};
+use crate::config::{self, Access, Bounces, ChainStep, LoginLimits, OnError, SenderPattern, Treatment, When};
 use crate::link::LinkSigner;
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
@@ -84,6 +84,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        treatment: Treatment::default(),
         suppress: Vec::new(),
         bounce_management: None,
         access: Access::default(),
@@ -106,7 +107,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
 
 pub(super) async fn compose(intake: &Intake, submission: &Submission) -> Result<Composed, Refusal> {
     let settings = intake.0.settings();
-    let facts = settings.facts(&submission.content);
+    let facts = settings.facts(submission);
     check(submission, &facts, &settings)?;
     intake.0.compose(submission, &facts, &settings, &mut Trace::default()).await
 }
@@ -352,7 +353,7 @@ proptest! {
     fn the_look_over_the_header_is_that_of_the_draft(
         content in "((From|To|Bcc|X-SMTPeter-A|Date|Return-Path) ?: ?[a@x:;<> ]{0,6}(\r\n|\r\n [a:]{0,3}\r\n)|From a\r\n|[a: ]{0,3}\r\n){0,8}",
     ) {
-        let facts = HeaderFacts::read(content.as_bytes(), 1_000);
+        let facts = HeaderFacts::read(content.as_bytes(), 1_000, false);
         if facts.flaw.is_some() {
             return Ok(());
         }

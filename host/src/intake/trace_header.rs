@@ -23,11 +23,22 @@ pub(super) const ADDED_FIELDS: usize = 3;
 /// last host's to write (RFC 5321 §4.4).
 const HIDDEN: [&[u8]; 3] = [b"Bcc", b"Resent-Bcc", b"Return-Path"];
 
+/// Fields that stay where a message is rebuilt, beside those that are looked for.
+const KNOWN: [&str; 11] =
+    ["Sender", "Reply-To", "To", "Cc", "In-Reply-To", "References", "Comments", "Keywords", "MIME-Version", "TLS-Required", "Received"];
+
+/// What others that stay begin with.
+const KNOWN_BEGINNINGS: [&str; 3] = ["Resent-", "Content-", "List-"];
+
+/// Fields that the first-party plugins read, apart from those that steer a service.
+const READ_BY_PLUGINS: [&[u8]; 5] = [b"X-Tubepost-Tags", b"X-OMS-Tags", b"X-OhMySMTP-Tags", b"X-MailPace-Tags", b"X-List-Unsubscribe"];
+
 /// Says whether bounces come back to us; goes before what the call says and what the login has.
 const TRACK_BOUNCES: &[u8] = b"X-SMTPeter-TrackBounces";
 
 /// What one look over the header tells.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct HeaderFacts<'a> {
     /// How many fields there are.
     pub(super) fields: usize,
@@ -39,6 +50,8 @@ pub(super) struct HeaderFacts<'a> {
     pub(super) flaw: Option<Flaw>,
     /// How many To fields there are.
     pub(super) to: usize,
+    /// Whether it says `TLS-Required: No` (RFC 8689 §3).
+    pub(super) tls_not_required: bool,
     has_date: bool,
     has_message_id: bool,
     /// What `X-SMTPeter-TrackBounces` says, where it says anything.
@@ -47,6 +60,8 @@ pub(super) struct HeaderFacts<'a> {
     subject: Option<&'a [u8]>,
     /// Whether the message begins with a field, or with the empty line; else all of it is body.
     begins_as_header: bool,
+    /// Whether fields that are not known are left out.
+    rebuild: bool,
     /// What is left out, in order.
     dropped: Vec<Dropped>,
 }
@@ -69,19 +84,21 @@ struct Dropped {
 }
 
 impl<'a> HeaderFacts<'a> {
-    /// Looks at the header of a message, of `limit` octets at most; at its body not at all.
-    pub(super) fn read(content: &'a [u8], limit: usize) -> Self {
+    /// Looks at the header of a message, of `limit` octets at most; at its body not at all. `rebuild` is whether to keep what is known alone.
+    pub(super) fn read(content: &'a [u8], limit: usize, rebuild: bool) -> Self {
         let mut facts = Self {
             fields: 0,
             received: 0,
             from: Vec::new(),
             flaw: None,
             to: 0,
+            tls_not_required: false,
             has_date: false,
             has_message_id: false,
             track_bounces: None,
             subject: None,
             begins_as_header: true,
+            rebuild,
             dropped: Vec::new(),
         };
         // With the empty line behind a header that is as large as it may be.
@@ -118,7 +135,12 @@ impl<'a> HeaderFacts<'a> {
         } else if name.eq_ignore_ascii_case(b"Date") {
             self.has_date = true;
         } else if name.eq_ignore_ascii_case(b"Message-ID") {
-            self.has_message_id = true;
+            if self.rebuild {
+                self.dropped.push(Dropped { place, is_option: false });
+            }
+            self.has_message_id = !self.rebuild;
+        } else if name.eq_ignore_ascii_case(b"TLS-Required") {
+            self.tls_not_required |= value.trim_ascii().eq_ignore_ascii_case(b"No");
         } else if name.eq_ignore_ascii_case(b"Subject") {
             self.subject.get_or_insert(value);
         } else if HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) {
@@ -128,6 +150,9 @@ impl<'a> HeaderFacts<'a> {
                 self.track_bounces = switch(value);
             }
             self.dropped.push(Dropped { place, is_option: true });
+        } else if self.rebuild && !is_known(name) {
+            let is_option = READ_BY_PLUGINS.iter().any(|read| name.eq_ignore_ascii_case(read));
+            self.dropped.push(Dropped { place, is_option });
         }
     }
 
@@ -135,6 +160,12 @@ impl<'a> HeaderFacts<'a> {
     pub(super) fn subject(&self) -> String {
         super::cut(header::decode("Subject", self.subject.unwrap_or_default()), SUBJECT)
     }
+}
+
+/// Whether a field is one of RFC 5322 §3.6, of MIME, of a list (RFC 2369, RFC 2919, RFC 8058), or the one that RFC 8689 has.
+fn is_known(name: &[u8]) -> bool {
+    let begins = |start: &str| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start.as_bytes()));
+    KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) || KNOWN_BEGINNINGS.iter().any(|start| begins(start))
 }
 
 /// Returns the message with our fields in front of it, and without what is not for the recipient. Where a chain comes that reads the fields

@@ -26,7 +26,8 @@ struct Counts {
 #[derive(Debug)]
 pub struct Admission {
     connections: Connections,
-    address: IpNetwork,
+    /// `None` while it is not known for whom a proxy has opened it.
+    address: Option<IpNetwork>,
 }
 
 /// Why a connection is not let in.
@@ -38,6 +39,9 @@ pub enum NotAdmitted {
     /// There are as many from this address as there may be.
     #[error("too many connections from your address")]
     AddressFull,
+    /// Connections come from trusted proxies here, and this one does not.
+    #[error("connections come from proxies here, and yours is none of them")]
+    NoProxy,
 }
 
 impl Connections {
@@ -55,7 +59,13 @@ impl Connections {
 
     /// Lets a connection in, if there is room; [`IpNetwork::of_client`] says what counts as one address.
     pub fn admit(&self, peer: IpAddr) -> Result<Admission, NotAdmitted> {
-        let address = IpNetwork::of_client(peer);
+        let mut admission = self.admit_proxy()?;
+        admission.assign(peer)?;
+        Ok(admission)
+    }
+
+    /// Lets a connection in whose client is not known yet; [`Admission::assign`] says who it is.
+    pub fn admit_proxy(&self) -> Result<Admission, NotAdmitted> {
         let mut counts = self.0.lock();
         if counts.open >= counts.limit {
             if !std::mem::replace(&mut counts.complained, true) {
@@ -63,6 +73,25 @@ impl Connections {
             }
             return Err(NotAdmitted::Full);
         }
+        counts.open += 1;
+        // At the limit connections come and go, and it would be said for each.
+        if u64::from(counts.open) * 10 < u64::from(counts.limit) * 9 {
+            counts.complained = false;
+        }
+        Ok(Admission { connections: self.clone(), address: None })
+    }
+
+    /// Returns how many are open.
+    pub fn open(&self) -> u32 {
+        self.0.lock().open
+    }
+}
+
+impl Admission {
+    /// Counts the connection as one of this client's, once it is known.
+    pub fn assign(&mut self, peer: IpAddr) -> Result<(), NotAdmitted> {
+        let address = IpNetwork::of_client(peer);
+        let mut counts = self.connections.0.lock();
         let limit = counts.limit_per_address;
         let from_address = counts.by_address.entry(address).or_default();
         if *from_address >= limit {
@@ -73,17 +102,9 @@ impl Connections {
             return Err(NotAdmitted::AddressFull);
         }
         *from_address += 1;
-        counts.open += 1;
-        // At the limit connections come and go, and it would be said for each.
-        if u64::from(counts.open) * 10 < u64::from(counts.limit) * 9 {
-            counts.complained = false;
-        }
-        Ok(Admission { connections: self.clone(), address })
-    }
-
-    /// Returns how many are open.
-    pub fn open(&self) -> u32 {
-        self.0.lock().open
+        drop(counts);
+        self.address = Some(address);
+        Ok(())
     }
 }
 
@@ -91,10 +112,12 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut counts = self.connections.0.lock();
         counts.open = counts.open.saturating_sub(1);
-        if let Some(from_address) = counts.by_address.get_mut(&self.address) {
+        if let Some(address) = self.address
+            && let Some(from_address) = counts.by_address.get_mut(&address)
+        {
             *from_address = from_address.saturating_sub(1);
             if *from_address == 0 {
-                counts.by_address.remove(&self.address);
+                counts.by_address.remove(&address);
             }
         }
     }

@@ -7,7 +7,7 @@ mod conversation;
 pub mod reception;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::clock::{Clock, Entropy};
-use crate::config::{self, ListenerTls};
+use crate::config::{self, IpNetwork, ListenerTls};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
+use crate::listener::proxy;
 use crate::smtp::memory::ContentMemory;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Allowance, Connection, Role, Session, Settings, Tls};
@@ -55,6 +56,7 @@ pub struct Service<R> {
 struct Policy {
     settings: Arc<Settings>,
     drain_time: Duration,
+    trusted_proxies: Arc<[IpNetwork]>,
 }
 
 impl Policy {
@@ -63,6 +65,7 @@ impl Policy {
             message_octets: login.limits.message_size.0,
             recipients: login.limits.recipients_per_message,
             asks: true,
+            highest_priority: login.treatment.highest_priority,
         };
         let settings = Settings {
             hostname: server.hostname.clone(),
@@ -75,10 +78,11 @@ impl Policy {
             junk_commands: smtp.junk_commands,
             auth_failures: smtp.auth_failures,
             messages: smtp.messages_per_session,
+            future_release: smtp.future_release,
             memory: memory.clone(),
             role: guest.map_or(Role::Submission, |login| Role::Mx(allowance(login))),
         };
-        Self { settings: Arc::new(settings), drain_time: server.drain_time }
+        Self { settings: Arc::new(settings), drain_time: server.drain_time, trusted_proxies: server.trusted_proxies.clone().into() }
     }
 }
 
@@ -114,6 +118,15 @@ impl<R: Reception> Service<R> {
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read())
     }
+
+    /// Lets a connection in, as far as that depends on who has opened it.
+    fn admit(&self, door: &Door, peer: IpAddr) -> Result<Admission, NotAdmitted> {
+        if !door.proxy_protocol {
+            return self.connections.admit(peer);
+        }
+        let is_trusted = self.policy().trusted_proxies.iter().any(|network| network.contains(peer));
+        if is_trusted { self.connections.admit_proxy() } else { Err(NotAdmitted::NoProxy) }
+    }
 }
 
 /// How a listener protects its connections.
@@ -138,22 +151,40 @@ impl Protection {
     }
 }
 
+/// How connections come in through one listener.
+#[derive(Clone)]
+pub struct Door {
+    /// How they are protected.
+    pub protection: Protection,
+    /// Whether AUTH and mail take TLS; not said: except from loopback.
+    pub require_tls: Option<bool>,
+    /// Whether they come from a balancer that says whose they are.
+    pub proxy_protocol: bool,
+}
+
+impl Door {
+    /// Connections from clients themselves, that need TLS except from loopback.
+    pub fn new(protection: Protection) -> Self {
+        Self { protection, require_tls: None, proxy_protocol: false }
+    }
+}
+
 /// A socket on which SMTP is spoken.
 pub struct SmtpListener<R> {
     socket: TcpListener,
-    protection: Protection,
+    door: Door,
     service: Arc<Service<R>>,
 }
 
 impl<R: Reception> SmtpListener<R> {
     /// Takes a bound socket.
-    pub fn new(socket: TcpListener, protection: Protection, service: Arc<Service<R>>) -> Self {
-        Self { socket, protection, service }
+    pub fn new(socket: TcpListener, door: Door, service: Arc<Service<R>>) -> Self {
+        Self { socket, door, service }
     }
 
     /// Serves until `shutdown`, then drains; returns when no session is left.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { socket, protection, service } = self;
+        let Self { socket, door, service } = self;
         let end = CancellationToken::new();
         let mut sessions = JoinSet::new();
         loop {
@@ -163,18 +194,17 @@ impl<R: Reception> SmtpListener<R> {
                 Some(ended) = sessions.join_next() => log_panic(ended),
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let admission = match service.connections.admit(peer.ip()) {
+                        let admission = match service.admit(&door, peer.ip()) {
                             Ok(admission) => admission,
                             Err(reason) => {
                                 service.metrics.connection_refused(R::INGRESS);
-                                turn_away(stream, &protection, reason);
+                                turn_away(stream, &door.protection, reason);
                                 continue;
                             }
                         };
                         let stop = Stop { drain: shutdown.child_token(), end: end.child_token() };
                         let id = service.sessions.fetch_add(1, Ordering::Relaxed);
-                        let span = tracing::info_span!("session", id, peer = %peer.ip());
-                        sessions.spawn(serve(stream, peer, protection.clone(), Arc::clone(&service), stop, admission).instrument(span));
+                        sessions.spawn(welcome(stream, peer, door.clone(), Arc::clone(&service), stop, (id, admission)));
                     }
                     Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
                     Err(error) => {
@@ -195,27 +225,46 @@ impl<R: Reception> SmtpListener<R> {
     }
 }
 
-async fn serve<R: Reception>(
-    stream: TcpStream,
+/// Finds out who the client is, and serves him.
+async fn welcome<R: Reception>(
+    mut stream: TcpStream,
     peer: SocketAddr,
-    protection: Protection,
+    door: Door,
     service: Arc<Service<R>>,
     stop: Stop,
-    admission: Admission,
+    (id, mut admission): (u64, Admission),
 ) {
+    let mut peer = peer.ip();
+    if door.proxy_protocol {
+        match stop.drain.clone().run_until_cancelled(proxy::client(&mut stream)).await {
+            Some(Ok(client)) => peer = client.map_or(peer, |client| client.ip()),
+            Some(Err(error)) => return tracing::info!(%peer, "a proxy's connection is closed: {error}"),
+            None => return,
+        }
+        if let Err(reason) = admission.assign(peer) {
+            service.metrics.connection_refused(R::INGRESS);
+            return turn_away(stream, &door.protection, reason);
+        }
+    }
+    let peer = peer.to_canonical();
+    let span = tracing::info_span!("session", id, %peer);
+    serve(stream, peer, door, service, stop, admission).instrument(span).await;
+}
+
+async fn serve<R: Reception>(stream: TcpStream, peer: IpAddr, door: Door, service: Arc<Service<R>>, stop: Stop, admission: Admission) {
     let _open = service.metrics.connection(R::INGRESS);
-    let peer = peer.ip().to_canonical();
-    let loopback = peer.is_loopback();
+    let tls_required = door.require_tls.unwrap_or(!peer.is_loopback());
     // Replies are written whole, and the client waits for each.
     let _ = stream.set_nodelay(true);
     let drain = stop.drain.clone();
     let session = |tls| {
         let settings = Arc::clone(&service.policy().settings);
-        let mut session = Session::new(settings, Connection { loopback, tls }, service.clock.monotonic());
+        let connection = Connection { tls_required, tls, since: service.clock.now() };
+        let mut session = Session::new(settings, connection, service.clock.monotonic());
         session.offer(service.reception.mechanisms());
         Conversation::new(Arc::clone(&service), session, peer, stop)
     };
-    match protection {
+    match door.protection {
         Protection::None => {
             let mut stream = stream;
             session(Tls::Unavailable).run(&mut stream).await;
@@ -260,6 +309,7 @@ fn turn_away(stream: TcpStream, protection: &Protection, reason: NotAdmitted) {
     let text = match reason {
         NotAdmitted::Full => "too many connections, try again later",
         NotAdmitted::AddressFull => "too many connections from your address",
+        NotAdmitted::NoProxy => "connections come from proxies here, and yours is none of them",
     };
     match protection {
         // It would not understand: it waits for a handshake.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::address::{AddressError, EmailAddress};
+use crate::clock::Timestamp;
 
 /// Where failures are reported: the argument of `MAIL FROM`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,6 +109,20 @@ pub enum BodyType {
     SevenBit,
     /// Lines of octets.
     EightBitMime,
+    /// Octets, not in lines. It is so on the way in alone: what is taken is put into lines.
+    BinaryMime,
+}
+
+/// How well a message is to be protected on the way (RFC 8689).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransportSecurity {
+    /// As route and recipient domain have it.
+    #[default]
+    AsConfigured,
+    /// `REQUIRETLS`: TLS with a certificate that is valid, to servers that keep to it too; else it is not delivered.
+    Required,
+    /// `TLS-Required: No`: it shall arrive, whatever policies say.
+    Optional,
 }
 
 /// Reverse-path, forward-paths, and the parameters that were given with them.
@@ -125,11 +140,27 @@ pub struct Envelope {
     pub body: BodyType,
     /// `SMTPUTF8` (RFC 6531): addresses or header fields may hold UTF-8.
     pub smtputf8: bool,
+    /// `MT-PRIORITY` (RFC 6710), from -9 to 9, where the sender gave one.
+    pub priority: Option<i8>,
+    /// `REQUIRETLS` (RFC 8689).
+    pub transport: TransportSecurity,
+    /// `HOLDFOR` or `HOLDUNTIL` (RFC 4865): not delivered before this time.
+    pub not_before: Option<Timestamp>,
 }
 
 impl Envelope {
     /// An envelope without recipients and parameters.
     pub fn new(reverse_path: ReversePath) -> Self {
-        Self { reverse_path, forward_paths: Vec::new(), ret: None, envid: None, body: BodyType::default(), smtputf8: false }
+        Self {
+            reverse_path,
+            forward_paths: Vec::new(),
+            ret: None,
+            envid: None,
+            body: BodyType::default(),
+            smtputf8: false,
+            priority: None,
+            transport: TransportSecurity::default(),
+            not_before: None,
+        }
     }
 }

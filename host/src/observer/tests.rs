@@ -6,7 +6,7 @@ use super::*;
 use crate::chain::Chains;
 use crate::clock::Entropy;
 use crate::config::unit::ByteSize;
-use crate::config::{self, Access, Bounces, ChainStep, Grants, Login, LoginLimits, OnError, PluginRuntime, When};
+use crate::config::{self, Access, Bounces, ChainStep, Grants, Login, LoginLimits, OnError, PluginRuntime, Treatment, When};
 use crate::event::{PluginRun, Visitor};
 use crate::mail::message_id::MessageId;
 use crate::plugin::engine::{Engine, EngineOptions};
@@ -56,6 +56,7 @@ fn login(name: &str) -> Login {
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        treatment: Treatment::default(),
         suppress: Vec::new(),
         bounce_management: None,
         access: Access::default(),

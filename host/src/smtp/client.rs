@@ -199,6 +199,11 @@ impl Client {
         self.extensions.eight_bit_mime
     }
 
+    /// Whether the server keeps to `REQUIRETLS` (RFC 8689), and TLS is spoken.
+    pub fn offers_require_tls(&self) -> bool {
+        self.extensions.require_tls
+    }
+
     /// Starts a transaction. Only while [`Client::can_start`].
     pub fn start(&mut self, transaction: Transaction) {
         let content_refusal = transaction.content_refusal(&self.extensions);
@@ -276,6 +281,8 @@ impl Client {
             Expected::Greeting => return Err(ClientError::Greeting(reply)),
             Expected::Ehlo if reply.is_positive() => {
                 self.extensions = Extensions::parse(&reply);
+                // RFC 8689 §2: it means nothing before TLS.
+                self.extensions.require_tls &= self.secured;
                 return self.introduce();
             }
             Expected::Ehlo if reply.is_permanent() => {

@@ -6,7 +6,9 @@ mod parameter;
 mod path;
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::{BodyType, ForwardPath, Return, ReversePath};
@@ -16,8 +18,9 @@ use parameter::Parameters;
 pub const LONGEST_LINE_OCTETS: usize = 12_288;
 /// Octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4).
 const COMMAND_OCTETS: usize = 512;
-/// What extensions add to `MAIL`: SIZE 26 (RFC 1870), BODY 17 (RFC 6152), SMTPUTF8 10 (RFC 6531), AUTH 500 (RFC 4954), RET and ENVID 125 (RFC 3461).
-const MAIL_OCTETS: usize = COMMAND_OCTETS + 26 + 17 + 10 + 500 + 125;
+/// What extensions add to `MAIL`: SIZE 26 (RFC 1870), BODY 17 (RFC 6152), SMTPUTF8 10 (RFC 6531), AUTH 500 (RFC 4954), RET and ENVID 125 (RFC 3461),
+/// HOLDFOR or HOLDUNTIL 34 (RFC 4865), MT-PRIORITY 15 (RFC 6710), REQUIRETLS 11 (RFC 8689).
+const MAIL_OCTETS: usize = COMMAND_OCTETS + 26 + 17 + 10 + 500 + 125 + 34 + 15 + 11;
 /// What extensions add to `RCPT`: NOTIFY and ORCPT 528 (RFC 3461), SMTPUTF8 10.
 const RCPT_OCTETS: usize = COMMAND_OCTETS + 528 + 10;
 
@@ -74,6 +77,21 @@ pub struct Mail {
     pub ret: Option<Return>,
     /// `ENVID=`, decoded (RFC 3461 §4.4).
     pub envid: Option<String>,
+    /// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865).
+    pub hold: Option<Hold>,
+    /// `MT-PRIORITY=`, from -9 to 9 (RFC 6710).
+    pub priority: Option<i8>,
+    /// `REQUIRETLS` (RFC 8689).
+    pub require_tls: bool,
+}
+
+/// How long a message is not to be delivered (RFC 4865).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// `HOLDFOR`.
+    For(Duration),
+    /// `HOLDUNTIL`.
+    Until(Timestamp),
 }
 
 /// `RCPT TO:` with its parameters (RFC 5321 §4.1.1.3).

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use memchr::memchr3;
 
 use super::memory::Share;
+use crate::mail::content::Wire;
 
 /// Most octets that are reserved because a client announced them: an announcement costs it nothing.
 const LARGEST_RESERVATION: u64 = 1024 * 1024;
@@ -50,6 +51,9 @@ pub enum ContentFault {
     /// Too much content of all sessions is under way at this moment.
     #[error("there is no memory for the message now, try again later")]
     NoMemory,
+    /// Binary content that cannot be put into lines: its header is broken, or what is binary in it is signed.
+    #[error("the binary content of the message cannot be encoded")]
+    NotEncodable,
 }
 
 impl ContentFault {
@@ -62,6 +66,7 @@ impl ContentFault {
             Self::LineTooLong { .. } => 2,
             Self::Nul => 3,
             Self::BareLineEnd => 4,
+            Self::NotEncodable => 5,
         }
     }
 
@@ -69,7 +74,7 @@ impl ContentFault {
     pub const fn is_temporary(self) -> bool {
         match self {
             Self::NoMemory => true,
-            Self::BareLineEnd | Self::Nul | Self::LineTooLong { .. } | Self::TooLarge { .. } => false,
+            Self::BareLineEnd | Self::Nul | Self::LineTooLong { .. } | Self::TooLarge { .. } | Self::NotEncodable => false,
         }
     }
 }
@@ -90,6 +95,8 @@ enum Framing {
     Dots,
     /// `BDAT`: somebody else counts.
     Counted,
+    /// `BDAT` of what is not in lines (`BODY=BINARYMIME`).
+    Binary,
 }
 
 /// Where the next octet stands.
@@ -132,6 +139,11 @@ impl Decoder {
         Self::new(Framing::Counted, limits, announced, share)
     }
 
+    /// For the chunks of `BDAT` behind `BODY=BINARYMIME` (RFC 3030 §3): any octets. What comes of it goes through [`to_lines`].
+    pub fn binary(limits: ContentLimits, announced: Option<u64>, share: Share) -> Self {
+        Self::new(Framing::Binary, limits, announced, share)
+    }
+
     fn new(framing: Framing, limits: ContentLimits, announced: Option<u64>, share: Share) -> Self {
         let expected = announced.unwrap_or(0).min(limits.size_octets).min(LARGEST_RESERVATION);
         Self {
@@ -148,6 +160,10 @@ impl Decoder {
 
     /// Takes octets, up to the end of `DATA` if it is among them; returns how many.
     pub fn push(&mut self, input: &[u8]) -> usize {
+        if self.framing == Framing::Binary {
+            self.keep(Some(input));
+            return input.len();
+        }
         // The octets from `kept` to `at` were looked at, and are content that is not yet copied.
         let (mut kept, mut at) = (0, 0);
         while let Some(&octet) = input.get(at) {
@@ -256,6 +272,24 @@ impl Decoder {
         self.octets = Vec::new();
         self.share.trim(0);
     }
+}
+
+/// Puts binary content into lines, as all of it is from here on: parts that are not in lines are encoded (RFC 3030 §3 has gateways do it), and
+/// then it is looked at like any other.
+///
+/// # Errors
+/// It cannot be done, or is too large then.
+pub fn to_lines(content: Content, mut share: Share, limits: &ContentLimits) -> Result<(Content, Share), ContentFault> {
+    let octets = Wire::Lines.fit(content.octets);
+    if octets.len() as u64 > limits.size_octets {
+        return Err(ContentFault::TooLarge { limit_octets: limits.size_octets });
+    }
+    if !share.cover(octets.len() as u64) {
+        return Err(ContentFault::NoMemory);
+    }
+    let mut check = Decoder::counted(*limits, None, share);
+    check.push(&octets);
+    check.finish().map_err(|fault| if fault.is_temporary() { fault } else { ContentFault::NotEncodable })
 }
 
 #[cfg(test)]

@@ -135,6 +135,7 @@ impl From<ContentFault> for Reply {
             ContentFault::Nul | ContentFault::LineTooLong { .. } => (550, 6, 0),
             ContentFault::TooLarge { .. } => (552, 3, 4),
             ContentFault::NoMemory => (452, 3, 1),
+            ContentFault::NotEncodable => (554, 6, 3),
         };
         Self::told(code, subject, detail, fault.to_string())
     }

@@ -6,8 +6,8 @@
 //! however many were pipelined (RFC 2920).
 //!
 //! Invariants:
-//! - Where mail is submitted: no mail without a login, no login without TLS, except from loopback. Where it comes for us ([`Role::Mx`]): no login at
-//!   all, and no recipient that was not asked about.
+//! - Where mail is submitted: no mail without a login, no login without TLS, except where the connection says that none is needed. Where it comes for
+//!   us ([`Role::Mx`]): no login at all, and no recipient that was not asked about.
 //! - What came in clear text before TLS started is forgotten when it has (RFC 3207 §4.2): pipelined input, name, login, transaction.
 //! - Memory is bounded: a line by [`LONGEST_LINE_OCTETS`], content and recipients by [`Settings`] and [`Allowance`], content of all sessions together by
 //!   [`ContentMemory`](crate::smtp::memory::ContentMemory), replies by `MOST_REPLY_OCTETS`.
@@ -24,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
 use crate::mail::refusal::Refusal;
@@ -47,10 +48,12 @@ const KEPT_REPLY_OCTETS: usize = 4 * 1024;
 /// What a session stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Whether the client is on this machine: then clear text is as good as TLS.
-    pub loopback: bool,
+    /// Whether nothing but TLS will do for passwords and mail.
+    pub tls_required: bool,
     /// TLS.
     pub tls: Tls,
+    /// When it began.
+    pub since: Timestamp,
 }
 
 /// TLS of a connection.
@@ -153,6 +156,8 @@ pub struct Allowance {
     pub recipients: u32,
     /// Whether somebody has a word on each of them.
     pub asks: bool,
+    /// The highest priority that a message may ask for (RFC 6710).
+    pub highest_priority: i8,
 }
 
 /// A forward-path that is asked about.

@@ -13,6 +13,7 @@ use crate::chain::Plan;
 use crate::clock::Timestamp;
 use crate::config::SenderPattern;
 use crate::mail::address::EmailAddress;
+pub use crate::mail::envelope::TransportSecurity;
 use crate::mail::envelope::{BodyType, Notify, Return, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
@@ -67,18 +68,6 @@ pub struct Terms {
     pub not_before: Option<Timestamp>,
     /// Bounces come back to us: the reverse-path on the wire is an address of ours that stands for the copy (VERP).
     pub track_bounces: bool,
-}
-
-/// How well a message is to be protected on the way (RFC 8689).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TransportSecurity {
-    /// As route and recipient domain have it.
-    #[default]
-    AsConfigured,
-    /// `REQUIRETLS`: TLS with a certificate that is valid, to servers that keep to it too; else it is not delivered.
-    Required,
-    /// `TLS-Required: No`: it shall arrive, whatever policies say.
-    Optional,
 }
 
 /// One recipient's copy: what never changes.

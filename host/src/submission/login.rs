@@ -374,7 +374,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::config::secret::hash_password;
     use crate::config::unit::ByteSize;
-    use crate::config::{Access, Bounces, LoginLimits};
+    use crate::config::{Access, Bounces, LoginLimits, Treatment};
 
     const LIMITS: config::Authentication = config::Authentication {
         failures: 20,
@@ -399,6 +399,7 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            treatment: Treatment::default(),
             suppress: Vec::new(),
             bounce_management: None,
             access: Access::default(),

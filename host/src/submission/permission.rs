@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::unit::ByteSize;
-    use crate::config::{Bounces, LoginLimits};
+    use crate::config::{Bounces, LoginLimits, Treatment};
 
     fn login(name: &str, messages_per_hour: Option<u32>) -> Login {
         Login {
@@ -250,6 +250,7 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            treatment: Treatment::default(),
             suppress: Vec::new(),
             bounce_management: None,
             access: crate::config::Access::default(),

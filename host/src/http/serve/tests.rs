@@ -33,7 +33,7 @@ async fn start(limits: Http) -> (SocketAddr, Server, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = server.clone();
-    tokio::spawn(async move { accepting.accept(listener, Transport::Plain).await });
+    tokio::spawn(async move { accepting.accept(listener, Transport::Plain, false).await });
     (address, server, draining)
 }
 

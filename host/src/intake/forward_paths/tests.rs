@@ -41,7 +41,7 @@ async fn checked(intake: &Intake, submission: &Submission) -> (Result<Submission
 
 async fn entry(intake: &Intake, submission: &Submission, mut trace: Trace) -> NewEntry {
     let settings = intake.0.settings();
-    let facts = settings.facts(&submission.content);
+    let facts = settings.facts(submission);
     match intake.0.compose(submission, &facts, &settings, &mut trace).await.unwrap() {
         Composed::Kept(entry) => *entry,
         Composed::Discarded { plugin, reason } => panic!("discarded by {plugin}: {reason}"),

@@ -297,6 +297,7 @@ impl<R: Reception> Conversation<R> {
             message_octets: login.limits.message_size.0,
             recipients: login.limits.recipients_per_message,
             asks: self.service.reception.asks_about_paths(login),
+            highest_priority: login.treatment.highest_priority,
         }
     }
 

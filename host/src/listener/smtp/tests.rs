@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
-use crate::config::{Access, Bounces, Login, LoginLimits};
+use crate::config::{Access, Bounces, Login, LoginLimits, Treatment};
 use crate::intake::forward_paths::Inquiry;
 use crate::listener::tls::Certificate;
 use crate::mail::address::EmailAddress;
@@ -117,6 +117,7 @@ impl Server {
             errors: 20,
             junk_commands: 100,
             auth_failures: 3,
+            future_release: Duration::from_hours(1),
             messages_per_session: 100,
         };
         change(&mut server, &mut smtp);
@@ -130,6 +131,7 @@ impl Server {
             route: "direct".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
+            treatment: Treatment::default(),
             suppress: Vec::new(),
             bounce_management: None,
             access: Access::default(),
@@ -161,7 +163,7 @@ impl Server {
         let socket = TcpListener::from_std(socket).unwrap();
         let address = socket.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let listener = SmtpListener::new(socket, Protection::new(mode, Some(tls)).unwrap(), Arc::clone(&service));
+        let listener = SmtpListener::new(socket, Door::new(Protection::new(mode, Some(tls)).unwrap()), Arc::clone(&service));
         let running = tokio::spawn(listener.run(shutdown.clone()));
         Self { address, tray, service, root: pair.cert.der().clone(), shutdown, running }
     }

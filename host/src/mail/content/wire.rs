@@ -5,10 +5,10 @@
 //! not be mended there goes out as it is, or comes back.
 
 use bytes::Bytes;
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 
 use super::Draft;
-use super::transfer::{Kind, TransferEncoding};
+use super::transfer::{Kind, TransferEncoding, is_crlf};
 use super::tree::{Entity, NodeContent};
 use crate::mail::header::MAX_LINE;
 
@@ -22,11 +22,17 @@ pub enum Wire {
     EightBit,
     /// ASCII in such lines.
     SevenBit,
+    /// As [`Wire::EightBit`], where the content may be anything but lines: NUL, CR and LF wherever they stand.
+    Lines,
 }
 
 impl Wire {
     fn carries(self, octets: &[u8]) -> bool {
-        (self == Self::EightBit || octets.is_ascii()) && !has_long_line(octets)
+        match self {
+            Self::EightBit => !has_long_line(octets),
+            Self::SevenBit => octets.is_ascii() && !has_long_line(octets),
+            Self::Lines => memchr(0, octets).is_none() && is_crlf(octets) && !has_long_line(octets),
+        }
     }
 
     /// Returns a message as it can go over the wire, as far as that can be done. One that can go as it is is shared, and not taken apart.
@@ -66,8 +72,13 @@ impl Draft {
                 NodeContent::Multipart { .. } if &*node.entity.content_type == "multipart/signed" => {}
                 NodeContent::Multipart { children, .. } => {
                     open.extend(children);
-                    if wire == Wire::SevenBit && matches!(node.entity.encoding, TransferEncoding::EightBit | TransferEncoding::Binary) {
-                        self.relabel(id, TransferEncoding::SevenBit, None);
+                    let label = match (wire, node.entity.encoding) {
+                        (Wire::SevenBit, TransferEncoding::EightBit | TransferEncoding::Binary) => Some(TransferEncoding::SevenBit),
+                        (Wire::Lines, TransferEncoding::Binary) => Some(TransferEncoding::EightBit),
+                        _ => None,
+                    };
+                    if let Some(label) = label {
+                        self.relabel(id, label, None);
                         self.is_edited = true;
                     }
                 }
@@ -86,6 +97,8 @@ impl Draft {
         let (encoding, content) = match (entity.encoding, kind) {
             // What is encoded is written in lines as they should be.
             (encoding @ (TransferEncoding::QuotedPrintable | TransferEncoding::Base64), _) => (encoding, encoding.decode(body)),
+            // Octets that are not lines are to come out as they went in.
+            (_, Kind::Text | Kind::Data) if wire == Wire::Lines => (TransferEncoding::Base64, body.clone()),
             (_, Kind::Text) => (TransferEncoding::QuotedPrintable, body.clone()),
             (_, Kind::Data) => (TransferEncoding::Base64, body.clone()),
             // RFC 2046 §5.2.1: not encoded as a whole, but the parts of it are; of other types (delivery-status) nothing is.

@@ -20,6 +20,10 @@ pub struct Extensions {
     pub starttls: bool,
     /// `SIZE` (RFC 1870).
     pub size: Option<Size>,
+    /// `MT-PRIORITY` (RFC 6710).
+    pub mt_priority: bool,
+    /// `REQUIRETLS` (RFC 8689).
+    pub require_tls: bool,
     /// `AUTH PLAIN` (RFC 4954, RFC 4616).
     pub auth_plain: bool,
     /// `AUTH LOGIN`, which no RFC has and many servers do.
@@ -49,6 +53,8 @@ impl Extensions {
                 "8BITMIME" => extensions.eight_bit_mime = true,
                 "SMTPUTF8" => extensions.smtputf8 = true,
                 "DSN" => extensions.dsn = true,
+                "MT-PRIORITY" => extensions.mt_priority = true,
+                "REQUIRETLS" => extensions.require_tls = true,
                 "STARTTLS" => extensions.starttls = true,
                 "SIZE" => {
                     let limit = words.next().and_then(|word| word.parse::<u64>().ok()).filter(|limit| *limit > 0);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mail::address::EmailAddress;
-use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
+use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath, TransportSecurity};
 
 fn options() -> Options {
     Options {
@@ -25,6 +25,8 @@ fn transaction(recipients: &[&str], content: &'static str) -> Transaction {
         ret: None,
         envid: None,
         smtputf8: false,
+        priority: 0,
+        transport: TransportSecurity::AsConfigured,
         forward_paths: recipients.iter().map(|text| ForwardPath::new(EmailAddress::parse(text).unwrap())).collect(),
         content: Bytes::from_static(content.as_bytes()),
     }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::extension::{Extensions, Size};
 use super::reply::Reply;
 use crate::mail::address::EmailAddress;
-use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath};
-use crate::smtp::extension::push_xtext;
+use crate::mail::envelope::{ForwardPath, Notify, Return, ReversePath, TransportSecurity};
+use crate::smtp::extension::{push_utf8_address, push_xtext};
 
 /// What is to be sent.
 #[derive(Clone, Debug)]
@@ -21,6 +21,10 @@ pub struct Transaction {
     pub envid: Option<String>,
     /// The sender asked for SMTPUTF8: header fields may hold UTF-8.
     pub smtputf8: bool,
+    /// `MT-PRIORITY`, where the next hop knows it; 0 is what it takes a message for that says nothing (RFC 6710 §4.2).
+    pub priority: i8,
+    /// `REQUIRETLS`: a next hop that does not know it, or without TLS, gets nothing.
+    pub transport: TransportSecurity,
     /// Arguments of `RCPT TO`; at least one.
     pub forward_paths: Vec<ForwardPath>,
     /// The message, with CRLF line ends.
@@ -60,6 +64,13 @@ impl Transaction {
         {
             return Some(Reply::local(552, &format!("5.3.4 The next hop takes at most {limit} octets")));
         }
+        if self.transport == TransportSecurity::Required && !extensions.require_tls {
+            // RFC 8689 §4.2.1: the client must not send it there.
+            return Some(Reply::local(
+                550,
+                "5.7.30 The message requires TLS on all of its way (REQUIRETLS), and the next hop does not offer that",
+            ));
+        }
         if !extensions.eight_bit_mime && !self.content.is_ascii() {
             let text = "5.6.3 The next hop takes ASCII only (no 8BITMIME), and the message cannot be converted";
             return Some(Reply::local(554, text));
@@ -93,6 +104,12 @@ impl Transaction {
         }
         if smtputf8 {
             command.push_str(" SMTPUTF8");
+        }
+        if extensions.mt_priority && self.priority != 0 {
+            let _ = write!(command, " MT-PRIORITY={}", self.priority);
+        }
+        if extensions.require_tls && self.transport == TransportSecurity::Required {
+            command.push_str(" REQUIRETLS");
         }
         if extensions.dsn {
             match self.ret {
@@ -128,7 +145,7 @@ pub(super) fn recipient_command(recipient: &ForwardPath, extensions: &Extensions
             let (kind, address) = original.split_once(';').unwrap_or(("rfc822", original));
             push_xtext(&mut command, kind);
             command.push(';');
-            push_xtext(&mut command, address);
+            if kind.eq_ignore_ascii_case("utf-8") { push_utf8_address(&mut command, address) } else { push_xtext(&mut command, address) }
         }
     }
     command.push_str("\r\n");

@@ -6,10 +6,16 @@
 //! esmtp-value   = 1*(%d33-60 / %d62-126 / UTF8-non-ascii)
 //! ```
 
-use super::{Mail, SyntaxError};
+use std::time::Duration;
+
+use super::{Hold, Mail, SyntaxError};
+use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, ForwardPath, Notify, Return, ReversePath};
-use crate::smtp::extension::xtext_decode;
+use crate::smtp::extension::{utf8_address_decode, xtext_decode};
+
+/// Those of `MAIL`. Whether one is offered at this moment knows the session.
+const MAIL: [&str; 10] = ["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH", "HOLDFOR", "HOLDUNTIL", "MT-PRIORITY", "REQUIRETLS"];
 
 /// Parameters whose form is right.
 pub(super) struct Parameters<'a>(&'a str);
@@ -30,10 +36,20 @@ impl<'a> Parameters<'a> {
     }
 
     pub(super) fn into_mail(self, reverse_path: ReversePath) -> Result<Mail, SyntaxError> {
-        let mut mail = Mail { reverse_path, size: None, body: BodyType::default(), smtputf8: false, ret: None, envid: None };
+        let mut mail = Mail {
+            reverse_path,
+            size: None,
+            body: BodyType::default(),
+            smtputf8: false,
+            ret: None,
+            envid: None,
+            hold: None,
+            priority: None,
+            require_tls: false,
+        };
         let mut seen = Seen::default();
         for (keyword, value) in self.iter() {
-            let name = seen.check(keyword, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"])?;
+            let name = seen.check(keyword, &MAIL)?;
             let invalid = SyntaxError::Parameter { keyword: name };
             match (name, value) {
                 ("SIZE", Some(value)) => mail.size = Some(number(value).ok_or(invalid)?),
@@ -41,6 +57,11 @@ impl<'a> Parameters<'a> {
                 ("SMTPUTF8", None) => mail.smtputf8 = true,
                 ("RET", Some(value)) => mail.ret = Some(ret(value).ok_or(invalid)?),
                 ("ENVID", Some(value)) => mail.envid = Some(envid(value).ok_or(invalid)?),
+                // One of the two (RFC 4865 §3).
+                ("HOLDFOR", Some(value)) if mail.hold.is_none() => mail.hold = Some(hold_for(value).ok_or(invalid)?),
+                ("HOLDUNTIL", Some(value)) if mail.hold.is_none() => mail.hold = Some(hold_until(value).ok_or(invalid)?),
+                ("MT-PRIORITY", Some(value)) => mail.priority = Some(priority(value).ok_or(invalid)?),
+                ("REQUIRETLS", None) => mail.require_tls = true,
                 // Who speaks for whom is decided by the login alone (RFC 4954 §5: a server that does not trust the client takes it as <>).
                 ("AUTH", Some(value)) if xtext_decode(value).is_some() => {}
                 _ => return Err(invalid),
@@ -102,6 +123,8 @@ fn body(value: &str) -> Option<BodyType> {
         Some(BodyType::SevenBit)
     } else if value.eq_ignore_ascii_case("8BITMIME") {
         Some(BodyType::EightBitMime)
+    } else if value.eq_ignore_ascii_case("BINARYMIME") {
+        Some(BodyType::BinaryMime)
     } else {
         None
     }
@@ -117,9 +140,28 @@ fn ret(value: &str) -> Option<Return> {
     }
 }
 
-/// At most 100 characters (RFC 3461 §4.4).
+/// At most 100 characters, of printable ASCII once it is decoded (RFC 3461 §4.4).
 fn envid(value: &str) -> Option<String> {
-    if value.len() > 100 { None } else { xtext_decode(value) }
+    if value.len() > 100 { None } else { xtext_decode(value).filter(|envid| envid.is_ascii()) }
+}
+
+/// `1*9DIGIT` seconds (RFC 4865 §3).
+fn hold_for(value: &str) -> Option<Hold> {
+    if value.len() > 9 { None } else { number(value).map(Duration::from_secs).map(Hold::For) }
+}
+
+/// A `date-time` of RFC 3339 (RFC 4865 §3, erratum 2040).
+fn hold_until(value: &str) -> Option<Hold> {
+    Timestamp::parse_rfc3339(value).map(Hold::Until)
+}
+
+/// `(["-"] NZDIGIT) / "0"` (RFC 6710 §9).
+fn priority(value: &str) -> Option<i8> {
+    match value.as_bytes() {
+        [digit @ b'0'..=b'9'] => i8::try_from(digit - b'0').ok(),
+        [b'-', digit @ b'1'..=b'9'] => i8::try_from(digit - b'0').ok().map(i8::wrapping_neg),
+        _ => None,
+    }
 }
 
 /// `NEVER`, or a list of the others (RFC 3461 §4.1).
@@ -140,12 +182,16 @@ fn notify(value: &str) -> Option<Notify> {
     Some(notify)
 }
 
-/// `addr-type ";" xtext`, at most 500 characters (RFC 3461 §4.2).
+/// `addr-type ";" xtext`, at most 500 characters (RFC 3461 §4.2). What is not ASCII has an address type and an encoding of its own (RFC 6533 §3).
 fn original(value: &str) -> Option<String> {
     let (kind, address) = value.split_once(';')?;
     let valid_kind = !kind.is_empty() && kind.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
     if !valid_kind || address.is_empty() || value.len() > 500 {
         return None;
     }
-    Some(format!("{kind};{}", xtext_decode(address)?))
+    if kind.eq_ignore_ascii_case("utf-8") {
+        return Some(format!("utf-8;{}", utf8_address_decode(address)?));
+    }
+    let address = xtext_decode(address).filter(|address| address.is_ascii())?;
+    Some(format!("{kind};{address}"))
 }

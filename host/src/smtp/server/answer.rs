@@ -40,6 +40,8 @@ pub(super) const EHLO_FIRST: Reply = Reply::new(503, 5, 1, "EHLO must come first
 pub(super) const MAIL_FIRST: Reply = Reply::new(503, 5, 1, "MAIL must come first");
 pub(super) const TRANSACTION_OPEN: Reply = Reply::new(503, 5, 1, "a message is open already");
 pub(super) const CHUNKS_OPEN: Reply = Reply::new(503, 5, 1, "a message in chunks is open: BDAT or RSET must come");
+pub(super) const NEEDS_CHUNKS: Reply = Reply::new(503, 5, 1, "BODY=BINARYMIME takes BDAT");
+pub(super) const HELD_TOO_LONG: Reply = Reply::new(501, 5, 4, "the message would be held for longer than is allowed");
 pub(super) const NO_RECIPIENTS: Reply = Reply::new(554, 5, 1, "no valid recipients");
 pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::new(452, 5, 3, "too many recipients");
 

@@ -115,9 +115,11 @@ impl Session {
             size_octets: self.message_octets(),
             starttls: self.connection.tls == Tls::Offered,
             auth: (self.may_log_in() && self.login.is_none()).then_some(self.mechanisms),
-            dsn: self.settings.role == Role::Submission,
+            submission: self.settings.role == Role::Submission,
             recipients: self.recipients(),
             messages: self.settings.messages,
+            require_tls: self.settings.role == Role::Submission && self.connection.tls == Tls::Active,
+            future_release: self.latest_release().map(|latest| (self.settings.future_release, latest)),
         };
         let text = format!("{}\n{}", self.settings.hostname.to_ascii(), offer.lines());
         self.reply(&Reply::bare(250, text.into()));
@@ -151,9 +153,9 @@ impl Session {
         None
     }
 
-    /// Passwords go over TLS, or never leave the machine.
+    /// Passwords go over TLS, or never leave the machine, or somebody has said that he does without.
     fn may_log_in(&self) -> bool {
-        self.connection.tls == Tls::Active || self.connection.loopback
+        self.connection.tls == Tls::Active || !self.connection.tls_required
     }
 
     /// What a client that is not logged in must do before it may send mail.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub auth_failures: u32,
     /// Messages that a session may have.
     pub messages: u32,
+    /// How long a message may be held (RFC 4865); where that is no time at all, it is not offered.
+    pub future_release: Duration,
     /// Memory for the content of all sessions together.
     pub memory: ContentMemory,
     /// Whom the sessions are with.

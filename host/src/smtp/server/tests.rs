@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # comment
-//! ! plain from afar            what the connection stands on: loopback | plain from afar | starttls | tls
+//! ! plain from afar            what the connection stands on: loopback | plain from afar | clear from afar | starttls | tls
 //! ! limits recipients=2        another limit than the default (recipients, messages, errors, junk, size, memory)
 //! ! mx                         the sessions are with other mail servers
 //! ! memory 0                  octets of the memory for content that are taken
@@ -74,6 +74,8 @@ dialogues![
     junk_commands,
     content_memory,
     doubles,
+    extensions,
+    clear_text_where_it_is_allowed,
 ];
 
 fn session(connection: Connection) -> Session {
@@ -82,7 +84,7 @@ fn session(connection: Connection) -> Session {
 
 /// Drives a session with whatever input, as the sockets do.
 fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
-    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let mut session = session(Connection { tls_required: false, tls: Tls::Offered, since: player::SINCE });
     let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = input;
     let mut pieces = pieces.iter().copied().chain(std::iter::repeat(usize::MAX));
@@ -104,9 +106,13 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
                 // What follows would be the handshake.
                 break;
             }
-            Action::Authenticate(_) => session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
+            Action::Authenticate(_) => {
+                session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false, highest_priority: 3 }));
+            }
             Action::FindVerifier(username) => session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username)), "nonce"),
-            Action::CheckSender(_) => session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false })),
+            Action::CheckSender(_) => {
+                session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false, highest_priority: 3 }));
+            }
             Action::CheckRecipient(_) => unreachable!("nobody has a word on it"),
             Action::Submit(message) => {
                 messages.push(*message);
@@ -121,7 +127,7 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
 
 #[test]
 fn replies_that_nobody_hears_do_not_pile_up() {
-    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let mut session = session(Connection { tls_required: false, tls: Tls::Offered, since: player::SINCE });
     session.settings = Arc::new(Settings { junk_commands: u32::MAX, ..player::settings() });
     let commands = "HELP\r\n".repeat(10_000);
     let (mut rest, mut rounds, mut said) = (commands.as_bytes(), 0, 0);
@@ -143,7 +149,7 @@ fn replies_that_nobody_hears_do_not_pile_up() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let mut session = session(Connection { loopback: true, tls: Tls::Offered });
+    let mut session = session(Connection { tls_required: false, tls: Tls::Offered, since: player::SINCE });
     let step = session.receive(b"EHLO a\r\nAUTH LOGIN c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);
     assert!(!format!("{session:?} {step:?}").contains("secret"), "{session:?}");
     let step = session.receive(b"c2VjcmV0LXRva2Vu\r\n", Duration::ZERO);

@@ -1,12 +1,13 @@
 //! A mail transaction: what MAIL opens, RCPT fills, and DATA or BDAT ends (RFC 5321 §3.3).
 
 use super::recipients::Recipients;
-use super::{Action, Candidate, Message, Question, Role, Session, State, answer};
+use super::{Action, Candidate, Message, Question, Role, Session, State, Tls, answer};
+use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
-use crate::mail::envelope::{BodyType, Envelope, ForwardPath};
+use crate::mail::envelope::{BodyType, Envelope, ForwardPath, TransportSecurity};
 use crate::mail::refusal::Refusal;
-use crate::smtp::command::{self, Bdat, Mail, Rcpt, SyntaxError};
-use crate::smtp::data::{ContentFault, ContentLimits, Decoder};
+use crate::smtp::command::{self, Bdat, Hold, Mail, Rcpt, SyntaxError};
+use crate::smtp::data::{self, ContentFault, ContentLimits, Decoder};
 use crate::smtp::reply::Reply;
 
 /// A transaction that is open, or will be once its sender is known to be good.
@@ -78,17 +79,55 @@ impl Session {
         } else if self.messages >= self.settings.messages {
             self.close(&answer::TOO_MANY_MESSAGES);
         } else {
-            let Mail { reverse_path, size, body, smtputf8, ret, envid } = mail;
-            if self.settings.role != Role::Submission && (ret.is_some() || envid.is_some()) {
-                self.error(&Reply::from(SyntaxError::UnknownParameter));
-                return None;
+            match self.open(mail) {
+                Ok(transaction) => {
+                    let reverse_path = transaction.envelope.reverse_path.clone();
+                    self.transaction = Some(transaction);
+                    self.state = State::Asking(Question::Sender);
+                    return Some(Action::CheckSender(reverse_path));
+                }
+                Err(reply) => self.error(&reply),
             }
-            let envelope = Envelope { reverse_path: reverse_path.clone(), forward_paths: Vec::new(), ret, envid, body, smtputf8 };
-            self.transaction = Some(Transaction { envelope, recipients: Recipients::default(), refused: 0, announced: size, chunks: None });
-            self.state = State::Asking(Question::Sender);
-            return Some(Action::CheckSender(reverse_path));
         }
         None
+    }
+
+    /// Reads what `MAIL` says, as far as that was offered.
+    fn open(&self, mail: Mail) -> Result<Transaction, Reply> {
+        let Mail { reverse_path, size, body, smtputf8, ret, envid, hold, priority, require_tls } = mail;
+        let is_of_submission = ret.is_some() || envid.is_some() || hold.is_some() || priority.is_some() || require_tls;
+        if self.settings.role != Role::Submission && (is_of_submission || body == BodyType::BinaryMime) {
+            return Err(Reply::from(SyntaxError::UnknownParameter));
+        }
+        if require_tls && self.connection.tls != Tls::Active {
+            return Err(answer::TLS_NEEDED);
+        }
+        let not_before = hold.map(|hold| self.release(hold)).transpose()?;
+        let transport = if require_tls { TransportSecurity::Required } else { TransportSecurity::AsConfigured };
+        let forward_paths = Vec::new();
+        let envelope = Envelope { reverse_path, forward_paths, ret, envid, body, smtputf8, priority, transport, not_before };
+        Ok(Transaction { envelope, recipients: Recipients::default(), refused: 0, announced: size, chunks: None })
+    }
+
+    /// What time it is.
+    fn wall_clock(&self) -> Timestamp {
+        self.connection.since.plus(self.heard.saturating_sub(self.started))
+    }
+
+    /// Until when a message may be held; `None` where none is.
+    pub(super) fn latest_release(&self) -> Option<Timestamp> {
+        let longest = self.settings.future_release;
+        (self.settings.role == Role::Submission && !longest.is_zero()).then(|| self.wall_clock().plus(longest))
+    }
+
+    /// When a message is to go out (RFC 4865 §4.1). A time that is over is now.
+    fn release(&self, hold: Hold) -> Result<Timestamp, Reply> {
+        let latest = self.latest_release().ok_or_else(|| Reply::from(SyntaxError::UnknownParameter))?;
+        let time = match hold {
+            Hold::For(time) => self.wall_clock().plus(time),
+            Hold::Until(time) => time,
+        };
+        if time > latest { Err(answer::HELD_TOO_LONG) } else { Ok(time) }
     }
 
     /// The sender of the transaction is good; is the size that it announces?
@@ -97,9 +136,23 @@ impl Session {
         if self.transaction.as_ref().and_then(|transaction| transaction.announced).is_some_and(|size| size > limit_octets) {
             self.transaction = None;
             self.error(&Reply::from(ContentFault::TooLarge { limit_octets }));
+        } else if let Some(lowered) = self.lowered_priority() {
+            // RFC 6710 §4.1: the reply says so, and the message goes on.
+            self.reply(&Reply::told(250, 3, 6, format!("{lowered} is the new priority of the message")));
         } else {
             self.reply(&answer::SENDER_OK);
         }
+    }
+
+    /// Lowers the priority of the transaction to what the login may ask for; returns it if that made a difference.
+    fn lowered_priority(&mut self) -> Option<i8> {
+        let highest = self.login?.highest_priority;
+        let asked = self.transaction.as_mut()?.envelope.priority.as_mut()?;
+        if *asked <= highest {
+            return None;
+        }
+        *asked = highest;
+        Some(highest)
     }
 
     pub(super) fn rcpt(&mut self, rcpt: Rcpt) -> Option<Action> {
@@ -192,6 +245,8 @@ impl Session {
         }
         let limits = self.content_limits();
         match &self.transaction {
+            // RFC 3030 §3: there is no line that could end it.
+            Some(transaction) if transaction.envelope.body == BodyType::BinaryMime => self.error(&answer::NEEDS_CHUNKS),
             Some(transaction) if transaction.chunks.is_none() => {
                 let share = self.settings.memory.share();
                 self.state = State::Data(Box::new(Decoder::dots(limits, transaction.announced, share)));
@@ -210,7 +265,8 @@ impl Session {
         {
             let announced = transaction.announced.or(bdat.last.then_some(bdat.size_octets));
             let memory = &self.settings.memory;
-            transaction.chunks.get_or_insert_with(|| Decoder::counted(limits, announced, memory.share()));
+            let decoder = if transaction.envelope.body == BodyType::BinaryMime { Decoder::binary } else { Decoder::counted };
+            transaction.chunks.get_or_insert_with(|| decoder(limits, announced, memory.share()));
         }
         self.state = State::Chunk(Chunk { left: bdat.size_octets, bdat, refused });
     }
@@ -241,9 +297,14 @@ impl Session {
         let Transaction { mut envelope, recipients, .. } = self.transaction.take()?;
         envelope.forward_paths = recipients.into_paths();
         self.messages += 1;
-        match decoder.finish() {
+        let limits = self.content_limits();
+        let is_binary = envelope.body == BodyType::BinaryMime;
+        let finished = decoder
+            .finish()
+            .and_then(|(content, share)| if is_binary { data::to_lines(content, share, &limits) } else { Ok((content, share)) });
+        match finished {
             Ok((content, share)) => {
-                if content.eight_bit {
+                if content.eight_bit || is_binary {
                     // Said or not: what delivers it must know.
                     envelope.body = BodyType::EightBitMime;
                 }

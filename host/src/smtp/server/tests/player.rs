@@ -8,6 +8,9 @@ use crate::mail::domain::Domain;
 use crate::mail::message_id::MessageId;
 use crate::smtp::memory::ContentMemory;
 
+/// When sessions begin: 2026-01-01T00:00:00Z.
+pub(super) const SINCE: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
 pub(super) fn settings() -> Settings {
     Settings {
         hostname: Domain::parse("mail.example.com").unwrap(),
@@ -20,6 +23,7 @@ pub(super) fn settings() -> Settings {
         junk_commands: 100,
         auth_failures: 3,
         messages: 100,
+        future_release: Duration::from_hours(24),
         memory: ContentMemory::new(1_000_000),
         role: Role::Submission,
     }
@@ -59,7 +63,7 @@ impl Player {
         Self {
             session: None,
             settings: settings(),
-            connection: Connection { loopback: true, tls: Tls::Unavailable },
+            connection: Connection { tls_required: false, tls: Tls::Unavailable, since: SINCE },
             piece,
             now: Duration::from_secs(1_000),
             input: Vec::new(),
@@ -126,10 +130,11 @@ impl Player {
     fn direct(&mut self, direction: &str, place: &str) {
         let (word, rest) = direction.split_once(' ').unwrap_or((direction, ""));
         match (word, rest) {
-            ("loopback", "") => self.connection = Connection { loopback: true, tls: Tls::Unavailable },
-            ("plain", "from afar") => self.connection = Connection { loopback: false, tls: Tls::Unavailable },
-            ("starttls", "") => self.connection = Connection { loopback: false, tls: Tls::Offered },
-            ("tls", "") => self.connection = Connection { loopback: false, tls: Tls::Active },
+            ("loopback", "") => self.connection = Connection { tls_required: false, tls: Tls::Unavailable, since: SINCE },
+            ("plain", "from afar") => self.connection = Connection { tls_required: true, tls: Tls::Unavailable, since: SINCE },
+            ("clear", "from afar") => self.connection = Connection { tls_required: false, tls: Tls::Offered, since: SINCE },
+            ("starttls", "") => self.connection = Connection { tls_required: true, tls: Tls::Offered, since: SINCE },
+            ("tls", "") => self.connection = Connection { tls_required: true, tls: Tls::Active, since: SINCE },
             ("limits", limits) => {
                 for limit in limits.split(' ') {
                     let (name, value) = limit.split_once('=').unwrap();
@@ -311,10 +316,10 @@ fn verifier() -> Verifier {
     Verifier::new("pencil", salt, 4096)
 }
 
-const ALLOWANCE: Allowance = Allowance { message_octets: 500, recipients: 5, asks: false };
+const ALLOWANCE: Allowance = Allowance { message_octets: 500, recipients: 5, asks: false, highest_priority: 3 };
 
 fn describe(envelope: &Envelope) -> String {
-    use crate::mail::envelope::{BodyType, Notify, Return};
+    use crate::mail::envelope::{BodyType, Notify, Return, TransportSecurity};
     let mut text = format!("from <{}> to", envelope.reverse_path);
     for path in &envelope.forward_paths {
         let _ = write!(text, " <{}>", path.address);
@@ -335,6 +340,15 @@ fn describe(envelope: &Envelope) -> String {
         Some(Return::Full) => text += " ret full",
         Some(Return::Headers) => text += " ret headers",
         None => {}
+    }
+    if let Some(priority) = envelope.priority {
+        let _ = write!(text, " priority {priority}");
+    }
+    if envelope.transport == TransportSecurity::Required {
+        text += " requiretls";
+    }
+    if let Some(time) = envelope.not_before {
+        let _ = write!(text, " not before {time}");
     }
     if let Some(envid) = &envelope.envid {
         let _ = write!(text, " envid {envid}");
