@@ -8,6 +8,7 @@
 
 mod composition;
 mod configuration;
+mod dns_question;
 mod draft;
 mod input;
 mod mail;
@@ -23,6 +24,7 @@ mod template;
 
 pub use composition::composition;
 pub use configuration::configuration;
+pub use dns_question::dns_question;
 pub use draft::draft;
 pub use mail::{address, header, link};
 pub use rest::rest;
@@ -37,10 +39,11 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("address", address),
     ("composition", composition),
     ("configuration", configuration),
+    ("dns_question", dns_question),
     ("draft", draft),
     ("event", event),
     ("header", header),

@@ -10,6 +10,7 @@ mod dashboard;
 mod delivery;
 mod dkim;
 mod document;
+mod domains;
 mod error;
 mod grant;
 mod http;
@@ -20,6 +21,7 @@ mod plugin;
 mod route;
 mod search;
 pub mod secret;
+mod sender_rule;
 mod server;
 mod smtp;
 mod store;
@@ -45,6 +47,7 @@ pub use dashboard::Dashboard;
 pub use delivery::{Delivery, Dns};
 pub use dkim::Dkim;
 use document::{Reader, Section};
+pub use domains::{DnsServer, Domains, UnverifiedSenders};
 pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
@@ -55,6 +58,7 @@ pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Pl
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
+pub use sender_rule::{SenderRule, SenderRuleError, SenderRuleKind};
 pub use server::Server;
 pub use smtp::Smtp;
 pub use store::Store;
@@ -117,6 +121,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
     let dkim = dkim::read(file);
+    let domains = file.section("domains", domains::read);
+    let dns_server = file.section("dns_server", |section| domains::read_server(section, domains.zone.is_some()));
     let delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
@@ -141,6 +147,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
         logins,
         routes,
         dkim,
+        domains,
+        dns_server,
         delivery,
         smtp,
         authentication,
@@ -180,6 +188,10 @@ pub struct Config {
     pub routes: BTreeMap<Arc<str>, Route>,
     /// `[[dkim]]`.
     pub dkim: Vec<Dkim>,
+    /// `[domains]`.
+    pub domains: Domains,
+    /// `[dns_server]`.
+    pub dns_server: Option<DnsServer>,
     /// `[delivery]`.
     pub delivery: Delivery,
     /// `[smtp]`.

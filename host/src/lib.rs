@@ -14,6 +14,7 @@
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
 //! | [`link`] | signed links on the public address |
+//! | [`sending_domain`] | domains that mail is sent from: keys, policies, records |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |
@@ -44,6 +45,8 @@ pub mod store;
 pub mod event;
 
 pub mod link;
+
+pub mod sending_domain;
 
 pub mod submission;
 

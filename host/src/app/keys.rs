@@ -27,9 +27,18 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// Reads the key of signed links, or makes it at the first start. Links in mail that was sent stay good as long as this file stays.
 pub(super) fn link_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    own_key(data, "links", entropy)
+}
+
+/// Reads the key that validation records of sender domains are made with. Records that are in DNS stay good as long as this file stays.
+pub(super) fn domain_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    own_key(data, "domains", entropy)
+}
+
+fn own_key(data: &Path, name: &str, entropy: &Entropy) -> Result<[u8; 32]> {
     let folder = data.join("keys");
     make_folder(&folder)?;
-    let path = folder.join("links");
+    let path = folder.join(name);
     match fs::read(&path) {
         Ok(octets) => octets
             .try_into()

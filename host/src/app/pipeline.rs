@@ -16,6 +16,7 @@ use crate::network;
 use crate::network::http_client::HttpClient;
 use crate::plugin::engine::{Engine, EngineOptions, Insight};
 use crate::plugin::loading::Purpose;
+use crate::sending_domain::{self, SendingDomains};
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
 
@@ -52,8 +53,8 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
 ///
 /// # Errors
 /// Everything that is wrong, a line each.
-pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> {
-    Settings::load(config, renderer).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+pub(crate) fn delivery(config: &Config, renderer: Renderer, domains: SendingDomains) -> Result<Settings> {
+    Settings::load(config, renderer, Some(domains)).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
 }
 
 /// Finds everything that is wrong with a configuration that reads well: plugins, chains, keys, certificates. Starts nothing, and makes
@@ -78,6 +79,7 @@ pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
         wrong.push(format!("{:#}", anyhow::Error::new(error)));
     }
     wrong.extend(Settings::check(config).iter().map(ToString::to_string));
+    wrong.extend(sending_domain::settings::Settings::new(config, [0; 32]).err());
     match built {
         Some(chains) if wrong.is_empty() => {
             let used = loading::used(config);

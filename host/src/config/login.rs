@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Smtp;
 use super::document::{Fault, Section, Value};
+use super::domains::UnverifiedSenders;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
 use serde::{Deserialize, Serialize};
@@ -35,12 +36,14 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+    /// `unverified_senders`; none given is what `[domains]` says.
+    pub unverified_senders: Option<UnverifiedSenders>,
 }
 
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, unverified_senders } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -51,6 +54,7 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("unverified_senders", unverified_senders)
             .finish()
     }
 }
@@ -149,7 +153,8 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
         }
         Ok(bounces)
     });
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
+    let unverified_senders = section.optional("unverified_senders", UnverifiedSenders::read);
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, unverified_senders })
 }
 
 /// Reports a login that nobody can use, whatever the values are.

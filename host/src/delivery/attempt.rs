@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::destination::{Destination, Job};
-use super::dkim::Signers;
+use super::dkim::{Occasion, Signers};
 use super::failure::Failure;
 use super::hub::Hub;
 use super::outcome::{Judge, Settled, Subject, Verdict};
@@ -15,7 +15,6 @@ use super::settings::Settings;
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
-use crate::clock::Timestamp;
 use crate::config;
 use crate::event::Event;
 use crate::mail::content::Wire;
@@ -62,7 +61,7 @@ impl Attempt {
             return;
         }
         let unsigned = content.slice(self.load.signature_octets.min(content.len())..);
-        (*content, self.load.signature_octets) = signed(signers, Wire::SevenBit.fit(unsigned), self.load.entry.received.at);
+        (*content, self.load.signature_octets) = signed(signers, Wire::SevenBit.fit(unsigned), &self.load.entry);
     }
 
     pub(super) fn split(self) -> (Load, Transaction) {
@@ -237,7 +236,7 @@ impl Desk {
             }
         };
         let content = Wire::EightBit.fit(line_ends(rendered.content));
-        let (content, signature_octets) = signed(&settings.signers, content, entry.received.at);
+        let (content, signature_octets) = signed(&settings.signers, content, &entry);
         let forward_paths = copies.iter().map(|leased| ForwardPath {
             address: leased.recipient.address.clone(),
             notify: leased.recipient.notify,
@@ -383,9 +382,9 @@ impl Desk {
 }
 
 /// Returns content with our signatures in front of it, and how many octets these have.
-fn signed(signers: &Signers, content: Bytes, now: Timestamp) -> (Bytes, usize) {
+fn signed(signers: &Signers, content: Bytes, entry: &Entry) -> (Bytes, usize) {
     let length = content.len();
-    let signed = signers.sign(content, now);
+    let signed = signers.sign(content, Occasion { login: &entry.login, received: entry.received.at });
     let signature_octets = signed.len().saturating_sub(length);
     (signed, signature_octets)
 }

@@ -19,6 +19,7 @@ use crate::dns::network::NetworkDns;
 use crate::dns::{Dns, DnsError, Mx, RecordKind};
 use crate::mail::domain::Domain;
 use crate::network::tls::{self, TlsError};
+use crate::sending_domain::SendingDomains;
 use crate::smtp::client::Credentials;
 use crate::spool::backoff::Backoff;
 use bytes::Bytes;
@@ -90,7 +91,7 @@ impl Settings {
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn load(config: &Config, renderer: Renderer) -> Result<Self, Vec<SettingsError>> {
+    pub fn load(config: &Config, renderer: Renderer, domains: Option<SendingDomains>) -> Result<Self, Vec<SettingsError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::new();
         for (name, kind) in &config.routes {
@@ -99,7 +100,7 @@ impl Settings {
                 Err(error) => errors.push(error),
             }
         }
-        let signers = Signers::load(&config.dkim).map_err(|failures| errors.extend(failures.into_iter().map(SettingsError::from)));
+        let signers = Signers::load(&config.dkim, domains).map_err(|failures| errors.extend(failures.into_iter().map(SettingsError::from)));
         match signers {
             Ok(signers) if errors.is_empty() => {
                 let renderer = Arc::new(renderer);
@@ -116,7 +117,7 @@ impl Settings {
             .iter()
             .filter_map(|(name, kind)| load_route(name, kind, &config.server.nameservers, &config.delivery.dns).err())
             .collect();
-        if let Err(failures) = Signers::load(&config.dkim) {
+        if let Err(failures) = Signers::load(&config.dkim, None) {
             errors.extend(failures.into_iter().map(SettingsError::from));
         }
         errors
@@ -178,7 +179,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
 }
 
 /// For routes that are addresses: nothing to ask.
-struct NoDns;
+pub(crate) struct NoDns;
 
 impl Dns for NoDns {
     fn mx<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
