@@ -10,6 +10,7 @@ mod composition;
 mod configuration;
 mod dns_question;
 mod draft;
+mod inbound;
 mod input;
 mod mail;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use composition::composition;
 pub use configuration::configuration;
 pub use dns_question::dns_question;
 pub use draft::draft;
+pub use inbound::inbound_header;
 pub use mail::{address, header, link};
 pub use rest::rest;
 pub use search::search;
@@ -47,6 +49,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("draft", draft),
     ("event", event),
     ("header", header),
+    ("inbound_header", inbound_header),
     ("link", link),
     ("rest", rest),
     ("search", search),

@@ -38,6 +38,7 @@ use crate::dns::network::NetworkDns;
 use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
 use crate::http::Services;
+use crate::inbound::Inbound;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::link::LinkSigner;
 use crate::listener::smtp::LAST_WORDS_TIME;
@@ -50,6 +51,7 @@ use crate::store::embedded::Embedded;
 use crate::submission::login::Logins;
 use crate::submission::permission::Rates;
 use crate::telemetry::metric::Metrics;
+use crate::verp::Verp;
 use sockets::Sockets;
 
 /// How often gauges are read from the store.
@@ -118,8 +120,10 @@ struct Parts {
     engine: Arc<Engine>,
     chains: ChainRegistry,
     renderer: Renderer,
+    verp: Verp,
     logins: Logins,
     intake: Intake,
+    inbound: Inbound,
     delivery: DeliveryHandle,
     archive: Archive,
     services: Services,
@@ -133,6 +137,7 @@ impl App {
     ///
     /// # Errors
     /// Whatever keeps it from starting: the data folder is in use, a plugin is broken, an address is taken.
+    #[expect(clippy::too_many_lines, reason = "the one place where everything meets, in the order of the way of mail")]
     pub async fn start(config: Config, path: Option<PathBuf>, clock: Clock, entropy: Entropy, open_dashboard: bool) -> Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -150,7 +155,7 @@ impl App {
         let engine = pipeline::engine(&config, &clock, metrics.clone(), store.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
-        let links = links(&config, &entropy)?;
+        let (links, verp) = signers(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = logins(&config, &entropy, &clock, &metrics);
@@ -172,11 +177,12 @@ impl App {
         });
         let delivery = Delivery::new(DeliveryParts {
             spool: spool.clone(),
-            settings: pipeline::delivery(&config, renderer.clone(), domains.clone())?,
+            settings: pipeline::delivery(&config, renderer.clone(), &verp, &domains)?,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         });
+        let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &clock, &entropy)?;
         let config = Arc::new(config);
         let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
         let index = SearchIndex::open(&data.join("index"))?;
@@ -216,8 +222,10 @@ impl App {
             engine,
             chains,
             renderer,
+            verp,
             logins,
             intake,
+            inbound,
             delivery: delivery.handle(),
             archive: archive.clone(),
             services,
@@ -333,10 +341,11 @@ async fn sender_domains(config: &Config, store: &Arc<dyn Store>, clock: &Clock, 
     Ok(domains)
 }
 
-/// Makes what signs the links in mail.
-fn links(config: &Config, entropy: &Entropy) -> Result<LinkSigner> {
-    let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
-    Ok(LinkSigner::new(keys::link_key(&config.server.data, entropy)?, base))
+/// Makes what signs the links in mail, and its return paths.
+fn signers(config: &Config, entropy: &Entropy) -> Result<(LinkSigner, Verp)> {
+    let (base, data) = (config.server.public_url.as_str().trim_end_matches('/').to_owned(), &config.server.data);
+    let links = LinkSigner::new(keys::link_key(data, entropy)?, base);
+    Ok((links, Verp::new(keys::return_path_key(data, entropy)?, config.returns.period)))
 }
 
 /// Makes what makes chains that are not in force.

@@ -14,10 +14,13 @@ mod domains;
 mod error;
 mod grant;
 mod http;
+mod inbound;
 mod listen;
 mod login;
+mod mx;
 mod network;
 mod plugin;
+mod returns;
 mod route;
 mod search;
 pub mod secret;
@@ -51,10 +54,13 @@ pub use domains::{DnsServer, Domains, UnverifiedSenders};
 pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
+pub use inbound::{DmarcPolicy, INBOUND, Inbound, InboundAction, LocalPattern};
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{Bounces, Login, LoginLimits, SenderPattern};
+pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern};
+pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
@@ -118,8 +124,11 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
     let plugin_trust = file.section("plugin_trust", trust::read);
     let chains = chain::read(file, &plugin_names);
-    let logins = login::read(file, &chain_names, &route_names, &smtp);
+    let returns = file.section("bounces", returns::read);
+    let logins = login::read(file, &chain_names, &route_names, &smtp, &returns);
     let routes = route::read(file);
+    let mx = file.section("mx", |section| mx::read(section, &smtp, &route_names));
+    let inbound = inbound::read(file, &mx, &route_names);
     let dkim = dkim::read(file);
     let domains = file.section("domains", domains::read);
     let dns_server = file.section("dns_server", |section| domains::read_server(section, domains.zone.is_some()));
@@ -151,8 +160,11 @@ fn read(file: &Section<'_>) -> Option<Config> {
         dns_server,
         delivery,
         smtp,
+        mx,
+        inbound,
         authentication,
         administrators,
+        returns,
         http,
         search,
         dashboard,
@@ -196,10 +208,16 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[smtp]`.
     pub smtp: Smtp,
+    /// `[mx]`.
+    pub mx: Mx,
+    /// `[[inbound]]`.
+    pub inbound: Vec<Inbound>,
     /// `[authentication]`.
     pub authentication: Authentication,
     /// `[[administrators]]`.
     pub administrators: Vec<Administrator>,
+    /// `[bounces]`.
+    pub returns: Returns,
     /// `[http]`.
     pub http: Http,
     /// `[search]`.

@@ -6,7 +6,7 @@ mod composing;
 pub mod dry_run;
 pub mod forward_paths;
 mod sender_policy;
-mod trace_header;
+pub(crate) mod trace_header;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -91,6 +91,8 @@ pub struct IntakeSettings {
     pub header_size: ByteSize,
     /// Tags that a message may have.
     pub tags: usize,
+    /// Bounces can come back to us.
+    pub takes_bounces: bool,
 }
 
 impl IntakeSettings {
@@ -101,6 +103,7 @@ impl IntakeSettings {
             routes: config.routes.clone(),
             header_size: config.smtp.header_size,
             tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
+            takes_bounces: config.returns.domain.is_some(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Intake {
             Ok(_) => {
                 let ingress = match submission.received.protocol {
                     Protocol::Esmtpa | Protocol::Esmtpsa => Ingress::Smtp,
+                    Protocol::Esmtp | Protocol::Esmtps => Ingress::Mx,
                     Protocol::Http | Protocol::Https => Ingress::Http,
                     Protocol::Local => Ingress::Local,
                 };
@@ -277,8 +281,15 @@ impl Parts {
         // What is wrong, without the addresses and texts in it: those go into the event.
         debug!(message.id = %submission.id, login = %submission.login.name, class = ?refusal.class(), "refused");
         match refusal {
-            Refusal::RateLimited { .. } | Refusal::Overloaded | Refusal::StorageFull | Refusal::StorageFailed => return,
+            Refusal::RateLimited { .. }
+            | Refusal::TooMuchFromAddress { .. }
+            | Refusal::Overloaded
+            | Refusal::StorageFull
+            | Refusal::StorageFailed => return,
             Refusal::SenderNotAllowed { .. }
+            | Refusal::UnknownRecipient { .. }
+            | Refusal::RelayDenied { .. }
+            | Refusal::NotAuthentic { .. }
             | Refusal::TooManyRecipients { .. }
             | Refusal::MessageTooLarge { .. }
             | Refusal::HeaderTooLarge { .. }

@@ -11,16 +11,19 @@
 //! | [`smtp`] | the protocol without sockets: server and client as state machines |
 //! | [`config`] | TOML in, checked values out |
 //! | [`dns`] | what is asked of name servers |
+//! | [`bounce`] | what mail says that comes back: DSNs, complaints, automatic answers, DMARC reports |
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
 //! | [`link`] | signed links on the public address |
 //! | [`sending_domain`] | domains that mail is sent from: keys, policies, records |
+//! | [`link`], [`verp`] | signed links on the public address; signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`inbound`] | mail from other servers for our own domains |
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`observer`] | plugins told of what became of messages |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
@@ -40,6 +43,8 @@ pub mod config;
 
 pub mod dns;
 
+pub mod bounce;
+
 pub mod store;
 
 pub mod event;
@@ -47,6 +52,7 @@ pub mod event;
 pub mod link;
 
 pub mod sending_domain;
+pub mod verp;
 
 pub mod submission;
 
@@ -59,6 +65,8 @@ pub mod spool;
 pub mod intake;
 
 pub mod delivery;
+
+pub mod inbound;
 
 pub mod archive;
 

@@ -2,5 +2,6 @@
 
 pub mod connections;
 pub mod dns;
+pub mod mx;
 pub mod smtp;
 pub mod tls;

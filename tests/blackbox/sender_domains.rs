@@ -376,6 +376,25 @@ fn f20_unverified_senders_are_re_enveloped_or_refused() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn f21_mail_is_sent_from_the_bounce_host_of_its_domain() -> Result<()> {
+    let (zone, peer) = (Zone::start()?, Peer::start()?);
+    let more = login("tracked", "route = \"peer\"\nbounces = \"track\"") + "[bounces]\ndomain = \"bounces.example.com\"\n";
+    let host = start(&zone, peer.address(), &more)?;
+    let rest = Rest { host: &host, token: SECOND_TOKEN };
+    approve(&rest, &zone, "sender.example")?;
+    // SPF of the bounce host lets us send, and it is of the domain in From: the two align (RFC 7489 §3.1.2).
+    wait_for("well SPF", || (rest.get("dns/sender.example/status").ok()?["spf"] == "ok").then_some(()))?;
+    let mut client = Client::login(host.address("smtp none"), "tracked", PASSWORD)?;
+    client.deliver("a@sender.example", &["r@example.net"], &from("a@sender.example"))?;
+    client.deliver("a@other.example", &["r@example.net"], &from("a@other.example"))?;
+    let taken = peer.wait(2)?;
+    let of = |domain: &str| taken.iter().find(|mail| mail.text().contains(&format!("<a@{domain}>"))).context("the mail");
+    assert!(of("sender.example")?.from.ends_with("@bounces.sender.example"), "{taken:?}");
+    assert!(of("other.example")?.from.ends_with("@bounces.example.com"), "{taken:?}");
+    Ok(())
+}
+
 fn from(address: &str) -> Vec<u8> {
     String::from_utf8_lossy(&message("from somebody")).replace("sender@example.com", address).into_bytes()
 }

@@ -194,7 +194,7 @@ fn texts_in(answer: &[u8], mut at: usize) -> Option<Vec<String>> {
         texts.push(String::from_utf8(text).ok()?);
         at += 10 + length;
     }
-    (answer.get(3)? & 0x0f == 0 && !texts.is_empty()).then_some(texts)
+    (answer.get(3)? % 16 == 0 && !texts.is_empty()).then_some(texts)
 }
 
 fn bind() -> Result<(UdpSocket, TcpListener)> {

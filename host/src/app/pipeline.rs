@@ -3,22 +3,27 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 
 use crate::chain::rendering::Renderer;
 use crate::chain::{Chains, loading};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::delivery::settings::Settings;
+use crate::clock::{Clock, Entropy};
+use crate::config::{Config, ListenerKind};
+use crate::delivery::settings::{ReturnPaths, Settings};
+use crate::dns::network::NetworkDns;
+use crate::event::recorder::Recorder;
+use crate::inbound::{Inbound, InboundParts, InboundSettings};
 use crate::listener::tls::Certificate;
 use crate::network;
 use crate::network::http_client::HttpClient;
 use crate::plugin::engine::{Engine, EngineOptions, Insight};
 use crate::plugin::loading::Purpose;
 use crate::sending_domain::{self, SendingDomains};
+use crate::spool::Spool;
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
+use crate::verp::Verp;
 
 /// Makes the engine that compiles and runs the plugins of a server; `store` keeps their tables.
 pub(crate) fn engine(config: &Config, clock: &Clock, metrics: Metrics, store: Arc<dyn Store>) -> Result<Arc<Engine>> {
@@ -53,8 +58,43 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
 ///
 /// # Errors
 /// Everything that is wrong, a line each.
-pub(crate) fn delivery(config: &Config, renderer: Renderer, domains: SendingDomains) -> Result<Settings> {
-    Settings::load(config, renderer, Some(domains)).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+pub(crate) fn delivery(config: &Config, renderer: Renderer, verp: &Verp, domains: &SendingDomains) -> Result<Settings> {
+    let settings = Settings::load(config, renderer, Some(domains.clone()));
+    let settings = settings.map(|settings| settings.with_return_paths(return_paths(config, verp, domains)));
+    settings.map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+}
+
+/// Makes what makes the return paths of tracked mail; `None` where there is no host for them.
+fn return_paths(config: &Config, verp: &Verp, domains: &SendingDomains) -> Option<ReturnPaths> {
+    let host = config.returns.domain.clone()?;
+    let domains = domains.clone();
+    Some(ReturnPaths { verp: verp.lasting(config.returns.period), host, host_of: Arc::new(move |from| domains.return_path_host(from)) })
+}
+
+/// Makes what takes mail for our own domains. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// The system does not say which name servers to ask about senders, and there is a listener for such mail.
+pub(super) fn inbound(
+    config: &Config,
+    spool: &Spool,
+    recorder: &Recorder,
+    metrics: &Metrics,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Result<Inbound> {
+    let is_asked = config.listeners.iter().any(|listener| listener.kind == ListenerKind::Mx);
+    let dns = is_asked.then(|| NetworkDns::new(&config.server.nameservers, &config.delivery.dns)).transpose();
+    let dns = dns.context("no name servers to ask about senders of incoming mail; name them with `server.nameservers`")?;
+    Ok(Inbound::new(InboundParts {
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        spool: spool.clone(),
+        recorder: recorder.clone(),
+        metrics: metrics.clone(),
+        dns,
+        settings: InboundSettings::new(config),
+    }))
 }
 
 /// Finds everything that is wrong with a configuration that reads well: plugins, chains, keys, certificates. Starts nothing, and makes

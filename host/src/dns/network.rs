@@ -42,6 +42,11 @@ impl NetworkDns {
         set_options(builder.options_mut(), limits);
         Ok(Self { resolver: builder.build()? })
     }
+
+    /// Returns what asks, for libraries that ask by themselves.
+    pub fn resolver(&self) -> &TokioResolver {
+        &self.resolver
+    }
 }
 
 fn set_options(options: &mut ResolverOpts, limits: &config::Dns) {

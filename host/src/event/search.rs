@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventKind, PluginRun};
+use crate::event::{Event, EventKind, FORWARD, PluginRun};
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
 
@@ -160,6 +160,10 @@ impl Summary {
                 self.plugins.clone_from(plugins);
                 self.tags.clone_from(&event.tags);
             }
+            // What is forwarded goes on, and what became of it is told by others.
+            EventKind::Received { action, .. } if action != FORWARD => {
+                self.settle(event, State::Delivered, None, format!("taken in: {action}"), None);
+            }
             EventKind::Rejected { reason, plugins, .. } => {
                 self.at = event.at;
                 self.state = State::Rejected;
@@ -171,7 +175,7 @@ impl Summary {
             EventKind::Delivered { host, reply, attempt } => {
                 self.settle(event, State::Delivered, Some(*attempt), said_by(host, reply), None);
             }
-            EventKind::Deferred { host, reply, attempt, next } => {
+            EventKind::Deferred { host, reply, attempt, next, .. } => {
                 self.settle(event, State::Deferred, Some(*attempt), said_by(host, reply), Some(*next));
             }
             EventKind::Bounced { host, reply, attempt, .. } => {
@@ -182,7 +186,7 @@ impl Summary {
                 self.clicks = self.clicks.saturating_add(1);
                 self.was_read();
             }
-            EventKind::Followed { .. } => self.was_read(),
+            EventKind::Followed { .. } | EventKind::Complained { .. } | EventKind::Responded { .. } => self.was_read(),
             EventKind::Opened { .. } => {
                 self.opens = self.opens.saturating_add(1);
                 self.was_read();
@@ -191,7 +195,12 @@ impl Summary {
                 self.unsubscribes = self.unsubscribes.saturating_add(1);
                 self.was_read();
             }
-            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
+            EventKind::Received { .. }
+            | EventKind::PluginFailed { .. }
+            | EventKind::Rendered { .. }
+            | EventKind::Observed { .. }
+            | EventKind::Reported { .. }
+            | EventKind::DmarcReported { .. } => {}
         }
     }
 
@@ -289,6 +298,7 @@ fn said_by(who: &str, what: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::bounce::BounceClass;
 
     fn event(recipient: Option<u32>, kind: EventKind) -> Event {
         let (at, message) = (Timestamp::from_millis(9), MessageId::from_bytes([1; 16]));
@@ -322,8 +332,20 @@ mod tests {
     fn states_follow_the_copies() {
         let delivered = |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0 });
         let next = Timestamp::from_millis(20);
-        let deferred = |place| event(Some(place), EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next });
-        let failure = EventKind::Bounced { host: "mx".into(), reply: "550 no".into(), status: "5.1.1".into(), attempt: 1 };
+        let deferred = |place| {
+            event(
+                Some(place),
+                EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next, class: BounceClass::Soft },
+            )
+        };
+        let failure = EventKind::Bounced {
+            host: "mx".into(),
+            reply: "550 no".into(),
+            status: "5.1.1".into(),
+            attempt: 1,
+            class: BounceClass::UnknownUser,
+            report: None,
+        };
         let bounced = event(Some(1), failure);
         assert_eq!(
             states(&[accepted(), deferred(0), delivered(0), delivered(1)]),
@@ -367,7 +389,14 @@ mod tests {
             assert_eq!(summary.state, State::Queued, "{place}");
             let reply = || ("mx".to_owned(), "ok".to_owned());
             let kind = if place == many - 1 {
-                EventKind::Bounced { host: reply().0, reply: reply().1, status: "5.1.1".into(), attempt: 0 }
+                EventKind::Bounced {
+                    host: reply().0,
+                    reply: reply().1,
+                    status: "5.1.1".into(),
+                    attempt: 0,
+                    class: BounceClass::UnknownUser,
+                    report: None,
+                }
             } else {
                 EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0 }
             };

@@ -23,6 +23,9 @@ pub(super) const ADDED_FIELDS: usize = 3;
 /// last host's to write (RFC 5321 §4.4).
 const HIDDEN: [&[u8]; 3] = [b"Bcc", b"Resent-Bcc", b"Return-Path"];
 
+/// Says whether bounces come back to us; goes before what the call says and what the login has.
+const TRACK_BOUNCES: &[u8] = b"X-SMTPeter-TrackBounces";
+
 /// What one look over the header tells.
 #[derive(Debug)]
 pub(super) struct HeaderFacts<'a> {
@@ -36,6 +39,8 @@ pub(super) struct HeaderFacts<'a> {
     pub(super) flaw: Option<Flaw>,
     has_date: bool,
     has_message_id: bool,
+    /// What `X-SMTPeter-TrackBounces` says, where it says anything.
+    pub(super) track_bounces: Option<bool>,
     /// The first Subject as it stands.
     subject: Option<&'a [u8]>,
     /// Whether the message begins with a field, or with the empty line; else all of it is body.
@@ -71,6 +76,7 @@ impl<'a> HeaderFacts<'a> {
             flaw: None,
             has_date: false,
             has_message_id: false,
+            track_bounces: None,
             subject: None,
             begins_as_header: true,
             dropped: Vec::new(),
@@ -114,6 +120,9 @@ impl<'a> HeaderFacts<'a> {
         } else if HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) {
             self.dropped.push(Dropped { place, is_option: false });
         } else if is_service_field(name) {
+            if name.eq_ignore_ascii_case(TRACK_BOUNCES) {
+                self.track_bounces = switch(value);
+            }
             self.dropped.push(Dropped { place, is_option: true });
         }
     }
@@ -151,12 +160,21 @@ pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname
     octets.into()
 }
 
+/// Reads `true` and `false`, and their likes; anything else says nothing.
+fn switch(value: &[u8]) -> Option<bool> {
+    let is = |words: &[&[u8]]| words.iter().any(|word| value.trim_ascii().eq_ignore_ascii_case(word));
+    if is(&[b"true", b"yes", b"on", b"1"]) {
+        return Some(true);
+    }
+    is(&[b"false", b"no", b"off", b"0"]).then_some(false)
+}
+
 fn message_id_field(id: MessageId, hostname: &Domain, fields: &mut String) {
     let _ = write!(fields, "Message-ID: <{id}@{}>\r\n", hostname.to_ascii());
 }
 
 /// `Received: from helo ([address]) by hostname with protocol id id for <recipient>; date` (RFC 5321 §4.4).
-fn received_field(submission: &Submission, hostname: &Domain, fields: &mut String) {
+pub(crate) fn received_field(submission: &Submission, hostname: &Domain, fields: &mut String) {
     let received = &submission.received;
     // An IPv4 client on an IPv6 socket is an IPv4 client.
     let literal = match received.peer.to_canonical() {
@@ -185,6 +203,10 @@ fn keyword(protocol: Protocol, smtputf8: bool) -> &'static str {
     match protocol {
         Protocol::Esmtpa if smtputf8 => "UTF8SMTPA",
         Protocol::Esmtpsa if smtputf8 => "UTF8SMTPSA",
-        Protocol::Esmtpa | Protocol::Esmtpsa | Protocol::Http | Protocol::Https | Protocol::Local => protocol.keyword(),
+        Protocol::Esmtp if smtputf8 => "UTF8SMTP",
+        Protocol::Esmtps if smtputf8 => "UTF8SMTPS",
+        Protocol::Esmtpa | Protocol::Esmtpsa | Protocol::Http | Protocol::Https | Protocol::Local | Protocol::Esmtp | Protocol::Esmtps => {
+            protocol.keyword()
+        }
     }
 }

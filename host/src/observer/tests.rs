@@ -49,6 +49,7 @@ fn login(name: &str) -> Login {
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
         unverified_senders: None,
+        bounce_management: None,
     }
 }
 

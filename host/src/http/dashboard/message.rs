@@ -11,7 +11,7 @@ use super::page::{Badge, Size, Text, Time, Took, page};
 use super::{Services, failed, not_there, preview};
 use crate::archive::view::MessageView;
 use crate::event::search::Summary;
-use crate::event::{Event, EventKind, PluginRun};
+use crate::event::{Authentication, Event, EventKind, PluginRun};
 use crate::mail::message_id::MessageId;
 
 /// Recipients that are listed.
@@ -217,6 +217,10 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
     let hop = |host: &str, reply: &str| if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
     match kind {
         EventKind::Accepted { recipient_count, protocol, .. } => ("accepted", format!("{recipient_count} recipients, over {protocol}")),
+        EventKind::Received { action, authentication } => {
+            let Authentication { spf, dkim, dmarc, arc, domain } = authentication;
+            ("received", format!("{action}; spf {spf}, dkim {dkim}, dmarc {dmarc} of {domain}, arc {arc}"))
+        }
         EventKind::Rejected { reason, temporary, .. } => ("rejected", format!("{reason}{}", if *temporary { " (for now)" } else { "" })),
         EventKind::Discarded { plugin, reason } => ("discarded", format!("{plugin}: {reason}")),
         EventKind::Held { by, reason } => ("held", format!("{by}: {reason}")),
@@ -226,7 +230,17 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         }
         EventKind::Delivered { host, reply, .. } => ("delivered", hop(host, reply)),
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
-        EventKind::Bounced { host, reply, status, .. } => ("bounced", format!("{} ({status})", hop(host, reply))),
+        EventKind::Bounced { host, reply, status, class, report, .. } => {
+            let late = if report.is_some() { ", after it was taken" } else { "" };
+            ("bounced", format!("{} ({status}, {class}{late})", hop(host, reply)))
+        }
+        EventKind::Reported { action, host, reply, .. } => ("reported", format!("{}: {}", action.name(), hop(host, reply))),
+        EventKind::Complained { by, .. } => ("complained", by.clone()),
+        EventKind::Responded { kind, subject, .. } => (if kind.is_some() { "answered by itself" } else { "answered" }, subject.clone()),
+        EventKind::DmarcReported { organisation, domain, messages, failed_spf, failed_dkim, .. } => (
+            "DMARC report",
+            format!("{organisation} on {domain}: {messages} messages, SPF failed for {failed_spf}, DKIM for {failed_dkim}"),
+        ),
         EventKind::Cancelled => ("cancelled", String::new()),
         EventKind::Clicked { url, position, visitor } => {
             ("clicked", format!("link {position}: {url} by {} {}", visitor.ip, visitor.user_agent))
@@ -253,6 +267,7 @@ fn said(run: &PluginRun) -> String {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::bounce::BounceClass;
     use crate::clock::Timestamp;
     use crate::event::Visitor;
     use crate::mail::tag::Tag;
@@ -293,7 +308,10 @@ pub(super) mod tests {
         vec![
             event(None, accepted),
             event(Some(0), EventKind::Delivered { host: "mx.x.example".into(), reply: "250 ok".into(), attempt: 0 }),
-            event(Some(1), EventKind::Deferred { host: String::new(), reply: "no answer".into(), attempt: 0, next: at }),
+            event(
+                Some(1),
+                EventKind::Deferred { host: String::new(), reply: "no answer".into(), attempt: 0, next: at, class: BounceClass::Network },
+            ),
             event(Some(0), EventKind::Clicked { url: "https://x/\"><script>".into(), position: 3, visitor }),
         ]
     }
