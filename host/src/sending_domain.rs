@@ -134,6 +134,8 @@ struct Shared {
     known: RwLock<Arc<Known>>,
     /// Held by whoever changes something, from reading to writing.
     changing: tokio::sync::Mutex<()>,
+    /// Held while a key is made: one at a time, whoever asks for more of them.
+    making: tokio::sync::Mutex<()>,
 }
 
 /// All domains, by their names in A-labels.
@@ -173,6 +175,7 @@ impl SendingDomains {
             settings: RwLock::new(Arc::new(settings)),
             known: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            making: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -220,6 +223,11 @@ impl SendingDomains {
     /// Returns the key that validation records are made with.
     pub fn secret(&self) -> [u8; 32] {
         self.settings().secret()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.known().domains.is_empty()
     }
 
     /// Returns what a caller sees, in the order of names.
@@ -351,6 +359,7 @@ impl SendingDomains {
 
     /// Makes a key on a thread where nobody waits.
     async fn make_key(&self) -> Result<PrivateKey, DomainError> {
+        let _turn = self.0.making.lock().await;
         let (bits, entropy) = (self.settings().config.key_bits, self.0.entropy.clone());
         let made = tokio::task::spawn_blocking(move || PrivateKey::generate(bits, &entropy)).await;
         made.map_err(|error| DomainError::Key(error.to_string()))?.map_err(DomainError::Key)

@@ -128,6 +128,10 @@ impl Signers {
 
     /// Returns `message` with a signature of each key that is for it in front; as it is where there is none.
     pub fn sign(&self, message: Bytes, occasion: Occasion<'_>) -> Bytes {
+        let has_own = !self.own.is_empty() || !self.always.is_empty() || !self.fallback.is_empty();
+        if !has_own && self.domains.as_ref().is_none_or(SendingDomains::is_empty) {
+            return message;
+        }
         let (header, body) = split(&message);
         let fields: Vec<Field<'_>> = fields(header).collect();
         let signatories = self.signatories(from_address(&fields).as_ref(), occasion);

@@ -101,6 +101,8 @@ impl SendingDomains {
         let _turn = self.0.changing.lock().await;
         let mut domain = match self.known().domains.get(&name.to_ascii()) {
             Some(domain) if domain.owner == owner => SendingDomain::clone(domain),
+            // Its keys would go with it.
+            Some(domain) if domain.approved.is_some() => return Err(DomainError::invalid("name", "is another's: remove it first")),
             Some(_) | None => self.create(owner, name).await?,
         };
         domain.approved.get_or_insert(self.0.clock.now());
