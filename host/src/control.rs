@@ -4,6 +4,7 @@
 //! read the spool can ask.
 
 pub mod domain;
+pub mod suppression;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,8 @@ pub enum Question {
     },
     /// What is asked about sender domains.
     Domains(domain::Order),
+    /// What is asked of the suppression list and the allow list.
+    Suppressions(suppression::Order),
     /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
     Trace {
         /// Its id.
@@ -320,6 +323,7 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
             json_of(&found.ok_or_else(|| format!("no message {id}"))?)
         }
         Question::Domains(order) => domain::answer(order, archive.intake().domains()).await,
+        Question::Suppressions(order) => suppression::answer(order, &archive.suppressions()).await,
         Question::Submit { .. } => Err("a message comes with its content".to_owned()),
         Question::Replay { .. } => Err("a replay has an answer of many lines".to_owned()),
         Question::Trace { id } => {
