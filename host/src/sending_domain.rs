@@ -31,7 +31,7 @@ pub mod zone;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -144,17 +144,13 @@ struct Known {
     domains: BTreeMap<String, Arc<SendingDomain>>,
     /// Those with keys that sign mail of other domains.
     general: Vec<Arc<SendingDomain>>,
-    /// Hosts that bounces of approved domains go to, in A-labels.
-    bounce_hosts: BTreeSet<String>,
 }
 
 impl Known {
     fn new(domains: BTreeMap<String, Arc<SendingDomain>>) -> Self {
         let is_general = |domain: &&Arc<SendingDomain>| domain.custom.iter().any(|key| key.always || key.fallback);
         let general = domains.values().filter(is_general).cloned().collect();
-        let approved = domains.values().filter(|domain| domain.approved.is_some());
-        let bounce_hosts = approved.map(|domain| domain.bounces.to_ascii()).collect();
-        Self { domains, general, bounce_hosts }
+        Self { domains, general }
     }
 
     /// The nearest domain, from `name` upwards, that is approved.
@@ -285,11 +281,6 @@ impl SendingDomains {
     pub fn return_path_host(&self, from: &Domain) -> Option<Domain> {
         let known = self.known();
         known.nearest(&from.to_ascii()).filter(|domain| domain.bounces_seen).map(|domain| domain.bounces.clone())
-    }
-
-    /// Whether a host is where bounces of one of the approved domains go.
-    pub fn is_bounce_host(&self, host: &Domain) -> bool {
-        self.known().bounce_hosts.contains(&host.to_ascii())
     }
 
     /// Returns the name of the domain, from `from` upwards, whose keys sign mail of `login`.
