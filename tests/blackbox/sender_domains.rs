@@ -21,7 +21,7 @@ const NEWSLETTER: &[u8] = include_bytes!("messages/newsletter.eml");
 fn start(zone: &Zone, peer: SocketAddr, more: &str) -> Result<Host> {
     let server = format!("nameservers = [\"{}\"]\npublic_url", zone.address());
     let more = format!(
-        "[domains]\nzone = \"dns.mail.example.com\"\n[dns_server]\naddress = \"127.0.0.1:0\"\n[delivery.dns]\nnegative_time = \"1ms\"\ncache = 1\n\
+        "[domains]\nzone = \"dns.mail.example.com\"\n[dns_server]\naddress = \"127.0.0.1:0\"\n[delivery]\ndns_negative_time = \"1ms\"\ndns_cache = 1\n\
          [[administrators]]\nname = \"root\"\ntoken = \"{SECOND_TOKEN_HASH}\"\n{more}"
     );
     // The name is not that of the test's own domain, so that links lead to a host of ours.
