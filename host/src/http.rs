@@ -10,6 +10,7 @@
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
 //! | [`dmarc_reports`] | DMARC reports that came in |
 //! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
+//! | [`sender_domains`] | domains that mail is sent from, over REST |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -36,6 +37,7 @@ pub mod problem;
 pub mod public;
 pub mod raw_mime;
 pub mod rest;
+pub mod sender_domains;
 pub mod serve;
 pub mod status;
 pub mod turbosmtp;
@@ -58,6 +60,7 @@ use crate::event::recorder::Recorder;
 use crate::feedback::Feedback;
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
+use crate::sending_domain::SendingDomains;
 use crate::submission::login::Logins;
 use origin::{Connection, Origin};
 use problem::{Dialect, Problem};
@@ -72,6 +75,8 @@ pub struct Services {
     pub logins: Logins,
     /// Knows the DMARC reports that came in.
     pub feedback: Feedback,
+    /// Domains that mail is sent from.
+    pub domains: SendingDomains,
     /// Takes events of public links.
     pub recorder: Recorder,
     /// Knows its own links.
@@ -117,6 +122,13 @@ pub fn router(services: Services) -> Router {
         .route("/v1/logins/{name}", any(logins::one))
         .route("/v1/logins/{name}/regenerate", any(logins::regenerate))
         .route("/v1/events/messageid/{id}", any(events::of_message))
+        .route("/v1/domains", any(sender_domains::domains))
+        .route("/v1/domain/{*path}", any(sender_domains::domain))
+        .route("/v1/dns/{*path}", any(sender_domains::dns))
+        .route("/v1/dkimkey/{*path}", any(sender_domains::dkim_key))
+        .route("/v1/dkimkeys", any(sender_domains::dkim_keys))
+        .route("/v1/dkimkeys/{*path}", any(sender_domains::dkim_keys))
+        .route("/v1/spf/{*path}", any(sender_domains::spf))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)
