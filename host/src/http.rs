@@ -8,6 +8,7 @@
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`suppressions`] | suppression list and allow list |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -32,6 +33,7 @@ pub mod raw_mime;
 pub mod rest;
 pub mod serve;
 pub mod status;
+pub mod suppressions;
 pub mod turbosmtp;
 pub mod v1;
 
@@ -100,6 +102,12 @@ pub fn router(services: Services) -> Router {
     let services = Arc::new(services);
     let rest = Router::new()
         .route("/v1/send", any(rest::v1_send))
+        .route("/v1/suppressions", any(suppressions::native::suppressions))
+        .route("/v1/suppressions/{address}", any(suppressions::native::suppression))
+        .route("/v1/allowances", any(suppressions::native::allowances))
+        .route("/v1/allowances/{address}", any(suppressions::native::allowance))
+        .route("/api/v2/suppressions", any(suppressions::turbosmtp::answer))
+        .route("/api/v2/suppressions/{*path}", any(suppressions::turbosmtp::answer))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

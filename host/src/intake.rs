@@ -8,7 +8,7 @@ pub mod dry_run;
 pub mod forward_paths;
 pub(crate) mod trace_header;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -21,7 +21,7 @@ use crate::chain::shadow::ShadowQueue;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
 use crate::config::unit::ByteSize;
-use crate::config::{Config, Login, Route};
+use crate::config::{Config, Login, Refusals, Route};
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
 use crate::mail::content::MAX_FIELDS;
@@ -90,6 +90,8 @@ pub struct IntakeSettings {
     pub tags: usize,
     /// Bounces can come back to us.
     pub takes_bounces: bool,
+    /// Plugins whose refusals mean spam.
+    pub spam_filters: BTreeSet<Arc<str>>,
 }
 
 impl IntakeSettings {
@@ -100,6 +102,7 @@ impl IntakeSettings {
             routes: config.routes.clone(),
             header_size: config.smtp.header_size,
             tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
+            spam_filters: spam_filters(config),
             takes_bounces: config.returns.domain.is_some(),
         }
     }
@@ -108,6 +111,11 @@ impl IntakeSettings {
     fn facts<'a>(&self, content: &'a [u8]) -> HeaderFacts<'a> {
         HeaderFacts::read(content, usize::try_from(self.header_size.0).unwrap_or(usize::MAX))
     }
+}
+
+fn spam_filters(config: &Config) -> BTreeSet<Arc<str>> {
+    let filters = config.plugins.iter().filter(|(_, plugin)| plugin.refusals == Refusals::Spam);
+    filters.map(|(name, _)| Arc::clone(name)).collect()
 }
 
 struct Parts {
@@ -293,7 +301,16 @@ impl Parts {
         }
         let mut events = self.failure_events(submission, &trace);
         let plugins = trace.take_runs();
-        let kind = EventKind::Rejected { reason: cut(refusal.to_string(), REASON), temporary: refusal.is_temporary(), plugins };
+        let reason = cut(refusal.to_string(), REASON);
+        let is_permanent = !refusal.is_temporary();
+        let kind = if let Refusal::Plugin { plugin, .. } = refusal
+            && is_permanent
+            && self.settings().spam_filters.contains(plugin.as_str())
+        {
+            EventKind::Spam { plugin: plugin.clone(), reason, plugins }
+        } else {
+            EventKind::Rejected { reason, temporary: !is_permanent, plugins }
+        };
         events.push(self.event(submission, kind));
         if let Err(error) = self.recorder.record(events).await {
             warn!(message.id = %submission.id, %error, "a refusal could not be recorded");

@@ -37,6 +37,7 @@ mod route_changes_kind;
 mod shadows_and_parts;
 mod silent_sockets;
 mod smart_host;
+mod spam_filter;
 mod submission_over_smtp;
 mod suppression;
 mod trusted_plugins;
