@@ -80,7 +80,10 @@ impl Setup {
             .map(|(name, source)| {
                 let source = source.clone();
                 let allow = config::Grants::default();
-                ((*name).into(), config::Plugin { source, limits, on_error: OnError::Defer, allow, sha256: None })
+                (
+                    (*name).into(),
+                    config::Plugin { source, limits, on_error: OnError::Defer, allow, sha256: None, refusals: config::Refusals::default() },
+                )
             })
             .collect();
         let steps = plugins

@@ -64,7 +64,9 @@ pub use listen::{Listener, ListenerKind, ListenerTls};
 pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern, Suppress, Treatment};
 pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
-pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+pub use plugin::{
+    CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, Refusals,
+};
 pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;

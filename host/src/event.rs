@@ -86,6 +86,15 @@ pub enum EventKind {
         /// What the plugins did until then.
         plugins: Vec<PluginRun>,
     },
+    /// A spam filter refused the message: nothing was kept.
+    Spam {
+        /// Which plugin.
+        plugin: String,
+        /// What it says.
+        reason: String,
+        /// What the plugins did until then.
+        plugins: Vec<PluginRun>,
+    },
     /// A plugin took the message off the way without telling the client.
     Discarded {
         /// Which plugin.

@@ -11,6 +11,7 @@
 //! | [`dmarc_reports`] | DMARC reports that came in |
 //! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
 //! | [`sender_domains`] | domains that mail is sent from, over REST |
+//! | [`suppressions`] | suppression list and allow list |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -40,6 +41,7 @@ pub mod rest;
 pub mod sender_domains;
 pub mod serve;
 pub mod status;
+pub mod suppressions;
 pub mod turbosmtp;
 pub mod v1;
 
@@ -129,6 +131,12 @@ pub fn router(services: Services) -> Router {
         .route("/v1/dkimkeys", any(sender_domains::dkim_keys))
         .route("/v1/dkimkeys/{*path}", any(sender_domains::dkim_keys))
         .route("/v1/spf/{*path}", any(sender_domains::spf))
+        .route("/v1/suppressions", any(suppressions::native::suppressions))
+        .route("/v1/suppressions/{address}", any(suppressions::native::suppression))
+        .route("/v1/allowances", any(suppressions::native::allowances))
+        .route("/v1/allowances/{address}", any(suppressions::native::allowance))
+        .route("/api/v2/suppressions", any(suppressions::turbosmtp::answer))
+        .route("/api/v2/suppressions/{*path}", any(suppressions::turbosmtp::answer))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

@@ -10,7 +10,7 @@ mod sender_policy;
 pub(crate) mod trace_header;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -23,7 +23,7 @@ use crate::chain::shadow::ShadowQueue;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
 use crate::config::unit::ByteSize;
-use crate::config::{Config, Login, LoginDialect, Route, Sources};
+use crate::config::{Config, Login, LoginDialect, Refusals, Route, Sources};
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
 use crate::mail::content::MAX_FIELDS;
@@ -97,6 +97,8 @@ pub struct IntakeSettings {
     pub tags: usize,
     /// Bounces can come back to us.
     pub takes_bounces: bool,
+    /// Plugins whose refusals mean spam.
+    pub spam_filters: BTreeSet<Arc<str>>,
 }
 
 impl IntakeSettings {
@@ -108,6 +110,7 @@ impl IntakeSettings {
             sources: config.sources.clone(),
             header_size: config.smtp.header_size,
             tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
+            spam_filters: spam_filters(config),
             takes_bounces: config.returns.domain.is_some(),
         }
     }
@@ -117,6 +120,11 @@ impl IntakeSettings {
         let limit = usize::try_from(self.header_size.0).unwrap_or(usize::MAX);
         HeaderFacts::read(&submission.content, limit, submission.login.treatment.rebuild)
     }
+}
+
+fn spam_filters(config: &Config) -> BTreeSet<Arc<str>> {
+    let filters = config.plugins.iter().filter(|(_, plugin)| plugin.refusals == Refusals::Spam);
+    filters.map(|(name, _)| Arc::clone(name)).collect()
 }
 
 struct Parts {
@@ -314,7 +322,16 @@ impl Parts {
         }
         let mut events = self.failure_events(submission, &trace);
         let plugins = trace.take_runs();
-        let kind = EventKind::Rejected { reason: cut(refusal.to_string(), REASON), temporary: refusal.is_temporary(), plugins };
+        let reason = cut(refusal.to_string(), REASON);
+        let is_permanent = !refusal.is_temporary();
+        let kind = if let Refusal::Plugin { plugin, .. } = refusal
+            && is_permanent
+            && self.settings().spam_filters.contains(plugin.as_str())
+        {
+            EventKind::Spam { plugin: plugin.clone(), reason, plugins }
+        } else {
+            EventKind::Rejected { reason, temporary: !is_permanent, plugins }
+        };
         events.push(self.event(submission, kind));
         if let Err(error) = self.recorder.record(events).await {
             warn!(message.id = %submission.id, %error, "a refusal could not be recorded");

@@ -225,7 +225,7 @@ fn observing(chains: &Chains) -> BTreeSet<Arc<str>> {
 /// Reads an event off the log, without what plugins are not told of it.
 fn read(logged: &LoggedEvent) -> Option<(u64, Event)> {
     let (position, mut event) = follower::read(logged)?;
-    if let EventKind::Accepted { plugins, .. } | EventKind::Rejected { plugins, .. } = &mut event.kind {
+    if let EventKind::Accepted { plugins, .. } | EventKind::Rejected { plugins, .. } | EventKind::Spam { plugins, .. } = &mut event.kind {
         *plugins = Vec::new();
     }
     Some((position, event))

@@ -241,6 +241,7 @@ impl Plugin {
             on_error: self.on_error,
             allow: Grants::clone(&self.grants),
             sha256: None,
+            refusals: config::Refusals::default(),
         }
     }
 

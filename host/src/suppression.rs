@@ -60,6 +60,11 @@ impl Standing {
         (!self.is_allowed(sender)).then_some(block)
     }
 
+    /// Returns all entries, allowances first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
     /// Whether there is an entry of this list and scope.
     pub fn has(&self, list: List, scope: &Scope) -> bool {
         self.0.iter().any(|entry| entry.list == list && entry.scope == *scope)
@@ -80,7 +85,11 @@ impl Suppressions {
         self.standing_of(&Recipient::of(address)).await
     }
 
-    async fn standing_of(&self, recipient: &Recipient) -> Result<Standing, StoreError> {
+    /// Returns what is known of an address, the postmaster's too.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn standing_of(&self, recipient: &Recipient) -> Result<Standing, StoreError> {
         let prefix = entry::prefix(recipient);
         let (mut entries, mut after) = (Vec::new(), Bytes::from(prefix.clone()));
         loop {
@@ -121,6 +130,25 @@ impl Suppressions {
             }
             count += known.len();
             self.commit(known).await?;
+        }
+        Ok(count)
+    }
+
+    /// Takes addresses off a list in every scope; returns how many entries that were.
+    ///
+    /// # Errors
+    /// If the store fails; some of them may be gone then.
+    pub async fn remove_everywhere(&self, list: List, recipients: &[Recipient]) -> Result<usize, StoreError> {
+        let mut count = 0;
+        for chunk in recipients.chunks(COMMIT) {
+            let mut removals = Vec::new();
+            for recipient in chunk.iter().collect::<BTreeSet<_>>() {
+                let standing = self.standing_of(recipient).await?;
+                let entries = standing.0.iter().filter(|entry| entry.list == list);
+                removals.extend(entries.filter_map(|entry| entry::key(list, &entry.scope, recipient)).map(removal));
+            }
+            count += removals.len();
+            self.commit(removals).await?;
         }
         Ok(count)
     }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tubepost_tests::plugins;
 
 /// The plugins and their stages; those that see no message have no golden ones.
-const COOKBOOK: [(&str, &str); 10] = [
+const COOKBOOK: [(&str, &str); 11] = [
     ("allow-list", "rcpt"),
     ("attachment-policy", "submit"),
     ("dark-mode", "submit"),
@@ -16,6 +16,7 @@ const COOKBOOK: [(&str, &str); 10] = [
     ("header-stamp", "submit"),
     ("ics-invitation", "submit"),
     ("slack-on-bounce", "event"),
+    ("spam-filter", "submit"),
     ("subject-prefix", "submit"),
     ("unsubscribe-language", "recipient"),
     ("utm-tags", "submit"),

@@ -43,6 +43,7 @@ mod shadows_and_parts;
 mod silent_sockets;
 mod smart_host;
 mod source_addresses;
+mod spam_filter;
 mod submission_over_smtp;
 mod submission_protocol;
 mod suppression;

@@ -4,12 +4,25 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
-use tubepost_tests::http::{post_json, request};
+use tubepost_tests::http::{Response, post_json, request};
 use tubepost_tests::peer::Peer;
 use tubepost_tests::setup::{PASSWORD, TOKEN, config, message};
 use tubepost_tests::wait::wait_for;
 
 const GONE: &str = "550 5.1.1 no such user here";
+
+/// What turboSMTP's clients send with each call.
+const PAIR: [(&str, &str); 2] = [("consumerKey", "plain"), ("consumerSecret", PASSWORD)];
+/// An administrator, for the end of a configuration.
+const ADMINISTRATOR: &str =
+    "[[administrators]]\nname = \"boss\"\ntoken = \"sha256:cd6826d9c3f753b87805a82cea292ec4c7ec4ca3d6de18baa6452553e02dfedd\"\n";
+
+/// One of turboSMTP's calls.
+fn turbosmtp(host: &Host, method: &str, path: &str, body: &Value) -> Result<Response> {
+    let octets = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let headers = [PAIR[0], PAIR[1], ("Content-Type", "application/json")];
+    request(host.address("http none"), method, &format!("/api/v2/suppressions{path}"), &headers, &octets)
+}
 
 /// Sends a message as `plain` to `to` over SMTP; returns its id.
 fn send(host: &Host, to: &[&str]) -> Result<String> {
@@ -175,4 +188,182 @@ fn who_unsubscribes_gets_no_more() -> Result<()> {
     wait_for_state(&host, &id, "suppressed")?;
     assert_eq!(peer.count(), 1);
     host.wait_for_empty_queue()
+}
+
+#[test]
+fn f12_addresses_are_imported_over_rest_and_by_command() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let content = json!(["User1@example.net", "user2@example.net", "invalid@email@", "user1@example.net"]);
+    let order = json!({ "type": "manual", "reason": "support tickets", "content": content });
+    let done = turbosmtp(&host, "POST", "/import", &order)?;
+    let expected = json!({ "status": "success", "valid": ["user1@example.net", "user2@example.net"], "invalid": ["invalid@email@"] });
+    assert_eq!((done.status, done.json()?), (200, expected));
+
+    let upload = |name: &str, file: &str| -> Result<Response> {
+        let part = |head: &str, content: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n");
+        let file = if name.is_empty() { String::new() } else { part(&format!("name=\"file\"; filename=\"{name}\""), file) };
+        let body = format!("{}{}{file}--b--\r\n", part("name=\"type\"", "file"), part("name=\"reason\"", "a file"));
+        let headers = [PAIR[0], PAIR[1], ("Content-Type", "multipart/form-data; boundary=b")];
+        request(host.address("http none"), "POST", "/api/v2/suppressions/import", &headers, body.as_bytes())
+    };
+    let done = upload("list.csv", "Name;Address\r\n\"Three; Mr\";user3@example.net\r\nFour;nobody\r\n")?;
+    assert_eq!(done.json()?, json!({ "status": "success", "valid": ["user3@example.net"], "invalid": ["Four"] }));
+    let done = upload("list.txt", "user4@example.net\nuser5@example.net\n")?;
+    assert_eq!(done.json()?["valid"], json!(["user4@example.net", "user5@example.net"]));
+    for (answer, text) in [
+        (upload("", "")?, "missing_upload_file"),
+        (turbosmtp(&host, "POST", "/import", &json!({ "type": "manual", "reason": "none", "content": [] }))?, "invalid_mail_address_list"),
+        (turbosmtp(&host, "POST", "/import", &json!({ "type": "manual", "reason": "none" }))?, "invalid_mail_address_list"),
+    ] {
+        assert_eq!((answer.status, answer.json()?), (400, json!({ "message": text })));
+    }
+    let listed = host.json(&["suppression", "list", "--scope", "login:plain"])?;
+    assert_eq!((&listed["count"], &listed["results"][0]["source"]), (&json!(5), &json!("manual")), "{listed}");
+
+    // The same by command, with a file that takes more than one question; what is no address is told, and not stored.
+    let mut lines: String = (0..20_000).fold(String::new(), |lines, number| lines + &format!("reader{number}@example.org\n"));
+    lines.push_str("no address\n");
+    std::fs::write(host.folder().join("lines.txt"), lines)?;
+    let file = host.folder().join("lines.txt");
+    let output = host.command(&["suppression", "import", "--scope", "domain:example.com", "--json", &file.to_string_lossy()])?;
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!((told, output.status.code()), (json!({ "valid": 20_000, "invalid": ["no address"] }), Some(1)));
+    assert_eq!(host.json(&["suppression", "list", "--limit", "1"])?["count"], 20_005);
+    let exported = host.say(&["suppression", "export", "--scope", "domain:example.com"])?;
+    assert_eq!(exported.lines().count(), 20_001);
+    let id = send(&host, &["user3@example.net", "reader19999@example.org"])?;
+    wait_for_state(&host, &id, "suppressed")?;
+    assert_eq!(peer.count(), 0);
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn f13_the_list_is_queried() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ADMINISTRATOR), &[])?;
+    let http = host.address("http none");
+    let boss = ("Authorization", tubepost_tests::setup::SECOND_TOKEN);
+    for (source, numbers) in [("manual", 0..15), ("bounce", 15..25), ("spam", 25..30)] {
+        let addresses: Vec<String> =
+            numbers.map(|number| format!("r{number:02}@{}.example", if number % 2 == 0 { "even" } else { "odd" })).collect();
+        let order = json!({ "scope": "login:plain", "source": source, "reason": format!("because of {source}"), "addresses": addresses });
+        let added = post_json(http, "/v1/suppressions", &[boss], &order)?;
+        assert_eq!(added.status, 200, "{}", added.text());
+    }
+    host.say(&["suppression", "add", "--scope", "login:marketing", "of.another@even.example"])?;
+    let years = "from=2020-01-01&to=2090-12-31";
+    let get = |more: &str| turbosmtp(&host, "GET", &format!("?{years}&{more}"), &Value::Null)?.json();
+    let names = |page: &Value| -> String {
+        let results = page["results"].as_array().cloned().unwrap_or_default();
+        results.iter().map(|entry| entry["recipient"].as_str().unwrap_or_default()[..3].to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let page = get("orderby=recipient&ordertype=asc&page=2&limit=4&tz=-07:00")?;
+    assert_eq!((&page["count"], names(&page).as_str()), (&json!(30), "r04 r05 r06 r07"));
+    let mut keys: Vec<&String> = page["results"][0].as_object().unwrap().keys().collect();
+    keys.sort();
+    assert_eq!(keys, ["date", "reason", "recipient", "sender", "source", "subject"]);
+    let date = page["results"][0]["date"].as_str().unwrap_or_default();
+    assert!(date.len() == 19 && date.as_bytes()[10] == b' ', "{date}");
+    assert_eq!(get("")?["results"].as_array().map(Vec::len), Some(10), "ten rows where nobody says otherwise");
+    assert_eq!(get("filter_by=bounce")?["count"], 10);
+    assert_eq!(get("filter_by[]=bounce&filter_by[]=spam")?["count"], 15);
+    assert_eq!(get("filter=ODD.example")?["count"], 15);
+    assert_eq!(get("filter=spam%20even&smart_search=true")?["count"], 2);
+    assert_eq!(turbosmtp(&host, "GET", "?from=2020-01-01&to=2020-12-31", &Value::Null)?.json()?["count"], 0);
+    let post = |restrict: Value| -> Result<Value> {
+        let order = json!({ "from": "2020-01-01", "to": "2090-12-31", "filter_by": ["manual"], "limit": 3, "orderby": "recipient", "restrict": restrict });
+        turbosmtp(&host, "POST", "", &order)?.json()
+    };
+    let found = post(json!([{ "by": "recipient", "operator": "exclude", "filter": "@even" }]))?;
+    assert_eq!((&found["count"], names(&found).as_str()), (&json!(7), "r13 r11 r09"));
+    assert_eq!(post(json!([{ "by": "recipient", "operator": "include", "filter": "@even" }]))?["count"], 8);
+    assert_eq!(post(json!([{ "by": "reason", "operator": "include", "filter": "bounce" }]))?["count"], 0);
+    for (parameters, text) in [
+        ("to=2026-01-01", "missing_required_parameter_from"),
+        ("from=2026-01-01", "missing_required_parameter_to"),
+        ("from=1.1.2026&to=2026-01-01", "from_format_should_be_yyyy-mm-dd"),
+        ("from=2026-01-01&to=2026-01-01&page=x", "page_should_be_integer"),
+        ("from=2026-01-01&to=2026-01-01&page=0", "page_should_be_greater_than_0"),
+        ("from=2026-01-01&to=2026-01-01&limit=0", "limit_should_be_greater_than_0"),
+        ("from=2026-01-01&to=2026-01-01&smart_search=2", "smart_search_should_be_true_or_false"),
+        ("from=2026-01-01&to=2026-01-01&ordertype=x", "ordertype_should_be_asc_or_desc"),
+    ] {
+        let answer = turbosmtp(&host, "GET", &format!("?{parameters}"), &Value::Null)?;
+        assert_eq!((answer.status, answer.json()?), (400, json!({ "message": text })), "{parameters}");
+    }
+    let path = format!("/api/v2/suppressions?{years}");
+    for (headers, text) in [(vec![], "missing_authorization_key"), (vec![("Authorization", "wrong")], "invalid_authorization_key")] {
+        let answer = request(http, "GET", &path, &headers, b"")?;
+        assert_eq!((answer.status, answer.json()?), (401, json!({ "message": text })));
+    }
+    // A token of the login shows the same; an administrator sees what is another's too, in our own words.
+    assert_eq!(request(http, "GET", &path, &[("Authorization", TOKEN)], b"")?.json()?["count"], 30);
+    assert_eq!(request(http, "GET", &path, &[boss], b"")?.json()?["count"], 31);
+    let own = request(http, "GET", &format!("/v1/suppressions?source=spam&limit=2&access_token={TOKEN}"), &[], b"")?.json()?;
+    assert_eq!((&own["count"], &own["results"][1]["scope"]), (&json!(5), &json!("login:plain")));
+    let other = request(http, "GET", &format!("/v1/suppressions?scope=login:marketing&access_token={TOKEN}"), &[], b"")?;
+    assert_eq!((other.status, &other.json()?["error"]["field"]), (400, &json!("scope")));
+    Ok(())
+}
+
+#[test]
+fn f14_who_is_deleted_gets_mail_again() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let http = host.address("http none");
+    let addresses = ["ann@example.net", "bob@example.net", "cid@example.net", "dan@example.net"];
+    turbosmtp(&host, "POST", "/import", &json!({ "type": "manual", "reason": "test", "content": addresses }))?;
+    wait_for_state(&host, &send(&host, &addresses)?, "suppressed")?;
+    let empty = turbosmtp(&host, "POST", "/bulk_delete", &json!([]))?;
+    assert_eq!((empty.status, empty.json()?), (400, json!({ "message": "no_contacts_were_provided" })));
+    let done = turbosmtp(&host, "POST", "/bulk_delete", &json!(["Ann@example.net", "nobody@example.net"]))?;
+    assert_eq!((done.status, done.json()?), (200, json!({ "success": true })));
+    let filter =
+        json!({ "from": "2020-01-01", "to": "2090-01-01", "restrict": [{ "by": "recipient", "operator": "include", "filter": "bob@" }] });
+    assert_eq!(turbosmtp(&host, "POST", "/delete", &filter)?.json()?, json!({ "success": true }));
+    let wrong = turbosmtp(&host, "POST", "/delete", &json!({ "to": "2090-01-01" }))?;
+    assert_eq!((wrong.status, wrong.json()?), (400, json!({ "message": "missing_required_parameter_from" })));
+    let target = format!("/v1/suppressions/cid%40example.net?access_token={TOKEN}");
+    assert_eq!(request(http, "GET", &target, &[], b"")?.json()?["count"], 1);
+    assert_eq!(request(http, "DELETE", &target, &[], b"")?.json()?, json!({ "removed": 1 }));
+    assert_eq!(request(http, "DELETE", &target, &[], b"")?.status, 404);
+    wait_for_state(&host, &send(&host, &addresses)?, "delivered")?;
+    let mut reached: Vec<String> = peer.taken().into_iter().flat_map(|mail| mail.to).collect();
+    reached.sort();
+    assert_eq!(reached, ["ann@example.net", "bob@example.net", "cid@example.net"]);
+    // The allow list is reached over REST as well.
+    let allowed = post_json(http, &format!("/v1/allowances?access_token={TOKEN}"), &[], &json!({ "addresses": ["dan@example.net"] }))?;
+    assert_eq!(allowed.json()?, json!({ "valid": ["dan@example.net"], "invalid": [] }));
+    wait_for_state(&host, &send(&host, &["dan@example.net"])?, "delivered")?;
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn f15_the_list_is_a_csv_file() -> Result<()> {
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), ""), &[])?;
+    peer.refuse_next("ann@example.net", GONE);
+    send(&host, &["ann@example.net"])?;
+    wait_for_entry(&host, "ann@example.net")?;
+    let order = json!({ "type": "manual", "reason": "=cmd|' /C calc'!A1", "content": ["=bob@example.net"] });
+    turbosmtp(&host, "POST", "/import", &order)?;
+    let check = |answer: Response| {
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/csv")));
+        let text = answer.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "Status;Subject;From;To;Date;Reason");
+        assert!(lines[1].starts_with("MANUAL;;;\"'=bob@example.net\";20") && lines[1].ends_with(";\"'=cmd|' /C calc'!A1\""), "{text}");
+        assert!(lines[2].starts_with("FAIL;\"listed\";sender@example.com;ann@example.net;20"), "{text}");
+        assert!(lines[2].contains("Z;\"") && lines[2].contains(GONE), "{text}");
+        assert_eq!(lines.len(), 3);
+    };
+    check(turbosmtp(&host, "GET", "/csv?from=2020-01-01&to=2090-01-01", &Value::Null)?);
+    check(turbosmtp(&host, "POST", "/csv", &json!({ "from": "2020-01-01", "to": "2090-01-01" }))?);
+    let own = request(host.address("http none"), "GET", &format!("/v1/suppressions?format=csv&access_token={TOKEN}"), &[], b"")?;
+    check(own);
+    let none = turbosmtp(&host, "GET", "/csv?from=2020-01-01", &Value::Null)?;
+    assert_eq!((none.status, none.json()?), (400, json!({ "message": "missing_required_parameter_to" })));
+    Ok(())
 }

@@ -142,7 +142,7 @@ impl Batch {
                 self.position = logged.position + 1;
                 self.event_octets += logged.octets.len();
                 let Some((position, event)) = read(logged) else { continue };
-                if !self.texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. }) {
+                if !self.texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. } | EventKind::Spam { .. }) {
                     let text = runtime.block_on(text(spool, event.message, most));
                     self.text_octets += text.as_ref().map_or(0, String::len);
                     self.texts.insert(event.message, text);

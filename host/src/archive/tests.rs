@@ -43,6 +43,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         header_size: ByteSize::kib(256),
         tags: 100,
         takes_bounces: false,
+        spam_filters: std::collections::BTreeSet::new(),
     };
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),

@@ -357,6 +357,7 @@ async fn a_plugin_that_no_chain_uses_is_loaded_when_a_message_needs_it() {
         on_error: OnError::Defer,
         allow: config::Grants::default(),
         sha256: None,
+        refusals: config::Refusals::default(),
     };
     let name = "late".into();
     let chains = Chains::default().with_spares(BTreeMap::from([(Arc::clone(&name), Spare::new(&engine(), &name, &configured).into())]));

@@ -23,6 +23,8 @@ pub struct Plugin {
     pub allow: Grants,
     /// `sha256`: the only component that is taken; none given is any.
     pub sha256: Option<[u8; 32]>,
+    /// `refusals`.
+    pub refusals: Refusals,
 }
 
 /// Where the component is.
@@ -55,6 +57,16 @@ pub enum OnError {
     Reject,
     /// `skip`: the message goes on as it was before the plugin.
     Skip,
+}
+
+/// What it means that a plugin refuses a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refusals {
+    /// `policy`: the message is rejected.
+    #[default]
+    Policy,
+    /// `spam`: the message is spam, and shows as that.
+    Spam,
 }
 
 /// `[plugin_runtime]`: what all plugins share.
@@ -160,7 +172,10 @@ pub(super) fn read(file: &Section<'_>, output: ByteSize, templates: grant::Templ
     let built_in = FIRST_PARTY.iter().map(|name| {
         let limits = PluginLimits { time: TIME, memory: MEMORY, output };
         let source = PluginSource::BuiltIn(Arc::from(*name));
-        (Arc::from(*name), Plugin { source, limits, on_error: OnError::default(), allow: Grants::default(), sha256: None })
+        (
+            Arc::from(*name),
+            Plugin { source, limits, on_error: OnError::default(), allow: Grants::default(), sha256: None, refusals: Refusals::default() },
+        )
     });
     let named =
         file.named("plugins", "plugin", |name, value| value.section(|section| plugin(section, name, output, templates, routes)).flatten());
@@ -193,7 +208,9 @@ fn plugin(section: &Section<'_>, name: &str, output: ByteSize, templates: grant:
         value.choice(&[("defer", OnError::Defer), ("reject", OnError::Reject), ("skip", OnError::Skip)])
     });
     let sha256 = section.optional("sha256", trust::digest);
-    Some(Plugin { source: source?, limits, on_error, allow, sha256 })
+    let refusals =
+        section.or("refusals", Refusals::default(), |value| value.choice(&[("policy", Refusals::Policy), ("spam", Refusals::Spam)]));
+    Some(Plugin { source: source?, limits, on_error, allow, sha256, refusals })
 }
 
 pub(super) fn runtime(section: &Section<'_>) -> PluginRuntime {

@@ -92,14 +92,14 @@ pub(super) async fn answer(order: Order, lists: &Suppressions) -> Result<Value, 
             let scope = scope.map(|text| scope_of(&text)).transpose()?;
             let query = Query { list: Some(list), scope, sources, filter, offset, limit, ..Query::default() };
             let found = lists.find(&query).await.map_err(|error| text(&error))?;
-            Ok(json!({ "count": found.count, "results": found.entries.iter().map(shown).collect::<Vec<_>>() }))
+            Ok(json!({ "count": found.count, "results": found.entries.iter().map(Entry::to_json).collect::<Vec<_>>() }))
         }
         Order::Check { address, login, sender } => {
             let parse = |text: &str| text.parse::<EmailAddress>().map_err(|error| format!("{text}: {error}"));
             let (address, sender) = (parse(&address)?, if sender.is_empty() { None } else { Some(parse(&sender)?) });
             let standing = lists.standing(&address).await.map_err(|error| text(&error))?;
             let sender = Sender { login: &login, domain: sender.as_ref().map(EmailAddress::domain) };
-            Ok(json!({ "suppressed_by": standing.block(&sender).map(shown), "allowed": standing.is_allowed(&sender) }))
+            Ok(json!({ "suppressed_by": standing.block(&sender).map(Entry::to_json), "allowed": standing.is_allowed(&sender) }))
         }
         Order::Add { list, scope, source, reason, addresses } => {
             let scope = scope_of(&scope)?;
@@ -147,19 +147,6 @@ async fn put(lists: &Suppressions, list: List, scope: &Scope, source: Source, re
         .collect();
     lists.put(&entries).await.map_err(|error| text(&error))?;
     Ok(json!({ "valid": entries.len(), "invalid": imported.invalid }))
-}
-
-/// An entry, for people and programs.
-pub fn shown(entry: &Entry) -> Value {
-    json!({
-        "recipient": entry.recipient.as_str(),
-        "scope": entry.scope.to_string(),
-        "source": entry.note.source.word(),
-        "reason": entry.note.reason,
-        "sender": entry.note.sender,
-        "subject": entry.note.subject,
-        "date": entry.note.at.to_rfc3339(),
-    })
 }
 
 fn scope_of(text: &str) -> Result<Scope, String> {

@@ -95,6 +95,8 @@ pub enum State {
     Discarded,
     /// Dropped, as the recipient is on a suppression list.
     Suppressed,
+    /// Refused at the door as spam.
+    Spam,
 }
 
 impl State {
@@ -110,6 +112,7 @@ impl State {
             Self::Rejected => "rejected",
             Self::Discarded => "discarded",
             Self::Suppressed => "suppressed",
+            Self::Spam => "spam",
         }
     }
 
@@ -117,7 +120,7 @@ impl State {
     const fn is_final(self) -> bool {
         match self {
             Self::Queued | Self::Deferred | Self::Held => false,
-            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded | Self::Suppressed => true,
+            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded | Self::Suppressed | Self::Spam => true,
         }
     }
 }
@@ -171,6 +174,12 @@ impl Summary {
                 self.at = event.at;
                 self.state = State::Rejected;
                 self.reason.clone_from(reason);
+                self.plugins.clone_from(plugins);
+            }
+            EventKind::Spam { plugin, reason, plugins } => {
+                self.at = event.at;
+                self.state = State::Spam;
+                self.reason = said_by(plugin, reason);
                 self.plugins.clone_from(plugins);
             }
             EventKind::Discarded { plugin, reason } => self.withhold(event, State::Discarded, plugin, reason),

@@ -100,6 +100,7 @@ fn start(demonstration: bool) -> Running {
             header_size: config.smtp.header_size,
             tags: 100,
             takes_bounces: false,
+            spam_filters: std::collections::BTreeSet::new(),
         },
     });
     let index = index::SearchIndex::open(&folder.path().join("index")).unwrap();

@@ -85,7 +85,7 @@ impl Plugin {
 fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
     Some(match kind {
         EventKind::Accepted { .. } => WitKind::Accepted,
-        EventKind::Rejected { .. } => WitKind::Rejected,
+        EventKind::Rejected { .. } | EventKind::Spam { .. } => WitKind::Rejected,
         EventKind::Discarded { .. } => WitKind::Discarded,
         EventKind::Held { .. } => WitKind::Held,
         EventKind::Delivered { .. } => WitKind::Delivered,
@@ -127,6 +127,9 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
         ]),
         EventKind::Rejected { reason, temporary, .. } => {
             detail.extend([("reason", reason.clone()), ("temporary", temporary.to_string())]);
+        }
+        EventKind::Spam { reason, .. } => {
+            detail.extend([("reason", reason.clone()), ("temporary", "false".to_owned()), ("class", "spam".to_owned())]);
         }
         EventKind::Discarded { plugin, reason } => detail.extend([("plugin", plugin.clone()), ("reason", reason.clone())]),
         EventKind::Held { by, reason } => detail.extend([("plugin", by.clone()), ("reason", reason.clone())]),

@@ -343,7 +343,8 @@ pub(crate) async fn try_load_granted(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plugin.wasm");
     std::fs::write(&path, octets).unwrap();
-    let configured = config::Plugin { source: PluginSource::File(path), limits, on_error, allow, sha256: None };
+    let configured =
+        config::Plugin { source: PluginSource::File(path), limits, on_error, allow, sha256: None, refusals: config::Refusals::default() };
     load(engine, &name.into(), &configured).await
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::event::EventKind;
@@ -241,6 +242,20 @@ impl Note {
 }
 
 impl Entry {
+    /// Returns it as commands and REST show it.
+    pub fn to_json(&self) -> Value {
+        let Note { source, at, reason, sender, subject } = &self.note;
+        json!({
+            "recipient": self.recipient.as_str(),
+            "scope": self.scope.to_string(),
+            "source": source.word(),
+            "reason": reason,
+            "sender": sender,
+            "subject": subject,
+            "date": at.to_rfc3339(),
+        })
+    }
+
     /// What happens to a copy because of this entry.
     pub fn event(&self) -> EventKind {
         let Note { source, reason, .. } = &self.note;

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 /// Pages end here: what stands in front of a page is kept while it is looked for.
 pub const MOST_PASSED_OVER: usize = 100_000;
 /// Entries of a page.
-pub const MOST_ON_PAGE: usize = 10_000;
+pub const MOST_ON_PAGE: usize = 100_000;
 
 /// What is looked for. Everything must hold.
 #[derive(Clone, Debug, Default)]

@@ -183,7 +183,14 @@ async fn reference(engine: &Arc<Engine>, name: &str, make: fn() -> Result<Vec<u8
 }
 
 fn configured(source: PluginSource) -> config::Plugin {
-    config::Plugin { source, limits: LIMITS, on_error: OnError::Defer, allow: Grants::of_rehearsal(), sha256: None }
+    config::Plugin {
+        source,
+        limits: LIMITS,
+        on_error: OnError::Defer,
+        allow: Grants::of_rehearsal(),
+        sha256: None,
+        refusals: config::Refusals::default(),
+    }
 }
 
 /// What is measured: an instance, or a message with some plugins in a row.

@@ -197,8 +197,14 @@ async fn open(source: &PluginSource, limits: PluginLimits, clock: &Clock, insigh
         PluginSource::File(path) => path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy()).into(),
     };
     // Everything is granted: tables begin empty, and nobody is asked over HTTP.
-    let configured =
-        config::Plugin { source: source.clone(), limits, on_error: OnError::Defer, allow: Grants::of_rehearsal(), sha256: None };
+    let configured = config::Plugin {
+        source: source.clone(),
+        limits,
+        on_error: OnError::Defer,
+        allow: Grants::of_rehearsal(),
+        sha256: None,
+        refusals: config::Refusals::default(),
+    };
     Ok(load(&Arc::new(engine), &name, &configured).await?)
 }
 
