@@ -20,6 +20,7 @@ mod hostile_plugins;
 mod incoming_mail;
 mod login_hash;
 mod login_limits;
+mod mail_comes_back;
 mod message_commands;
 mod per_recipient;
 mod plugin_stages;
