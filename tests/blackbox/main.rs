@@ -23,6 +23,7 @@ mod incoming_mail;
 mod login_hash;
 mod login_limits;
 mod logins;
+mod mail_comes_back;
 mod message_commands;
 mod mta_sts;
 mod per_recipient;
