@@ -21,6 +21,7 @@ mod route;
 mod search;
 pub mod secret;
 mod server;
+mod shaping;
 mod smtp;
 mod store;
 pub(crate) mod suggestion;
@@ -56,6 +57,7 @@ pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
 pub use server::Server;
+pub use shaping::{HostPattern, Rate, ShapingRule};
 pub use smtp::Smtp;
 pub use store::Store;
 pub use template::Template;
@@ -117,7 +119,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
     let dkim = dkim::read(file);
-    let delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
+    let mut delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
+    delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
     let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {

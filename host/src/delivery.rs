@@ -10,6 +10,7 @@
 //!   allows it. There is no task and no timer per message.
 //! - Work that waits in memory is bounded: one lease per destination, and a bounded queue of outcomes that the writer commits together. When the store is
 //!   behind, workers wait; when it has no room, nothing is begun until all outcomes are written down.
+//! - What goes to one provider shares limits of connections and speed ([`shaping`]). What has to wait for them stays in the store and takes no connection.
 //! - Connections to destinations that failed the last time are a bounded share of all: mail that was just accepted does not wait for them.
 //! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
@@ -21,6 +22,7 @@ pub mod failure;
 pub mod mx;
 pub mod route;
 pub mod settings;
+pub mod shaping;
 
 mod attempt;
 mod connection;
@@ -50,6 +52,7 @@ use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
 use settings::Settings;
+use shaping::group::Wait;
 use writer::Writer;
 
 /// Queues that one look at the store brings, beside those that are worked on.
@@ -188,16 +191,26 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         // Nothing waits longer than that: what seems to was written by a clock that was ahead.
         store.hasten(now.plus(hub.settings().limits.retry_longest)).await?;
     }
-    let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + QUEUES).await?;
+    let held_back = hub.held_back.load(Ordering::Relaxed);
+    let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + held_back + QUEUES).await?;
     let (mut left_out, mut postponed, mut busy) = (false, false, false);
+    let (mut held_back, mut earliest) = (0, None::<Duration>);
     for queue in &queues {
         match hub.wake(queue) {
             Woken::Taken => {}
             Woken::Busy => busy = true,
             Woken::LeftOut => left_out = true,
             Woken::Postponed => postponed = true,
+            Woken::HeldBack(wait) => {
+                held_back += 1;
+                match wait {
+                    Wait::Connection => postponed = true,
+                    Wait::Until(time) => earliest = Some(earliest.map_or(time, |earliest| earliest.min(time))),
+                }
+            }
         }
     }
+    hub.held_back.store(held_back, Ordering::Relaxed);
     hub.pressure.store(left_out, Ordering::Relaxed);
     if left_out {
         hub.give_way.notify_waiters();
@@ -205,5 +218,6 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     let now = hub.clock.now();
     let next = store.next_due(now).await?;
     let longest = if busy { BUSY_PAUSE } else { LONGEST_PAUSE };
+    let longest = earliest.map_or(longest, |time| time.saturating_sub(hub.clock.monotonic()).min(longest));
     Ok(Look { pause: next.map_or(longest, |due| due.since(now).min(longest)), waiting: left_out || postponed })
 }

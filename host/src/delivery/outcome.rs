@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::dsn::{self, Action, Report, Reported};
 use super::failure::{Failure, TEXT_LENGTH};
 use super::settings::Settings;
+use super::shaping::group::is_greylisting;
 use crate::chain::Plan;
 use crate::chain::trace::Trace;
 use crate::clock::{Entropy, Timestamp};
@@ -18,6 +19,7 @@ use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::smtp::client::reply::Reply;
+use crate::spool::backoff::Backoff;
 use crate::spool::entry::{Copy, CopyState, Entry, Terms};
 use crate::spool::{Leased, NewEntry, Settlement, queue};
 use crate::submission::{Protocol, Received};
@@ -108,6 +110,7 @@ pub(super) struct Judge<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) route: &'a RouteMetrics,
     pub(super) entropy: &'a Entropy,
+    pub(super) backoff: &'a Backoff,
     pub(super) now: Timestamp,
 }
 
@@ -135,6 +138,8 @@ impl Judge<'_> {
                     self.route.attempted(DeliveryOutcome::Deferred);
                     // `expired` has left only those that have a next attempt.
                     let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
+                    let spread = self.backoff.spread(due, self.now, attempt + 1, is_greylisting(&text), self.entropy);
+                    let due = if subject.entry.deliver_before.is_none_or(|end| spread < end) { spread } else { due };
                     let state = CopyState {
                         attempts: attempt + 1,
                         last: Some(text.clone()),
@@ -211,7 +216,9 @@ impl Judge<'_> {
     }
 
     fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
-        let next = self.settings.backoff.next_attempt(entry.received.at, leased.state.attempts + 1, self.now)?;
+        // What waited because it was told to, or because its route was paused, has all of its time when it is tried first.
+        let born = entry.received.at.max(leased.state.first_attempt.unwrap_or(self.now));
+        let next = self.backoff.next_attempt(born, leased.state.attempts + 1, self.now)?;
         entry.deliver_before.is_none_or(|end| next < end).then_some(next)
     }
 
