@@ -9,6 +9,7 @@
 mod composition;
 mod configuration;
 mod draft;
+mod inbound;
 mod input;
 mod mail;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod template;
 pub use composition::composition;
 pub use configuration::configuration;
 pub use draft::draft;
+pub use inbound::inbound_header;
 pub use mail::{address, header, link};
 pub use rest::rest;
 pub use search::search;
@@ -37,13 +39,14 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("address", address),
     ("composition", composition),
     ("configuration", configuration),
     ("draft", draft),
     ("event", event),
     ("header", header),
+    ("inbound_header", inbound_header),
     ("link", link),
     ("rest", rest),
     ("search", search),

@@ -133,6 +133,7 @@ replays![
     draft,
     event,
     header,
+    inbound_header,
     link,
     rest,
     search,

@@ -11,7 +11,7 @@ use tubepost::smtp::data::{Content, ContentFault, ContentLimits, Decoder};
 use tubepost::smtp::extension::{push_xtext, xtext_decode};
 use tubepost::smtp::memory::ContentMemory;
 use tubepost::smtp::reply::Reply;
-use tubepost::smtp::server::{Action, Allowance, Connection, Message, SenderRefused, Session, Settings, Step, Tls};
+use tubepost::smtp::server::{Action, Allowance, Connection, Message, Role, SenderRefused, Session, Settings, Step, Tls};
 
 use crate::input::{cuts, has_bare_line_end};
 
@@ -169,21 +169,29 @@ fn without_single_dots(wire: &[u8]) -> Vec<u8> {
 
 /// A whole session: how its input is cut makes no difference, what it says is replies, and what it takes is messages that may be taken.
 pub fn smtp_session(octets: &[u8]) {
-    let [first, results @ ..] = cuts(octets).map(drive);
-    for result in results {
-        assert_eq!(result, first, "pieces make a difference");
-    }
-    check_replies(&first.0);
-    for Message { envelope, content } in &first.1 {
-        assert!((1..=RECIPIENTS as usize).contains(&envelope.forward_paths.len()));
-        check_content(content);
+    for role in [Role::Submission, Role::Mx(ALLOWANCE)] {
+        let [first, results @ ..] = cuts(octets).map(|pieces| drive(pieces, role));
+        for result in results {
+            assert_eq!(result, first, "pieces make a difference");
+        }
+        check_replies(&first.0);
+        for Message { envelope, content } in &first.1 {
+            assert!((1..=RECIPIENTS as usize).contains(&envelope.forward_paths.len()));
+            check_content(content);
+            // Nobody who is not logged in is promised a report.
+            let mut paths = envelope.forward_paths.iter();
+            assert!(
+                role == Role::Submission || envelope.envid.is_none() && paths.all(|path| path.notify.is_none() && path.original.is_none())
+            );
+        }
     }
 }
 
 /// What a login may send to.
 const RECIPIENTS: u32 = 3;
+const ALLOWANCE: Allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true };
 
-fn settings() -> Settings {
+fn settings(role: Role) -> Settings {
     Settings {
         hostname: Domain::parse("mail.example.com").expect("a domain"),
         message_octets: LIMITS.size_octets,
@@ -196,13 +204,13 @@ fn settings() -> Settings {
         auth_failures: 3,
         messages: 5,
         memory: memory(),
+        role,
     }
 }
 
 /// Drives a session as the sockets do, with fixed answers to what it asks.
-fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Message>) {
-    let mut session = Session::new(Arc::new(settings()), Connection { loopback: true, tls: Tls::Offered }, Duration::ZERO);
-    let allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true };
+fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, role: Role) -> (Vec<u8>, Vec<Message>) {
+    let mut session = Session::new(Arc::new(settings(role)), Connection { loopback: true, tls: Tls::Offered }, Duration::ZERO);
     let (mut unused, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let Step { used, action } = session.receive(&unused, Duration::ZERO);
@@ -223,12 +231,12 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Messag
             }
             Action::Authenticate(credentials) => match credentials.password.as_str() {
                 "wrong" => session.login_checked(Err(tubepost::smtp::server::LoginRefused::Wrong)),
-                _ => session.login_checked(Ok(allowance)),
+                _ => session.login_checked(Ok(ALLOWANCE)),
             },
             Action::CheckSender(ReversePath::Mailbox(address)) if address.local_part() == "other" => {
                 session.sender_checked(Err(SenderRefused::Refused(Refusal::Overloaded)));
             }
-            Action::CheckSender(_) => session.sender_checked(Ok(allowance)),
+            Action::CheckSender(_) => session.sender_checked(Ok(ALLOWANCE)),
             Action::CheckRecipient(candidate) => match candidate.address.local_part() {
                 "other" => session.recipient_checked(Err(Refusal::Overloaded)),
                 _ => session.recipient_checked(Ok(candidate.address)),

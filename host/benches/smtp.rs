@@ -98,5 +98,6 @@ fn settings() -> Settings {
         auth_failures: u32::MAX,
         messages: u32::MAX,
         memory: ContentMemory::new(u64::MAX),
+        role: tubepost::smtp::server::Role::Submission,
     }
 }

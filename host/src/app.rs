@@ -35,6 +35,7 @@ use crate::delivery::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
 use crate::http::Services;
+use crate::inbound::Inbound;
 use crate::intake::{Intake, IntakeParts, IntakeSettings};
 use crate::link::LinkSigner;
 use crate::listener::smtp::LAST_WORDS_TIME;
@@ -116,6 +117,7 @@ struct Parts {
     renderer: Renderer,
     logins: Logins,
     intake: Intake,
+    inbound: Inbound,
     delivery: DeliveryHandle,
     archive: Archive,
     services: Services,
@@ -129,6 +131,7 @@ impl App {
     ///
     /// # Errors
     /// Whatever keeps it from starting: the data folder is in use, a plugin is broken, an address is taken.
+    #[expect(clippy::too_many_lines, reason = "the one place where everything meets, in the order of the way of mail")]
     pub async fn start(config: Config, path: Option<PathBuf>, clock: Clock, entropy: Entropy, open_dashboard: bool) -> Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -171,6 +174,7 @@ impl App {
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         });
+        let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &clock, &entropy)?;
         let config = Arc::new(config);
         let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
         let index = SearchIndex::open(&data.join("index"))?;
@@ -211,6 +215,7 @@ impl App {
             renderer,
             logins,
             intake,
+            inbound,
             delivery: delivery.handle(),
             archive: archive.clone(),
             services,

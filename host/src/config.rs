@@ -13,8 +13,10 @@ mod document;
 mod error;
 mod grant;
 mod http;
+mod inbound;
 mod listen;
 mod login;
+mod mx;
 mod network;
 mod plugin;
 mod route;
@@ -49,8 +51,10 @@ use document::{Reader, Section};
 pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
+pub use inbound::{DmarcPolicy, INBOUND, Inbound, InboundAction, LocalPattern};
 pub use listen::{Listener, ListenerKind, ListenerTls};
 pub use login::{Bounces, Login, LoginLimits, SenderPattern};
+pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
@@ -118,6 +122,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let chains = chain::read(file, &plugin_names);
     let logins = login::read(file, &chain_names, &route_names, &smtp);
     let routes = route::read(file);
+    let mx = file.section("mx", |section| mx::read(section, &smtp, &route_names));
+    let inbound = inbound::read(file, &mx, &route_names);
     let dkim = dkim::read(file);
     let mut delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
@@ -146,6 +152,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
         dkim,
         delivery,
         smtp,
+        mx,
+        inbound,
         authentication,
         administrators,
         http,
@@ -187,6 +195,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[smtp]`.
     pub smtp: Smtp,
+    /// `[mx]`.
+    pub mx: Mx,
+    /// `[[inbound]]`.
+    pub inbound: Vec<Inbound>,
     /// `[authentication]`.
     pub authentication: Authentication,
     /// `[[administrators]]`.

@@ -1,4 +1,4 @@
-//! What is asked of DNS: mail exchangers and addresses.
+//! What is asked of DNS: mail exchangers, addresses, and the records that senders publish.
 
 pub mod network;
 #[cfg(test)]
@@ -31,6 +31,37 @@ pub enum DnsError {
     Unavailable(String),
 }
 
+/// Kinds of records that are asked for by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordKind {
+    /// Texts (RFC 1035 §3.3.14).
+    Txt,
+    /// Another name (RFC 1035 §3.3.1).
+    Cname,
+    /// Mail exchangers (RFC 1035 §3.3.9).
+    Mx,
+    /// IPv4 addresses (RFC 1035 §3.4.1).
+    A,
+    /// IPv6 addresses (RFC 3596).
+    Aaaa,
+    /// Who may issue certificates (RFC 8659).
+    Caa,
+}
+
+impl RecordKind {
+    /// Returns the mnemonic, as in zone files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Txt => "TXT",
+            Self::Cname => "CNAME",
+            Self::Mx => "MX",
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Caa => "CAA",
+        }
+    }
+}
+
 /// Answers of DNS, from the network or, in tests, from a zone.
 pub trait Dns: Send + Sync + 'static {
     /// Returns the MX records of `name`, in no order; at least one.
@@ -38,4 +69,8 @@ pub trait Dns: Send + Sync + 'static {
 
     /// Returns addresses of `name` from A and AAAA records; at least one.
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>>;
+
+    /// Returns the records of one kind that `name` has, aliases followed, in no order; at least one. In the form of zone files, names without the final
+    /// dot and in lower case; the strings of a TXT record are put together, without quotes, as mail reads them (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
+    fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>>;
 }

@@ -17,6 +17,9 @@ use crate::mail::tag::Tag;
 /// Digits of a component's digest that an event has.
 pub const DIGEST_DIGITS: usize = 12;
 
+/// [`EventKind::Received`] with this action is delivered somewhere else; with any other it has arrived.
+pub const FORWARD: &str = "forward";
+
 /// Something that happened to a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -62,6 +65,13 @@ pub enum EventKind {
         size: u64,
         /// What the plugins of the chain did, in order.
         plugins: Vec<PluginRun>,
+    },
+    /// It came to an address at a domain of ours.
+    Received {
+        /// What is done with it: `keep`, `forward`.
+        action: String,
+        /// What was found out about its sender.
+        authentication: Authentication,
     },
     /// The message was refused: nothing was kept.
     Rejected {
@@ -173,6 +183,22 @@ pub enum EventKind {
         #[serde(flatten)]
         visitor: Visitor,
     },
+}
+
+/// What was found out about the sender of a message, in the words of RFC 8601: `pass`, `fail`, `softfail`, `neutral`, `none`, `temperror`,
+/// `permerror`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authentication {
+    /// SPF, of the reverse-path; of the name in EHLO where that is null.
+    pub spf: String,
+    /// DKIM: the best of its signatures.
+    pub dkim: String,
+    /// DMARC.
+    pub dmarc: String,
+    /// ARC.
+    pub arc: String,
+    /// The domain in From that DMARC looked at; "" where there is no single one.
+    pub domain: String,
 }
 
 /// Who visited a public link, as far as he says.

@@ -5,7 +5,7 @@
 mod composing;
 pub mod dry_run;
 pub mod forward_paths;
-mod trace_header;
+pub(crate) mod trace_header;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -181,6 +181,7 @@ impl Intake {
             Ok(_) => {
                 let ingress = match submission.received.protocol {
                     Protocol::Esmtpa | Protocol::Esmtpsa => Ingress::Smtp,
+                    Protocol::Esmtp | Protocol::Esmtps => Ingress::Mx,
                     Protocol::Http | Protocol::Https => Ingress::Http,
                     Protocol::Local => Ingress::Local,
                 };
@@ -261,8 +262,15 @@ impl Parts {
         // What is wrong, without the addresses and texts in it: those go into the event.
         debug!(message.id = %submission.id, login = %submission.login.name, class = ?refusal.class(), "refused");
         match refusal {
-            Refusal::RateLimited { .. } | Refusal::Overloaded | Refusal::StorageFull | Refusal::StorageFailed => return,
+            Refusal::RateLimited { .. }
+            | Refusal::TooMuchFromAddress { .. }
+            | Refusal::Overloaded
+            | Refusal::StorageFull
+            | Refusal::StorageFailed => return,
             Refusal::SenderNotAllowed { .. }
+            | Refusal::UnknownRecipient { .. }
+            | Refusal::RelayDenied { .. }
+            | Refusal::NotAuthentic { .. }
             | Refusal::TooManyRecipients { .. }
             | Refusal::MessageTooLarge { .. }
             | Refusal::HeaderTooLarge { .. }

@@ -20,6 +20,7 @@
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
+//! | [`inbound`] | mail from other servers for our own domains |
 //! | [`archive`] | log and spool put together again, for those who look |
 //! | [`observer`] | plugins told of what became of messages |
 //! | [`listener`], [`http`] | sockets, TLS, SMTP sessions; REST, public links, dashboard |
@@ -56,6 +57,8 @@ pub mod spool;
 pub mod intake;
 
 pub mod delivery;
+
+pub mod inbound;
 
 pub mod archive;
 

@@ -93,6 +93,17 @@ impl Spool {
         self.store.commit(batch).await?;
         Ok(Receipt::new(id, recipients))
     }
+    /// Keeps a message, and others that follow from it, all at once: as [`Spool::accept`], and with its errors.
+    pub async fn accept_with(&self, new: NewEntry, others: Vec<NewEntry>) -> Result<Receipt, StoreError> {
+        let id = new.entry.id;
+        let recipients = new.copies.iter().map(|(copy, _)| copy.address.clone()).collect();
+        let mut batch = Batch::default();
+        for new in std::iter::once(new).chain(others) {
+            self.add(&mut batch, new);
+        }
+        self.store.commit(batch).await?;
+        Ok(Receipt::new(id, recipients))
+    }
     /// Records that a message was taken and thrown away on purpose.
     pub async fn discard(&self, id: MessageId, events: Vec<Event>) -> Result<Receipt, StoreError> {
         let events = events.iter().map(recorder::encode).collect();

@@ -63,6 +63,10 @@ pub enum Protocol {
     Https,
     /// The command line.
     Local,
+    /// ESMTP in the clear, from another mail server.
+    Esmtp,
+    /// ESMTP with TLS, from another mail server.
+    Esmtps,
 }
 
 impl Protocol {
@@ -74,6 +78,8 @@ impl Protocol {
             Self::Http => "HTTP",
             Self::Https => "HTTPS",
             Self::Local => "LOCAL",
+            Self::Esmtp => "ESMTP",
+            Self::Esmtps => "ESMTPS",
         }
     }
 }

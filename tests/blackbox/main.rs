@@ -16,6 +16,7 @@ mod drain_on_sigterm;
 mod full_disk;
 mod headers_are_looked_over;
 mod hostile_plugins;
+mod incoming_mail;
 mod login_hash;
 mod login_limits;
 mod message_commands;

@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result};
 use crate::wait::PATIENCE;
 
 const A: u16 = 1;
+const CNAME: u16 = 5;
 const MX: u16 = 15;
+const TXT: u16 = 16;
 const NO_SUCH_NAME: u8 = 3;
 const HEADER: usize = 12;
 /// Ports that are tried until one is free for both UDP and TCP.
@@ -76,6 +78,30 @@ impl Zone {
         self.with(name, A, address.octets().to_vec())
     }
 
+    /// A text of `name`.
+    #[must_use]
+    pub fn txt(self, name: &str, text: &str) -> Self {
+        let mut data = Vec::new();
+        for part in text.as_bytes().chunks(255) {
+            data.push(u8::try_from(part.len()).unwrap_or(u8::MAX));
+            data.extend_from_slice(part);
+        }
+        self.with(name, TXT, data)
+    }
+
+    /// `name` is another name of `target`.
+    #[must_use]
+    pub fn cname(self, name: &str, target: &str) -> Self {
+        self.with(name, CNAME, encode(target))
+    }
+
+    /// Takes away everything that `name` has.
+    #[must_use]
+    pub fn without(self, name: &str) -> Self {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self
+    }
+
     fn with(self, name: &str, kind: u16, data: Vec<u8>) -> Self {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().push((kind, data));
         self
@@ -101,15 +127,25 @@ impl Zone {
         let kind = u16::from_be_bytes(*question.get(end..end + 2)?.first_chunk()?);
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let known = records.get(&name);
-        let fitting: Vec<&[u8]> =
-            known.into_iter().flatten().filter(|(other, _)| *other == kind).map(|(_, data)| data.as_slice()).collect();
+        // Aliases are followed inside the zone, as a resolver does.
+        let (mut owner, mut aliases) = (name.clone(), Vec::new());
+        while kind != CNAME
+            && let Some((_, target)) = records.get(&owner).into_iter().flatten().find(|(other, _)| *other == CNAME)
+            && aliases.len() < 8
+        {
+            aliases.push((owner.clone(), CNAME, target.as_slice()));
+            owner = read_labels(target, 0)?.0;
+        }
+        let of_kind = records.get(&owner).into_iter().flatten().filter(|(other, _)| *other == kind);
+        let mut fitting: Vec<(String, u16, &[u8])> = aliases;
+        fitting.extend(of_kind.map(|(_, data)| (owner.clone(), kind, data.as_slice())));
         // A response to a question that wanted recursion, which is available; name error where nothing has this name.
         let flags = [0x81, 0x80 | if known.is_some() { 0 } else { NO_SUCH_NAME }];
         let mut answer = [id, &flags, &[0, 1], &u16::try_from(fitting.len()).ok()?.to_be_bytes(), &[0; 4]].concat();
         answer.extend_from_slice(question.get(HEADER..end + 4)?);
-        for data in fitting {
-            // The name is that of the question; class IN, 60 seconds.
-            answer.extend_from_slice(&[0xc0, 12]);
+        for (name, kind, data) in fitting {
+            // Class IN, 60 seconds.
+            answer.extend_from_slice(&encode(&name));
             answer.extend_from_slice(&kind.to_be_bytes());
             answer.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
             answer.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
@@ -140,8 +176,12 @@ fn encode(name: &str) -> Vec<u8> {
 
 /// Reads the name of the first question, in lower case; also returns where it ends.
 fn decode(question: &[u8]) -> Option<(String, usize)> {
+    read_labels(question, HEADER)
+}
+
+/// Reads labels from `at` on, in lower case; also returns where they end.
+fn read_labels(question: &[u8], mut at: usize) -> Option<(String, usize)> {
     let mut labels = Vec::new();
-    let mut at = HEADER;
     loop {
         let length = usize::from(*question.get(at)?);
         at += 1;

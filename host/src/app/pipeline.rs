@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 
 use crate::chain::rendering::Renderer;
 use crate::chain::{Chains, loading};
-use crate::clock::Clock;
-use crate::config::Config;
+use crate::clock::{Clock, Entropy};
+use crate::config::{Config, ListenerKind};
 use crate::delivery::settings::Settings;
+use crate::dns::network::NetworkDns;
+use crate::event::recorder::Recorder;
+use crate::inbound::{Inbound, InboundParts, InboundSettings};
 use crate::listener::tls::Certificate;
 use crate::network;
 use crate::network::http_client::HttpClient;
 use crate::plugin::engine::{Engine, EngineOptions, Insight};
 use crate::plugin::loading::Purpose;
+use crate::spool::Spool;
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
 
@@ -54,6 +58,32 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
 /// Everything that is wrong, a line each.
 pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> {
     Settings::load(config, renderer).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+}
+
+/// Makes what takes mail for our own domains. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// The system does not say which name servers to ask about senders, and there is a listener for such mail.
+pub(super) fn inbound(
+    config: &Config,
+    spool: &Spool,
+    recorder: &Recorder,
+    metrics: &Metrics,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Result<Inbound> {
+    let is_asked = config.listeners.iter().any(|listener| listener.kind == ListenerKind::Mx);
+    let dns = is_asked.then(|| NetworkDns::new(&config.server.nameservers, &config.delivery.dns)).transpose();
+    let dns = dns.context("no name servers to ask about senders of incoming mail; name them with `server.nameservers`")?;
+    Ok(Inbound::new(InboundParts {
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        spool: spool.clone(),
+        recorder: recorder.clone(),
+        metrics: metrics.clone(),
+        dns,
+        settings: InboundSettings::new(config),
+    }))
 }
 
 /// Finds everything that is wrong with a configuration that reads well: plugins, chains, keys, certificates. Starts nothing, and makes

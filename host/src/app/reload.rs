@@ -11,6 +11,7 @@ use crate::chain::loading::{self, Before};
 use crate::chain::registry::Reload;
 use crate::config::{self, Config};
 use crate::http::Services;
+use crate::inbound::InboundSettings;
 use crate::intake::IntakeSettings;
 use crate::plugin::loading::Purpose;
 
@@ -37,7 +38,9 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     parts.logins.replace(new.logins.clone());
     parts.logins.replace_administrators(new.administrators.clone());
     parts.intake.reconfigure(IntakeSettings::new(&new));
+    parts.inbound.reconfigure(InboundSettings::new(&new));
     sockets.smtp.reload(&new.server, &new.smtp);
+    sockets.mx.reload(&new.server, &new.mx.sessions);
     parts.services.dashboard.replace(&new.dashboard);
     sockets.replace_services(Services {
         hostname: new.server.hostname.clone(),
@@ -96,6 +99,7 @@ fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         ("server.public_url", started.server.public_url != new.server.public_url),
         ("server.submissions", started.server.submissions != new.server.submissions),
         ("[authentication]", started.authentication != new.authentication),
+        ("mx.messages_at_once", started.mx.messages_at_once != new.mx.messages_at_once),
         ("http.connections", started.http.connections != new.http.connections),
     ];
     differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -17,6 +17,7 @@ use crate::event::recorder::Recorder;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
+use crate::listener::mx::MxDesk;
 use crate::listener::smtp::reception::FrontDesk;
 use crate::listener::smtp::{Protection, Service, SmtpListener};
 use crate::listener::tls::Certificate;
@@ -30,7 +31,7 @@ const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// A listener that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// `smtp` or `http`.
+    /// `smtp`, `mx` or `http`.
     pub kind: &'static str,
     /// Where.
     pub address: SocketAddr,
@@ -45,6 +46,7 @@ pub(super) struct Sockets {
     http: Server,
     serving: watch::Sender<Serving>,
     pub(super) smtp: Arc<Service<FrontDesk>>,
+    pub(super) mx: Arc<Service<MxDesk>>,
     pub(super) certificate: Option<Certificate>,
 }
 
@@ -112,6 +114,9 @@ pub(super) fn serve(
     let config = parts.config.read().clone();
     let desk = FrontDesk::new(parts.logins.clone(), parts.intake.clone());
     let smtp = Arc::new(Service::new(desk, &config.server, &config.smtp, parts.clock.clone(), entropy.clone(), parts.metrics.clone()));
+    let desk = MxDesk::new(parts.inbound.clone());
+    let limits = &config.mx.sessions;
+    let mx = Arc::new(Service::new(desk, &config.server, limits, parts.clock.clone(), entropy.clone(), parts.metrics.clone()));
     let (serving, served) = watch::channel(http::serving(parts.services.clone()));
     let server = Server::new(served, shutdown.clone(), parts.metrics.clone());
     let smtp_tls = certificate.as_ref().map(|certificate| certificate.server_config(&[])).transpose()?;
@@ -125,6 +130,10 @@ pub(super) fn serve(
             ListenerKind::Smtp => {
                 let protection = Protection::new(listener.tls, smtp_tls.clone()).with_context(|| format!("{address}: TLS needs [tls]"))?;
                 tasks.spawn(SmtpListener::new(socket, protection, smtp.clone()).run(shutdown.clone()));
+            }
+            ListenerKind::Mx => {
+                let protection = Protection::new(listener.tls, smtp_tls.clone()).with_context(|| format!("{address}: TLS needs [tls]"))?;
+                tasks.spawn(SmtpListener::new(socket, protection, mx.clone()).run(shutdown.clone()));
             }
             ListenerKind::Http => {
                 let transport = match listener.tls {
@@ -141,7 +150,7 @@ pub(super) fn serve(
         tracing::info!("listening on {kind} {address} ({tls})");
         listening.push(Listening { kind, address, tls });
     }
-    Ok(Sockets { listening, tasks, http: server, serving, smtp, certificate })
+    Ok(Sockets { listening, tasks, http: server, serving, smtp, mx, certificate })
 }
 
 impl Sockets {
@@ -164,6 +173,7 @@ impl Sockets {
 fn kind_word(kind: ListenerKind) -> &'static str {
     match kind {
         ListenerKind::Smtp => "smtp",
+        ListenerKind::Mx => "mx",
         ListenerKind::Http => "http",
     }
 }

@@ -20,6 +20,8 @@ pub struct Listener {
 pub enum ListenerKind {
     /// `smtp`: message submission (RFC 6409).
     Smtp,
+    /// `mx`: mail from other servers for domains of our own (RFC 5321).
+    Mx,
     /// `http`: REST, public links, dashboard, metrics.
     Http,
 }
@@ -62,7 +64,10 @@ fn faults(listener: &Listener, has_tls: bool) -> Vec<String> {
             faults.push("tls needs a certificate: there is no [tls] section".to_owned());
         }
         ListenerTls::StartTls if listener.kind == ListenerKind::Http => {
-            faults.push("tls = \"starttls\" is for smtp; http has \"implicit\" and \"none\"".to_owned());
+            faults.push("tls = \"starttls\" is for smtp and mx; http has \"implicit\" and \"none\"".to_owned());
+        }
+        ListenerTls::Implicit if listener.kind == ListenerKind::Mx => {
+            faults.push("tls = \"implicit\" is for smtp and http: mail servers know STARTTLS alone (RFC 3207)".to_owned());
         }
         ListenerTls::None if listener.kind == ListenerKind::Smtp && !listener.address.ip().to_canonical().is_loopback() => {
             faults.push(format!("tls = \"none\" would show passwords on the network: {} is not a loopback address", listener.address));
@@ -73,10 +78,7 @@ fn faults(listener: &Listener, has_tls: bool) -> Vec<String> {
 }
 
 fn kind(value: &Value<'_>) -> Result<ListenerKind, Fault> {
-    if value.text()? == "mx" {
-        return Err("\"mx\" is not available in this version".to_owned());
-    }
-    value.choice(&[("smtp", ListenerKind::Smtp), ("http", ListenerKind::Http)])
+    value.choice(&[("smtp", ListenerKind::Smtp), ("http", ListenerKind::Http), ("mx", ListenerKind::Mx)])
 }
 
 fn address(value: &Value<'_>) -> Result<SocketAddr, Fault> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Smtp;
 use super::document::{Fault, Section, Value};
+use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,23 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+}
+
+impl Login {
+    /// The login that mail from other servers comes in under: it has no password, and `limits` hold for each message.
+    pub fn inbound(limits: LoginLimits) -> Self {
+        Self {
+            name: INBOUND.into(),
+            username: None,
+            password: None,
+            token: None,
+            senders: Vec::new(),
+            chain: None,
+            route: INBOUND.into(),
+            limits,
+            bounces: Bounces::Return,
+        }
+    }
 }
 
 impl fmt::Debug for Login {
@@ -111,6 +129,9 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
             return Err("must have 1 to 128 printable octets".to_owned());
         }
+        if *name == *INBOUND {
+            return Err("is the name of mail that comes in from outside".to_owned());
+        }
         section.rename(format!("login \"{name}\""));
         if known.logins.insert(Arc::clone(&name)) { Ok(name) } else { Err("another login has this name".to_owned()) }
     });
@@ -162,7 +183,7 @@ fn check_credentials(section: &Section<'_>) {
     }
 }
 
-fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
+pub(super) fn reference(value: &Value<'_>, kind: &str, name: &str, names: &[&str]) -> Option<Arc<str>> {
     if names.contains(&name) {
         return Some(Arc::from(name));
     }

@@ -40,6 +40,9 @@ pub struct Smtp {
 /// Octets of a line that every message may have (RFC 5322 §2.1.1).
 const LEAST_LINE: ByteSize = ByteSize(998);
 
+/// What is wrong with memory that holds no message.
+pub(super) const TOO_LITTLE_MEMORY: &str = "memory is less than message_size: no message of that size could come in";
+
 pub(super) fn read(section: &Section<'_>) -> Smtp {
     let smtp = Smtp {
         message_size: section.or("message_size", ByteSize::mib(25), Value::size),
@@ -60,7 +63,7 @@ pub(super) fn read(section: &Section<'_>) -> Smtp {
         section.report("line_size is less than the 998 octets that every message may have");
     }
     if smtp.memory < smtp.message_size {
-        section.report("memory is less than message_size: no message of that size could come in");
+        section.report(TOO_LITTLE_MEMORY);
     }
     smtp
 }

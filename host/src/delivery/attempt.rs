@@ -16,8 +16,7 @@ use super::shaping::Allowance;
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
-use crate::clock::Timestamp;
-use crate::config;
+use crate::config::{self, INBOUND};
 use crate::event::Event;
 use crate::mail::content::Wire;
 use crate::mail::envelope::{BodyType, ForwardPath, ReversePath};
@@ -63,7 +62,7 @@ impl Attempt {
             return;
         }
         let unsigned = content.slice(self.load.signature_octets.min(content.len())..);
-        (*content, self.load.signature_octets) = signed(signers, Wire::SevenBit.fit(unsigned), self.load.entry.received.at);
+        (*content, self.load.signature_octets) = signed(signers, Wire::SevenBit.fit(unsigned), &self.load.entry);
     }
 
     pub(super) fn split(self) -> (Load, Transaction) {
@@ -251,7 +250,7 @@ impl Desk {
             }
         };
         let content = Wire::EightBit.fit(line_ends(rendered.content));
-        let (content, signature_octets) = signed(&settings.signers, content, entry.received.at);
+        let (content, signature_octets) = signed(&settings.signers, content, &entry);
         let forward_paths = copies.iter().map(|leased| ForwardPath {
             address: leased.recipient.address.clone(),
             notify: leased.recipient.notify,
@@ -397,10 +396,14 @@ impl Desk {
     }
 }
 
-/// Returns content with our signatures in front of it, and how many octets these have.
-fn signed(signers: &Signers, content: Bytes, now: Timestamp) -> (Bytes, usize) {
+/// Returns content with our signatures in front of it, and how many octets these have. What came from outside gets none: From is its sender's word, and
+/// we would vouch for it.
+fn signed(signers: &Signers, content: Bytes, entry: &Entry) -> (Bytes, usize) {
+    if *entry.login == *INBOUND {
+        return (content, 0);
+    }
     let length = content.len();
-    let signed = signers.sign(content, now);
+    let signed = signers.sign(content, entry.received.at);
     let signature_octets = signed.len().saturating_sub(length);
     (signed, signature_octets)
 }

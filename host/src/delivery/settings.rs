@@ -16,7 +16,7 @@ use crate::chain::rendering::{Recipient, RenderError, Rendered, Renderer};
 use crate::chain::trace::Trace;
 use crate::config::{self, Config, OutgoingTls};
 use crate::dns::network::NetworkDns;
-use crate::dns::{Dns, DnsError, Mx};
+use crate::dns::{Dns, DnsError, Mx, RecordKind};
 use crate::mail::domain::Domain;
 use crate::network::tls::{self, TlsError};
 use crate::smtp::client::Credentials;
@@ -186,6 +186,9 @@ impl Dns for NoDns {
         ready(Err(DnsError::NoSuchName)).boxed()
     }
     fn addresses<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        ready(Err(DnsError::NoSuchName)).boxed()
+    }
+    fn records<'a>(&'a self, _name: &'a str, _kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
         ready(Err(DnsError::NoSuchName)).boxed()
     }
 }

@@ -8,9 +8,9 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 
-use super::{Dns, DnsError, Mx};
+use super::{Dns, DnsError, Mx, RecordKind};
 use crate::config;
 
 /// Asks name servers.
@@ -41,6 +41,11 @@ impl NetworkDns {
         };
         set_options(builder.options_mut(), limits);
         Ok(Self { resolver: builder.build()? })
+    }
+
+    /// Returns what asks, for libraries that ask by themselves.
+    pub fn resolver(&self) -> &TokioResolver {
+        &self.resolver
     }
 }
 
@@ -102,14 +107,53 @@ impl Dns for NetworkDns {
         }
         .boxed()
     }
+
+    fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        async move {
+            let wanted = record_type(kind);
+            let lookup = self.resolver.lookup(absolute(name), wanted).await.map_err(|failure| error(&failure))?;
+            let fitting = lookup.answers().iter().filter(|record| record.record_type() == wanted);
+            let records: Vec<String> = fitting.map(|record| text_of(&record.data)).collect();
+            if records.is_empty() { Err(DnsError::NoRecords) } else { Ok(records) }
+        }
+        .boxed()
+    }
+}
+
+fn record_type(kind: RecordKind) -> RecordType {
+    match kind {
+        RecordKind::Txt => RecordType::TXT,
+        RecordKind::Cname => RecordType::CNAME,
+        RecordKind::Mx => RecordType::MX,
+        RecordKind::A => RecordType::A,
+        RecordKind::Aaaa => RecordType::AAAA,
+        RecordKind::Caa => RecordType::CAA,
+    }
+}
+
+/// A record as mail reads it.
+fn text_of(data: &RData) -> String {
+    if let RData::TXT(txt) = data {
+        let octets: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
+        return String::from_utf8_lossy(&octets).into_owned();
+    }
+    if let RData::CAA(caa) = data {
+        return format!(
+            "{} {} \"{}\"",
+            u8::from(caa.issuer_critical) << 7,
+            caa.tag.to_ascii_lowercase(),
+            String::from_utf8_lossy(&caa.value)
+        );
+    }
+    data.to_string().trim_end_matches('.').to_ascii_lowercase()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use hickory_resolver::proto::op::{Message, ResponseCode};
-    use hickory_resolver::proto::rr::rdata::{A, MX};
-    use hickory_resolver::proto::rr::{Name, Record, RecordType};
+    use hickory_resolver::proto::rr::rdata::{A, CNAME, MX, TXT};
+    use hickory_resolver::proto::rr::{Name, Record};
     use tokio::net::UdpSocket;
 
     use std::time::Duration;
@@ -137,6 +181,17 @@ mod tests {
                     }
                     ("null.example.", RecordType::MX) => {
                         answer.add_answer(record(RData::MX(MX::new(0, Name::root()))));
+                    }
+                    ("texts.example.", RecordType::TXT) => {
+                        answer.add_answer(record(RData::TXT(TXT::new(vec!["v=spf1 ip4:".to_owned(), "192.0.2.1 -all".to_owned()]))));
+                    }
+                    ("alias.example.", RecordType::TXT) => {
+                        answer.add_answer(record(RData::CNAME(CNAME(Name::from_ascii("Texts.example.").unwrap()))));
+                        let name = Name::from_ascii("texts.example.").unwrap();
+                        answer.add_answer(Record::from_rdata(name, 60, RData::TXT(TXT::new(vec!["Behind".to_owned()]))));
+                    }
+                    ("alias.example.", RecordType::CNAME) => {
+                        answer.add_answer(record(RData::CNAME(CNAME(Name::from_ascii("Texts.example.").unwrap()))));
                     }
                     ("mx.a.example.", RecordType::A) => {
                         answer.add_answer(record(RData::A(A::new(192, 0, 2, 1))));
@@ -170,5 +225,24 @@ mod tests {
         assert!(matches!(dns.addresses("half.example").await.unwrap_err(), DnsError::Unavailable(_)));
         assert_eq!(dns.mx("nowhere.example").await.unwrap_err(), DnsError::NoSuchName);
         assert!(matches!(dns.mx("broken.example").await.unwrap_err(), DnsError::Unavailable(_)));
+    }
+
+    #[tokio::test]
+    async fn records_are_read_by_their_kind() {
+        let dns = NetworkDns::new(&[server().await], &LIMITS).unwrap();
+        for (name, kind, expected) in [
+            ("texts.example", RecordKind::Txt, "v=spf1 ip4:192.0.2.1 -all"),
+            ("alias.example", RecordKind::Txt, "Behind"),
+            ("alias.example", RecordKind::Cname, "texts.example"),
+            ("mx.a.example", RecordKind::A, "192.0.2.1"),
+            ("null.example", RecordKind::Mx, "0 "),
+        ] {
+            assert_eq!(dns.records(name, kind).await.unwrap(), [expected], "{name}");
+        }
+        let exchangers = dns.records("a.example", RecordKind::Mx).await.unwrap();
+        assert!(exchangers.contains(&"10 mx.a.example".to_owned()), "{exchangers:?}");
+        assert_eq!(dns.records("nowhere.example", RecordKind::Txt).await.unwrap_err(), DnsError::NoSuchName);
+        assert_eq!(dns.records("bare.example", RecordKind::Caa).await.unwrap_err(), DnsError::NoRecords);
+        assert!(matches!(dns.records("broken.example", RecordKind::Txt).await.unwrap_err(), DnsError::Unavailable(_)));
     }
 }

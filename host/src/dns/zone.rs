@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Dns, DnsError, Mx};
+use super::{Dns, DnsError, Mx, RecordKind};
 
 /// Names and what DNS says of them. What is not here does not exist.
 #[derive(Clone, Debug, Default)]
@@ -18,18 +18,41 @@ pub(crate) struct Zone {
 struct Records {
     mx: Vec<Mx>,
     addresses: Vec<IpAddr>,
+    others: Vec<(RecordKind, String)>,
 }
 
 impl Zone {
     /// Adds an MX record.
     pub(crate) fn mx(mut self, name: &str, preference: u16, host: &str) -> Self {
-        self.records(name).mx.push(Mx { preference, host: host.to_owned() });
+        self.entry(name).mx.push(Mx { preference, host: host.to_owned() });
         self
     }
 
     /// Adds an address.
     pub(crate) fn address(mut self, name: &str, address: &str) -> Self {
-        self.records(name).addresses.push(address.parse().expect("an IP address"));
+        self.entry(name).addresses.push(address.parse().expect("an IP address"));
+        self
+    }
+
+    /// Adds a text.
+    pub(crate) fn txt(self, name: &str, text: &str) -> Self {
+        self.record(name, RecordKind::Txt, text)
+    }
+
+    /// Makes `name` another name of `target`.
+    pub(crate) fn cname(self, name: &str, target: &str) -> Self {
+        self.record(name, RecordKind::Cname, target)
+    }
+
+    /// Adds a record that is neither an MX record nor an address.
+    pub(crate) fn record(mut self, name: &str, kind: RecordKind, value: &str) -> Self {
+        self.entry(name).others.push((kind, value.to_owned()));
+        self
+    }
+
+    /// Takes away everything of a name.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.names.remove(name);
         self
     }
 
@@ -39,7 +62,7 @@ impl Zone {
         self
     }
 
-    fn records(&mut self, name: &str) -> &mut Records {
+    fn entry(&mut self, name: &str) -> &mut Records {
         let entry = self.names.entry(name.to_owned()).or_insert_with(|| Ok(Records::default()));
         entry.as_mut().expect("a name is broken or has records")
     }
@@ -58,5 +81,43 @@ impl Dns for Zone {
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         ready(self.answer(name, |records| records.addresses.clone())).boxed()
+    }
+
+    fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        let mut name = name;
+        // As many aliases as a resolver follows.
+        for _ in 0..8 {
+            let Some(Ok(records)) = self.names.get(name) else { break };
+            let alias = records.others.iter().find(|(other, _)| *other == RecordKind::Cname);
+            match alias {
+                Some((_, target)) if kind != RecordKind::Cname => name = target,
+                Some(_) | None => break,
+            }
+        }
+        let picked = self.answer(name, |records| {
+            let of_kind = records.others.iter().filter(|(other, _)| *other == kind).map(|(_, value)| value.clone());
+            let exchangers = records.mx.iter().filter(|_| kind == RecordKind::Mx).map(|mx| format!("{} {}", mx.preference, mx.host));
+            let addresses = records
+                .addresses
+                .iter()
+                .filter(|address| (kind == RecordKind::A && address.is_ipv4()) || (kind == RecordKind::Aaaa && address.is_ipv6()));
+            of_kind.chain(exchangers).chain(addresses.map(ToString::to_string)).collect()
+        });
+        ready(picked).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[tokio::test]
+    async fn aliases_are_followed() {
+        let zone = Zone::default().txt("text.example", "hello").cname("alias.example", "text.example").mx("text.example", 10, "mx.example");
+        assert_eq!(zone.records("alias.example", RecordKind::Txt).await.unwrap(), ["hello"]);
+        assert_eq!(zone.records("alias.example", RecordKind::Mx).await.unwrap(), ["10 mx.example"]);
+        assert_eq!(zone.records("alias.example", RecordKind::Cname).await.unwrap(), ["text.example"]);
+        assert_eq!(zone.without("text.example").records("alias.example", RecordKind::Txt).await, Err(DnsError::NoSuchName));
     }
 }

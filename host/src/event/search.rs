@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventKind, PluginRun};
+use crate::event::{Event, EventKind, FORWARD, PluginRun};
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
 
@@ -160,6 +160,10 @@ impl Summary {
                 self.plugins.clone_from(plugins);
                 self.tags.clone_from(&event.tags);
             }
+            // What is forwarded goes on, and what became of it is told by others.
+            EventKind::Received { action, .. } if action != FORWARD => {
+                self.settle(event, State::Delivered, None, format!("taken in: {action}"), None);
+            }
             EventKind::Rejected { reason, plugins, .. } => {
                 self.at = event.at;
                 self.state = State::Rejected;
@@ -191,7 +195,7 @@ impl Summary {
                 self.unsubscribes = self.unsubscribes.saturating_add(1);
                 self.was_read();
             }
-            EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
+            EventKind::Received { .. } | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
         }
     }
 

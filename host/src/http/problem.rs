@@ -156,7 +156,8 @@ impl Problem {
         /// For what has no time of its own.
         const SOON: Duration = Duration::from_mins(1);
         match self {
-            Self::Refused(Refusal::RateLimited { retry_after }) | Self::TooManyFailures { retry_after } => Some(*retry_after),
+            Self::Refused(Refusal::RateLimited { retry_after } | Refusal::TooMuchFromAddress { retry_after })
+            | Self::TooManyFailures { retry_after } => Some(*retry_after),
             Self::Refused(refusal) if refusal.is_temporary() => Some(SOON),
             Self::Refused(_)
             | Self::Flaws(_)
@@ -312,9 +313,13 @@ enum Answer {
 fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
     match refusal {
         Refusal::SenderNotAllowed { .. } if dialect == Dialect::TurboSmtp => StatusCode::BAD_REQUEST,
-        Refusal::SenderNotAllowed { .. } => StatusCode::FORBIDDEN,
+        // Who comes over HTTP hears of the first of them alone.
+        Refusal::SenderNotAllowed { .. }
+        | Refusal::UnknownRecipient { .. }
+        | Refusal::RelayDenied { .. }
+        | Refusal::NotAuthentic { .. } => StatusCode::FORBIDDEN,
         Refusal::MessageTooLarge { .. } | Refusal::HeaderTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::RateLimited { .. } | Refusal::TooMuchFromAddress { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if refusal.is_temporary() => StatusCode::SERVICE_UNAVAILABLE,
         // Clients of SMTPeter, turboSMTP and MailPace know 400 alone for a message that nobody wants.
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if dialect == Dialect::V1 => StatusCode::UNPROCESSABLE_ENTITY,

@@ -156,7 +156,7 @@ fn message_id_field(id: MessageId, hostname: &Domain, fields: &mut String) {
 }
 
 /// `Received: from helo ([address]) by hostname with protocol id id for <recipient>; date` (RFC 5321 §4.4).
-fn received_field(submission: &Submission, hostname: &Domain, fields: &mut String) {
+pub(crate) fn received_field(submission: &Submission, hostname: &Domain, fields: &mut String) {
     let received = &submission.received;
     // An IPv4 client on an IPv6 socket is an IPv4 client.
     let literal = match received.peer.to_canonical() {
@@ -185,6 +185,10 @@ fn keyword(protocol: Protocol, smtputf8: bool) -> &'static str {
     match protocol {
         Protocol::Esmtpa if smtputf8 => "UTF8SMTPA",
         Protocol::Esmtpsa if smtputf8 => "UTF8SMTPSA",
-        Protocol::Esmtpa | Protocol::Esmtpsa | Protocol::Http | Protocol::Https | Protocol::Local => protocol.keyword(),
+        Protocol::Esmtp if smtputf8 => "UTF8SMTP",
+        Protocol::Esmtps if smtputf8 => "UTF8SMTPS",
+        Protocol::Esmtpa | Protocol::Esmtpsa | Protocol::Http | Protocol::Https | Protocol::Local | Protocol::Esmtp | Protocol::Esmtps => {
+            protocol.keyword()
+        }
     }
 }

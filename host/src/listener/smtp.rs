@@ -25,8 +25,8 @@ use crate::config::{self, ListenerTls};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::smtp::memory::ContentMemory;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Connection, Session, Settings, Tls};
-use crate::telemetry::metric::{Ingress, Metrics};
+use crate::smtp::server::{Allowance, Connection, Role, Session, Settings, Tls};
+use crate::telemetry::metric::Metrics;
 use conversation::{Conversation, End, Stop};
 use reception::Reception;
 
@@ -58,7 +58,12 @@ struct Policy {
 }
 
 impl Policy {
-    fn new(server: &config::Server, smtp: &config::Smtp, memory: &ContentMemory) -> Self {
+    fn new(server: &config::Server, smtp: &config::Smtp, memory: &ContentMemory, guest: Option<&config::Login>) -> Self {
+        let allowance = |login: &config::Login| Allowance {
+            message_octets: login.limits.message_size.0,
+            recipients: login.limits.recipients_per_message,
+            asks: true,
+        };
         let settings = Settings {
             hostname: server.hostname.clone(),
             message_octets: smtp.message_size.0,
@@ -71,6 +76,7 @@ impl Policy {
             auth_failures: smtp.auth_failures,
             messages: smtp.messages_per_session,
             memory: memory.clone(),
+            role: guest.map_or(Role::Submission, |login| Role::Mx(allowance(login))),
         };
         Self { settings: Arc::new(settings), drain_time: server.drain_time }
     }
@@ -80,9 +86,10 @@ impl<R: Reception> Service<R> {
     /// Makes a service that hands what it is given to `reception`.
     pub fn new(reception: R, server: &config::Server, smtp: &config::Smtp, clock: Clock, entropy: Entropy, metrics: Metrics) -> Self {
         let memory = ContentMemory::new(smtp.memory.0);
+        let policy = Policy::new(server, smtp, &memory, reception.guest().as_deref());
         Self {
             reception,
-            policy: RwLock::new(Arc::new(Policy::new(server, smtp, &memory))),
+            policy: RwLock::new(Arc::new(policy)),
             connections: Connections::new(smtp.connections, smtp.connections_per_address),
             memory,
             sessions: AtomicU64::new(0),
@@ -96,7 +103,7 @@ impl<R: Reception> Service<R> {
     pub fn reload(&self, server: &config::Server, smtp: &config::Smtp) {
         self.connections.set_limits(smtp.connections, smtp.connections_per_address);
         self.memory.set_limit(smtp.memory.0);
-        *self.policy.write() = Arc::new(Policy::new(server, smtp, &self.memory));
+        *self.policy.write() = Arc::new(Policy::new(server, smtp, &self.memory, self.reception.guest().as_deref()));
     }
 
     /// Returns the connections that are open.
@@ -159,7 +166,7 @@ impl<R: Reception> SmtpListener<R> {
                         let admission = match service.connections.admit(peer.ip()) {
                             Ok(admission) => admission,
                             Err(reason) => {
-                                service.metrics.connection_refused(Ingress::Smtp);
+                                service.metrics.connection_refused(R::INGRESS);
                                 turn_away(stream, &protection, reason);
                                 continue;
                             }
@@ -196,7 +203,7 @@ async fn serve<R: Reception>(
     stop: Stop,
     admission: Admission,
 ) {
-    let _open = service.metrics.connection(Ingress::Smtp);
+    let _open = service.metrics.connection(R::INGRESS);
     let peer = peer.ip().to_canonical();
     let loopback = peer.is_loopback();
     // Replies are written whole, and the client waits for each.

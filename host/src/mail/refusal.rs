@@ -17,6 +17,30 @@ pub enum Refusal {
         /// The address that was given, in the envelope or in From.
         address: String,
     },
+    /// Nobody has this address at a domain of ours.
+    #[error("there is no mailbox {address} here")]
+    UnknownRecipient {
+        /// The address.
+        address: String,
+    },
+    /// Mail for another domain, from somebody who is not logged in.
+    #[error("mail for {domain} is not relayed")]
+    RelayDenied {
+        /// The domain, or what stands in its place.
+        domain: String,
+    },
+    /// Neither SPF nor DKIM speaks for the domain in From, and that domain asks that such mail be refused.
+    #[error("{domain} wants mail refused that neither SPF nor DKIM vouches for (DMARC)")]
+    NotAuthentic {
+        /// The domain.
+        domain: String,
+    },
+    /// More than this server takes from one address in an hour.
+    #[error("too much mail from your address")]
+    TooMuchFromAddress {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// More recipients than the login, or the server, allows in one message.
     #[error("more than {limit} recipients")]
     TooManyRecipients {
@@ -93,10 +117,13 @@ impl Refusal {
     /// Whether the same message may be taken later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::StorageFull | Self::StorageFailed | Self::Overloaded => true,
+            Self::RateLimited { .. } | Self::TooMuchFromAddress { .. } | Self::StorageFull | Self::StorageFailed | Self::Overloaded => true,
             Self::Plugin { code, .. } => *code < 500,
             Self::PluginFailed { permanent, .. } => !permanent,
             Self::SenderNotAllowed { .. }
+            | Self::UnknownRecipient { .. }
+            | Self::RelayDenied { .. }
+            | Self::NotAuthentic { .. }
             | Self::TooManyRecipients { .. }
             | Self::MessageTooLarge { .. }
             | Self::HeaderTooLarge { .. }
@@ -112,7 +139,9 @@ impl Refusal {
             Self::SenderNotAllowed { .. } => RefusalClass::Sender,
             Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } | Self::HeaderTooLarge { .. } => RefusalClass::Size,
             Self::Loop { .. } | Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
-            Self::RateLimited { .. } => RefusalClass::Rate,
+            Self::UnknownRecipient { .. } | Self::RelayDenied { .. } => RefusalClass::Recipient,
+            Self::NotAuthentic { .. } => RefusalClass::Authenticity,
+            Self::RateLimited { .. } | Self::TooMuchFromAddress { .. } => RefusalClass::Rate,
             Self::Plugin { .. } => RefusalClass::Plugin,
             Self::PluginFailed { .. } => RefusalClass::PluginFailed,
             Self::StorageFull | Self::StorageFailed => RefusalClass::Store,

@@ -97,9 +97,12 @@ fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
         EventKind::Unsubscribed { .. } => WitKind::Unsubscribed,
         EventKind::Followed { plugin: owner, .. } if owner == plugin => WitKind::Followed,
         // What plugins did is between them and the operator; another's link is another's.
-        EventKind::Followed { .. } | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {
-            return None;
-        }
+        EventKind::Followed { .. }
+        | EventKind::PluginFailed { .. }
+        | EventKind::Rendered { .. }
+        | EventKind::Observed { .. }
+        // No login's mail, so no chain's.
+        | EventKind::Received { .. } => return None,
     })
 }
 
@@ -146,7 +149,11 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
             detail.extend(url.iter().map(|url| ("url", url.clone())));
             detail.extend(visited(visitor));
         }
-        EventKind::Cancelled | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
+        EventKind::Cancelled
+        | EventKind::PluginFailed { .. }
+        | EventKind::Rendered { .. }
+        | EventKind::Observed { .. }
+        | EventKind::Received { .. } => {}
     }
     detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

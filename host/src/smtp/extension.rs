@@ -11,6 +11,8 @@ pub struct Offer {
     pub starttls: bool,
     /// `AUTH` (RFC 4954) with the mechanisms PLAIN (RFC 4616) and LOGIN (never standardised, spoken by all).
     pub auth: bool,
+    /// `DSN` (RFC 3461): who offers it must report.
+    pub dsn: bool,
     /// `LIMITS RCPTMAX` (RFC 9422): recipients that a message may have.
     pub recipients: u32,
     /// `LIMITS MAILMAX` (RFC 9422): messages that a session may have.
@@ -21,7 +23,11 @@ impl Offer {
     /// Returns the lines of the answer to EHLO behind the first, joined by line feeds.
     pub fn lines(&self) -> String {
         // PIPELINING RFC 2920, 8BITMIME RFC 6152, SMTPUTF8 RFC 6531, CHUNKING RFC 3030, DSN RFC 3461, ENHANCEDSTATUSCODES RFC 2034.
-        let mut lines = String::from("PIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING\nDSN\nENHANCEDSTATUSCODES");
+        let mut lines = String::from("PIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING");
+        if self.dsn {
+            lines.push_str("\nDSN");
+        }
+        lines.push_str("\nENHANCEDSTATUSCODES");
         if self.starttls {
             lines.push_str("\nSTARTTLS");
         }

@@ -97,12 +97,13 @@ impl Reply {
 impl From<&Refusal> for Reply {
     fn from(refusal: &Refusal) -> Self {
         let (code, subject, detail) = match refusal {
-            Refusal::SenderNotAllowed { .. } => (550, 7, 1),
+            Refusal::SenderNotAllowed { .. } | Refusal::RelayDenied { .. } | Refusal::NotAuthentic { .. } => (550, 7, 1),
+            Refusal::UnknownRecipient { .. } => (550, 1, 1),
             Refusal::TooManyRecipients { .. } => (550, 5, 3),
             Refusal::MessageTooLarge { .. } | Refusal::HeaderTooLarge { .. } => (552, 3, 4),
             Refusal::Loop { .. } => (554, 4, 6),
             Refusal::InvalidContent(_) | Refusal::InvalidField { .. } => (550, 6, 0),
-            Refusal::RateLimited { retry_after } => {
+            Refusal::RateLimited { retry_after } | Refusal::TooMuchFromAddress { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
                 return Self::told(451, 7, 1, format!("{refusal}; try again in {seconds} s"));
             }

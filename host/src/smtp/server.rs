@@ -1,4 +1,4 @@
-//! A submission session (RFC 6409) as a state machine.
+//! A session as a state machine: of submission (RFC 6409), or with another mail server that brings mail for us (RFC 5321).
 //!
 //! Whoever owns the socket pushes what he reads into [`Session::receive`], sends what [`Session::replies`] gives, and does what the
 //! [`Action`] says. Questions (is this password right, may he send as this address, is this message on disk) are asked one at a time:
@@ -6,7 +6,8 @@
 //! however many were pipelined (RFC 2920).
 //!
 //! Invariants:
-//! - No mail without a login, no login without TLS, except from loopback.
+//! - Where mail is submitted: no mail without a login, no login without TLS, except from loopback. Where it comes for us ([`Role::Mx`]): no login at
+//!   all, and no recipient that was not asked about.
 //! - What came in clear text before TLS started is forgotten when it has (RFC 3207 §4.2): pipelined input, name, login, transaction.
 //! - Memory is bounded: a line by [`LONGEST_LINE_OCTETS`], content and recipients by [`Settings`] and [`Allowance`], content of all sessions together by
 //!   [`ContentMemory`](crate::smtp::memory::ContentMemory), replies by `MOST_REPLY_OCTETS`.
@@ -33,7 +34,7 @@ use crate::smtp::reply::Reply;
 use crate::spool::receipt::Receipt;
 use authentication::Exchange;
 use conversation::Line;
-pub use settings::Settings;
+pub use settings::{Role, Settings};
 use transaction::{Chunk, Transaction};
 
 /// Octets of replies above which they are sent before anything more of the input is looked at: a client that asks and does not listen fills no memory.
@@ -212,6 +213,7 @@ impl Session {
     /// Starts a session; its greeting is the first reply. Times are those of one clock that does not run backwards.
     pub fn new(settings: Arc<Settings>, connection: Connection, now: Duration) -> Self {
         let greeting = Reply::bare(220, format!("{} ESMTP Tubepost", settings.hostname.to_ascii()).into());
+        let login = settings.role.guest();
         let mut session = Self {
             settings,
             connection,
@@ -220,7 +222,7 @@ impl Session {
             started: now,
             heard: now,
             client: None,
-            login: None,
+            login,
             transaction: None,
             errors: 0,
             junk_commands: 0,
@@ -284,7 +286,7 @@ impl Session {
         if matches!(self.state, State::Asking(Question::Tls)) {
             self.connection.tls = Tls::Active;
             self.client = None;
-            self.login = None;
+            self.login = self.settings.role.guest();
             self.transaction = None;
             self.state = State::Commands;
             self.drain_if_idle();

@@ -64,6 +64,8 @@ label! {
     Ingress, "protocol" {
         /// SMTP submission.
         Smtp = "smtp",
+        /// SMTP, for our own domains.
+        Mx = "mx",
         /// REST; as a listener also the public links and the dashboard.
         Http = "http",
         /// The command line.
@@ -78,7 +80,11 @@ label! {
         Sender = "sender",
         /// Too many recipients, or too large.
         Size = "size",
-        /// The login has sent too much.
+        /// A recipient who is not here.
+        Recipient = "recipient",
+        /// Mail that its From disowns.
+        Authenticity = "authenticity",
+        /// The login, or the client, has sent too much.
         Rate = "rate",
         /// Content or fields that cannot be read.
         Invalid = "invalid",

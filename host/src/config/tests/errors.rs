@@ -25,7 +25,21 @@ const ADDED: &[(&str, &str)] = &[
     ("tls pair that is none", "[tls]\ncertificate = \"cert.pem\"\nkey = \"other-key.pem\""),
     ("listener without tls", "[[listen]]\nkind = \"smtp\"\naddress = \"0.0.0.0:587\"\ntls = \"starttls\""),
     ("passwords in the clear", "[[listen]]\nkind = \"smtp\"\naddress = \"0.0.0.0:587\"\ntls = \"none\""),
-    ("listener for incoming mail", "[[listen]]\nkind = \"mx\"\naddress = \"0.0.0.0:25\"\ntls = \"none\""),
+    (
+        "listener for incoming mail",
+        "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n[[listen]]\nkind = \"mx\"\naddress = \"0.0.0.0:25\"\ntls = \"implicit\"",
+    ),
+    ("limits of incoming mail", "[mx]\nmemory = \"1MiB\"\npostmaster = \"ops\"\nroute = \"sandbx\"\nmessages_per_hour = 0"),
+    ("postmaster without a way", "[mx]\npostmaster = \"ops@example.com\""),
+    (
+        "incoming mail",
+        "[[inbound]]\ndomain = \"[192.0.2.1]\"\nrecipients = [\"a@b\", \"\", \"a*b\", \"x%y\"]\naction = \"keep\"\ndmarc = \"quarantine\"\n[[inbound]]\ndomain = \"example.com\"\naction = \"forward\"\n[[inbound]]\naction = \"bounce\"",
+    ),
+    (
+        "incoming mail twice",
+        "[[inbound]]\ndomain = \"example.com\"\nrecipients = [\"*\"]\naction = \"keep\"\n[[inbound]]\ndomain = \"Example.com\"\nrecipients = [\"info\", \"*\"]\naction = \"keep\"",
+    ),
+    ("a login of this name", "[[logins]]\nname = \"@inbound\"\nusername = \"b\"\npassword = \"${HASH}\"\nroute = \"sandbox\""),
     ("listener words", "[[listen]]\nkind = \"smpt\"\naddress = \"localhost:25\"\ntls = \"start-tls\""),
     ("listener without anything", "[[listen]]"),
     (

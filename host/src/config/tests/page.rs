@@ -43,6 +43,14 @@ kind = "smarthost"
 0 = 1
 [smtp]
 0 = 1
+[mx]
+0 = 1
+[[inbound]]
+action = "keep"
+0 = 1
+[[inbound]]
+action = "forward"
+0 = 1
 [authentication]
 0 = 1
 [http]

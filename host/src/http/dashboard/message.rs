@@ -11,7 +11,7 @@ use super::page::{Badge, Size, Text, Time, Took, page};
 use super::{Services, failed, not_there, preview};
 use crate::archive::view::MessageView;
 use crate::event::search::Summary;
-use crate::event::{Event, EventKind, PluginRun};
+use crate::event::{Authentication, Event, EventKind, PluginRun};
 use crate::mail::message_id::MessageId;
 
 /// Recipients that are listed.
@@ -217,6 +217,10 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
     let hop = |host: &str, reply: &str| if host.is_empty() { reply.to_owned() } else { format!("{host}: {reply}") };
     match kind {
         EventKind::Accepted { recipient_count, protocol, .. } => ("accepted", format!("{recipient_count} recipients, over {protocol}")),
+        EventKind::Received { action, authentication } => {
+            let Authentication { spf, dkim, dmarc, arc, domain } = authentication;
+            ("received", format!("{action}; spf {spf}, dkim {dkim}, dmarc {dmarc} of {domain}, arc {arc}"))
+        }
         EventKind::Rejected { reason, temporary, .. } => ("rejected", format!("{reason}{}", if *temporary { " (for now)" } else { "" })),
         EventKind::Discarded { plugin, reason } => ("discarded", format!("{plugin}: {reason}")),
         EventKind::Held { by, reason } => ("held", format!("{by}: {reason}")),

@@ -79,11 +79,12 @@ impl<R: Reception> Conversation<R> {
     pub(super) fn new(service: Arc<Service<R>>, session: Session, peer: IpAddr, stop: Stop) -> Self {
         let Stop { drain, end } = stop;
         let time = session.deadline().saturating_sub(service.clock.monotonic());
+        let login = service.reception.guest();
         Self {
             service,
             session,
             peer,
-            login: None,
+            login,
             inquiry: None,
             input: BytesMut::new(),
             read_octets: SMALLEST_READ_OCTETS,
@@ -97,7 +98,7 @@ impl<R: Reception> Conversation<R> {
 
     /// Goes on after the handshake of TLS.
     pub(super) fn tls_started(&mut self) {
-        self.login = None;
+        self.login = self.service.reception.guest();
         self.input.clear();
         self.session.tls_started();
     }
@@ -275,7 +276,12 @@ impl<R: Reception> Conversation<R> {
             at: self.service.clock.now(),
             peer: self.peer,
             helo: self.session.client().map(str::to_owned),
-            protocol: if self.session.is_encrypted() { Protocol::Esmtpsa } else { Protocol::Esmtpa },
+            protocol: match (self.session.is_encrypted(), self.service.reception.guest()) {
+                (true, None) => Protocol::Esmtpsa,
+                (false, None) => Protocol::Esmtpa,
+                (true, Some(_)) => Protocol::Esmtps,
+                (false, Some(_)) => Protocol::Esmtp,
+            },
         }
     }
 

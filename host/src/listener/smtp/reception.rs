@@ -12,9 +12,17 @@ use crate::spool::receipt::Receipt;
 use crate::submission::Submission;
 use crate::submission::login::{LoginError, Logins};
 use crate::submission::permission;
+use crate::telemetry::metric::Ingress;
 
 /// Answers to a session's questions. The sockets are tested with one that needs no spool and no passwords.
 pub trait Reception: Send + Sync + 'static {
+    /// As what the mail of these sessions is counted.
+    const INGRESS: Ingress = Ingress::Smtp;
+
+    /// Whom a client is taken for who does not log in; `None` where he must.
+    fn guest(&self) -> Option<Arc<Login>> {
+        None
+    }
     /// Checks user name and password of a client at `peer`.
     fn authenticate(&self, username: &str, password: &str, peer: IpAddr) -> impl Future<Output = Result<Arc<Login>, LoginError>> + Send;
     /// Returns the login as it is configured now; `None` where it was removed.

@@ -29,6 +29,10 @@ fn every_refusal_has_its_reply() {
         Refusal::StorageFull,
         Refusal::StorageFailed,
         Refusal::Overloaded,
+        Refusal::UnknownRecipient { address: "nobody@bounces.example.com".to_owned() },
+        Refusal::RelayDenied { domain: "example.net".to_owned() },
+        Refusal::NotAuthentic { domain: "example.net".to_owned() },
+        Refusal::TooMuchFromAddress { retry_after: Duration::from_mins(2) },
     ];
     let mut table = String::new();
     for refusal in &refusals {

@@ -11,6 +11,8 @@ pub(super) const START_CONTENT: Reply = Reply::bare(354, Cow::Borrowed("send the
 pub(super) const BYE: Reply = Reply::new(221, 0, 0, "goodbye");
 pub(super) const HELP: Reply =
     Reply::new(214, 0, 0, "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nmail is taken from users who log in");
+pub(super) const HELP_MX: Reply =
+    Reply::new(214, 0, 0, "EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nmail is taken for the domains of this server");
 pub(super) const CANNOT_VERIFY: Reply = Reply::new(252, 0, 0, "addresses are not verified, but mail is taken and delivery is tried");
 pub(super) const NO_LISTS: Reply = Reply::new(502, 5, 1, "there are no lists to expand");
 
@@ -31,6 +33,7 @@ pub(super) const AUTHENTICATION_BARRED: Reply = Reply::new(454, 7, 0, "too many 
 pub(super) const AUTHENTICATION_CANCELLED: Reply = Reply::new(501, 7, 0, "cancelled");
 pub(super) const AUTHENTICATION_MALFORMED: Reply = Reply::new(501, 5, 2, "not base64 of what the mechanism expects");
 pub(super) const AUTHENTICATED_ALREADY: Reply = Reply::new(503, 5, 1, "logged in already");
+pub(super) const NO_LOGINS: Reply = Reply::new(503, 5, 1, "nobody logs in here: mail is submitted on another port");
 pub(super) const UNKNOWN_MECHANISM: Reply = Reply::new(504, 5, 4, "the mechanisms are PLAIN and LOGIN");
 
 pub(super) const EHLO_FIRST: Reply = Reply::new(503, 5, 1, "EHLO must come first");

@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 use super::authentication::{Exchange, Turn};
-use super::{Action, Question, Session, State, Tls, answer};
+use super::{Action, Question, Role, Session, State, Tls, answer};
 use crate::smtp::command::{self, Command, SyntaxError};
 use crate::smtp::extension::Offer;
 use crate::smtp::reply::Reply;
@@ -100,7 +100,10 @@ impl Session {
             Command::Noop => self.reply(&answer::OK),
             Command::Vrfy => self.reply(&answer::CANNOT_VERIFY),
             Command::Expn => self.error(&answer::NO_LISTS),
-            Command::Help => self.reply(&answer::HELP),
+            Command::Help => match self.settings.role {
+                Role::Submission => self.reply(&answer::HELP),
+                Role::Mx(_) => self.reply(&answer::HELP_MX),
+            },
             Command::Quit => self.close(&answer::BYE),
         }
         None
@@ -112,6 +115,7 @@ impl Session {
             size_octets: self.message_octets(),
             starttls: self.connection.tls == Tls::Offered,
             auth: self.may_log_in() && self.login.is_none(),
+            dsn: self.settings.role == Role::Submission,
             recipients: self.recipients(),
             messages: self.settings.messages,
         };
@@ -164,6 +168,8 @@ impl Session {
     fn auth(&mut self, mechanism: &str, initial_response: Option<&str>) -> Option<Action> {
         if self.client.is_none() {
             self.error(&answer::EHLO_FIRST);
+        } else if self.settings.role != Role::Submission {
+            self.error(&answer::NO_LOGINS);
         } else if !self.may_log_in() {
             let needed = self.missing_for_mail();
             self.error(&needed);

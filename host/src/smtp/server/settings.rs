@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Allowance;
 use crate::mail::domain::Domain;
 use crate::smtp::memory::ContentMemory;
 
@@ -31,4 +32,26 @@ pub struct Settings {
     pub messages: u32,
     /// Memory for the content of all sessions together.
     pub memory: ContentMemory,
+    /// Whom the sessions are with.
+    pub role: Role,
+}
+
+/// Whom sessions are with, and so which rules hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Users who hand over their mail (RFC 6409): nothing without a login.
+    Submission,
+    /// Other mail servers that bring mail for our own domains (RFC 5321): nobody logs in, somebody has a word on each recipient, and no reports are
+    /// promised, as we send none to strangers.
+    Mx(Allowance),
+}
+
+impl Role {
+    /// Returns what a client may that has not logged in.
+    pub(super) const fn guest(self) -> Option<Allowance> {
+        match self {
+            Self::Submission => None,
+            Self::Mx(allowance) => Some(allowance),
+        }
+    }
 }

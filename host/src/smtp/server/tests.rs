@@ -4,6 +4,7 @@
 //! # comment
 //! ! plain from afar            what the connection stands on: loopback | plain from afar | starttls | tls
 //! ! limits recipients=2        another limit than the default (recipients, messages, errors, junk, size, memory)
+//! ! mx                         the sessions are with other mail servers
 //! ! memory 0                  octets of the memory for content that are taken
 //! S: 220 mail.example.com …    the next line that the server says
 //! C: EHLO client.example       what the client says; lines that follow each other are sent at once, CRLF is added
@@ -49,6 +50,8 @@ dialogues![
     parameters,
     recipients,
     recipients_asked_about,
+    mx,
+    mx_starttls,
     size,
     content,
     smuggling,

@@ -1,7 +1,7 @@
 //! A mail transaction: what MAIL opens, RCPT fills, and DATA or BDAT ends (RFC 5321 §3.3).
 
 use super::recipients::Recipients;
-use super::{Action, Candidate, Message, Question, Session, State, answer};
+use super::{Action, Candidate, Message, Question, Role, Session, State, answer};
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath};
 use crate::mail::refusal::Refusal;
@@ -79,6 +79,10 @@ impl Session {
             self.close(&answer::TOO_MANY_MESSAGES);
         } else {
             let Mail { reverse_path, size, body, smtputf8, ret, envid } = mail;
+            if self.settings.role != Role::Submission && (ret.is_some() || envid.is_some()) {
+                self.error(&Reply::from(SyntaxError::UnknownParameter));
+                return None;
+            }
             let envelope = Envelope { reverse_path: reverse_path.clone(), forward_paths: Vec::new(), ret, envid, body, smtputf8 };
             self.transaction = Some(Transaction { envelope, recipients: Recipients::default(), refused: 0, announced: size, chunks: None });
             self.state = State::Asking(Question::Sender);
@@ -136,6 +140,9 @@ impl Session {
                 Err(_) => return Err(Reply::from(SyntaxError::ForwardPath)),
             },
         };
+        if self.settings.role != Role::Submission && (path.notify.is_some() || path.original.is_some()) {
+            return Err(Reply::from(SyntaxError::UnknownParameter));
+        }
         if !transaction.envelope.smtputf8 && !command::is_ascii(&path.address) {
             return Err(Reply::from(SyntaxError::NeedsSmtpUtf8));
         }

@@ -21,6 +21,7 @@ pub(super) fn settings() -> Settings {
         auth_failures: 3,
         messages: 100,
         memory: ContentMemory::new(1_000_000),
+        role: Role::Submission,
     }
 }
 
@@ -156,6 +157,10 @@ impl Player {
                 assert_eq!(self.settings.memory.taken().to_string(), taken, "{place}");
             }
             ("ask", "") => self.allowance.asks = true,
+            ("mx", "") => {
+                self.allowance.asks = true;
+                self.settings.role = Role::Mx(self.allowance);
+            }
             ("revoke", "") => self.revoked = true,
             ("drain", "") => {
                 self.push(place);

@@ -1,0 +1,286 @@
+//! Mail from other servers for domains of our own: whose it is, who has sent it, what is done with it.
+//!
+//! Invariants:
+//! - Never a relay: a recipient is a mailbox that the configuration names ([`directory`]), or he is refused while his server waits.
+//! - Never backscatter: what cannot be taken is refused before the 250. After it nobody hears of it but those who are named here; no report goes to a
+//!   sender who may be forged.
+//! - All that follows from a message is on disk with it, in one commit, before the 250.
+//! - Nothing that we forward bears a signature of ours: it would vouch for a stranger's From.
+
+mod authentication;
+mod directory;
+mod disposition;
+mod pace;
+#[doc(hidden)]
+pub mod trace_header;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use crate::clock::{Clock, Entropy};
+use crate::config::{Config, DmarcPolicy, InboundAction, Login, LoginLimits, Mx, Route};
+use crate::dns::network::NetworkDns;
+use crate::event::recorder::Recorder;
+use crate::event::{Event, EventKind};
+use crate::intake::HOPS;
+use crate::mail::address::EmailAddress;
+use crate::mail::domain::Domain;
+use crate::mail::envelope::ReversePath;
+use crate::mail::refusal::Refusal;
+use crate::spool::Spool;
+use crate::spool::receipt::Receipt;
+use crate::store::StoreError;
+use crate::submission::Submission;
+use crate::telemetry::metric::{Ingress, Metrics};
+use authentication::{Bounds, Findings, Sender, Verifier};
+use directory::{Directory, Mailbox};
+use disposition::Arrival;
+use pace::{Counted, Pace};
+use trace_header::HeaderFacts;
+
+/// Takes mail for our own domains. Cloning is cheap.
+#[derive(Clone)]
+pub struct Inbound(Arc<Parts>);
+
+/// What it works with.
+pub struct InboundParts {
+    /// Tells the time.
+    pub clock: Clock,
+    /// Draws ids.
+    pub entropy: Entropy,
+    /// Where messages go.
+    pub spool: Spool,
+    /// Where refusals are written down.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Answers what is asked about senders; `None` where nothing can come in.
+    pub dns: Option<NetworkDns>,
+    /// What comes of the configuration.
+    pub settings: InboundSettings,
+}
+
+/// What it takes of the configuration.
+#[derive(Debug)]
+pub struct InboundSettings {
+    hostname: Domain,
+    directory: Directory,
+    limits: Mx,
+    routes: BTreeMap<Arc<str>, Route>,
+    login: Arc<Login>,
+}
+
+impl InboundSettings {
+    /// Reads them from the configuration.
+    pub fn new(config: &Config) -> Self {
+        let limits = LoginLimits {
+            messages_per_hour: None,
+            recipients_per_message: config.mx.sessions.recipients,
+            message_size: config.mx.sessions.message_size,
+        };
+        Self {
+            hostname: config.server.hostname.clone(),
+            directory: Directory::new(config),
+            limits: config.mx.clone(),
+            routes: config.routes.clone(),
+            login: Arc::new(Login::inbound(limits)),
+        }
+    }
+}
+
+struct Parts {
+    clock: Clock,
+    entropy: Entropy,
+    spool: Spool,
+    recorder: Recorder,
+    metrics: Metrics,
+    verifier: Option<Verifier>,
+    pace: Pace,
+    permits: Arc<Semaphore>,
+    settings: RwLock<Arc<InboundSettings>>,
+}
+
+impl Inbound {
+    /// Puts it together.
+    pub fn new(parts: InboundParts) -> Self {
+        let permits = usize::try_from(parts.settings.limits.messages_at_once).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Parts {
+            pace: Pace::new(parts.clock.clone()),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            spool: parts.spool,
+            recorder: parts.recorder,
+            metrics: parts.metrics,
+            verifier: parts.dns.as_ref().map(Verifier::new),
+            permits: Arc::new(Semaphore::new(permits)),
+            settings: RwLock::new(Arc::new(parts.settings)),
+        }))
+    }
+
+    /// Goes on with other settings; messages under way keep theirs.
+    pub fn reconfigure(&self, settings: InboundSettings) {
+        *self.0.settings.write() = Arc::new(settings);
+    }
+
+    /// Returns the login that all of this mail comes in under.
+    pub fn login(&self) -> Arc<Login> {
+        Arc::clone(&self.0.settings().login)
+    }
+
+    /// Whether a recipient is one of ours; `peer` asks.
+    ///
+    /// # Errors
+    /// He is not, or `peer` has asked for, or sent, too much.
+    pub fn check_recipient(&self, peer: IpAddr, address: &EmailAddress) -> Result<(), Refusal> {
+        let parts = &self.0;
+        let settings = parts.settings();
+        let found = match parts.pace.wait(peer, &settings.limits) {
+            Some(retry_after) => Err(Refusal::TooMuchFromAddress { retry_after }),
+            None => settings.directory.find(address).map(drop),
+        };
+        if let Err(refusal) = &found {
+            parts.metrics.path_refused(refusal.class());
+            if !refusal.is_temporary() {
+                parts.pace.count(peer, Counted::UnknownRecipient, &settings.limits);
+            }
+        }
+        found
+    }
+
+    /// Takes a message: when this returns a receipt, it is on disk, with all that follows from it.
+    ///
+    /// # Errors
+    /// Nothing was kept.
+    pub async fn take(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        let parts = &self.0;
+        let began = parts.clock.monotonic();
+        let settings = parts.settings();
+        parts.pace.count(submission.received.peer, Counted::Message, &settings.limits);
+        let taken = parts.keep(&submission, &settings).await;
+        match &taken {
+            Ok(_) => parts.metrics.accepted(Ingress::Mx, parts.clock.monotonic().saturating_sub(began)),
+            Err(refusal) => {
+                parts.metrics.refused(refusal.class());
+                parts.record_refusal(&submission, refusal).await;
+            }
+        }
+        taken
+    }
+}
+
+impl Parts {
+    fn settings(&self) -> Arc<InboundSettings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    async fn keep(&self, submission: &Submission, settings: &InboundSettings) -> Result<Receipt, Refusal> {
+        // Asked again: the configuration may be another than at RCPT.
+        let paths = &submission.envelope.forward_paths;
+        let mailboxes = paths.iter().map(|path| settings.directory.find(&path.address).map(|mailbox| (&path.address, mailbox)));
+        let mailboxes: Vec<(&EmailAddress, &Mailbox)> = mailboxes.collect::<Result<_, _>>()?;
+        let facts = HeaderFacts::read(&submission.content);
+        check_loop(&facts, &mailboxes)?;
+        let is_strict = mailboxes.iter().any(|(_, mailbox)| mailbox.dmarc == DmarcPolicy::Reject);
+        if is_strict && facts.from != 1 {
+            // DMARC says nothing of such a message, and readers differ in which one they show (RFC 7489 §6.6.1).
+            return Err(Refusal::InvalidContent("the message needs one From field".to_owned()));
+        }
+        let findings = self.authenticate(submission, &facts, settings).await?;
+        if is_strict && findings.is_disowned {
+            return Err(Refusal::NotAuthentic { domain: findings.authentication.domain });
+        }
+        let arrival = Arrival {
+            submission,
+            hostname: &settings.hostname,
+            routes: &settings.routes,
+            mailboxes: &mailboxes,
+            subject: &facts.subject,
+            findings: &findings,
+            now: self.clock.now(),
+        };
+        let (message, others) = arrival.entries(&self.entropy);
+        self.spool.accept_with(message, others).await.map_err(|error| {
+            warn!(message.id = %submission.id, %error, "the message could not be stored");
+            match error {
+                StoreError::Full => Refusal::StorageFull,
+                StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
+                StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => Refusal::StorageFailed,
+            }
+        })
+    }
+
+    async fn authenticate(&self, submission: &Submission, facts: &HeaderFacts, settings: &InboundSettings) -> Result<Findings, Refusal> {
+        let Some(verifier) = &self.verifier else { return Err(Refusal::Overloaded) };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Err(Refusal::Overloaded) };
+        let received = &submission.received;
+        let helo = received.helo.as_deref().and_then(|helo| Domain::parse(helo).ok()).filter(|domain| domain.literal().is_none());
+        let sender = Sender {
+            peer: received.peer,
+            helo: helo.map(|domain| domain.to_ascii()),
+            reverse_path: submission.envelope.reverse_path.mailbox().map(EmailAddress::to_ascii_domain).unwrap_or_default(),
+        };
+        let limits = &settings.limits;
+        let bounds = Bounds {
+            hostname: settings.hostname.to_ascii().into(),
+            time: limits.authentication_time,
+            skip_signatures: facts.signatures > usize::try_from(limits.signatures).unwrap_or(usize::MAX),
+        };
+        Ok(verifier.verify(sender, submission.content.clone(), bounds, permit).await)
+    }
+
+    /// Writes down that a message was refused, unless that is because there is too much to do.
+    async fn record_refusal(&self, submission: &Submission, refusal: &Refusal) {
+        debug!(message.id = %submission.id, class = ?refusal.class(), "refused");
+        if refusal.is_temporary() {
+            return;
+        }
+        let kind = EventKind::Rejected { reason: refusal.to_string(), temporary: false, plugins: Vec::new() };
+        let event = Event {
+            at: self.clock.now(),
+            message: submission.id,
+            login: Arc::clone(&submission.login.name),
+            recipient: None,
+            address: None,
+            tags: Vec::new(),
+            kind,
+        };
+        if let Err(error) = self.recorder.record(vec![event]).await {
+            warn!(message.id = %submission.id, %error, "a refusal could not be recorded");
+        }
+    }
+}
+
+/// Finds out whether a message goes in circles: by its Received fields, or because we have forwarded it for the same mailbox before.
+fn check_loop(facts: &HeaderFacts, mailboxes: &[(&EmailAddress, &Mailbox)]) -> Result<(), Refusal> {
+    let forwarded = mailboxes.iter().filter(|(_, mailbox)| matches!(mailbox.action, InboundAction::Forward { .. }));
+    let mut addresses = forwarded.map(|(address, _)| address.to_ascii_domain().to_ascii_lowercase());
+    if facts.received >= HOPS || addresses.any(|address| facts.delivered_to.contains(&address)) {
+        return Err(Refusal::Loop { hops: facts.received });
+    }
+    Ok(())
+}
+
+/// The reverse-path of what we forward: null, as whatever became of it is nothing that its sender, who may be forged, shall hear of. SPF is then asked
+/// about our own name.
+const FORWARDED_FROM: ReversePath = ReversePath::Null;
+
+/// The configuration of a server with these keys in `[mx]` and these sections.
+#[cfg(test)]
+fn test_config(mx: &str, more: &str) -> Config {
+    let text = format!(
+        "[server]\nhostname = \"mail.example.com\"\ndata = \"d\"\npublic_url = \"http://127.0.0.1\"\n[[listen]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n\
+         tls = \"none\"\n[[logins]]\nname = \"a\"\ntoken = \"sha256:{}\"\nroute = \"out\"\n[routes.out]\nkind = \"capture\"\n[mx]\n{mx}\n{more}",
+        "ab".repeat(32),
+    );
+    crate::config::parse(&text, "test.toml", std::path::Path::new("."), &|_| None).expect("the configuration of a test is good")
+}
+
+#[cfg(test)]
+fn test_limits(mx: &str) -> Mx {
+    test_config(mx, "").mx
+}
