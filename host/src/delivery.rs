@@ -47,11 +47,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::spool::Spool;
+use crate::mail::domain::Domain;
+use crate::spool::{Spool, queue};
 use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
+use serde::Serialize;
 use settings::Settings;
+use shaping::GroupView;
 use shaping::group::Wait;
 use writer::Writer;
 
@@ -86,6 +89,25 @@ pub struct DeliveryParts {
     pub metrics: Metrics,
 }
 
+/// What holds for a destination at a moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationView {
+    /// Where mail for it waits.
+    pub queue: String,
+    /// Names of hosts that take its mail, the preferred ones first; none where the route does not go by MX records, or the domain has none.
+    pub hosts: Vec<String>,
+    /// The `[[shaping]]` rule that holds.
+    pub rule: Option<String>,
+    /// Transactions on one connection.
+    pub messages_per_connection: u32,
+    /// Recipients of one transaction.
+    pub recipients_per_transaction: u32,
+    /// What it shares with others.
+    pub group: GroupView,
+    /// No host answered the last time.
+    pub unreachable: bool,
+}
+
 /// Steers a running delivery. Cloning is cheap.
 #[derive(Clone)]
 pub struct DeliveryHandle {
@@ -96,6 +118,26 @@ impl DeliveryHandle {
     /// Uses other settings from the next transaction on; connections stay as they are until they end.
     pub fn reconfigure(&self, settings: Settings) {
         *self.hub.settings.write() = Arc::new(settings);
+    }
+
+    /// Returns what holds for mail that takes `route` to `domain` at this moment; `None` if there is no such route.
+    pub async fn explain(&self, route: &str, domain: &Domain) -> Option<DestinationView> {
+        let settings = self.hub.settings();
+        let name = queue::name(route, settings.kinds.get(route)?, domain);
+        let domain = domain.to_ascii();
+        let hosts = settings.routes.get(route)?.host_names(&domain).await;
+        let now = self.hub.clock.monotonic();
+        self.hub.shaping.learn(&domain, hosts.iter().cloned(), now);
+        let plan = self.hub.plan(&settings, &name);
+        Some(DestinationView {
+            unreachable: self.hub.failing.contains(&name, now),
+            queue: name.to_string(),
+            hosts,
+            rule: plan.rule.as_ref().map(ToString::to_string),
+            messages_per_connection: plan.messages_per_connection,
+            recipients_per_transaction: plan.recipients_per_transaction,
+            group: self.hub.shaping.view(&plan, now),
+        })
     }
 }
 

@@ -5,6 +5,9 @@
 
 pub mod group;
 
+#[cfg(test)]
+mod day;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

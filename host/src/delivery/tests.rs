@@ -106,6 +106,25 @@ struct Setup {
     up_by_mx: bool,
 }
 
+/// Answers slow nothing down: the clock of these tests stands still.
+fn steady() -> config::ShapingRule {
+    config::ShapingRule {
+        name: "steady".into(),
+        domains: Vec::new(),
+        mx: Vec::new(),
+        route: None,
+        shared: false,
+        connections: None,
+        messages_per_connection: None,
+        recipients_per_transaction: None,
+        rate: None,
+        burst: 1,
+        retry: Vec::new(),
+        give_up: None,
+        slow_down: false,
+    }
+}
+
 pub(super) fn limits() -> config::Delivery {
     config::Delivery {
         connections: 50,
@@ -121,7 +140,7 @@ pub(super) fn limits() -> config::Delivery {
         retry_jitter: 0,
         retry_greylisted: Duration::from_mins(1),
         provider_limits: false,
-        shaping: Vec::new(),
+        shaping: vec![steady()],
         give_up: Duration::from_hours(24),
         lease: Duration::from_mins(15),
         failing_connections: 25,

@@ -157,15 +157,13 @@ impl Group {
             return false;
         }
         let in_use = self.open.clamp(1, limits.connections.max(1));
-        let (speed, before, connections) = match &self.slow {
-            Some(slow) => (slow.speed, slow.before, slow.connections.min(in_use)),
-            None => {
-                self.window.turn(now);
-                let measured = self.window.speed(now);
-                let speed = limits.rate.map_or(measured, |rate| measured.min(per_second(rate.interval())));
-                let before = limits.rate.map_or(measured, |rate| per_second(rate.interval()));
-                (speed, before, in_use)
-            }
+        let (speed, before, connections) = if let Some(slow) = &self.slow {
+            (slow.speed, slow.before, slow.connections.min(in_use))
+        } else {
+            self.window.turn(now);
+            let measured = self.window.speed(now);
+            let before = limits.rate.map_or(measured, |rate| per_second(rate.interval()));
+            (measured.min(before), before, in_use)
         };
         let slowest = per_second(SLOWEST);
         let speed = (speed / 2.0).max(slowest);
@@ -215,10 +213,13 @@ fn per_second(interval: Duration) -> f64 {
 const TOO_FAST: u16 = 28;
 const TOO_FAST_FROM: u16 = 500;
 
+/// Refusals that say something else: that it goes away, or that a transaction is too large.
+const OTHERS: [&str; 2] = ["shutting down", "too many recipients"];
+
 /// Whether a temporary refusal says that we are too fast. Greylisting does not: it wants the same message once more, not fewer.
 pub fn is_too_fast(code: u16, enhanced: Option<(u16, u16)>, text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    if !(400..500).contains(&code) || is_greylisting(&text) || text.contains("shutting down") {
+    if !(400..500).contains(&code) || is_greylisting(&text) || OTHERS.iter().any(|part| text.contains(part)) {
         return false;
     }
     let says = ["too many", "too fast", "too much mail", "rate limit", "ratelimit", "rate-limit", "sending rate", "throttl", "slow down"];
@@ -317,6 +318,7 @@ mod tests {
             (421, Some((3, 2)), "421 4.3.2 the server is shutting down", false),
             (451, Some((3, 0)), "451 4.3.0 local error", false),
             (452, Some((2, 2)), "452 4.2.2 mailbox full", false),
+            (452, Some((5, 3)), "452 4.5.3 too many recipients", false),
             (550, Some((7, 1)), "550 5.7.1 too many", false),
         ] {
             assert_eq!(is_too_fast(code, enhanced, text), expected, "{text}");
