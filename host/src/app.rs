@@ -47,6 +47,7 @@ use crate::store::embedded::Embedded;
 use crate::submission::login::Logins;
 use crate::submission::permission::Rates;
 use crate::telemetry::metric::Metrics;
+use crate::verp::Verp;
 use sockets::Sockets;
 
 /// How often gauges are read from the store.
@@ -115,6 +116,7 @@ struct Parts {
     engine: Arc<Engine>,
     chains: ChainRegistry,
     renderer: Renderer,
+    verp: Verp,
     logins: Logins,
     intake: Intake,
     inbound: Inbound,
@@ -149,7 +151,7 @@ impl App {
         let engine = pipeline::engine(&config, &clock, metrics.clone(), store.clone())?;
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
-        let links = links(&config, &entropy)?;
+        let (links, verp) = signers(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = logins(&config, &entropy, &clock, &metrics);
@@ -169,7 +171,7 @@ impl App {
         });
         let delivery = Delivery::new(DeliveryParts {
             spool: spool.clone(),
-            settings: pipeline::delivery(&config, renderer.clone())?,
+            settings: pipeline::delivery(&config, renderer.clone(), &verp)?,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
@@ -213,6 +215,7 @@ impl App {
             engine,
             chains,
             renderer,
+            verp,
             logins,
             intake,
             inbound,
@@ -316,10 +319,11 @@ fn logins(config: &Config, entropy: &Entropy, clock: &Clock, metrics: &Metrics) 
     logins
 }
 
-/// Makes what signs the links in mail.
-fn links(config: &Config, entropy: &Entropy) -> Result<LinkSigner> {
-    let base = config.server.public_url.as_str().trim_end_matches('/').to_owned();
-    Ok(LinkSigner::new(keys::link_key(&config.server.data, entropy)?, base))
+/// Makes what signs the links in mail, and its return paths.
+fn signers(config: &Config, entropy: &Entropy) -> Result<(LinkSigner, Verp)> {
+    let (base, data) = (config.server.public_url.as_str().trim_end_matches('/').to_owned(), &config.server.data);
+    let links = LinkSigner::new(keys::link_key(data, entropy)?, base);
+    Ok((links, Verp::new(keys::return_path_key(data, entropy)?, config.returns.period)))
 }
 
 /// Makes what makes chains that are not in force.

@@ -19,6 +19,7 @@ mod login;
 mod mx;
 mod network;
 mod plugin;
+mod returns;
 mod route;
 mod search;
 pub mod secret;
@@ -53,10 +54,11 @@ pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use inbound::{DmarcPolicy, INBOUND, Inbound, InboundAction, LocalPattern};
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{Bounces, Login, LoginLimits, SenderPattern};
+pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern};
 pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};
+pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
@@ -120,7 +122,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let plugin_runtime = file.section("plugin_runtime", plugin::runtime);
     let plugin_trust = file.section("plugin_trust", trust::read);
     let chains = chain::read(file, &plugin_names);
-    let logins = login::read(file, &chain_names, &route_names, &smtp);
+    let returns = file.section("bounces", returns::read);
+    let logins = login::read(file, &chain_names, &route_names, &smtp, &returns);
     let routes = route::read(file);
     let mx = file.section("mx", |section| mx::read(section, &smtp, &route_names));
     let inbound = inbound::read(file, &mx, &route_names);
@@ -156,6 +159,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         inbound,
         authentication,
         administrators,
+        returns,
         http,
         search,
         dashboard,
@@ -203,6 +207,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// `[[administrators]]`.
     pub administrators: Vec<Administrator>,
+    /// `[bounces]`.
+    pub returns: Returns,
     /// `[http]`.
     pub http: Http,
     /// `[search]`.

@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounce::aggregate::Record;
+use crate::bounce::complaint::ComplaintKind;
+use crate::bounce::{Action, BounceClass, ResponseKind};
 use crate::clock::Timestamp;
 use crate::mail::message_id::MessageId;
 use crate::mail::tag::Tag;
@@ -132,6 +135,9 @@ pub enum EventKind {
         attempt: u32,
         /// When it is tried again.
         next: Timestamp,
+        /// What it means.
+        #[serde(default)]
+        class: BounceClass,
     },
     /// It will not work.
     Bounced {
@@ -143,6 +149,72 @@ pub enum EventKind {
         status: String,
         /// From 0.
         attempt: u32,
+        /// What it means.
+        #[serde(default)]
+        class: BounceClass,
+        /// The mail that said so after the next hop had taken the copy; absent where the next hop said so itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        report: Option<MessageId>,
+    },
+    /// A report came back that is not of a failure: it takes long, it arrived, it went on.
+    Reported {
+        /// What happened.
+        action: Action,
+        /// Who reports.
+        host: String,
+        /// What it says.
+        reply: String,
+        /// Enhanced status code.
+        status: String,
+        /// What it means.
+        #[serde(default)]
+        class: BounceClass,
+        /// The mail that said so.
+        report: MessageId,
+    },
+    /// The recipient calls the message spam.
+    Complained {
+        /// What he complains of.
+        kind: ComplaintKind,
+        /// Which feedback loop.
+        by: String,
+        /// The mail that said so.
+        report: MessageId,
+    },
+    /// Something came back that is no report: an answer that was sent by itself, or what is not known.
+    Responded {
+        /// What it is; absent where it is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<ResponseKind>,
+        /// Its Subject, decoded, cut at 998 octets.
+        subject: String,
+        /// The mail itself.
+        report: MessageId,
+    },
+    /// A receiver reports what it saw of a domain's mail in a day (DMARC). The event's message is the mail that the report came in.
+    DmarcReported {
+        /// Who reports.
+        organisation: String,
+        /// His address.
+        email: String,
+        /// His number of the report.
+        id: String,
+        /// Beginning of the time that it is about.
+        begin: Timestamp,
+        /// Its end.
+        end: Timestamp,
+        /// Which domain.
+        domain: String,
+        /// Messages in all.
+        messages: u64,
+        /// Messages that failed SPF.
+        failed_spf: u64,
+        /// Messages that failed DKIM.
+        failed_dkim: u64,
+        /// Records in all.
+        record_count: u64,
+        /// The first of them.
+        records: Vec<Record>,
     },
     /// An operator took the copy out of the queue.
     Cancelled,

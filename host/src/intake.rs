@@ -86,6 +86,8 @@ pub struct IntakeSettings {
     pub header_size: ByteSize,
     /// Tags that a message may have.
     pub tags: usize,
+    /// Bounces can come back to us.
+    pub takes_bounces: bool,
 }
 
 impl IntakeSettings {
@@ -96,6 +98,7 @@ impl IntakeSettings {
             routes: config.routes.clone(),
             header_size: config.smtp.header_size,
             tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
+            takes_bounces: config.returns.domain.is_some(),
         }
     }
 

@@ -11,9 +11,10 @@
 //! | [`smtp`] | the protocol without sockets: server and client as state machines |
 //! | [`config`] | TOML in, checked values out |
 //! | [`dns`] | what is asked of name servers |
+//! | [`bounce`] | what mail says that comes back: DSNs, complaints, automatic answers, DMARC reports |
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
-//! | [`link`] | signed links on the public address |
+//! | [`link`], [`verp`] | signed links on the public address; signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |
@@ -40,11 +41,15 @@ pub mod config;
 
 pub mod dns;
 
+pub mod bounce;
+
 pub mod store;
 
 pub mod event;
 
 pub mod link;
+
+pub mod verp;
 
 pub mod submission;
 

@@ -99,4 +99,10 @@ pub struct Options {
     pub recipient_variables: BTreeMap<u32, serde_json::Map<String, serde_json::Value>>,
     /// Not delivered after this time.
     pub deliver_before: Option<Timestamp>,
+    /// Whether bounces come back to us, where the sender says so; else as the login has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track_bounces: Option<bool>,
+    /// The call names no sender of the envelope: where bounces are tracked, nobody hears of them but us.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_no_envelope: bool,
 }

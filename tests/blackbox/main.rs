@@ -5,6 +5,7 @@ mod acknowledged_survives_kill;
 mod api_calls_of_other_services;
 mod attacks;
 mod bad_configuration_is_explained;
+mod bounces;
 mod chains_differ_by_login;
 mod cookbook;
 mod dashboard;

@@ -27,6 +27,21 @@ impl Certificate {
         })
     }
 
+    /// Makes one for the same names with a key of one's own, PKCS#8 in PEM: an RSA key, for servers that are at odds with elliptic curves.
+    ///
+    /// # Errors
+    /// If the key is none.
+    pub fn with_key(pem: &str) -> Result<Self> {
+        let key = rcgen::KeyPair::from_pem(pem)?;
+        let made = rcgen::CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?.self_signed(&key)?;
+        Ok(Self { leaf: made.der().clone(), key: key.serialize_der(), pem: (made.pem(), pem.to_owned()) })
+    }
+
+    /// The certificate and its key, both in PEM, as servers of others take them.
+    pub fn files(&self) -> (&[u8], &[u8]) {
+        (self.pem.0.as_bytes(), self.pem.1.as_bytes())
+    }
+
     /// Writes `cert.pem` and `key.pem` into `folder`.
     ///
     /// # Errors

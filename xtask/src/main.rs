@@ -44,6 +44,11 @@ enum Chore {
     Reference,
     /// Builds the example plugins in four languages into target/examples.
     Examples,
+    /// Mail programs and servers of others on both sides, printed as two tables.
+    Interop {
+        /// Only these rows: `smtplib`, `nodemailer`, `swaks`, `msmtp`, `curl`, `Postfix`, `Exim`, `OpenSMTPD`.
+        rows: Vec<String>,
+    },
     /// Formats all code.
     Fmt,
     /// Checks format, lints and dependencies.
@@ -97,6 +102,7 @@ fn chore(chore: Chore) -> Result<()> {
             run::say(&format!("the components are in {}", examples()?.display()));
             Ok(())
         }
+        Chore::Interop { rows } => interop(&rows),
         Chore::Fmt => {
             cargo(&root(), &["fmt", "--all"])?;
             cargo(&root().join("plugins"), &["fmt", "--all"])?;
@@ -146,6 +152,18 @@ fn sdk(arguments: &[&str]) -> Result<()> {
     let all = ["--package", "tubepost-plugin-sdk", "--all-features", "--target-dir", &folder.to_string_lossy()].map(str::to_owned);
     let words: Vec<&str> = std::iter::once(*command).chain(all.iter().map(String::as_str)).chain(rest.iter().copied()).collect();
     cargo(&root(), &words)
+}
+
+/// Runs the matrix of interoperability. Each server of others is installed into a system of its own below the target folder, not into this one.
+fn interop(rows: &[String]) -> Result<()> {
+    wasm_target::ensure()?;
+    cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
+    let clients = clients::ensure(&root().join("tests/clients/package.json"), &target().join("clients"))?;
+    let store = target().join("interop").to_string_lossy().into_owned();
+    let known = [("TUBEPOST_INTEROP", store.as_str()), ("TUBEPOST_CLIENTS", &clients.names), ("NODE_PATH", &clients.node_path)];
+    let mut arguments = vec!["test", "--workspace", "--test", "interop", "--"];
+    arguments.extend(rows.iter().map(String::as_str));
+    run::cargo_with(&root(), &arguments, &known)
 }
 
 /// Builds the example plugins; the program must be there.

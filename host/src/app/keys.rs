@@ -27,9 +27,18 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// Reads the key of signed links, or makes it at the first start. Links in mail that was sent stay good as long as this file stays.
 pub(super) fn link_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    key(data, "links", entropy)
+}
+
+/// Reads the key of return paths, or makes it at the first start. Mail that comes back is known as long as this file stays.
+pub(super) fn return_path_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    key(data, "return-paths", entropy)
+}
+
+fn key(data: &Path, name: &str, entropy: &Entropy) -> Result<[u8; 32]> {
     let folder = data.join("keys");
     make_folder(&folder)?;
-    let path = folder.join("links");
+    let path = folder.join(name);
     match fs::read(&path) {
         Ok(octets) => octets
             .try_into()
@@ -51,7 +60,7 @@ fn write_new(path: &Path, key: &[u8]) -> io::Result<()> {
     file.write_all(key)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    // The links in mail that is sent from now on need this key.
+    // What is in mail that is sent from now on needs this key.
     sync_parent(path)
 }
 

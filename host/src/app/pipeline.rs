@@ -10,7 +10,7 @@ use crate::chain::rendering::Renderer;
 use crate::chain::{Chains, loading};
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, ListenerKind};
-use crate::delivery::settings::Settings;
+use crate::delivery::settings::{ReturnPaths, Settings};
 use crate::dns::network::NetworkDns;
 use crate::event::recorder::Recorder;
 use crate::inbound::{Inbound, InboundParts, InboundSettings};
@@ -22,6 +22,7 @@ use crate::plugin::loading::Purpose;
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
+use crate::verp::Verp;
 
 /// Makes the engine that compiles and runs the plugins of a server; `store` keeps their tables.
 pub(crate) fn engine(config: &Config, clock: &Clock, metrics: Metrics, store: Arc<dyn Store>) -> Result<Arc<Engine>> {
@@ -56,8 +57,15 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
 ///
 /// # Errors
 /// Everything that is wrong, a line each.
-pub(crate) fn delivery(config: &Config, renderer: Renderer) -> Result<Settings> {
-    Settings::load(config, renderer).map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+pub(crate) fn delivery(config: &Config, renderer: Renderer, verp: &Verp) -> Result<Settings> {
+    let settings = Settings::load(config, renderer).map(|settings| settings.with_return_paths(return_paths(config, verp)));
+    settings.map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
+}
+
+/// Makes what makes the return paths of tracked mail; `None` where there is no host for them.
+fn return_paths(config: &Config, verp: &Verp) -> Option<ReturnPaths> {
+    let host = config.returns.domain.clone()?;
+    Some(ReturnPaths { verp: verp.lasting(config.returns.period), host, host_of: Arc::new(|_| None) })
 }
 
 /// Makes what takes mail for our own domains. Must be called inside a tokio runtime.

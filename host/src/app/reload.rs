@@ -25,7 +25,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
         bail!("server.data cannot change while the server runs");
     }
     let chains = chains(parts, &new).await?;
-    let delivery = pipeline::delivery(&new, parts.renderer.clone())?;
+    let delivery = pipeline::delivery(&new, parts.renderer.clone(), &parts.verp)?;
     if let (Some(certificate), Some(files)) = (&sockets.certificate, &new.tls) {
         certificate.reload(files).context("[tls]")?;
     }

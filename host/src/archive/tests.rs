@@ -34,7 +34,13 @@ fn archive(folder: &std::path::Path) -> Archive {
     let (spool, recorder) = (Spool::new(store.clone(), clock.clone()), Recorder::new(store));
     let renderer = Renderer::new(ChainRegistry::default(), LinkSigner::new([1; 32], String::new()));
     let hostname = Domain::parse("mail.example.com").unwrap();
-    let settings = IntakeSettings { hostname, routes: std::collections::BTreeMap::new(), header_size: ByteSize::kib(256), tags: 100 };
+    let settings = IntakeSettings {
+        hostname,
+        routes: std::collections::BTreeMap::new(),
+        header_size: ByteSize::kib(256),
+        tags: 100,
+        takes_bounces: false,
+    };
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),
         entropy: entropy.clone(),

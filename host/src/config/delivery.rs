@@ -39,6 +39,8 @@ pub struct Delivery {
     pub shaping: Vec<ShapingRule>,
     /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); SMTPeter tries for 1 day, MailPace for 2.
     pub give_up: Duration,
+    /// `delay_report`: how long a copy has waited when a sender hears of it who asked for that (`NOTIFY=DELAY`). Default 4 h.
+    pub delay_report: Duration,
     /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
     pub lease: Duration,
     /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
@@ -99,6 +101,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         provider_limits: section.or("provider_limits", true, Value::boolean),
         shaping: Vec::new(),
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
+        delay_report: section.or("delay_report", Duration::from_hours(4), Value::duration),
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
         dead_time: section.or("dead_time", Duration::from_secs(30), Value::duration_from_zero),
         host_tries: section.or("host_tries", 8, Value::count),

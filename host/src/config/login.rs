@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Smtp;
 use super::document::{Fault, Section, Value};
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
+use super::{Returns, Smtp};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::unit::{ByteSize, Secret};
 use crate::mail::address::EmailAddress;
@@ -36,6 +37,8 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+    /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
+    pub bounce_management: Option<BounceManagement>,
 }
 
 impl Login {
@@ -51,6 +54,7 @@ impl Login {
             route: INBOUND.into(),
             limits,
             bounces: Bounces::Return,
+            bounce_management: None,
         }
     }
 }
@@ -58,7 +62,7 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -69,6 +73,7 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("bounce_management", bounce_management)
             .finish()
     }
 }
@@ -101,8 +106,19 @@ pub enum Bounces {
     /// `return`: to the envelope's sender.
     #[default]
     Return,
-    /// `track`: the same, until bounces can be taken in.
+    /// `track`: to us. They are understood, and go on to the envelope's sender.
     Track,
+}
+
+/// What is done with mail that comes back of tracked mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BounceManagement {
+    /// `"ignore"`: nothing.
+    Ignore,
+    /// `{ forward = … }`: it goes to this address.
+    Forward(EmailAddress),
+    /// `{ callback = … }`: a call tells of it.
+    Callback(Url),
 }
 
 /// What logins may refer to, and what no two of them may share.
@@ -115,15 +131,15 @@ struct Known<'a> {
 }
 
 /// Reads all logins; what they do not limit is limited as `smtp` says.
-pub(super) fn read(file: &Section<'_>, chains: &[&str], routes: &[&str], smtp: &Smtp) -> Vec<Login> {
+pub(super) fn read(file: &Section<'_>, chains: &[&str], routes: &[&str], smtp: &Smtp, returns: &Returns) -> Vec<Login> {
     let mut known = Known { chains, routes, logins: BTreeSet::new(), usernames: BTreeSet::new(), tokens: BTreeSet::new() };
     file.sections("logins", |section, number| {
         section.rename(format!("login {number}"));
-        login(section, &mut known, smtp)
+        login(section, &mut known, smtp, returns)
     })
 }
 
-fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Login> {
+fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Returns) -> Option<Login> {
     let name = section.required("name", |value| {
         let name: Arc<str> = value.text()?.into();
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
@@ -165,12 +181,43 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp) -> Option<Lo
     let limits = section.table("limits", |section| limits(section, smtp));
     let bounces = section.or("bounces", Bounces::default(), |value| {
         let bounces = value.choice(&[("return", Bounces::Return), ("track", Bounces::Track)])?;
-        if bounces == Bounces::Track {
-            value.warn("bounces are not tracked in this version: they go to the envelope's sender, as with \"return\"");
+        if bounces == Bounces::Track && returns.domain.is_none() {
+            value.warn("[bounces] has no domain for them to come back to: they go to the envelope's sender, as with \"return\"");
         }
         Ok(bounces)
     });
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces })
+    let bounce_management = section.optional("bounce_management", bounce_management);
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, bounce_management })
+}
+
+fn bounce_management(value: &Value<'_>) -> Result<BounceManagement, Fault> {
+    const FORMS: &str = "must be \"ignore\", { forward = \"user@example.com\" } or { callback = \"https://example.com/…\" }";
+    if let Ok(text) = value.text() {
+        return if text == "ignore" { Ok(BounceManagement::Ignore) } else { Err(FORMS.to_owned()) };
+    }
+    let read = value.section(|section| {
+        let forward = section.optional("forward", Value::parsed).map(BounceManagement::Forward);
+        let callback = section.optional("callback", callback).map(BounceManagement::Callback);
+        match (section.has("forward"), section.has("callback")) {
+            (true, false) => forward,
+            (false, true) => callback,
+            (true, true) | (false, false) => {
+                section.report(FORMS);
+                None
+            }
+        }
+    });
+    // What is wrong with a table was said where it is.
+    read.ok_or_else(|| FORMS.to_owned())?.ok_or_else(|| FORMS.to_owned())
+}
+
+fn callback(value: &Value<'_>) -> Result<Url, Fault> {
+    let url = Url::parse(value.text()?).map_err(|error| format!("must be a URL such as \"https://example.com/bounces\": {error}"))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(url)
+    } else {
+        Err("must begin with \"https://\" or \"http://\"".to_owned())
+    }
 }
 
 /// Reports a login that nobody can use, whatever the values are.

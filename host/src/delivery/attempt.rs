@@ -19,7 +19,7 @@ use crate::chain::trace::Trace;
 use crate::config::{self, INBOUND};
 use crate::event::Event;
 use crate::mail::content::Wire;
-use crate::mail::envelope::{BodyType, ForwardPath, ReversePath};
+use crate::mail::envelope::{BodyType, ForwardPath, Notify, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::smtp::client::reply::Reply;
 use crate::smtp::client::transaction::{Conclusion, Transaction};
@@ -48,6 +48,8 @@ pub(super) struct Load {
     pub(super) signature_octets: usize,
     /// What plugins did, to be written down with the outcome.
     pub(super) events: Vec<Event>,
+    /// Who hears of failures. On the wire it is another address where bounces are tracked.
+    pub(super) reverse_path: ReversePath,
 }
 
 impl Attempt {
@@ -105,7 +107,8 @@ impl OpenJob {
 
     /// Takes copies with equal content off.
     fn split_off(&mut self) -> Vec<Leased> {
-        if !self.entry.plan.is_plain() {
+        // An address that stands for one copy is good for no other.
+        if !self.entry.plan.is_plain() || self.entry.terms.track_bounces {
             return Vec::from_iter(self.copies.pop());
         }
         let mut copies = std::mem::take(&mut self.copies);
@@ -251,20 +254,25 @@ impl Desk {
         };
         let content = Wire::EightBit.fit(line_ends(rendered.content));
         let (content, signature_octets) = signed(&settings.signers, content, &entry);
+        let reverse_path = rendered.reverse_path.unwrap_or_else(|| entry.reverse_path.clone());
+        let tracked = settings.return_path(&entry, &reverse_path, first, now);
+        let is_tracked = tracked.is_some();
         let forward_paths = copies.iter().map(|leased| ForwardPath {
             address: leased.recipient.address.clone(),
-            notify: leased.recipient.notify,
+            // It is we who hear of failures, whatever the sender wants to hear.
+            notify: leased.recipient.notify.map(|notify| Notify { failure: notify.failure || is_tracked, ..notify }),
             original: leased.recipient.original.clone(),
         });
         let transaction = Transaction {
-            reverse_path: rendered.reverse_path.unwrap_or_else(|| entry.reverse_path.clone()),
+            reverse_path: tracked.unwrap_or_else(|| reverse_path.clone()),
             ret: entry.ret,
             envid: entry.envid.clone(),
             smtputf8: entry.smtputf8,
             forward_paths: forward_paths.collect(),
             content,
         };
-        let attempt = Attempt::new(Load { entry, copies, until, again: false, events, signature_octets }, transaction);
+        let load = Load { entry, copies, until, again: false, events, signature_octets, reverse_path };
+        let attempt = Attempt::new(load, transaction);
         if attempt.load.entry.deliver_before.is_some_and(|end| end <= now) {
             let failure = Failure::permanent((4, 7), "the time in which it was to be delivered is over");
             let verdict = Verdict::of_failure(&failure);
@@ -357,8 +365,8 @@ impl Desk {
 
     /// Ends an attempt with a verdict for each copy, by its place.
     pub(super) fn settle(&self, settings: &Settings, attempt: Attempt, host: &str, mut verdict: impl FnMut(usize) -> Verdict) -> Settled {
-        let (Load { entry, copies, events, .. }, transaction) = attempt.split();
-        let subject = Subject { entry: &entry, reverse_path: &transaction.reverse_path, content: &transaction.content, host };
+        let (Load { entry, copies, events, reverse_path, .. }, transaction) = attempt.split();
+        let subject = Subject { entry: &entry, reverse_path: &reverse_path, content: &transaction.content, host };
         let mut settled = Settled { events, ..Settled::default() };
         settled
             .append(self.judge(settings).settle(&subject, copies.into_iter().enumerate().map(|(place, leased)| (leased, verdict(place)))));

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::failure::TEXT_LENGTH;
+use crate::bounce::Action;
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
 use crate::mail::address::EmailAddress;
@@ -21,17 +22,10 @@ use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::Return;
 use crate::mail::message_id::MessageId;
 
+const EIGHT_BIT: &str = "Content-Transfer-Encoding: 8bit\r\n";
+
 /// A header larger than this is cut.
 const RETURNED_HEADER: usize = 32 * 1024;
-
-/// What happened to a recipient (RFC 3464 §2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It will not arrive.
-    Failed,
-    /// It was given to a server that will not say more.
-    Relayed,
-}
 
 /// One recipient's part of a report.
 #[derive(Clone, Debug)]
@@ -50,6 +44,8 @@ pub struct Reported {
     pub text: String,
     /// Whether `text` is an SMTP reply.
     pub is_reply: bool,
+    /// Until when it is tried, where it is.
+    pub until: Option<Timestamp>,
 }
 
 /// Everything that a report is made of.
@@ -79,14 +75,22 @@ pub struct Report<'a> {
 
 /// Writes the report as a message.
 pub fn compose(report: &Report<'_>) -> Bytes {
-    let failed = report.recipients.iter().any(|recipient| recipient.action == Action::Failed);
+    let action = report.recipients.first().map_or(Action::Failed, |recipient| recipient.action);
+    let failed = action == Action::Failed;
+    // Whoever has such an address reads such a report (RFC 6533 §4).
+    let is_international = !report.sender.is_ascii();
     let header = header_of(report.content);
     let small = u64::try_from(report.content.len()).is_ok_and(|length| length <= report.returned_size.0);
     let full = failed && report.ret == Some(Return::Full) && small;
     let returned = if full { &**report.content } else { header };
     let boundary = format!("=_{}", report.id);
     let mut text = String::with_capacity(2048);
-    let subject = if failed { "Your message could not be delivered" } else { "Your message was passed on" };
+    let subject = match action {
+        Action::Failed => "Your message could not be delivered",
+        Action::Delayed => "Your message has not been delivered yet",
+        Action::Delivered => "Your message was delivered",
+        Action::Relayed | Action::Expanded => "Your message was passed on",
+    };
     let _ = write!(
         text,
         "From: Mail Delivery System <MAILER-DAEMON@{host}>\r\nTo: <{sender}>\r\nSubject: {subject}\r\nDate: {date}\r\n\
@@ -96,14 +100,20 @@ pub fn compose(report: &Report<'_>) -> Bytes {
         sender = report.sender.to_ascii_domain(),
         date = report.now.to_rfc5322(),
         id = report.id,
-        encoding = if returned.is_ascii() { "" } else { "Content-Transfer-Encoding: 8bit\r\n" },
+        encoding = if returned.is_ascii() && !is_international { "" } else { EIGHT_BIT },
     );
     let _ = write!(text, "--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n");
-    push_for_people(&mut text, report, failed, full);
-    let _ = write!(text, "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n");
-    push_for_programs(&mut text, report);
-    let kind = if full { "message/rfc822" } else { "text/rfc822-headers" };
-    let encoding = if returned.is_ascii() { "" } else { "Content-Transfer-Encoding: 8bit\r\n" };
+    push_for_people(&mut text, report, action, full);
+    let (status, encoding) = if is_international { ("message/global-delivery-status", EIGHT_BIT) } else { ("message/delivery-status", "") };
+    let _ = write!(text, "\r\n--{boundary}\r\nContent-Type: {status}\r\n{encoding}\r\n");
+    push_for_programs(&mut text, report, is_international);
+    let kind = match (is_international && !header.is_ascii(), full) {
+        (true, true) => "message/global",
+        (true, false) => "message/global-headers",
+        (false, true) => "message/rfc822",
+        (false, false) => "text/rfc822-headers",
+    };
+    let encoding = if returned.is_ascii() { "" } else { EIGHT_BIT };
     let _ = write!(text, "\r\n--{boundary}\r\nContent-Type: {kind}\r\n{encoding}\r\n");
     let mut octets = text.into_bytes();
     octets.extend_from_slice(returned);
@@ -125,13 +135,18 @@ fn header_of(content: &Bytes) -> &[u8] {
     cut.get(..end).unwrap_or_default()
 }
 
-fn push_for_people(text: &mut String, report: &Report<'_>, failed: bool, full: bool) {
+fn push_for_people(text: &mut String, report: &Report<'_>, action: Action, full: bool) {
     let host = report.hostname;
     let _ = write!(text, "This is the mail system at {host}.\r\n\r\n");
-    text.push_str(if failed {
-        "Your message could not be delivered to the recipients below. It will not be\r\ntried again.\r\n"
-    } else {
-        "Your message was given to the mail servers below, which do not report\r\nwhether it arrives.\r\n"
+    text.push_str(match action {
+        Action::Failed => "Your message could not be delivered to the recipients below. It will not be\r\ntried again.\r\n",
+        Action::Delayed => {
+            "Your message has not been delivered to the recipients below yet. It is tried\r\nagain; you need not send it again.\r\n"
+        }
+        Action::Delivered => "Your message was delivered to the recipients below.\r\n",
+        Action::Relayed | Action::Expanded => {
+            "Your message was given to the mail servers below, which do not report\r\nwhether it arrives.\r\n"
+        }
     });
     for recipient in report.recipients {
         let _ = write!(text, "\r\n<{}>\r\n", ascii_address(&recipient.address));
@@ -140,7 +155,7 @@ fn push_for_people(text: &mut String, report: &Report<'_>, failed: bool, full: b
         }
         push_wrapped(text, &ascii(&recipient.text));
     }
-    if failed {
+    if action == Action::Failed {
         let returned = if full { "The message itself is attached." } else { "The header of the message is attached." };
         let _ = write!(text, "\r\n{returned}\r\n");
     }
@@ -162,10 +177,10 @@ fn push_wrapped(text: &mut String, sentence: &str) {
 }
 
 /// `message/delivery-status` (RFC 3464 §2): a group of fields for the message, one for each recipient.
-fn push_for_programs(text: &mut String, report: &Report<'_>) {
+fn push_for_programs(text: &mut String, report: &Report<'_>, is_international: bool) {
     let mut field = |name: &str, value: &str| {
-        let value = ascii(value);
-        let _ = write!(text, "{name}: {}\r\n", value.get(..TEXT_LENGTH).unwrap_or(&value));
+        let value = if is_international { printable(value) } else { ascii(value) };
+        let _ = write!(text, "{name}: {}\r\n", value.get(..value.floor_char_boundary(TEXT_LENGTH)).unwrap_or(&value));
     };
     if let Some(envid) = report.envid {
         field("Original-Envelope-Id", envid);
@@ -173,22 +188,23 @@ fn push_for_programs(text: &mut String, report: &Report<'_>) {
     field("Reporting-MTA", &format!("dns; {}", report.hostname));
     field("Arrival-Date", &report.arrived.to_rfc5322());
     for recipient in report.recipients {
-        field("\r\nFinal-Recipient", &format!("{}; {}", address_type(&recipient.address), ascii_address(&recipient.address)));
+        let address = if is_international { recipient.address.to_string() } else { ascii_address(&recipient.address) };
+        field("\r\nFinal-Recipient", &format!("{}; {address}", address_type(&recipient.address)));
         if let Some(original) = &recipient.original {
             let (kind, address) = original.split_once(';').unwrap_or(("rfc822", original));
-            field("Original-Recipient", &format!("{kind}; {}", utf8_xtext(address.trim())));
+            let address = address.trim();
+            field("Original-Recipient", &format!("{kind}; {}", if is_international { address.to_owned() } else { utf8_xtext(address) }));
         }
-        let action = match recipient.action {
-            Action::Failed => "failed",
-            Action::Relayed => "relayed",
-        };
-        field("Action", action);
+        field("Action", recipient.action.name());
         field("Status", &recipient.status.to_string());
         if let Some(name) = recipient.host.split(' ').next().filter(|name| !name.is_empty()) {
             field("Remote-MTA", &format!("dns; {name}"));
         }
         field("Diagnostic-Code", &format!("{}; {}", if recipient.is_reply { "smtp" } else { "x-tubepost" }, recipient.text));
         field("Last-Attempt-Date", &report.now.to_rfc5322());
+        if let Some(until) = recipient.until {
+            field("Will-Retry-Until", &until.to_rfc5322());
+        }
     }
 }
 
@@ -211,6 +227,11 @@ fn utf8_xtext(text: &str) -> String {
         }
     }
     ascii
+}
+
+/// Text of others without control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\r' && c != '\n' { '?' } else { c }).collect()
 }
 
 /// Text of others as printable ASCII.

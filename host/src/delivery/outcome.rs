@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::dsn::{self, Action, Report, Reported};
+use super::dsn::{self, Report, Reported};
 use super::failure::{Failure, TEXT_LENGTH};
 use super::settings::Settings;
 use super::shaping::group::is_greylisting;
+use crate::bounce::class::{find_status, read_code};
+use crate::bounce::{Action, BounceClass};
 use crate::chain::Plan;
 use crate::chain::trace::Trace;
 use crate::clock::{Entropy, Timestamp};
@@ -95,7 +97,7 @@ impl Verdict {
 /// Copies of one message that share an attempt.
 pub(super) struct Subject<'a> {
     pub(super) entry: &'a Entry,
-    /// Where failures are reported: the reverse-path that was on the wire.
+    /// Where failures are reported.
     pub(super) reverse_path: &'a ReversePath,
     /// What was sent, or would have been.
     pub(super) content: &'a Bytes,
@@ -118,7 +120,7 @@ impl Judge<'_> {
     /// Judges copies of one message.
     pub(super) fn settle(self, subject: &Subject<'_>, verdicts: impl IntoIterator<Item = (Leased, Verdict)>) -> Settled {
         let mut settled = Settled::default();
-        let (mut failed, mut relayed) = (Vec::new(), Vec::new());
+        let (mut failed, mut relayed, mut delivered, mut delayed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (leased, verdict) in verdicts {
             let attempt = leased.state.attempts;
             let (settlement, kind) = match self.expired(subject.entry, &leased, verdict) {
@@ -132,31 +134,43 @@ impl Judge<'_> {
                 Verdict::Captured => {
                     self.route.attempted(DeliveryOutcome::Captured);
                     let (host, reply) = ("capture".to_owned(), "kept, not sent".to_owned());
+                    if leased.recipient.notify().success {
+                        delivered.push(reported(&leased, Action::Delivered, EnhancedStatus::new(2, 0, 0), subject.host, &reply, false));
+                    }
                     (Settlement::Done(leased.copy), EventKind::Delivered { host, reply, attempt })
                 }
-                Verdict::Deferred { text, .. } => {
+                Verdict::Deferred { text, is_reply } => {
                     self.route.attempted(DeliveryOutcome::Deferred);
                     // `expired` has left only those that have a next attempt.
                     let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
                     let spread = self.backoff.spread(due, self.now, attempt + 1, is_greylisting(&text), self.entropy);
                     let due = if subject.entry.deliver_before.is_none_or(|end| spread < end) { spread } else { due };
+                    let is_told = self.tells_delay(subject.entry, &leased);
+                    if is_told {
+                        let status = find_status(&text).filter(|status| status.class == 4).unwrap_or(EnhancedStatus::new(4, 0, 0));
+                        let until = Some(self.gives_up(subject.entry, &leased));
+                        delayed.push(Reported { until, ..reported(&leased, Action::Delayed, status, subject.host, &text, is_reply) });
+                    }
                     let state = CopyState {
                         attempts: attempt + 1,
                         last: Some(text.clone()),
                         held: None,
                         first_attempt: leased.state.first_attempt.or(Some(self.now)),
+                        delay_told: leased.state.delay_told || is_told,
                         ..leased.state.clone()
                     };
                     let again = Settlement::Again { copy: leased.copy, due, state };
-                    (again, EventKind::Deferred { host: subject.host.to_owned(), reply: text, attempt, next: due })
+                    let class = class(EnhancedStatus::new(4, 0, 0), &text);
+                    (again, EventKind::Deferred { host: subject.host.to_owned(), reply: text, attempt, next: due, class })
                 }
                 Verdict::Bounced { status, text, is_reply } => {
                     self.route.attempted(DeliveryOutcome::Bounced);
                     if leased.recipient.notify().failure {
                         failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
                     }
+                    let class = class(status, &text);
                     let (host, status) = (subject.host.to_owned(), status.to_string());
-                    (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt })
+                    (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt, class, report: None })
                 }
                 Verdict::Discarded { plugin, reason } => {
                     self.route.attempted(DeliveryOutcome::Withheld);
@@ -172,7 +186,7 @@ impl Judge<'_> {
             settled.settlements.push(settlement);
             settled.events.push(self.event(subject.entry, &leased, kind));
         }
-        for recipients in [failed, relayed] {
+        for recipients in [failed, relayed, delivered, delayed] {
             settled.follow_up.extend(self.report(subject, &recipients));
         }
         settled
@@ -193,13 +207,15 @@ impl Judge<'_> {
 
     /// Whether the sender hears of `verdict`: then there should be something to show him.
     pub(super) fn reports(self, entry: &Entry, leased: &Leased, verdict: &Verdict) -> bool {
-        let is_end = match verdict {
-            Verdict::Bounced { .. } => true,
-            Verdict::Deferred { .. } => self.next_attempt(entry, leased).is_none(),
+        let failure = leased.recipient.notify().failure;
+        let is_told = match verdict {
+            Verdict::Bounced { .. } => failure,
+            Verdict::Deferred { .. } if self.next_attempt(entry, leased).is_none() => failure,
+            Verdict::Deferred { .. } => self.tells_delay(entry, leased),
             Verdict::Delivered { .. } | Verdict::Captured | Verdict::Discarded { .. } | Verdict::Held { .. } => false,
         };
         // A plugin may still change the reverse-path.
-        is_end && leased.recipient.notify().failure && (entry.reverse_path != ReversePath::Null || !entry.plan.steps.is_empty())
+        is_told && (entry.reverse_path != ReversePath::Null || !entry.plan.steps.is_empty())
     }
 
     /// What plugins did while they made one copy, as far as somebody wants to know: failures, and calls where something was logged or decided.
@@ -216,10 +232,25 @@ impl Judge<'_> {
     }
 
     fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
-        // What waited because it was told to, or because its route was paused, has all of its time when it is tried first.
-        let born = entry.received.at.max(leased.state.first_attempt.unwrap_or(self.now));
-        let next = self.backoff.next_attempt(born, leased.state.attempts + 1, self.now)?;
+        let next = self.backoff.next_attempt(self.first_attempt(entry, leased), leased.state.attempts + 1, self.now)?;
         entry.deliver_before.is_none_or(|end| next < end).then_some(next)
+    }
+
+    /// When the time to live begins: what waited because it was told to, or was held, has all of its time when it is tried first.
+    fn first_attempt(self, entry: &Entry, leased: &Leased) -> Timestamp {
+        entry.received.at.max(leased.state.first_attempt.unwrap_or(self.now))
+    }
+
+    /// Whether the sender is to hear now that it takes long: once, where he asked for it.
+    fn tells_delay(self, entry: &Entry, leased: &Leased) -> bool {
+        let since = entry.terms.not_before.unwrap_or(entry.received.at);
+        leased.recipient.notify().delay && !leased.state.delay_told && self.now.since(since) >= self.settings.limits.delay_report
+    }
+
+    /// Until when a copy is tried, about.
+    fn gives_up(self, entry: &Entry, leased: &Leased) -> Timestamp {
+        let end = self.backoff.end(self.first_attempt(entry, leased));
+        entry.deliver_before.map_or(end, |before| before.min(end))
     }
 
     /// A deferral without a next attempt is a bounce.
@@ -341,7 +372,14 @@ fn reported(leased: &Leased, action: Action, status: EnhancedStatus, host: &str,
         host: host.to_owned(),
         text: text.to_owned(),
         is_reply,
+        until: None,
     }
+}
+
+/// What a failure means. What a text says of its own code goes before the code that is given to it.
+fn class(status: EnhancedStatus, text: &str) -> BounceClass {
+    let status = if status.subject == 0 { find_status(text).unwrap_or(status) } else { status };
+    BounceClass::of(read_code(text), Some(status), text)
 }
 
 #[cfg(test)]

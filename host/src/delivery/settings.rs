@@ -14,13 +14,18 @@ use super::route::{Route, TlsPolicy};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered, Renderer};
 use crate::chain::trace::Trace;
+use crate::clock::Timestamp;
 use crate::config::{self, Config, OutgoingTls};
 use crate::dns::network::NetworkDns;
 use crate::dns::{Dns, DnsError, Mx, RecordKind};
 use crate::mail::domain::Domain;
+use crate::mail::envelope::ReversePath;
 use crate::network::tls::{self, TlsError};
 use crate::smtp::client::Credentials;
+use crate::spool::Leased;
 use crate::spool::backoff::Backoff;
+use crate::spool::entry::Entry;
+use crate::verp::Verp;
 use bytes::Bytes;
 
 /// Why delivery cannot start with a configuration.
@@ -83,9 +88,39 @@ pub struct Settings {
     pub(super) kinds: BTreeMap<Arc<str>, config::Route>,
     pub(super) signers: Signers,
     pub(super) renderer: Arc<dyn Render>,
+    /// Where bounces of tracked mail come back to; without it nothing is tracked.
+    pub(super) returns: Option<ReturnPaths>,
 }
 
+/// Makes the return paths of tracked mail.
+#[derive(Clone)]
+pub struct ReturnPaths {
+    /// Makes and reads the addresses.
+    pub verp: Verp,
+    /// The host of addresses where the sender's domain has none of its own.
+    pub host: Domain,
+    /// Gives the host of a sender's domain that has one of its own, so that SPF is aligned.
+    pub host_of: HostOf,
+}
+
+/// Gives the host of return paths that a sender's domain has of its own.
+pub type HostOf = Arc<dyn Fn(&Domain) -> Option<Domain> + Send + Sync>;
+
 impl Settings {
+    /// Tracks bounces, or does it no more.
+    #[must_use]
+    pub fn with_return_paths(self, returns: Option<ReturnPaths>) -> Self {
+        Self { returns, ..self }
+    }
+
+    /// Returns the reverse-path that stands for one copy of a tracked message; `None` where that is the sender's.
+    pub(super) fn return_path(&self, entry: &Entry, reverse_path: &ReversePath, leased: &Leased, now: Timestamp) -> Option<ReversePath> {
+        let returns = self.returns.as_ref().filter(|_| entry.terms.track_bounces)?;
+        let own = reverse_path.mailbox().and_then(|sender| (returns.host_of)(sender.domain()));
+        let host = own.as_ref().unwrap_or(&returns.host);
+        Some(ReversePath::Mailbox(returns.verp.address(leased.copy, leased.recipient.notify(), &entry.login, host, now)))
+    }
+
     /// Reads keys, certificates and name servers that `config` speaks of. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -132,7 +167,7 @@ impl Settings {
     ) -> Self {
         let backoff = Backoff::doubling(limits.retry_first, limits.retry_longest, limits.give_up);
         let backoff = backoff.with(&limits.retry, None).with_jitter(limits.retry_jitter, limits.retry_greylisted);
-        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, signers, renderer }
+        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, signers, renderer, returns: None }
     }
 }
 

@@ -8,6 +8,7 @@ mod endings;
 mod memory;
 mod outcomes;
 mod peer;
+mod reports;
 mod routes;
 mod security;
 mod time;
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::dkim::Signers;
 use super::mx::Host;
 use super::route::{Route, TlsPolicy};
-use super::settings::{Render, Settings};
+use super::settings::{Render, ReturnPaths, Settings};
 use super::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
@@ -104,6 +105,8 @@ struct Setup {
     signers: Signers,
     /// The route "up" goes by MX.
     up_by_mx: bool,
+    /// Bounces come back here.
+    returns: Option<ReturnPaths>,
 }
 
 /// Answers slow nothing down: the clock of these tests stands still.
@@ -142,6 +145,7 @@ pub(super) fn limits() -> config::Delivery {
         provider_limits: false,
         shaping: vec![steady()],
         give_up: Duration::from_hours(24),
+        delay_report: Duration::from_hours(4),
         lease: Duration::from_mins(15),
         failing_connections: 25,
         dead_time: Duration::from_secs(30),
@@ -169,6 +173,7 @@ impl Setup {
             drain_time: DEADLINE,
             signers: Signers::default(),
             up_by_mx: false,
+            returns: None,
         }
     }
 
@@ -192,7 +197,8 @@ impl Setup {
             routes.insert("up".into(), Route::Mx { dns, port: self.port, allow_private: true, tls });
         }
         let hostname = Domain::parse("tp.example").unwrap();
-        Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, Arc::new(PlainRenderer { rendered }))
+        let renderer = Arc::new(PlainRenderer { rendered });
+        Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, renderer).with_return_paths(self.returns)
     }
 
     fn start(self) -> Running {

@@ -175,7 +175,7 @@ impl Summary {
             EventKind::Delivered { host, reply, attempt } => {
                 self.settle(event, State::Delivered, Some(*attempt), said_by(host, reply), None);
             }
-            EventKind::Deferred { host, reply, attempt, next } => {
+            EventKind::Deferred { host, reply, attempt, next, .. } => {
                 self.settle(event, State::Deferred, Some(*attempt), said_by(host, reply), Some(*next));
             }
             EventKind::Bounced { host, reply, attempt, .. } => {
@@ -186,7 +186,7 @@ impl Summary {
                 self.clicks = self.clicks.saturating_add(1);
                 self.was_read();
             }
-            EventKind::Followed { .. } => self.was_read(),
+            EventKind::Followed { .. } | EventKind::Complained { .. } | EventKind::Responded { .. } => self.was_read(),
             EventKind::Opened { .. } => {
                 self.opens = self.opens.saturating_add(1);
                 self.was_read();
@@ -195,7 +195,12 @@ impl Summary {
                 self.unsubscribes = self.unsubscribes.saturating_add(1);
                 self.was_read();
             }
-            EventKind::Received { .. } | EventKind::PluginFailed { .. } | EventKind::Rendered { .. } | EventKind::Observed { .. } => {}
+            EventKind::Received { .. }
+            | EventKind::PluginFailed { .. }
+            | EventKind::Rendered { .. }
+            | EventKind::Observed { .. }
+            | EventKind::Reported { .. }
+            | EventKind::DmarcReported { .. } => {}
         }
     }
 
@@ -293,6 +298,7 @@ fn said_by(who: &str, what: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::bounce::BounceClass;
 
     fn event(recipient: Option<u32>, kind: EventKind) -> Event {
         let (at, message) = (Timestamp::from_millis(9), MessageId::from_bytes([1; 16]));
@@ -326,8 +332,20 @@ mod tests {
     fn states_follow_the_copies() {
         let delivered = |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0 });
         let next = Timestamp::from_millis(20);
-        let deferred = |place| event(Some(place), EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next });
-        let failure = EventKind::Bounced { host: "mx".into(), reply: "550 no".into(), status: "5.1.1".into(), attempt: 1 };
+        let deferred = |place| {
+            event(
+                Some(place),
+                EventKind::Deferred { host: "mx".into(), reply: "451 later".into(), attempt: 0, next, class: BounceClass::Soft },
+            )
+        };
+        let failure = EventKind::Bounced {
+            host: "mx".into(),
+            reply: "550 no".into(),
+            status: "5.1.1".into(),
+            attempt: 1,
+            class: BounceClass::UnknownUser,
+            report: None,
+        };
         let bounced = event(Some(1), failure);
         assert_eq!(
             states(&[accepted(), deferred(0), delivered(0), delivered(1)]),
@@ -371,7 +389,14 @@ mod tests {
             assert_eq!(summary.state, State::Queued, "{place}");
             let reply = || ("mx".to_owned(), "ok".to_owned());
             let kind = if place == many - 1 {
-                EventKind::Bounced { host: reply().0, reply: reply().1, status: "5.1.1".into(), attempt: 0 }
+                EventKind::Bounced {
+                    host: reply().0,
+                    reply: reply().1,
+                    status: "5.1.1".into(),
+                    attempt: 0,
+                    class: BounceClass::UnknownUser,
+                    report: None,
+                }
             } else {
                 EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0 }
             };

@@ -95,6 +95,7 @@ fn start(demonstration: bool) -> Running {
             routes: BTreeMap::new(),
             header_size: config.smtp.header_size,
             tags: 100,
+            takes_bounces: false,
         },
     });
     let archive = Archive::new(ArchiveParts {

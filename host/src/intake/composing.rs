@@ -13,7 +13,7 @@ use crate::chain::rendering::{Recipient, RenderError};
 use crate::chain::trace::Trace;
 use crate::chain::{Chain, Plan};
 use crate::clock::Timestamp;
-use crate::config::Route;
+use crate::config::{Bounces, Route};
 use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{ForwardPath, ReversePath};
@@ -126,7 +126,14 @@ impl Parts {
         let copies = press.copies(&submission.options);
         let copies = copies.map(|(recipient, path, variables)| (CopyId { message: submission.id, recipient }, &path.address, variables));
         self.renderer.check_sizes(&press.plan, &press.body, copies).map_err(|error| refused(error, String::new()))?;
-        Ok(Composed::Kept(Box::new(self.entry(submission, prepared.content, *press, settings, trace))))
+        let is_tracked = tracks_bounces(submission, facts, settings);
+        if is_tracked && submission.options.has_no_envelope {
+            press.reverse_path = ReversePath::Null;
+            press.plan.reverse_path = ReversePath::Null;
+        }
+        let mut kept = self.entry(submission, prepared.content, *press, settings, trace);
+        kept.entry.terms.track_bounces = is_tracked;
+        Ok(Composed::Kept(Box::new(kept)))
     }
 
     /// Finds the login's plugins and puts the trace header on.
@@ -341,6 +348,14 @@ impl Parts {
             events,
         }
     }
+}
+
+/// Whether bounces come back to us: as the header says, or the call, or the login. What comes from `<>` is a report, to which nothing may come back,
+/// unless the sender asks for it.
+fn tracks_bounces(submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSettings) -> bool {
+    let Submission { login, envelope, options, .. } = submission;
+    let by_login = || login.bounces == Bounces::Track && (options.has_no_envelope || envelope.reverse_path != ReversePath::Null);
+    settings.takes_bounces && facts.track_bounces.or(options.track_bounces).unwrap_or_else(by_login)
 }
 
 /// What the client hears of a copy that cannot be made.

@@ -61,6 +61,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
             routes: BTreeMap::from([("direct".into(), direct())]),
             header_size: ByteSize(5_000),
             tags: 100,
+            takes_bounces: false,
         },
     })
 }
@@ -82,6 +83,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        bounce_management: None,
     };
     Submission {
         id: MessageId::from_bytes([7; 16]),

@@ -23,6 +23,9 @@ pub(super) const ADDED_FIELDS: usize = 3;
 /// last host's to write (RFC 5321 §4.4).
 const HIDDEN: [&[u8]; 3] = [b"Bcc", b"Resent-Bcc", b"Return-Path"];
 
+/// Says whether bounces come back to us; goes before what the call says and what the login has.
+const TRACK_BOUNCES: &[u8] = b"X-SMTPeter-TrackBounces";
+
 /// What one look over the header tells.
 #[derive(Debug)]
 pub(super) struct HeaderFacts<'a> {
@@ -36,6 +39,8 @@ pub(super) struct HeaderFacts<'a> {
     pub(super) flaw: Option<Flaw>,
     has_date: bool,
     has_message_id: bool,
+    /// What `X-SMTPeter-TrackBounces` says, where it says anything.
+    pub(super) track_bounces: Option<bool>,
     /// The first Subject as it stands.
     subject: Option<&'a [u8]>,
     /// Whether the message begins with a field, or with the empty line; else all of it is body.
@@ -71,6 +76,7 @@ impl<'a> HeaderFacts<'a> {
             flaw: None,
             has_date: false,
             has_message_id: false,
+            track_bounces: None,
             subject: None,
             begins_as_header: true,
             dropped: Vec::new(),
@@ -114,6 +120,9 @@ impl<'a> HeaderFacts<'a> {
         } else if HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) {
             self.dropped.push(Dropped { place, is_option: false });
         } else if is_service_field(name) {
+            if name.eq_ignore_ascii_case(TRACK_BOUNCES) {
+                self.track_bounces = switch(value);
+            }
             self.dropped.push(Dropped { place, is_option: true });
         }
     }
@@ -149,6 +158,15 @@ pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname
     }
     octets.extend_from_slice(content.get(kept..).unwrap_or_default());
     octets.into()
+}
+
+/// Reads `true` and `false`, and their likes; anything else says nothing.
+fn switch(value: &[u8]) -> Option<bool> {
+    let is = |words: &[&[u8]]| words.iter().any(|word| value.trim_ascii().eq_ignore_ascii_case(word));
+    if is(&[b"true", b"yes", b"on", b"1"]) {
+        return Some(true);
+    }
+    is(&[b"false", b"no", b"off", b"0"]).then_some(false)
 }
 
 fn message_id_field(id: MessageId, hostname: &Domain, fields: &mut String) {

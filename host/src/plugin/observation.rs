@@ -95,12 +95,17 @@ fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
         EventKind::Clicked { .. } => WitKind::Clicked,
         EventKind::Opened { .. } => WitKind::Opened,
         EventKind::Unsubscribed { .. } => WitKind::Unsubscribed,
+        EventKind::Complained { .. } => WitKind::Complained,
         EventKind::Followed { plugin: owner, .. } if owner == plugin => WitKind::Followed,
         // What plugins did is between them and the operator; another's link is another's.
         EventKind::Followed { .. }
         | EventKind::PluginFailed { .. }
         | EventKind::Rendered { .. }
         | EventKind::Observed { .. }
+        // The contract of this version has no words for them.
+        | EventKind::Reported { .. }
+        | EventKind::Responded { .. }
+        | EventKind::DmarcReported { .. }
         // No login's mail, so no chain's.
         | EventKind::Received { .. } => return None,
     })
@@ -126,14 +131,16 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
         EventKind::Delivered { host, reply, attempt } => {
             detail.extend([("host", host.clone()), ("reply", reply.clone()), ("attempt", attempt.to_string())]);
         }
-        EventKind::Deferred { host, reply, attempt, next } => detail.extend([
+        EventKind::Deferred { host, reply, attempt, next, class } => detail.extend([
             ("host", host.clone()),
             ("reply", reply.clone()),
             ("attempt", attempt.to_string()),
             ("next-ms", next.as_millis().to_string()),
+            ("class", class.to_string()),
         ]),
-        EventKind::Bounced { host, reply, status, attempt } => {
+        EventKind::Bounced { host, reply, status, attempt, class, report } => {
             detail.extend([("host", host.clone()), ("reply", reply.clone()), ("status", status.clone()), ("attempt", attempt.to_string())]);
+            detail.extend([("class", class.to_string()), ("asynchronous", report.is_some().to_string())]);
         }
         EventKind::Clicked { url, position, visitor } => {
             detail.extend([("url", url.clone()), ("position", position.to_string())]);
@@ -150,9 +157,13 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
             detail.extend(visited(visitor));
         }
         EventKind::Cancelled
+        | EventKind::Complained { .. }
         | EventKind::PluginFailed { .. }
         | EventKind::Rendered { .. }
         | EventKind::Observed { .. }
+        | EventKind::Reported { .. }
+        | EventKind::Responded { .. }
+        | EventKind::DmarcReported { .. }
         | EventKind::Received { .. } => {}
     }
     detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -44,11 +44,16 @@ impl Backoff {
     /// When to try again after `attempts` attempts (at least one), or `None` once it is too late to go on (RFC 5321 §4.5.4.1). The time counts from
     /// `born`. The last attempt is at its end, so that nobody hears of a failure earlier than he was told.
     pub fn next_attempt(&self, born: Timestamp, attempts: u32, now: Timestamp) -> Option<Timestamp> {
-        let end = born.plus(self.give_up);
+        let end = self.end(born);
         (now < end).then(|| now.plus(self.wait(attempts)).min(end))
     }
 
-    /// The same where an attempt is sure to follow, with some chance in it; `greylisted` says that the server wants to be asked once more.
+    /// Returns the time from which on there is no next attempt.
+    pub fn end(&self, born: Timestamp) -> Timestamp {
+        born.plus(self.give_up)
+    }
+
+    /// The same as [`Backoff::next_attempt`] where an attempt is sure to follow, with some chance in it; `greylisted` says that the server wants to be asked once more.
     pub fn spread(&self, next: Timestamp, now: Timestamp, attempts: u32, greylisted: bool, entropy: &Entropy) -> Timestamp {
         let wait = next.since(now);
         let wait = if greylisted && attempts == 1 { wait.min(self.greylisted) } else { wait };

@@ -230,7 +230,17 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         }
         EventKind::Delivered { host, reply, .. } => ("delivered", hop(host, reply)),
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
-        EventKind::Bounced { host, reply, status, .. } => ("bounced", format!("{} ({status})", hop(host, reply))),
+        EventKind::Bounced { host, reply, status, class, report, .. } => {
+            let late = if report.is_some() { ", after it was taken" } else { "" };
+            ("bounced", format!("{} ({status}, {class}{late})", hop(host, reply)))
+        }
+        EventKind::Reported { action, host, reply, .. } => ("reported", format!("{}: {}", action.name(), hop(host, reply))),
+        EventKind::Complained { by, .. } => ("complained", by.clone()),
+        EventKind::Responded { kind, subject, .. } => (if kind.is_some() { "answered by itself" } else { "answered" }, subject.clone()),
+        EventKind::DmarcReported { organisation, domain, messages, failed_spf, failed_dkim, .. } => (
+            "DMARC report",
+            format!("{organisation} on {domain}: {messages} messages, SPF failed for {failed_spf}, DKIM for {failed_dkim}"),
+        ),
         EventKind::Cancelled => ("cancelled", String::new()),
         EventKind::Clicked { url, position, visitor } => {
             ("clicked", format!("link {position}: {url} by {} {}", visitor.ip, visitor.user_agent))
@@ -257,6 +267,7 @@ fn said(run: &PluginRun) -> String {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::bounce::BounceClass;
     use crate::clock::Timestamp;
     use crate::event::Visitor;
     use crate::mail::tag::Tag;
@@ -297,7 +308,10 @@ pub(super) mod tests {
         vec![
             event(None, accepted),
             event(Some(0), EventKind::Delivered { host: "mx.x.example".into(), reply: "250 ok".into(), attempt: 0 }),
-            event(Some(1), EventKind::Deferred { host: String::new(), reply: "no answer".into(), attempt: 0, next: at }),
+            event(
+                Some(1),
+                EventKind::Deferred { host: String::new(), reply: "no answer".into(), attempt: 0, next: at, class: BounceClass::Network },
+            ),
             event(Some(0), EventKind::Clicked { url: "https://x/\"><script>".into(), position: 3, visitor }),
         ]
     }

@@ -79,6 +79,8 @@ pub fn parse(fields: &Fields, stations: &Stations, now: Timestamp) -> Result<Ord
     let call = Call { fields, template: template.unwrap_or_default(), placeholders };
     let content = call.content(&addresses, unsubscribe)?;
     let envelope = envelope(fields, with_hidden(fields, addresses)?, &content)?;
+    options.track_bounces = fields.switch(&switches::TRACK_BOUNCES)?;
+    options.has_no_envelope = fields.text(&["envelope"])?.is_none_or(|text| text.is_empty());
     Ok(Order::new(envelope, content, options, ignored))
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Sample;
+use crate::bounce::BounceClass;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Visitor};
 use crate::mail::address::EmailAddress;
@@ -91,8 +92,8 @@ fn kinds(plugin: &Plugin, text: &str) -> Vec<EventKind> {
         EventKind::Discarded { plugin: text(), reason: text() },
         EventKind::Held { by: text(), reason: text() },
         EventKind::Delivered { host: text(), reply: text(), attempt: u32::MAX },
-        EventKind::Deferred { host: text(), reply: text(), attempt: 0, next: Timestamp::NEVER },
-        EventKind::Bounced { host: text(), reply: text(), status: text(), attempt: 0 },
+        EventKind::Deferred { host: text(), reply: text(), attempt: 0, next: Timestamp::NEVER, class: BounceClass::Soft },
+        EventKind::Bounced { host: text(), reply: text(), status: text(), attempt: 0, class: BounceClass::Block, report: None },
         EventKind::Cancelled,
         EventKind::Clicked { url: text(), position: u32::MAX, visitor: visitor() },
         EventKind::Opened { visitor: visitor() },
