@@ -169,6 +169,7 @@ impl Hub {
         }
         if let Some(wait) = self.shaping.wait(&plan, self.clock.monotonic()) {
             if wait == Wait::Connection {
+                self.shaping.want(&plan);
                 self.give_way.notify_waiters();
             }
             return Woken::HeldBack(wait);

@@ -135,13 +135,16 @@ impl Shaping {
         state.hosts.insert(domain.into(), (hosts, now + DOMAIN_TIME));
     }
 
-    /// Says what must come before `plan` may have one more connection; who has one of those that there are gives way then.
+    /// Says what must come before `plan` may have one more connection.
     pub(super) fn wait(&self, plan: &Allowance, now: Duration) -> Option<Wait> {
-        let mut state = self.state.lock();
-        let group = state.groups.get_mut(&plan.group)?;
-        let wait = group.wait(&plan.limits, now);
-        group.wanted |= wait == Some(Wait::Connection);
-        wait
+        self.state.lock().groups.get_mut(&plan.group)?.wait(&plan.limits, now)
+    }
+
+    /// A destination has no connection, as others of its group have all that there may be: one of these gives way.
+    pub(super) fn want(&self, plan: &Allowance) {
+        if let Some(group) = self.state.lock().groups.get_mut(&plan.group) {
+            group.wanted = true;
+        }
     }
 
     /// Whether other destinations of the group wait for a connection.
@@ -159,7 +162,7 @@ impl Shaping {
             }
         }
         let group = state.groups.entry(plan.group.clone()).or_default();
-        group.connect(&plan.limits, now).inspect_err(|_| group.wanted = true)?;
+        group.connect(&plan.limits, now)?;
         Ok(Slot { shaping: self.clone(), group: Some(plan.group.clone()) })
     }
 

@@ -328,7 +328,8 @@ impl Worker {
             return false;
         }
         self.slot = hub.shaping.connect(self.desk.plan(), now).ok();
-        if self.slot.is_none() {
+        if self.slot.is_none() && !self.place.has_company() {
+            hub.shaping.want(self.desk.plan());
             hub.give_way.notify_waiters();
         }
         self.slot.is_some()
