@@ -178,6 +178,7 @@ fn open(name: &str, folder: &Path) -> Subject {
                 cache: ByteSize(64 << 20),
                 commit_queue: 4096,
                 reserve: ByteSize(64 << 20),
+                table_size: ByteSize::mib(64),
             };
             Subject::Tubepost(Arc::new(Embedded::open(folder, &config, Clock::system(), Entropy::system(), Metrics::new()).unwrap()))
         }

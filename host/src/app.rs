@@ -46,6 +46,7 @@ use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::login::Logins;
 use crate::submission::permission::Rates;
+use crate::suppression::{self, Suppressions};
 use crate::telemetry::metric::Metrics;
 use crate::verp::Verp;
 use sockets::Sockets;
@@ -227,7 +228,7 @@ impl App {
         });
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
-        tasks.spawn(observer(&parts, &egress).await?.run());
+        read_log(&tasks, &parts, &spool, &egress).await?;
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
@@ -348,6 +349,15 @@ async fn observer(parts: &Parts, shutdown: &CancellationToken) -> Result<Observe
         settings: parts.started.plugin_runtime.events,
     };
     Observer::open(parts, shutdown.clone()).await.context("the events that plugins are told of")
+}
+
+/// Starts those who act on what the log says: what tells plugins, and what fills the suppression list.
+async fn read_log(tasks: &TaskTracker, parts: &Parts, spool: &Spool, shutdown: &CancellationToken) -> Result<()> {
+    tasks.spawn(observer(parts, shutdown).await?.run());
+    let suppressions = Suppressions::new(Arc::clone(&parts.store), parts.clock.clone());
+    let reader = suppression::reader::Reader::open(suppressions, spool.clone(), parts.logins.clone());
+    tasks.spawn(reader.await.context("the suppression list")?.run(shutdown.clone()));
+    Ok(())
 }
 
 async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {

@@ -31,6 +31,7 @@ use crate::spool::{Settlement, Spool};
 use crate::store::{Row, StoreError};
 use crate::submission::login::{Login, Logins};
 use crate::submission::{CheckedPaths, Options, Submission};
+use crate::suppression::Suppressions;
 use replay::Workshop;
 use trace::TraceView;
 use view::{MessageView, QueuedCopy, QueuedMessage};
@@ -167,6 +168,23 @@ impl Archive {
     /// Returns what the events of one message add up to; `None` where none is known.
     pub async fn summary(&self, id: MessageId) -> Result<Option<Summary>, ArchiveError> {
         Ok(self.known(id).await?.0)
+    }
+
+    /// Returns to whom a copy went, as long as its message is known.
+    ///
+    /// # Errors
+    /// If store or index fail.
+    pub async fn address(&self, copy: CopyId) -> Result<Option<String>, ArchiveError> {
+        let rows = self.spool.store().rows_of(copy.message).await?;
+        if let Some((waiting, _)) = rows.iter().find(|row| row.copy == copy).and_then(decoded) {
+            return Ok(Some(waiting.address.to_string()));
+        }
+        Ok(self.summary(copy.message).await?.and_then(|summary| summary.address(copy.recipient).map(str::to_owned)))
+    }
+
+    /// Returns the lists of whom mail is sent to and whom not.
+    pub fn suppressions(&self) -> Suppressions {
+        Suppressions::new(Arc::clone(self.spool.store()), self.clock.clone())
     }
 
     /// What the events of one message add up to, and the events, oldest first: those that the index leads to, and those that it has not come to yet.

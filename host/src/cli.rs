@@ -14,6 +14,7 @@ mod replay;
 mod send;
 mod serve;
 mod signing;
+mod suppression;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ enum Command {
     /// The message log of a running server: what was sent, what became of it, what plugins did to it.
     #[command(subcommand)]
     Message(message::Command),
+    /// The suppression list and the allow list of a running server: whom mail is not sent to, and whom all the same.
+    #[command(subcommand)]
+    Suppression(suppression::Command),
     /// Runs stored messages through a changed chain or a new build of a plugin, and shows which would be different; sends nothing.
     Replay(replay::Options),
     /// Makes, builds and tries plugins.
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Send(options) => send::run(options),
         Command::Queue(command) => queue::run(command),
         Command::Message(command) => message::run(command),
+        Command::Suppression(command) => suppression::run(command),
         Command::Replay(options) => replay::run(options),
         Command::Plugin(command) => plugin::run(command),
         Command::Demo(options) => demo::run(options),

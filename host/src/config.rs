@@ -54,7 +54,7 @@ pub use grant::{Grants, Origin};
 pub use http::Http;
 pub use inbound::{DmarcPolicy, INBOUND, Inbound, InboundAction, LocalPattern};
 pub use listen::{Listener, ListenerKind, ListenerTls};
-pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern};
+pub use login::{BounceManagement, Bounces, Login, LoginLimits, SenderPattern, Suppress};
 pub use mx::Mx;
 pub use network::{IpNetwork, NetworkError};
 pub use plugin::{CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource};

@@ -3,6 +3,8 @@
 //! One connection, one question, one answer: each a line of JSON. The socket is in a folder that only the server's user can enter; whoever can
 //! read the spool can ask.
 
+pub mod suppression;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +99,8 @@ pub enum Question {
         /// Whether differences are shown, or only told.
         differences: bool,
     },
+    /// What is asked of the suppression list and the allow list.
+    Suppressions(suppression::Order),
     /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
     Trace {
         /// Its id.
@@ -315,6 +319,7 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
             let found = archive.message(copy_id(&id)?.message).await.map_err(failed)?;
             json_of(&found.ok_or_else(|| format!("no message {id}"))?)
         }
+        Question::Suppressions(order) => suppression::answer(order, &archive.suppressions()).await,
         Question::Submit { .. } => Err("a message comes with its content".to_owned()),
         Question::Replay { .. } => Err("a replay has an answer of many lines".to_owned()),
         Question::Trace { id } => {

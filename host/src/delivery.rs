@@ -33,6 +33,7 @@ mod flow;
 mod hub;
 mod outcome;
 mod place;
+mod sieve;
 mod worker;
 mod writer;
 

@@ -218,6 +218,15 @@ pub enum EventKind {
     },
     /// An operator took the copy out of the queue.
     Cancelled,
+    /// The recipient is on a suppression list: the copy was dropped, and nobody was asked to take it.
+    Suppressed {
+        /// What put him there: `manual`, `bounce`, `spam`, `unsubscribe` or `validation_failed`.
+        source: String,
+        /// Whose list it is: `global`, `login:NAME` or `domain:NAME`.
+        scope: String,
+        /// Why he is on it.
+        reason: String,
+    },
     /// A link was followed.
     Clicked {
         /// Where it leads.

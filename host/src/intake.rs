@@ -3,6 +3,7 @@
 //! A message of a login without plugins goes through without being taken apart: its header is looked at once, and its octets are copied once.
 
 mod composing;
+mod dropping;
 pub mod dry_run;
 pub mod forward_paths;
 pub(crate) mod trace_header;
@@ -32,6 +33,7 @@ use crate::spool::receipt::Receipt;
 use crate::store::StoreError;
 use crate::submission::permission::{LONGEST_ADDRESS, Rates, check_from, may_send_as};
 use crate::submission::{Protocol, Submission};
+use crate::suppression::Suppressions;
 use crate::telemetry::metric::{Ingress, Metrics};
 use composing::Composed;
 use trace_header::{ADDED_FIELDS, Flaw, HeaderFacts};
@@ -112,6 +114,7 @@ struct Parts {
     clock: Clock,
     entropy: Entropy,
     spool: Spool,
+    suppressions: Suppressions,
     recorder: Recorder,
     chains: ChainRegistry,
     renderer: Renderer,
@@ -126,6 +129,7 @@ impl Intake {
     /// Puts an intake together.
     pub fn new(parts: IntakeParts) -> Self {
         Self(Arc::new(Parts {
+            suppressions: Suppressions::new(Arc::clone(parts.spool.store()), parts.clock.clone()),
             clock: parts.clock,
             entropy: parts.entropy,
             spool: parts.spool,
@@ -153,6 +157,7 @@ impl Intake {
             clock: parts.clock.clone(),
             entropy: parts.entropy.clone(),
             spool: parts.spool.clone(),
+            suppressions: parts.suppressions.clone(),
             recorder: parts.recorder.clone(),
             renderer: parts.renderer.with_chains(chains.clone()),
             chains,
@@ -226,7 +231,10 @@ impl Parts {
     ) -> Result<Receipt, Refusal> {
         let submission = &*self.with_checked_paths(submission, Effects::Live, trace).await?;
         let stored = match self.compose(submission, facts, settings, trace).await? {
-            Composed::Kept(entry) => self.spool.accept(*entry).await,
+            Composed::Kept(mut entry) => match self.drop_suppressed(&mut entry).await {
+                Ok(dropped) => self.spool.accept_without(*entry, &dropped).await,
+                Err(error) => Err(error),
+            },
             Composed::Discarded { plugin, reason } => {
                 let mut events = self.failure_events(submission, trace);
                 events.push(self.event(submission, EventKind::Discarded { plugin, reason }));

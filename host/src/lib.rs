@@ -19,6 +19,7 @@
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |
 //! | [`spool`] | accepted messages; the receipt that 250 is made of |
+//! | [`suppression`] | whom mail is not sent to, and whom all the same |
 //! | [`intake`] | the funnel: submission → chain → first rendering → spool |
 //! | [`delivery`] | routes, attempts, outcomes, DSNs, DKIM |
 //! | [`inbound`] | mail from other servers for our own domains |
@@ -58,6 +59,8 @@ pub mod plugin;
 pub mod chain;
 
 pub mod spool;
+
+pub mod suppression;
 
 pub mod intake;
 

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod queue;
 pub mod receipt;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,10 +87,17 @@ impl Spool {
     /// # Errors
     /// [`StoreError::Full`]: nothing was kept, answer 452. Any other: answer 451.
     pub async fn accept(&self, new: NewEntry) -> Result<Receipt, StoreError> {
+        self.accept_without(new, &BTreeSet::new()).await
+    }
+    /// Keeps a message as [`Spool::accept`] does, but for some of its copies, by place: of those only the events tell.
+    ///
+    /// # Errors
+    /// As for [`Spool::accept`].
+    pub async fn accept_without(&self, new: NewEntry, dropped: &BTreeSet<u32>) -> Result<Receipt, StoreError> {
         let id = new.entry.id;
         let recipients = new.copies.iter().map(|(copy, _)| copy.address.clone()).collect();
         let mut batch = Batch::default();
-        self.add(&mut batch, new);
+        self.add(&mut batch, new, dropped);
         self.store.commit(batch).await?;
         Ok(Receipt::new(id, recipients))
     }
@@ -99,7 +107,7 @@ impl Spool {
         let recipients = new.copies.iter().map(|(copy, _)| copy.address.clone()).collect();
         let mut batch = Batch::default();
         for new in std::iter::once(new).chain(others) {
-            self.add(&mut batch, new);
+            self.add(&mut batch, new, &BTreeSet::new());
         }
         self.store.commit(batch).await?;
         Ok(Receipt::new(id, recipients))
@@ -134,7 +142,7 @@ impl Spool {
         let events = events.iter().map(recorder::encode).collect();
         let mut batch = Batch { changes: changes.collect(), events, ..Batch::default() };
         for new in follow_up {
-            self.add(&mut batch, new);
+            self.add(&mut batch, new, &BTreeSet::new());
         }
         batch
     }
@@ -151,18 +159,13 @@ impl Spool {
     pub async fn salvage(&self, id: MessageId) -> Option<Entry> {
         self.entry(id).await.ok().flatten().filter(|entry| entry.id == id)
     }
-    fn add(&self, batch: &mut Batch, new: NewEntry) {
+    fn add(&self, batch: &mut Batch, new: NewEntry, dropped: &BTreeSet<u32>) {
         let now = self.clock.now();
         let due = if new.held.is_some() { Timestamp::NEVER } else { new.not_before.map_or(now, |time| time.max(now)) };
         // All copies begin alike and share the octets.
         let state = CopyState { held: new.held, ..CopyState::default() }.encode();
-        let rows = new.copies.into_iter().zip(0..).map(|((copy, queue), recipient)| NewRow {
-            recipient,
-            due,
-            queue,
-            payload: copy.encode(),
-            state: state.clone(),
-        });
+        let kept = new.copies.into_iter().zip(0..).filter(|(_, recipient)| !dropped.contains(recipient));
+        let rows = kept.map(|((copy, queue), recipient)| NewRow { recipient, due, queue, payload: copy.encode(), state: state.clone() });
         batch.messages.push(NewMessage {
             id: new.entry.id,
             head: new.entry.encode(),

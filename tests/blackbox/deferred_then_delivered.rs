@@ -79,9 +79,11 @@ fn who_wants_no_report_gets_none() -> Result<()> {
     let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
     // A null reverse-path has nobody to report to (RFC 5321 §4.5.5); NOTIFY=NEVER says so in words (RFC 3461 §4.1).
     for (number, (sender, notify)) in [("", ""), ("sender@example.com", " NOTIFY=NEVER")].into_iter().enumerate() {
-        peer.refuse_next("gone@example.net", "550 5.1.1 no such user");
+        // Another one each time: who was gone once is on the suppression list.
+        let gone = format!("gone{number}@example.net");
+        peer.refuse_next(&gone, "550 5.1.1 no such user");
         client.command(&format!("MAIL FROM:<{sender}>"), 250)?;
-        client.command(&format!("RCPT TO:<gone@example.net>{notify}"), 250)?;
+        client.command(&format!("RCPT TO:<{gone}>{notify}"), 250)?;
         client.command("DATA", 354)?;
         client.send(message("unreported"))?;
         client.send(".\r\n")?;

@@ -1,4 +1,5 @@
-//! Shaping: what one receiver gets at a time, while others get theirs; and how a deferral comes again.
+//! Shaping: what one receiver gets at a time, while others get theirs.
+#![allow(clippy::disallowed_methods, reason = "the time between messages is what is measured")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -143,7 +144,7 @@ fn f16_domains_behind_one_provider_share_its_connections() -> Result<()> {
     let mut times: Vec<_> = ["one.example", "two.example", "slow.example"].iter().flat_map(|domain| sink.times(domain)).collect();
     times.sort();
     for pair in times.windows(2) {
-        assert!(pair[1].duration_since(pair[0]) >= WORK - Duration::from_millis(10), "two at a time");
+        assert!(pair[1].duration_since(pair[0]) + Duration::from_millis(10) >= WORK, "two at a time");
     }
     host.wait_for_empty_queue()
 }

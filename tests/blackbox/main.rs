@@ -39,6 +39,7 @@ mod shadows_and_parts;
 mod silent_sockets;
 mod smart_host;
 mod submission_over_smtp;
+mod suppression;
 mod trusted_plugins;
 mod tutorial;
 mod users_own_plugin;

@@ -28,6 +28,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         cache: ByteSize(1 << 20),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     };
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
     let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());

@@ -37,6 +37,8 @@ pub struct Login {
     pub limits: LoginLimits,
     /// `bounces`.
     pub bounces: Bounces,
+    /// `suppress`: what puts an address on the suppression list of the login by itself.
+    pub suppress: Vec<Suppress>,
     /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
     pub bounce_management: Option<BounceManagement>,
 }
@@ -54,6 +56,7 @@ impl Login {
             route: INBOUND.into(),
             limits,
             bounces: Bounces::Return,
+            suppress: Vec::new(),
             bounce_management: None,
         }
     }
@@ -62,7 +65,7 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management } = self;
+        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -73,6 +76,7 @@ impl fmt::Debug for Login {
             .field("route", route)
             .field("limits", limits)
             .field("bounces", bounces)
+            .field("suppress", suppress)
             .field("bounce_management", bounce_management)
             .finish()
     }
@@ -108,6 +112,22 @@ pub enum Bounces {
     Return,
     /// `track`: to us. They are understood, and go on to the envelope's sender.
     Track,
+}
+
+/// What puts an address on the suppression list of a login by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppress {
+    /// `bounce`: mail to it came back for good.
+    Bounce,
+    /// `spam`: its owner complained.
+    Spam,
+    /// `unsubscribe`: its owner wants no more.
+    Unsubscribe,
+}
+
+impl Suppress {
+    /// All of them, which is the default.
+    pub const ALL: [Self; 3] = [Self::Bounce, Self::Spam, Self::Unsubscribe];
 }
 
 /// What is done with mail that comes back of tracked mail.
@@ -187,7 +207,12 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
         Ok(bounces)
     });
     let bounce_management = section.optional("bounce_management", bounce_management);
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, bounce_management })
+    let suppress = section.list("suppress", |value| {
+        value.choice(&[("bounce", Suppress::Bounce), ("spam", Suppress::Spam), ("unsubscribe", Suppress::Unsubscribe)])
+    });
+    // An empty list is an answer too: nothing does.
+    let suppress = if section.has("suppress") { suppress } else { Suppress::ALL.to_vec() };
+    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, bounce_management, suppress })
 }
 
 fn bounce_management(value: &Value<'_>) -> Result<BounceManagement, Fault> {

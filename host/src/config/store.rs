@@ -20,7 +20,13 @@ pub struct Store {
     pub commit_queue: u32,
     /// `reserve`: octets of the disk that are left free: below, mail is answered 452. Default 64 MiB.
     pub reserve: ByteSize,
+    /// `table_size`: octets of memory for the key-value table: suppression lists, tables of plugins, and what else is looked up. From 64 MiB on. Default
+    /// 256 MiB.
+    pub table_size: ByteSize,
 }
+
+/// Octets of the table that there are at least: a quarter of them is kept for what is not of plugins.
+const TABLE_SIZES: std::ops::RangeInclusive<ByteSize> = ByteSize::mib(64)..=ByteSize(u64::MAX);
 
 /// Least and most octets of a segment: places in it have 32 bits, and each one costs a start a little.
 const SEGMENT_SIZES: std::ops::RangeInclusive<ByteSize> = ByteSize(64 << 10)..=ByteSize::gib(1);
@@ -37,5 +43,6 @@ pub(super) fn read(section: &Section<'_>) -> Store {
         cache: section.or("cache", ByteSize::mib(64), Value::size),
         commit_queue: section.or("commit_queue", 4096, Value::count),
         reserve: section.or("reserve", ByteSize::mib(64), Value::size),
+        table_size: section.or("table_size", ByteSize::mib(256), |value| value.size_within(&TABLE_SIZES)),
     }
 }

@@ -13,6 +13,7 @@ use super::hub::Hub;
 use super::outcome::{Judge, Settled, Subject, Verdict};
 use super::settings::Settings;
 use super::shaping::Allowance;
+use super::sieve::{self, Sifted, Stopped};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
@@ -140,10 +141,23 @@ impl Desk {
 
     /// Sees to it that there is a job; `false` where nothing is due. Nothing of it is read yet.
     pub(super) async fn take(&mut self) -> bool {
-        if !self.has_work() {
-            self.taken = self.hub.next_job(&self.destination).await;
+        while !self.has_work() {
+            let Some(job) = self.hub.next_job(&self.destination).await else { return false };
+            self.taken = self.sift(job).await;
         }
-        self.has_work()
+        true
+    }
+
+    /// Ends copies whose recipients are on a suppression list by now; returns the others.
+    async fn sift(&self, job: Job) -> Option<Job> {
+        let Sifted { job, stopped } = sieve::sift(&self.hub, job).await;
+        if let Some(Stopped { entry, copies }) = stopped {
+            let settings = self.hub.settings();
+            let subject = Subject { entry: &entry, reverse_path: &entry.reverse_path, content: &Bytes::new(), host: "" };
+            let settled = self.judge(&settings).settle(&subject, copies);
+            self.hub.settle(settled).await;
+        }
+        job
     }
 
     /// Takes everything off the desk that was not made ready.

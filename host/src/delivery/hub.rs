@@ -32,6 +32,7 @@ use crate::config;
 use crate::mail::message_id::CopyId;
 use crate::spool::{Leased, Spool};
 use crate::store::{QueueName, StoreError};
+use crate::suppression::Suppressions;
 use crate::telemetry::metric::Metrics;
 
 /// Rows that one lease takes, at least.
@@ -41,6 +42,7 @@ const HAND_BACK_TIME: Duration = Duration::from_secs(1);
 
 pub(super) struct Hub {
     pub(super) spool: Spool,
+    pub(super) suppressions: Suppressions,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) settings: RwLock<Arc<Settings>>,
@@ -93,6 +95,7 @@ impl Hub {
     pub(super) fn new(parts: DeliveryParts, settled: mpsc::Sender<Settled>) -> Arc<Self> {
         let DeliveryParts { spool, settings, clock, entropy, metrics } = parts;
         Arc::new(Self {
+            suppressions: Suppressions::new(Arc::clone(spool.store()), clock.clone()),
             spool,
             clock,
             entropy,

@@ -25,6 +25,7 @@ use crate::spool::backoff::Backoff;
 use crate::spool::entry::{Copy, CopyState, Entry, Terms};
 use crate::spool::{Leased, NewEntry, Settlement, queue};
 use crate::submission::{Protocol, Received};
+use crate::suppression;
 use crate::telemetry::metric::{DeliveryOutcome, Metrics, RouteMetrics};
 
 /// What is written down together.
@@ -71,6 +72,8 @@ pub(super) enum Verdict {
     Discarded { plugin: String, reason: String },
     /// The chain holds it.
     Held { by: String, reason: String },
+    /// Its recipient is on a suppression list.
+    Suppressed(Box<suppression::entry::Entry>),
 }
 
 impl Verdict {
@@ -176,6 +179,10 @@ impl Judge<'_> {
                     self.route.attempted(DeliveryOutcome::Withheld);
                     (Settlement::Done(leased.copy), EventKind::Discarded { plugin, reason })
                 }
+                Verdict::Suppressed(block) => {
+                    self.route.attempted(DeliveryOutcome::Suppressed);
+                    (Settlement::Done(leased.copy), block.event())
+                }
                 Verdict::Held { by, reason } => {
                     self.route.attempted(DeliveryOutcome::Withheld);
                     let state = CopyState { held: Some(reason.clone()), ..leased.state.clone() };
@@ -212,7 +219,9 @@ impl Judge<'_> {
             Verdict::Bounced { .. } => failure,
             Verdict::Deferred { .. } if self.next_attempt(entry, leased).is_none() => failure,
             Verdict::Deferred { .. } => self.tells_delay(entry, leased),
-            Verdict::Delivered { .. } | Verdict::Captured | Verdict::Discarded { .. } | Verdict::Held { .. } => false,
+            Verdict::Delivered { .. } | Verdict::Captured | Verdict::Discarded { .. } | Verdict::Held { .. } | Verdict::Suppressed(_) => {
+                false
+            }
         };
         // A plugin may still change the reverse-path.
         is_told && (entry.reverse_path != ReversePath::Null || !entry.plan.steps.is_empty())
@@ -264,7 +273,8 @@ impl Judge<'_> {
             | Verdict::Deferred { .. }
             | Verdict::Bounced { .. }
             | Verdict::Discarded { .. }
-            | Verdict::Held { .. } => verdict,
+            | Verdict::Held { .. }
+            | Verdict::Suppressed(_) => verdict,
         }
     }
 

@@ -93,6 +93,8 @@ pub enum State {
     Rejected,
     /// Taken and thrown away by a plugin.
     Discarded,
+    /// Dropped, as the recipient is on a suppression list.
+    Suppressed,
 }
 
 impl State {
@@ -107,6 +109,7 @@ impl State {
             Self::Cancelled => "cancelled",
             Self::Rejected => "rejected",
             Self::Discarded => "discarded",
+            Self::Suppressed => "suppressed",
         }
     }
 
@@ -114,7 +117,7 @@ impl State {
     const fn is_final(self) -> bool {
         match self {
             Self::Queued | Self::Deferred | Self::Held => false,
-            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded => true,
+            Self::Delivered | Self::Bounced | Self::Cancelled | Self::Rejected | Self::Discarded | Self::Suppressed => true,
         }
     }
 }
@@ -182,6 +185,11 @@ impl Summary {
                 self.settle(event, State::Bounced, Some(*attempt), said_by(host, reply), None);
             }
             EventKind::Cancelled => self.settle(event, State::Cancelled, None, "cancelled by an operator".to_owned(), None),
+            EventKind::Suppressed { source, scope, reason } => {
+                let text = format!("on the suppression list ({source}, {scope})");
+                let text = if reason.is_empty() { text } else { format!("{text}: {reason}") };
+                self.settle(event, State::Suppressed, None, text, None);
+            }
             EventKind::Clicked { .. } => {
                 self.clicks = self.clicks.saturating_add(1);
                 self.was_read();
@@ -281,6 +289,8 @@ impl Summary {
             State::Bounced
         } else if any(State::Delivered) {
             State::Delivered
+        } else if any(State::Suppressed) {
+            State::Suppressed
         } else if any(State::Discarded) {
             State::Discarded
         } else {

@@ -96,7 +96,11 @@ pub(super) async fn unsubscribe(State(services): State<Arc<Services>>, Extension
         return page(StatusCode::BAD_REQUEST, "Unsubscribe", "<p>This request does not say what it wants.</p>");
     };
     let kind = EventKind::Unsubscribed { one_click, visitor: visitor(&origin, &parts.headers) };
-    match record(&services, copy, kind).await {
+    let address = services.archive.address(copy).await.unwrap_or_else(|error| {
+        warn!(%error, message.id = %copy.message, "who unsubscribes cannot be found out");
+        None
+    });
+    match record(&services, copy, address, kind).await {
         Ok(()) => page(StatusCode::OK, "Done", "<p>This is recorded, and passed on to the sender.</p>"),
         Err(error) => {
             warn!(%error, message.id = %copy.message, "an unsubscription could not be stored");
@@ -121,7 +125,7 @@ async fn record_later(services: &Arc<Services>, copy: CopyId, kind: EventKind) {
     let write = {
         let services = services.clone();
         async move {
-            if let Err(error) = record(&services, copy, kind).await {
+            if let Err(error) = record(&services, copy, None, kind).await {
                 warn!(%error, message.id = %copy.message, "a visit could not be stored");
             }
         }
@@ -133,7 +137,7 @@ async fn record_later(services: &Arc<Services>, copy: CopyId, kind: EventKind) {
     }
 }
 
-async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<(), StoreError> {
+async fn record(services: &Services, copy: CopyId, address: Option<String>, kind: EventKind) -> Result<(), StoreError> {
     let entry = match services.archive.spool().entry(copy.message).await {
         Ok(found) => found,
         Err(StoreError::Damaged(_)) => None,
@@ -143,7 +147,7 @@ async fn record(services: &Services, copy: CopyId, kind: EventKind) -> Result<()
     };
     let (login, tags) = entry.map_or_else(|| ("".into(), Vec::new()), |entry| (entry.login, entry.tags));
     let recipient = Some(copy.recipient);
-    let event = Event { at: services.clock.now(), message: copy.message, login, recipient, address: None, tags, kind };
+    let event = Event { at: services.clock.now(), message: copy.message, login, recipient, address, tags, kind };
     services.recorder.record(vec![event]).await
 }
 

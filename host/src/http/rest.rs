@@ -10,13 +10,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::body::Room;
 use super::compose::Stamp;
 use super::order::{Order, Stations};
 use super::origin::Origin;
-use super::problem::{Dialect, Problem};
+use super::problem::{Dialect, Flaw, Problem};
 use super::{Services, body, mailpace, turbosmtp, v1};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
@@ -120,6 +120,15 @@ impl Call {
         let login = services.logins.by_token(token, origin.ip).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
         let order = mailpace::parse(&body::json(&octets, services.limits.json_values)?)?;
+        // The other dialects take the message, and drop the copy: their clients know no such answer.
+        match services.archive.intake().blocked(&login, &order.envelope).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(Flaw::new("to", "contains a blocked address").into()),
+            Err(error) => {
+                warn!(%error, "the suppression list cannot be asked");
+                return Err(Problem::Refused(Refusal::StorageFailed));
+            }
+        }
         submit(&services, login, &origin, order).await
     }
 }

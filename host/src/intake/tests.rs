@@ -83,6 +83,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        suppress: Vec::new(),
         bounce_management: None,
     };
     Submission {

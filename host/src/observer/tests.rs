@@ -48,6 +48,7 @@ fn login(name: &str) -> Login {
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        suppress: Vec::new(),
         bounce_management: None,
     }
 }
@@ -64,6 +65,7 @@ impl Bench {
             cache: ByteSize::mib(1),
             commit_queue: 64,
             reserve: ByteSize(1),
+            table_size: ByteSize::mib(64),
         };
         let store: Arc<dyn Store> =
             Arc::new(Embedded::open(folder.path(), &config, clock.clone(), Entropy::seeded(1), metrics.clone()).unwrap());

@@ -98,7 +98,9 @@ fn kind(kind: &EventKind, plugin: &str) -> Option<WitKind> {
         EventKind::Complained { .. } => WitKind::Complained,
         EventKind::Followed { plugin: owner, .. } if owner == plugin => WitKind::Followed,
         // What plugins did is between them and the operator; another's link is another's.
+        // Contract 0.1.0 has no word for a dropped copy; nothing was done to it that a plugin could have seen.
         EventKind::Followed { .. }
+        | EventKind::Suppressed { .. }
         | EventKind::PluginFailed { .. }
         | EventKind::Rendered { .. }
         | EventKind::Observed { .. }
@@ -157,6 +159,7 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
             detail.extend(visited(visitor));
         }
         EventKind::Cancelled
+        | EventKind::Suppressed { .. }
         | EventKind::Complained { .. }
         | EventKind::PluginFailed { .. }
         | EventKind::Rendered { .. }

@@ -26,6 +26,7 @@ fn open(folder: &std::path::Path) -> Spool {
         cache: ByteSize(1 << 20),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     };
     let clock = Clock::manual(NOW);
     Spool::new(Arc::new(Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap()), clock)

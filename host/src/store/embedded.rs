@@ -14,7 +14,7 @@
 //! - Without room a commit fails and leaves nothing behind; settling goes on into the reserve. Any other failure of the disk ends all writing until the
 //!   next start, which finds out what is there ([`recovery`]).
 //!
-//! Limits: 1 GiB in one commit, 64 MiB in the key-value table, rows as memory allows (about 200 octets each).
+//! Limits: 1 GiB in one commit, `store.table_size` in the key-value table, rows as memory allows (about 200 octets each).
 
 mod cache;
 mod disk;
@@ -94,7 +94,12 @@ impl Settings {
             segment_size: u32::try_from(config.segment_size.0).unwrap_or(u32::MAX),
             cache: config.cache.0,
             commit_queue: config.commit_queue,
-            limits: Limits { retention: config.retention, archive_size: config.archive_size.0, reserve: config.reserve.0 },
+            limits: Limits {
+                retention: config.retention,
+                archive_size: config.archive_size.0,
+                reserve: config.reserve.0,
+                table_size: usize::try_from(config.table_size.0).unwrap_or(usize::MAX),
+            },
         }
     }
 }

@@ -172,6 +172,8 @@ label! {
         Bounced = "bounced",
         /// A plugin threw it away, or keeps it for an operator.
         Withheld = "withheld",
+        /// The recipient is on a suppression list.
+        Suppressed = "suppressed",
     }
 }
 

@@ -37,6 +37,7 @@ impl Bench {
             cache: ByteSize::mib(1),
             commit_queue: 64,
             reserve: ByteSize(1),
+            table_size: ByteSize::mib(64),
         };
         let store = Arc::new(Embedded::open(folder.path(), &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap());
         let spool = Spool::new(store.clone(), clock.clone());

@@ -242,6 +242,7 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
             format!("{organisation} on {domain}: {messages} messages, SPF failed for {failed_spf}, DKIM for {failed_dkim}"),
         ),
         EventKind::Cancelled => ("cancelled", String::new()),
+        EventKind::Suppressed { source, scope, reason } => ("suppressed", format!("{source}, {scope}: {reason}")),
         EventKind::Clicked { url, position, visitor } => {
             ("clicked", format!("link {position}: {url} by {} {}", visitor.ip, visitor.user_agent))
         }

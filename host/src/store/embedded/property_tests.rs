@@ -84,7 +84,7 @@ struct Bench {
 const ARCHIVE_SIZE: u64 = 40_000;
 
 fn settings() -> Settings {
-    let limits = Limits { retention: RETENTION, archive_size: ARCHIVE_SIZE, reserve: 0 };
+    let limits = Limits { retention: RETENTION, archive_size: ARCHIVE_SIZE, reserve: 0, table_size: 64 << 20 };
     Settings { segment_size: 4000, cache: 3000, commit_queue: 2, limits }
 }
 

@@ -22,6 +22,7 @@ fn config() -> config::Store {
         cache: ByteSize(1 << 20),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     }
 }
 

@@ -14,12 +14,8 @@ use crate::store::{StoreError, TableUsage, ValueChange};
 const KEY_OCTETS: usize = 512;
 /// Most octets of a value.
 const VALUE_OCTETS: usize = 1 << 20;
-/// Most octets of all keys and values together.
-pub(super) const TABLE_OCTETS: usize = 64 << 20;
-/// Of them, what tables of plugins leave to others.
-pub(super) const RESERVED_OCTETS: usize = 16 << 20;
-/// What the names of tables of plugins begin with.
-pub(super) const PLUGIN_TABLES: &str = "plugin/";
+/// One part of so many is left by tables that grow with what others do: where readers stand on the log is still to be written down then.
+const RESERVED_PART: usize = 4;
 /// What an entry takes beside its key and value, about.
 const ENTRY_OCTETS: usize = 128;
 
@@ -57,6 +53,16 @@ pub(super) fn check(changes: &[ValueChange]) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether a table grows with what others do: those of plugins, and the lists of addresses.
+fn grows(table: &str) -> bool {
+    table.starts_with("plugin/") || table == "suppression"
+}
+
+/// Returns how many octets all tables may have together with these changes, where there may be `limit` of them.
+pub(super) fn limit(records: &[ValueRecord], limit: usize) -> usize {
+    if records.iter().any(|record| grows(&record.table)) { limit - limit / RESERVED_PART } else { limit }
 }
 
 /// Returns octets that changes add at most.

@@ -15,7 +15,7 @@ use super::reclaim::Reclaim;
 use super::record::Frame;
 use super::shared::{EventFile, Sealed, Shared};
 use super::summary::Contents;
-use super::values::{PLUGIN_TABLES, RESERVED_OCTETS, TABLE_OCTETS, growth};
+use super::values::{self, growth};
 use crate::clock::Entropy;
 use crate::store::{NewMessage, StoreError};
 use crate::telemetry::metric::Metrics;
@@ -35,6 +35,7 @@ pub(super) struct Limits {
     pub(super) retention: Duration,
     pub(super) archive_size: u64,
     pub(super) reserve: u64,
+    pub(super) table_size: usize,
 }
 
 pub(super) struct Writer {
@@ -131,7 +132,7 @@ impl Writer {
 
     /// Tells the jobs for which there is room from the others. Only what settles may use the reserve.
     fn admit(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
-        let mut values = None;
+        let mut octets = None;
         jobs.into_iter().partition(|job| {
             if !settles(job) {
                 let length = u64::from(job.frame.length());
@@ -142,14 +143,12 @@ impl Writer {
             }
             let added = growth(&job.frame.meta.values);
             if added > 0 {
-                let values = values.get_or_insert_with(|| self.shared.state.lock().values.octets());
-                // Plugins may fill what they may; where they stand on the log is still to be written down then.
-                let of_plugins = job.frame.meta.values.iter().any(|record| record.table.starts_with(PLUGIN_TABLES));
-                let limit = if of_plugins { TABLE_OCTETS - RESERVED_OCTETS } else { TABLE_OCTETS };
-                if *values + added > limit {
+                let octets = octets.get_or_insert_with(|| self.shared.state.lock().values.octets());
+                let limit = values::limit(&job.frame.meta.values, self.limits.table_size);
+                if *octets + added > limit {
                     return false;
                 }
-                *values += added;
+                *octets += added;
             }
             true
         })

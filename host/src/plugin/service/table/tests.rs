@@ -25,6 +25,7 @@ fn bench(keys: u32, size: u64) -> Bench {
         cache: ByteSize::mib(1),
         commit_queue: 64,
         reserve: ByteSize(1),
+        table_size: ByteSize::mib(64),
     };
     let store = Embedded::open(folder.path(), &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap();
     let quota = LoginShares { kv_keys: keys, kv_size: ByteSize(size), ..LoginShares::default() };
