@@ -14,15 +14,13 @@ use tubepost_tests::wait::wait_for;
 use tubepost_tests::zone::Zone;
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// How long the sink takes for one message.
-const WORK: Duration = Duration::from_millis(100);
-
 /// A next hop that notes which connections it has at a time, and when each message came.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
+    /// Connections with mail for domains that are limited.
     open: usize,
     most: usize,
     /// Recipient's domain and time of each message.
@@ -54,13 +52,12 @@ impl Sink {
                 _ if content && line != "." => continue,
                 _ if content => {
                     content = false;
-                    std::thread::sleep(WORK);
                     self.0.lock().unwrap().taken.push((domain.clone(), Instant::now()));
                     "250 taken\r\n"
                 }
                 line if line.starts_with("RCPT") => {
                     domain = line.split(['@', '>']).nth(1).context("no domain")?.to_ascii_lowercase();
-                    if domain == "slow.example" && !std::mem::replace(&mut counted, true) {
+                    if domain != "fast.example" && !std::mem::replace(&mut counted, true) {
                         let mut seen = self.0.lock().unwrap();
                         seen.open += 1;
                         seen.most = seen.most.max(seen.open);
@@ -140,11 +137,6 @@ fn f16_domains_behind_one_provider_share_its_connections() -> Result<()> {
     }
     let count = || sink.0.lock().unwrap().taken.len();
     wait_for("all of it", || (count() == 24).then_some(()))?;
-    // The sink works one at a time where there is one connection.
-    let mut times: Vec<_> = ["one.example", "two.example", "slow.example"].iter().flat_map(|domain| sink.times(domain)).collect();
-    times.sort();
-    for pair in times.windows(2) {
-        assert!(pair[1].duration_since(pair[0]) + Duration::from_millis(10) >= WORK, "two at a time");
-    }
+    assert_eq!(sink.0.lock().unwrap().most, 1);
     host.wait_for_empty_queue()
 }
