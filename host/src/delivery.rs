@@ -19,6 +19,7 @@
 pub mod dkim;
 pub mod dsn;
 pub mod failure;
+pub mod mta_sts;
 pub mod mx;
 pub mod route;
 pub mod settings;
@@ -28,12 +29,16 @@ mod attempt;
 mod connection;
 mod dead_hosts;
 mod destination;
+mod dial;
 mod failing;
 mod flow;
 mod hub;
 mod outcome;
 mod place;
+mod policies;
+mod protection;
 mod sieve;
+mod source;
 mod worker;
 mod writer;
 
@@ -67,6 +72,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The shortest time between two looks at the store: changes that come together are seen together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// How often it is written down what was sent from sources that are warmed up.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
 /// How long to leave a store alone that fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -124,7 +131,7 @@ impl DeliveryHandle {
     /// Returns what holds for mail that takes `route` to `domain` at this moment; `None` if there is no such route.
     pub async fn explain(&self, route: &str, domain: &Domain) -> Option<DestinationView> {
         let settings = self.hub.settings();
-        let name = queue::name(route, settings.kinds.get(route)?, domain);
+        let name = queue::name(route, settings.kinds.get(route)?, domain, &queue::Lane::default());
         let domain = domain.to_ascii();
         let hosts = settings.routes.get(route)?.host_names(&domain).await;
         let now = self.hub.clock.monotonic();
@@ -161,7 +168,11 @@ impl Delivery {
     /// down all outcomes. What was cut off then is due again after the next start.
     pub async fn run(self, shutdown: CancellationToken, cut_off: CancellationToken) {
         let Self { hub, writer } = self;
-        let done = CancellationToken::new();
+        let (done, counted) = (CancellationToken::new(), CancellationToken::new());
+        let counting = tokio::spawn(count_sources(Arc::clone(&hub), counted.clone()));
+        if let Err(error) = hub.sources.load(&**hub.spool.store(), hub.clock.now()).await {
+            tracing::error!("cannot read what was sent from sources that are warmed up, it counts from 0: {error}");
+        }
         let writing = tokio::spawn(writer.run(done.clone()));
         dispatch(&hub, &shutdown).await;
         hub.draining.cancel();
@@ -175,9 +186,29 @@ impl Delivery {
                 hub.workers.wait().await;
             }
         }
+        counted.cancel();
+        if let Err(error) = counting.await {
+            tracing::error!("the count of sources ended badly: {error}");
+        }
         done.cancel();
         if let Err(error) = writing.await {
             tracing::error!("the writer of outcomes ended badly: {error}");
+        }
+    }
+}
+
+/// Writes down from time to time what was sent from sources that are warmed up, and a last time when `counted` says so.
+async fn count_sources(hub: Arc<Hub>, counted: CancellationToken) {
+    loop {
+        let is_over = tokio::select! {
+            () = tokio::time::sleep(COUNT_PAUSE) => false,
+            () = counted.cancelled() => true,
+        };
+        if let Err(error) = hub.sources.save(&**hub.spool.store(), hub.clock.now()).await {
+            tracing::debug!("cannot write down what was sent from sources, it is tried again: {error}");
+        }
+        if is_over {
+            return;
         }
     }
 }

@@ -17,15 +17,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::DeliveryParts;
+use super::connection::Connection;
 use super::dead_hosts::DeadHosts;
 use super::destination::{Destination, Job, jobs};
 use super::failing::Failing;
 use super::flow::Flow;
 use super::outcome::Settled;
 use super::place::Place;
+use super::policies::Policies;
 use super::settings::Settings;
 use super::shaping::group::Wait;
 use super::shaping::{Allowance, Shaping};
+use super::source::SourceBook;
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
 use crate::config;
@@ -48,6 +51,8 @@ pub(super) struct Hub {
     pub(super) settings: RwLock<Arc<Settings>>,
     pub(super) metrics: Metrics,
     pub(super) dead_hosts: DeadHosts,
+    pub(super) sources: SourceBook,
+    pub(super) policies: Policies,
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
     pub(super) shaping: Arc<Shaping>,
@@ -102,6 +107,8 @@ impl Hub {
             settings: RwLock::new(Arc::new(settings)),
             metrics,
             dead_hosts: DeadHosts::default(),
+            sources: SourceBook::default(),
+            policies: Policies::default(),
             failing: Failing::default(),
             flow: Arc::default(),
             shaping: Arc::default(),
@@ -303,6 +310,12 @@ impl Hub {
             self.flow.leave(1);
             tracing::debug!("outcomes are lost at the end of the drain: their leases run out and they are due again");
         }
+    }
+
+    /// Whether the source of a connection may send to so many more recipients today; if so, they are counted.
+    pub(super) fn may_send(&self, connection: &Connection, settings: &Settings, recipients: usize) -> bool {
+        let source = connection.source().and_then(|name| settings.sources.sources.get_key_value(name));
+        source.is_none_or(|(name, source)| self.sources.take(name, source, recipients, self.clock.now()))
     }
 
     /// Whether there is time to begin an attempt whose lease ends at `until`. It is given up at that end, so that nobody else has the copy meanwhile; what

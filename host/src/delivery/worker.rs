@@ -13,14 +13,14 @@ use super::failure::{Failure, TEXT_LENGTH};
 use super::hub::Hub;
 use super::outcome::{Settled, Verdict};
 use super::place::Place;
-use super::route::{Route, Surroundings, dead_time};
+use super::route::{NotConnected, Route, Surroundings, dead_time};
 use super::settings::Settings;
 use super::shaping::Slot;
 use super::shaping::group::{Wait, is_too_fast};
 use crate::mail::domain::Domain;
 use crate::smtp::client::reply::Reply;
 use crate::smtp::client::transaction::Conclusion;
-use crate::spool::queue;
+use crate::spool::queue::{self, Lane};
 use crate::telemetry::metric::{OpenConnection, RouteMetrics};
 
 /// A server that takes longer than this to answer content is not given the next message together with it: another connection is faster.
@@ -46,6 +46,8 @@ pub(super) struct Worker {
     turn: u32,
     /// The connection as its group counts it.
     slot: Option<Slot>,
+    /// What keeps the queue apart from others of the same way.
+    lane: Lane,
 }
 
 /// How a round with the next hop ended.
@@ -60,6 +62,7 @@ enum Round {
 impl Worker {
     pub(super) fn new(place: Place) -> Self {
         let settings = place.hub.settings();
+        let lane = queue::lane(&place.destination.queue);
         let metrics = place.hub.metrics.route(queue::split(&place.destination.queue).0);
         let desk = Desk::new(place.hub.clone(), place.destination.clone(), metrics.clone());
         Self {
@@ -73,6 +76,7 @@ impl Worker {
             running: VecDeque::new(),
             turn: 0,
             slot: None,
+            lane,
         }
     }
 
@@ -97,7 +101,7 @@ impl Worker {
             match settings.routes.get(route) {
                 Some(Route::Capture) => self.capture().await,
                 // The route was of another kind when these copies were accepted.
-                Some(Route::Mx { .. }) if domain.is_none() => {
+                Some(Route::Mx(_)) if domain.is_none() => {
                     if let Some(kind) = settings.kinds.get(route) {
                         self.desk.requeue(route, kind, self.ready.take()).await;
                     }
@@ -237,6 +241,11 @@ impl Worker {
                     name: &self.settings.name,
                     limits: &self.settings.limits,
                     dead_hosts: &hub.dead_hosts,
+                    sources: &self.settings.sources,
+                    book: &hub.sources,
+                    policies: &hub.policies,
+                    metrics: &hub.metrics,
+                    lane: &self.lane,
                     clock: &hub.clock,
                     entropy: &hub.entropy,
                     remember: !self.place.has_company(),
@@ -244,11 +253,18 @@ impl Worker {
                 match Box::pin(route.connect(domain, around)).await {
                     Ok(connection) => {
                         self.metrics.connected(true);
+                        hub.metrics.protected(&connection.via().policy);
                         hub.failing.forget(&self.place.destination.queue);
                         self.place.connected(true);
                         none.insert(connection)
                     }
-                    Err(failure) => {
+                    Err(NotConnected::Waits { text, until }) => {
+                        self.slot = None;
+                        self.place.connected(false);
+                        self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
+                        return Round::Over;
+                    }
+                    Err(NotConnected::Failed(failure)) => {
                         self.metrics.connected(false);
                         self.slot = None;
                         self.heed_failure(&failure);
@@ -289,12 +305,25 @@ impl Worker {
             && allowed.is_ok()
             && let Some(mut attempt) = self.ready.take()
         {
+            if !hub.may_send(connection, &self.settings, attempt.load.copies.len()) {
+                // The source has sent what it may today: the rest leaves from another one, or waits.
+                self.ready = Some(attempt);
+                if self.running.is_empty() {
+                    if let Some(connection) = self.connection.take() {
+                        connection.quit().await;
+                    }
+                    return Round::Over;
+                }
+                self.listen().await;
+                return Round::Over;
+            }
             self.metrics.transaction();
             self.turn = self.turn.saturating_add(1);
             if !connection.takes_eight_bit() {
                 attempt.make_seven_bit(&self.settings.signers);
             }
-            let (load, transaction) = attempt.split();
+            let (mut load, transaction) = attempt.split();
+            load.via = Some(connection.via());
             connection.start(transaction);
             self.running.push_back(load);
         }
