@@ -28,6 +28,7 @@ mod search;
 pub mod secret;
 mod sender_rule;
 mod server;
+mod shaping;
 mod smtp;
 mod source;
 mod store;
@@ -73,6 +74,7 @@ pub use search::Search;
 pub use secret::Environment;
 pub use sender_rule::{SenderRule, SenderRuleError, SenderRuleKind};
 pub use server::Server;
+pub use shaping::{HostPattern, Rate, ShapingRule};
 pub use smtp::Smtp;
 pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
@@ -146,7 +148,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let dkim = dkim::read(file);
     let domains = file.section("domains", domains::read);
     let dns_server = file.section("dns_server", |section| domains::read_server(section, domains.zone.is_some()));
-    let delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
+    let mut delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
+    delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
     let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {

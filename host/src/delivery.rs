@@ -10,6 +10,7 @@
 //!   allows it. There is no task and no timer per message.
 //! - Work that waits in memory is bounded: one lease per destination, and a bounded queue of outcomes that the writer commits together. When the store is
 //!   behind, workers wait; when it has no room, nothing is begun until all outcomes are written down.
+//! - What goes to one provider shares limits of connections and speed ([`shaping`]). What has to wait for them stays in the store and takes no connection.
 //! - Connections to destinations that failed the last time are a bounded share of all: mail that was just accepted does not wait for them.
 //! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
@@ -22,6 +23,7 @@ pub mod mta_sts;
 pub mod mx;
 pub mod route;
 pub mod settings;
+pub mod shaping;
 
 mod attempt;
 mod connection;
@@ -51,11 +53,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::spool::Spool;
+use crate::mail::domain::Domain;
+use crate::spool::{Spool, queue};
 use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
+use serde::Serialize;
 use settings::Settings;
+use shaping::GroupView;
+use shaping::group::Wait;
 use writer::Writer;
 
 /// Queues that one look at the store brings, beside those that are worked on.
@@ -91,6 +97,25 @@ pub struct DeliveryParts {
     pub metrics: Metrics,
 }
 
+/// What holds for a destination at a moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationView {
+    /// Where mail for it waits.
+    pub queue: String,
+    /// Names of hosts that take its mail, the preferred ones first; none where the route does not go by MX records, or the domain has none.
+    pub hosts: Vec<String>,
+    /// The `[[shaping]]` rule that holds.
+    pub rule: Option<String>,
+    /// Transactions on one connection.
+    pub messages_per_connection: u32,
+    /// Recipients of one transaction.
+    pub recipients_per_transaction: u32,
+    /// What it shares with others.
+    pub group: GroupView,
+    /// No host answered the last time.
+    pub unreachable: bool,
+}
+
 /// Steers a running delivery. Cloning is cheap.
 #[derive(Clone)]
 pub struct DeliveryHandle {
@@ -101,6 +126,26 @@ impl DeliveryHandle {
     /// Uses other settings from the next transaction on; connections stay as they are until they end.
     pub fn reconfigure(&self, settings: Settings) {
         *self.hub.settings.write() = Arc::new(settings);
+    }
+
+    /// Returns what holds for mail that takes `route` to `domain` at this moment; `None` if there is no such route.
+    pub async fn explain(&self, route: &str, domain: &Domain) -> Option<DestinationView> {
+        let settings = self.hub.settings();
+        let name = queue::name(route, settings.kinds.get(route)?, domain, &queue::Lane::default());
+        let domain = domain.to_ascii();
+        let hosts = settings.routes.get(route)?.host_names(&domain).await;
+        let now = self.hub.clock.monotonic();
+        self.hub.shaping.learn(&domain, hosts.iter().cloned(), now);
+        let plan = self.hub.plan(&settings, &name);
+        Some(DestinationView {
+            unreachable: self.hub.failing.contains(&name, now),
+            queue: name.to_string(),
+            hosts,
+            rule: plan.rule.as_ref().map(ToString::to_string),
+            messages_per_connection: plan.messages_per_connection,
+            recipients_per_transaction: plan.recipients_per_transaction,
+            group: self.hub.shaping.view(&plan, now),
+        })
     }
 }
 
@@ -220,16 +265,26 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         // Nothing waits longer than that: what seems to was written by a clock that was ahead.
         store.hasten(now.plus(hub.settings().limits.retry_longest)).await?;
     }
-    let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + QUEUES).await?;
+    let held_back = hub.held_back.load(Ordering::Relaxed);
+    let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + held_back + QUEUES).await?;
     let (mut left_out, mut postponed, mut busy) = (false, false, false);
+    let (mut held_back, mut earliest) = (0, None::<Duration>);
     for queue in &queues {
         match hub.wake(queue) {
             Woken::Taken => {}
             Woken::Busy => busy = true,
             Woken::LeftOut => left_out = true,
             Woken::Postponed => postponed = true,
+            Woken::HeldBack(wait) => {
+                held_back += 1;
+                match wait {
+                    Wait::Connection => postponed = true,
+                    Wait::Until(time) => earliest = Some(earliest.map_or(time, |earliest| earliest.min(time))),
+                }
+            }
         }
     }
+    hub.held_back.store(held_back, Ordering::Relaxed);
     hub.pressure.store(left_out, Ordering::Relaxed);
     if left_out {
         hub.give_way.notify_waiters();
@@ -237,5 +292,6 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     let now = hub.clock.now();
     let next = store.next_due(now).await?;
     let longest = if busy { BUSY_PAUSE } else { LONGEST_PAUSE };
+    let longest = earliest.map_or(longest, |time| time.saturating_sub(hub.clock.monotonic()).min(longest));
     Ok(Look { pause: next.map_or(longest, |due| due.since(now).min(longest)), waiting: left_out || postponed })
 }

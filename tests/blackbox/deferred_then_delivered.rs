@@ -97,3 +97,23 @@ fn who_wants_no_report_gets_none() -> Result<()> {
     assert_eq!(peer.count(), 0);
     Ok(())
 }
+
+#[test]
+fn f1_what_is_deferred_survives_a_kill_and_is_delivered_at_the_second_attempt() -> Result<()> {
+    let peer = Peer::start()?;
+    let mut host = Host::start(&config(peer.address(), "[delivery]\nretry = [\"2s\", \"1m\"]\nretry_jitter = 0\n"), &[])?;
+    peer.refuse_next("later@example.net", "451 4.3.0 come back");
+    let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+    let id = client.deliver("sender@example.com", &["later@example.net"], &message("twice"))?;
+    wait_for("the deferral", || {
+        let shown = host.json(&["message", "show", &id]).ok()?;
+        shown["events"].as_array()?.iter().any(|event| event["event"] == "deferred").then_some(())
+    })?;
+    host.kill()?;
+    host.launch()?;
+    assert_eq!(peer.wait(1)?.remove(0).to, ["later@example.net"]);
+    host.wait_for_empty_queue()?;
+    let attempts = peer.transcript().iter().filter(|line| line.contains("RCPT TO:<later@example.net>")).count();
+    assert_eq!(attempts, 2);
+    Ok(())
+}

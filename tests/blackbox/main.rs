@@ -20,6 +20,7 @@ mod full_disk;
 mod headers_are_looked_over;
 mod hostile_plugins;
 mod incoming_mail;
+mod limits_by_receiver;
 mod login_hash;
 mod login_limits;
 mod logins;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::document::{Section, Value};
+use super::shaping::ShapingRule;
 use super::unit::ByteSize;
 
 /// `[delivery]`.
@@ -26,6 +27,16 @@ pub struct Delivery {
     pub retry_first: Duration,
     /// `retry_longest`: the longest wait. Default 4 h.
     pub retry_longest: Duration,
+    /// `retry`: the waits one by one, in the place of those two; the last one is repeated.
+    pub retry: Vec<Duration>,
+    /// `retry_jitter`: how much a wait may be longer or shorter, in percent. Default 10.
+    pub retry_jitter: u32,
+    /// `retry_greylisted`: the longest first wait where a server says that it greylists. Default 5 min.
+    pub retry_greylisted: Duration,
+    /// `provider_limits`: whether the rules for large providers hold, behind `[[shaping]]`. Default true.
+    pub provider_limits: bool,
+    /// `[[shaping]]`, and the rules for providers behind it.
+    pub shaping: Vec<ShapingRule>,
     /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); SMTPeter tries for 1 day, MailPace for 2.
     pub give_up: Duration,
     /// `delay_report`: how long a copy has waited when a sender hears of it who asked for that (`NOTIFY=DELAY`). Default 4 h.
@@ -67,6 +78,12 @@ pub struct Dns {
 /// `rendered_size` is the default of the key of this name.
 pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     let connections = section.or("connections", 500, Value::count);
+    let retry = section.list("retry", Value::duration);
+    if !retry.is_empty() && (section.has("retry_first") || section.has("retry_longest")) {
+        section.report("retry has all waits: retry_first and retry_longest say nothing beside it");
+    }
+    let first = section.or("retry_first", Duration::from_mins(5), Value::duration);
+    let longest = section.or("retry_longest", Duration::from_hours(4), Value::duration);
     let delivery = Delivery {
         connections,
         failing_connections: section.or("failing_connections", (connections / 2).max(1), Value::count),
@@ -76,8 +93,13 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         idle_time: section.or("idle_time", Duration::from_secs(5), Value::duration_from_zero),
         connect_time: section.or("connect_time", Duration::from_secs(30), Value::duration),
         command_time: section.or("command_time", Duration::from_mins(5), Value::duration),
-        retry_first: section.or("retry_first", Duration::from_mins(5), Value::duration),
-        retry_longest: section.or("retry_longest", Duration::from_hours(4), Value::duration),
+        retry_first: retry.iter().min().copied().unwrap_or(first),
+        retry_longest: retry.iter().max().copied().unwrap_or(longest),
+        retry,
+        retry_jitter: section.or("retry_jitter", 10, |value| value.number(0..=100)),
+        retry_greylisted: section.or("retry_greylisted", Duration::from_mins(5), Value::duration),
+        provider_limits: section.or("provider_limits", true, Value::boolean),
+        shaping: Vec::new(),
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
         delay_report: section.or("delay_report", Duration::from_hours(4), Value::duration),
         lease: section.or("lease", Duration::from_mins(15), Value::duration),

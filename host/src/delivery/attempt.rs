@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::hub::Hub;
 use super::outcome::{Judge, Settled, Subject, Verdict};
 use super::settings::Settings;
+use super::shaping::Allowance;
 use super::sieve::{self, Sifted, Stopped};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
@@ -86,6 +87,8 @@ pub(super) struct Desk {
     hub: Arc<Hub>,
     destination: Arc<Destination>,
     route: RouteMetrics,
+    /// What holds for the destination.
+    plan: Allowance,
     /// A job whose message was not fetched yet.
     taken: Option<Job>,
     open: Option<OpenJob>,
@@ -120,7 +123,18 @@ impl OpenJob {
 
 impl Desk {
     pub(super) fn new(hub: Arc<Hub>, destination: Arc<Destination>, route: RouteMetrics) -> Self {
-        Self { hub, destination, route, taken: None, open: None }
+        let plan = hub.plan(&hub.settings(), &destination.queue);
+        Self { hub, destination, route, plan, taken: None, open: None }
+    }
+
+    /// Returns what holds for the destination.
+    pub(super) fn plan(&self) -> &Allowance {
+        &self.plan
+    }
+
+    /// Finds out anew what holds for the destination.
+    pub(super) fn look_up(&mut self, settings: &Settings) {
+        self.plan = self.hub.plan(settings, &self.destination.queue);
     }
 
     /// Whether a job was begun and has copies left.
@@ -380,7 +394,8 @@ impl Desk {
     }
 
     fn judge<'a>(&'a self, settings: &'a Settings) -> Judge<'a> {
-        Judge { settings, metrics: &self.hub.metrics, route: &self.route, entropy: &self.hub.entropy, now: self.hub.clock.now() }
+        let (metrics, entropy, backoff) = (&self.hub.metrics, &self.hub.entropy, &self.plan.backoff);
+        Judge { settings, metrics, route: &self.route, entropy, backoff, now: self.hub.clock.now() }
     }
 
     /// Ends an attempt with a verdict for each copy, by its place.

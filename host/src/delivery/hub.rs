@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ use super::outcome::Settled;
 use super::place::Place;
 use super::policies::Policies;
 use super::settings::Settings;
+use super::shaping::group::Wait;
+use super::shaping::{Allowance, Shaping};
 use super::source::SourceBook;
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
@@ -53,6 +55,9 @@ pub(super) struct Hub {
     pub(super) policies: Policies,
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
+    pub(super) shaping: Arc<Shaping>,
+    /// Queues that the last look at the store found due, and that wait for their group.
+    pub(super) held_back: AtomicUsize,
     /// No new work: running transactions end, the rest is given back.
     pub(super) draining: CancellationToken,
     /// The drain is over: workers end where they stand.
@@ -79,6 +84,8 @@ pub(super) enum Woken {
     LeftOut,
     /// Nobody: it could not be reached the last time, and others like it take their share of the connections already.
     Postponed,
+    /// Nobody: the group that it belongs to has all that it may have now.
+    HeldBack(Wait),
 }
 
 #[derive(Default)]
@@ -104,6 +111,8 @@ impl Hub {
             policies: Policies::default(),
             failing: Failing::default(),
             flow: Arc::default(),
+            shaping: Arc::default(),
+            held_back: AtomicUsize::new(0),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
             pressure: AtomicBool::new(false),
@@ -119,6 +128,11 @@ impl Hub {
         self.settings.read().clone()
     }
 
+    /// Returns what holds for `queue`.
+    pub(super) fn plan(&self, settings: &Settings, queue: &QueueName) -> Allowance {
+        self.shaping.plan(&settings.limits.shaping, &settings.limits, &settings.backoff, queue, self.clock.monotonic())
+    }
+
     /// How many connections are in use, idle, or being made.
     pub(super) fn connections(&self) -> u32 {
         self.registry.lock().connections
@@ -132,6 +146,7 @@ impl Hub {
     /// Says that `queue` has due rows.
     pub(super) fn wake(self: &Arc<Self>, queue: &QueueName) -> Woken {
         let limits = self.settings();
+        let plan = self.plan(&limits, queue);
         let mut registry = self.registry.lock();
         if let Some(destination) = registry.destinations.get(queue).cloned() {
             let (stalled, idle) = {
@@ -142,13 +157,14 @@ impl Hub {
                 if board.idle > 0 {
                     destination.work.notify_one();
                 }
-                (stalled && board.workers < limits.limits.connections_per_destination, board.idle > 0)
+                (stalled && board.workers < plan.limits.connections, board.idle > 0)
             };
             let limits = &limits.limits;
             if stalled
                 && registry.connections < limits.connections
                 && !self.pressure.load(Ordering::Relaxed)
                 && self.may_try(&registry, queue, limits)
+                && self.shaping.wait(&plan, self.clock.monotonic()).is_none()
             {
                 self.add_worker(&mut registry, &destination);
                 return Woken::Taken;
@@ -160,6 +176,13 @@ impl Hub {
         }
         if !self.may_try(&registry, queue, &limits.limits) {
             return Woken::Postponed;
+        }
+        if let Some(wait) = self.shaping.wait(&plan, self.clock.monotonic()) {
+            if wait == Wait::Connection {
+                self.shaping.want(&plan);
+                self.give_way.notify_waiters();
+            }
+            return Woken::HeldBack(wait);
         }
         let destination = Destination::new(queue.clone());
         destination.board.lock().may_have_more = true;
@@ -188,11 +211,15 @@ impl Hub {
             }
         }
         let settings = self.settings();
+        let plan = self.plan(&settings, &destination.queue);
+        if self.shaping.wait(&plan, self.clock.monotonic()).is_some() {
+            return;
+        }
         let mut registry = self.registry.lock();
         let workers = destination.board.lock().workers;
         // With none left the destination is out of the registry: whoever asks is the last one and goes himself.
         if registry.connections < settings.limits.connections
-            && (1..settings.limits.connections_per_destination).contains(&workers)
+            && (1..plan.limits.connections).contains(&workers)
             && self.may_try(&registry, &destination.queue, &settings.limits)
         {
             self.add_worker(&mut registry, destination);
@@ -231,13 +258,14 @@ impl Hub {
             if self.draining.is_cancelled() || self.flow.is_stalled() || !std::mem::take(&mut destination.board.lock().may_have_more) {
                 return None;
             }
-            let limits = self.settings().limits.clone();
-            let rows = NonZeroU32::MIN.saturating_add(LEASE_ROWS.max(limits.recipients_per_transaction) - 1);
-            let until = self.clock.monotonic().saturating_add(limits.lease);
+            let settings = self.settings();
+            let recipients = self.plan(&settings, &destination.queue).recipients_per_transaction;
+            let rows = NonZeroU32::MIN.saturating_add(LEASE_ROWS.max(recipients) - 1);
+            let until = self.clock.monotonic().saturating_add(settings.limits.lease);
             match self.spool.lease(&destination.queue, until, rows).await {
                 Ok(leased) => {
                     let full = leased.len() >= usize::try_from(rows.get()).unwrap_or(usize::MAX);
-                    let size = usize::try_from(limits.recipients_per_transaction.max(1)).unwrap_or(usize::MAX);
+                    let size = usize::try_from(recipients).unwrap_or(usize::MAX);
                     let mut board = destination.board.lock();
                     board.may_have_more |= full;
                     board.jobs.extend(jobs(leased, size, until));

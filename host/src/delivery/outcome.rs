@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::dsn::{self, Report, Reported};
 use super::failure::{Failure, TEXT_LENGTH};
 use super::settings::Settings;
+use super::shaping::group::is_greylisting;
 use crate::bounce::class::{find_status, read_code};
 use crate::bounce::{Action, BounceClass};
 use crate::chain::Plan;
@@ -20,6 +21,7 @@ use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::smtp::client::reply::Reply;
+use crate::spool::backoff::Backoff;
 use crate::spool::entry::{Copy, CopyState, Entry, Terms};
 use crate::spool::queue::{self, Lane};
 use crate::spool::{Leased, NewEntry, Settlement};
@@ -116,6 +118,7 @@ pub(super) struct Judge<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) route: &'a RouteMetrics,
     pub(super) entropy: &'a Entropy,
+    pub(super) backoff: &'a Backoff,
     pub(super) now: Timestamp,
 }
 
@@ -146,10 +149,12 @@ impl Judge<'_> {
                     self.route.attempted(DeliveryOutcome::Deferred);
                     // `expired` has left only those that have a next attempt.
                     let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
+                    let spread = self.backoff.spread(due, self.now, attempt + 1, is_greylisting(&text), self.entropy);
+                    let due = if subject.entry.deliver_before.is_none_or(|end| spread < end) { spread } else { due };
                     let is_told = self.tells_delay(subject.entry, &leased);
                     if is_told {
                         let status = find_status(&text).filter(|status| status.class == 4).unwrap_or(EnhancedStatus::new(4, 0, 0));
-                        let until = Some(self.gives_up(subject.entry));
+                        let until = Some(self.gives_up(subject.entry, &leased));
                         delayed.push(Reported { until, ..reported(&leased, Action::Delayed, status, subject.host, &text, is_reply) });
                     }
                     let state = CopyState {
@@ -253,8 +258,13 @@ impl Judge<'_> {
     }
 
     fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
-        let next = self.settings.backoff.next_attempt(entry.received.at, leased.state.attempts + 1, self.now)?;
+        let next = self.backoff.next_attempt(self.first_attempt(entry, leased), leased.state.attempts + 1, self.now)?;
         entry.deliver_before.is_none_or(|end| next < end).then_some(next)
+    }
+
+    /// When the time to live begins: what waited because it was told to, or was held, has all of its time when it is tried first.
+    fn first_attempt(self, entry: &Entry, leased: &Leased) -> Timestamp {
+        entry.received.at.max(leased.state.first_attempt.unwrap_or(self.now))
     }
 
     /// Whether the sender is to hear now that it takes long: once, where he asked for it.
@@ -263,9 +273,9 @@ impl Judge<'_> {
         leased.recipient.notify().delay && !leased.state.delay_told && self.now.since(since) >= self.settings.limits.delay_report
     }
 
-    /// Until when an entry is tried, about.
-    fn gives_up(self, entry: &Entry) -> Timestamp {
-        let end = entry.received.at.plus(self.settings.limits.give_up);
+    /// Until when a copy is tried, about.
+    fn gives_up(self, entry: &Entry, leased: &Leased) -> Timestamp {
+        let end = self.backoff.end(self.first_attempt(entry, leased));
         entry.deliver_before.map_or(end, |before| before.min(end))
     }
 

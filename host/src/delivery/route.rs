@@ -108,6 +108,18 @@ impl From<Failure> for NotConnected {
 }
 
 impl Route {
+    /// Returns names of hosts that take mail for `domain`, in A-labels, the preferred ones first: none where the route does not go by that.
+    pub(super) async fn host_names(&self, domain: &str) -> Vec<String> {
+        match self {
+            Self::Mx(MxRoute { dns, .. }) => {
+                let mut records = dns.mx(domain).await.unwrap_or_default();
+                records.sort_by_key(|record| record.preference);
+                records.into_iter().map(|record| record.host).collect()
+            }
+            Self::SmartHost(_) | Self::Capture => Vec::new(),
+        }
+    }
+
     /// Connects to the best host that answers. The failure is that of the last host.
     pub(super) async fn connect(&self, domain: Option<&str>, around: Surroundings<'_>) -> Result<Connection, NotConnected> {
         match self {

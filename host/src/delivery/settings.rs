@@ -172,7 +172,8 @@ impl Settings {
         signers: Signers,
         renderer: Arc<dyn Render>,
     ) -> Self {
-        let backoff = Backoff { first: limits.retry_first, longest: limits.retry_longest, give_up: limits.give_up };
+        let backoff = Backoff::doubling(limits.retry_first, limits.retry_longest, limits.give_up);
+        let backoff = backoff.with(&limits.retry, None).with_jitter(limits.retry_jitter, limits.retry_greylisted);
         let sources = config::Sources::default();
         Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, sources, signers, renderer, returns: None }
     }

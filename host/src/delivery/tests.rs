@@ -109,6 +109,25 @@ struct Setup {
     returns: Option<ReturnPaths>,
 }
 
+/// Answers slow nothing down: the clock of these tests stands still.
+fn steady() -> config::ShapingRule {
+    config::ShapingRule {
+        name: "steady".into(),
+        domains: Vec::new(),
+        mx: Vec::new(),
+        route: None,
+        shared: false,
+        connections: None,
+        messages_per_connection: None,
+        recipients_per_transaction: None,
+        rate: None,
+        burst: 1,
+        retry: Vec::new(),
+        give_up: None,
+        slow_down: false,
+    }
+}
+
 pub(super) fn limits() -> config::Delivery {
     config::Delivery {
         connections: 50,
@@ -120,6 +139,11 @@ pub(super) fn limits() -> config::Delivery {
         command_time: Duration::from_secs(10),
         retry_first: Duration::from_mins(1),
         retry_longest: Duration::from_hours(1),
+        retry: Vec::new(),
+        retry_jitter: 0,
+        retry_greylisted: Duration::from_mins(1),
+        provider_limits: false,
+        shaping: vec![steady()],
         give_up: Duration::from_hours(24),
         delay_report: Duration::from_hours(4),
         lease: Duration::from_mins(15),

@@ -9,12 +9,16 @@ use bytes::Bytes;
 
 use super::attempt::{Attempt, Desk, Load};
 use super::connection::{Broken, Connection};
-use super::failure::Failure;
+use super::failure::{Failure, TEXT_LENGTH};
 use super::hub::Hub;
 use super::outcome::{Settled, Verdict};
 use super::place::Place;
 use super::route::{NotConnected, Route, Surroundings, dead_time};
 use super::settings::Settings;
+use super::shaping::Slot;
+use super::shaping::group::{Wait, is_too_fast};
+use crate::mail::domain::Domain;
+use crate::smtp::client::reply::Reply;
 use crate::smtp::client::transaction::Conclusion;
 use crate::spool::queue::{self, Lane};
 use crate::telemetry::metric::{OpenConnection, RouteMetrics};
@@ -40,6 +44,8 @@ pub(super) struct Worker {
     running: VecDeque<Load>,
     /// Transactions so far.
     turn: u32,
+    /// The connection as its group counts it.
+    slot: Option<Slot>,
     /// What keeps the queue apart from others of the same way.
     lane: Lane,
 }
@@ -69,6 +75,7 @@ impl Worker {
             ready: None,
             running: VecDeque::new(),
             turn: 0,
+            slot: None,
             lane,
         }
     }
@@ -111,11 +118,13 @@ impl Worker {
         if let Some(connection) = self.connection.take() {
             connection.quit().await;
         }
+        drop(self.slot.take());
+        self.place.hub.freed.notify_one();
     }
 
     /// Whether another destination needs the connection more: this one has others, or had its turn.
     fn must_give_way(&self) -> bool {
-        self.place.hub.pressure.load(Ordering::Relaxed)
+        (self.place.hub.pressure.load(Ordering::Relaxed) || self.place.hub.shaping.is_wanted(self.desk.plan()))
             && self.ready.is_none()
             && !self.desk.has_work()
             && (self.turn >= TURN || self.place.destination.board.lock().workers > 1)
@@ -132,6 +141,7 @@ impl Worker {
             return false;
         }
         self.settings = hub.settings();
+        self.desk.look_up(&self.settings);
         self.ready.is_some() || self.desk.take().await
     }
 
@@ -152,7 +162,7 @@ impl Worker {
     /// Waits for work; `false` when it is time to go.
     async fn idle(&mut self) -> bool {
         let hub = self.place.hub.clone();
-        let pressed = hub.pressure.load(Ordering::Relaxed);
+        let pressed = hub.pressure.load(Ordering::Relaxed) || hub.shaping.is_wanted(self.desk.plan());
         let Some(connection) = self.connection.as_mut().filter(|_| !hub.draining.is_cancelled() && !pressed) else {
             return !self.place.give_up();
         };
@@ -213,11 +223,16 @@ impl Worker {
     /// One round with the next hop: starts what can be started, then takes what it says.
     async fn attempt(&mut self, route: &Route, domain: Option<&str>) -> Round {
         let hub = self.place.hub.clone();
-        let worn = |connection: &Connection, settings: &Settings| connection.started() >= settings.limits.messages_per_connection.max(1);
+        let most = self.desk.plan().messages_per_connection;
+        let worn = |connection: &Connection| connection.started() >= most;
         if self.running.is_empty()
-            && let Some(connection) = self.connection.take_if(|connection| worn(connection, &self.settings))
+            && let Some(connection) = self.connection.take_if(|connection| worn(connection))
         {
             connection.quit().await;
+        }
+        if self.connection.is_none() && !self.reserve(route, domain).await {
+            self.desk.hand_over(self.ready.take());
+            return Round::Leave;
         }
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -244,12 +259,15 @@ impl Worker {
                         none.insert(connection)
                     }
                     Err(NotConnected::Waits { text, until }) => {
+                        self.slot = None;
                         self.place.connected(false);
                         self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
                         return Round::Over;
                     }
                     Err(NotConnected::Failed(failure)) => {
                         self.metrics.connected(false);
+                        self.slot = None;
+                        self.heed_failure(&failure);
                         if !self.place.has_company() {
                             if !failure.is_permanent() {
                                 let now = hub.clock.monotonic();
@@ -275,10 +293,17 @@ impl Worker {
             }
         }
         let may_begin = |hub: &Hub| !hub.draining.is_cancelled() && !hub.flow.is_stalled();
-        if connection.can_start()
-            && !worn(connection, &self.settings)
-            && may_begin(&hub)
-            && let Some(mut attempt) = self.ready.take_if(|attempt| hub.is_in_time(attempt.load.until, &self.settings.limits))
+        let in_time = |attempt: &Attempt| hub.is_in_time(attempt.load.until, &self.settings.limits);
+        let can_begin = connection.can_start() && !worn(connection) && may_begin(&hub) && self.ready.as_ref().is_some_and(in_time);
+        let allowed = if can_begin { hub.shaping.begin(self.desk.plan(), hub.clock.monotonic()) } else { Ok(()) };
+        if let Err(until) = allowed
+            && self.running.is_empty()
+        {
+            return self.hold_back(until).await;
+        }
+        if can_begin
+            && allowed.is_ok()
+            && let Some(mut attempt) = self.ready.take()
         {
             if !hub.may_send(connection, &self.settings, attempt.load.copies.len()) {
                 // The source has sent what it may today: the rest leaves from another one, or waits.
@@ -304,11 +329,77 @@ impl Worker {
         }
         connection.push().await;
         // While the server works on this one, the next one is made ready.
-        if self.ready.is_none() && connection.takes_next() && !worn(connection, &self.settings) && may_begin(&hub) {
+        if self.ready.is_none() && connection.takes_next() && !worn(connection) && may_begin(&hub) {
             self.ready = self.desk.next(&self.settings).await;
         }
         self.listen().await;
         Round::Over
+    }
+
+    /// Takes a place among the connections of the group; `false` where there is none, or no transaction could begin soon. Which group it is, the hosts of
+    /// the domain may have to tell first.
+    async fn reserve(&mut self, route: &Route, domain: Option<&str>) -> bool {
+        let hub = self.place.hub.clone();
+        self.slot = None;
+        if let Some(domain) = domain
+            && self.settings.limits.shaping.iter().any(|rule| !rule.mx.is_empty())
+        {
+            let domain = Domain::parse(domain).map(|domain| domain.to_ascii()).unwrap_or_default();
+            if !hub.shaping.knows(&domain, hub.clock.monotonic()) {
+                hub.shaping.learn(&domain, route.host_names(&domain).await, hub.clock.monotonic());
+                self.desk.look_up(&self.settings);
+            }
+        }
+        let now = hub.clock.monotonic();
+        if let Some(Wait::Until(until)) = hub.shaping.wait(self.desk.plan(), now)
+            && until > now + self.settings.limits.idle_time
+        {
+            return false;
+        }
+        self.slot = hub.shaping.connect(self.desk.plan(), now).ok();
+        if self.slot.is_none() && !self.place.has_company() {
+            hub.shaping.want(self.desk.plan());
+            hub.give_way.notify_waiters();
+        }
+        self.slot.is_some()
+    }
+
+    /// No transaction may begin before `until`: waits for that where it is soon, else leaves the copies in the store.
+    async fn hold_back(&mut self, until: Duration) -> Round {
+        let hub = self.place.hub.clone();
+        let wait = until.saturating_sub(hub.clock.monotonic());
+        let others_wait = hub.pressure.load(Ordering::Relaxed) || hub.shaping.is_wanted(self.desk.plan());
+        let Some(connection) = self.connection.as_mut().filter(|_| wait <= self.settings.limits.idle_time && !others_wait) else {
+            self.desk.hand_over(self.ready.take());
+            return Round::Leave;
+        };
+        let spoilt = tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            () = hub.give_way.notified() => false,
+            () = hub.draining.cancelled() => false,
+            () = connection.spoilt() => true,
+        };
+        if spoilt {
+            self.connection = None;
+        }
+        Round::Over
+    }
+
+    /// Slows the group down where a server says that we are too fast.
+    fn heed(&self, reply: &Reply) {
+        let enhanced = reply.enhanced().map(|status| (status.subject, status.detail));
+        let text = reply.to_line(TEXT_LENGTH);
+        if is_too_fast(reply.code(), enhanced, &text) {
+            self.place.hub.shaping.slow_down(self.desk.plan(), &text, self.place.hub.clock.monotonic());
+        }
+    }
+
+    /// The same of what it says in the place of a greeting.
+    fn heed_failure(&self, failure: &Failure) {
+        let code = failure.text.get(..3).and_then(|code| code.parse().ok()).unwrap_or_default();
+        if failure.is_reply && is_too_fast(code, Some((failure.status.subject, failure.status.detail)), &failure.text) {
+            self.place.hub.shaping.slow_down(self.desk.plan(), &failure.text, self.place.hub.clock.monotonic());
+        }
     }
 
     /// Takes what the server says, until something can be started or is over.
@@ -337,7 +428,9 @@ impl Worker {
         let host = connection.host().to_owned();
         match result {
             Ok(()) => {
-                while let Some(conclusion) = connection.conclusion() {
+                let conclusions: Vec<_> = std::iter::from_fn(|| connection.conclusion()).collect();
+                for conclusion in conclusions {
+                    conclusion.replies.iter().flatten().for_each(|reply| self.heed(reply));
                     if let Some(load) = self.running.pop_front() {
                         settled.append(self.desk.conclude(&self.settings, load, conclusion, &host));
                     }
@@ -347,6 +440,8 @@ impl Worker {
                 let conclusions = connection.abandon();
                 let reused = connection.started() > 1;
                 self.connection = None;
+                conclusions.iter().flat_map(|conclusion| &conclusion.replies).flatten().for_each(|reply| self.heed(reply));
+                self.heed_failure(&broken.to_failure(&host));
                 settled = self.end(conclusions, &broken, &host, reused);
             }
         }

@@ -43,6 +43,8 @@ kind = "smarthost"
 0 = 1
 [delivery]
 0 = 1
+[[shaping]]
+0 = 1
 [smtp]
 0 = 1
 [mx]

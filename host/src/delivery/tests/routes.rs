@@ -50,7 +50,7 @@ async fn a_report_for_a_route_that_is_gone_waits_until_it_is_back() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let running = two_domains(&peer).start();
     let mut old = mail("up", &["x@b.example"]);
-    old.entry.received.at = running.clock.now().minus(Duration::from_hours(25));
+    old.entry.deliver_before = Some(running.clock.now().plus(Duration::from_secs(30)));
     old.entry.reverse_path = ReversePath::parse("sender@c.example").unwrap();
     running.accept(old).await;
     let events = running.wait_for_events(3).await;
@@ -77,7 +77,7 @@ async fn nothing_is_rendered_for_a_host_that_is_dead() {
 
     // Who gets a report sees what it is about.
     let mut old = mail("direct", &["y@d.example"]);
-    old.entry.received.at = running.clock.now().minus(Duration::from_hours(25));
+    old.entry.deliver_before = Some(running.clock.now().plus(Duration::from_secs(30)));
     old.entry.reverse_path = ReversePath::parse("sender@b.example").unwrap();
     running.accept(old).await;
     let events = running.wait_for_events(103).await.split_off(100);
