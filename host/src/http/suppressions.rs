@@ -25,7 +25,7 @@ use super::body::{Place, Room};
 use super::origin::Origin;
 use super::problem::Problem;
 use crate::store::StoreError;
-use crate::submission::login::{LoginError, Principal};
+use crate::submission::login::{Door, LoginError, Principal};
 use crate::suppression::entry::{Entry, Recipient, Scope};
 use crate::suppression::query::{MOST_ON_PAGE, Query};
 use crate::suppression::{Suppressions, csv};
@@ -71,7 +71,12 @@ impl Call {
     async fn principal(&self) -> Result<Option<Principal>, LoginError> {
         let header = |name: &str| self.parts.headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
         if let Some((key, secret)) = header("consumerkey").zip(header("consumersecret")) {
-            return self.services.logins.by_password(key, secret, self.origin.ip).await.map(|login| Some(Principal::Login(login)));
+            return self
+                .services
+                .logins
+                .by_password(key, secret, self.origin.ip, Door::Rest)
+                .await
+                .map(|login| Some(Principal::Login(login)));
         }
         let token = header(header::AUTHORIZATION.as_str()).map(|value| bearer(value).unwrap_or(value).trim());
         token.map(|token| self.services.logins.principal(token, self.origin.ip)).transpose()

@@ -25,7 +25,7 @@ use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
 use crate::spool::NewEntry;
-use crate::spool::entry::{Copy, Entry, Terms, TransportSecurity};
+use crate::spool::entry::{Copy, Entry, Terms};
 use crate::spool::queue::{self, Lane};
 use crate::store::QueueName;
 use crate::submission::login::Login;

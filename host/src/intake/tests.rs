@@ -64,7 +64,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
             header_size: ByteSize(5_000),
             tags: 100,
             takes_bounces: false,
-            spam_filters: std::collections::BTreeSet::new(),
+            spam_filters: BTreeSet::new(),
         },
     })
 }

@@ -68,6 +68,7 @@ fn message_of(problem: &Problem) -> Value {
         | Problem::SenderUnreadable
         | Problem::MissingCredentials
         | Problem::WrongCredentials
+        | Problem::Forbidden
         | Problem::TooManyFailures { .. }
         | Problem::Unprotected
         | Problem::BodyUnreadable(_) => "request_is_not_readable",
