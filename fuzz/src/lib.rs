@@ -13,6 +13,7 @@ mod draft;
 mod inbound;
 mod input;
 mod mail;
+mod mta_sts;
 #[cfg(test)]
 mod replay;
 mod rest;
@@ -29,6 +30,7 @@ pub use dns_question::dns_question;
 pub use draft::draft;
 pub use inbound::inbound_header;
 pub use mail::{address, header, link};
+pub use mta_sts::mta_sts;
 pub use rest::rest;
 pub use search::search;
 pub use smtp::{smtp_command, smtp_data, smtp_session};
@@ -41,7 +43,7 @@ pub use template::template;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("address", address),
     ("composition", composition),
     ("configuration", configuration),
@@ -51,6 +53,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("header", header),
     ("inbound_header", inbound_header),
     ("link", link),
+    ("mta_sts", mta_sts),
     ("rest", rest),
     ("search", search),
     ("smtp_client", smtp_client),

@@ -135,6 +135,7 @@ replays![
     header,
     inbound_header,
     link,
+    mta_sts,
     rest,
     search,
     smtp_client,

@@ -27,6 +27,7 @@ pub mod secret;
 mod sender_rule;
 mod server;
 mod smtp;
+mod source;
 mod store;
 pub(crate) mod suggestion;
 mod template;
@@ -67,6 +68,7 @@ pub use secret::Environment;
 pub use sender_rule::{SenderRule, SenderRuleError, SenderRuleKind};
 pub use server::Server;
 pub use smtp::Smtp;
+pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
 pub use template::Template;
 pub use tls::Tls;
@@ -127,6 +129,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let returns = file.section("bounces", returns::read);
     let logins = login::read(file, &chain_names, &route_names, &smtp, &returns);
     let routes = route::read(file);
+    let sources = source::read(file, &route_names);
     let mx = file.section("mx", |section| mx::read(section, &smtp, &route_names));
     let inbound = inbound::read(file, &mx, &route_names);
     let dkim = dkim::read(file);
@@ -155,6 +158,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         chains,
         logins,
         routes,
+        sources,
         dkim,
         domains,
         dns_server,
@@ -198,6 +202,8 @@ pub struct Config {
     pub logins: Vec<Login>,
     /// `[routes.NAME]`.
     pub routes: BTreeMap<Arc<str>, Route>,
+    /// `[sources.NAME]`, `[pools]`, `[[source_rules]]`.
+    pub sources: Sources,
     /// `[[dkim]]`.
     pub dkim: Vec<Dkim>,
     /// `[domains]`.

@@ -18,6 +18,7 @@
 pub mod dkim;
 pub mod dsn;
 pub mod failure;
+pub mod mta_sts;
 pub mod mx;
 pub mod route;
 pub mod settings;
@@ -26,12 +27,16 @@ mod attempt;
 mod connection;
 mod dead_hosts;
 mod destination;
+mod dial;
 mod failing;
 mod flow;
 mod hub;
 mod outcome;
 mod place;
+mod policies;
+mod protection;
 mod sieve;
+mod source;
 mod worker;
 mod writer;
 
@@ -61,6 +66,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The shortest time between two looks at the store: changes that come together are seen together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// How often it is written down what was sent from sources that are warmed up.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
 /// How long to leave a store alone that fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -116,7 +123,11 @@ impl Delivery {
     /// down all outcomes. What was cut off then is due again after the next start.
     pub async fn run(self, shutdown: CancellationToken, cut_off: CancellationToken) {
         let Self { hub, writer } = self;
-        let done = CancellationToken::new();
+        let (done, counted) = (CancellationToken::new(), CancellationToken::new());
+        let counting = tokio::spawn(count_sources(Arc::clone(&hub), counted.clone()));
+        if let Err(error) = hub.sources.load(&**hub.spool.store(), hub.clock.now()).await {
+            tracing::error!("cannot read what was sent from sources that are warmed up, it counts from 0: {error}");
+        }
         let writing = tokio::spawn(writer.run(done.clone()));
         dispatch(&hub, &shutdown).await;
         hub.draining.cancel();
@@ -130,9 +141,29 @@ impl Delivery {
                 hub.workers.wait().await;
             }
         }
+        counted.cancel();
+        if let Err(error) = counting.await {
+            tracing::error!("the count of sources ended badly: {error}");
+        }
         done.cancel();
         if let Err(error) = writing.await {
             tracing::error!("the writer of outcomes ended badly: {error}");
+        }
+    }
+}
+
+/// Writes down from time to time what was sent from sources that are warmed up, and a last time when `counted` says so.
+async fn count_sources(hub: Arc<Hub>, counted: CancellationToken) {
+    loop {
+        let is_over = tokio::select! {
+            () = tokio::time::sleep(COUNT_PAUSE) => false,
+            () = counted.cancelled() => true,
+        };
+        if let Err(error) = hub.sources.save(&**hub.spool.store(), hub.clock.now()).await {
+            tracing::debug!("cannot write down what was sent from sources, it is tried again: {error}");
+        }
+        if is_over {
+            return;
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod index;
 pub mod recorder;
 pub mod search;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,9 @@ pub enum EventKind {
         reply: String,
         /// From 0.
         attempt: u32,
+        /// How it went there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// It did not work this time.
     Deferred {
@@ -264,6 +268,30 @@ pub enum EventKind {
         #[serde(flatten)]
         visitor: Visitor,
     },
+}
+
+/// How a copy went to the next hop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Via {
+    /// `TLS 1.3`; "" without TLS.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tls: String,
+    /// Its cipher suite, as IANA names it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cipher: String,
+    /// What asked for TLS: `dane`, `mta-sts`, `required`, `opportunistic`; `none` without TLS.
+    pub policy: String,
+    /// Our address.
+    pub source: String,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tls.is_empty() {
+            return write!(f, "without TLS, from {}", self.source);
+        }
+        write!(f, "{} {} ({}), from {}", self.tls, self.cipher, self.policy, self.source)
+    }
 }
 
 /// What was found out about the sender of a message, in the words of RFC 8601: `pass`, `fail`, `softfail`, `neutral`, `none`, `temperror`,

@@ -23,7 +23,7 @@ use crate::chain::shadow::ShadowQueue;
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy};
 use crate::config::unit::ByteSize;
-use crate::config::{Config, Login, Route};
+use crate::config::{Config, Login, Route, Sources};
 use crate::event::recorder::Recorder;
 use crate::event::{Event, EventKind};
 use crate::mail::content::MAX_FIELDS;
@@ -89,6 +89,8 @@ pub struct IntakeSettings {
     pub hostname: Domain,
     /// Ways out, by name: they decide in which queue a copy waits.
     pub routes: BTreeMap<Arc<str>, Route>,
+    /// From which addresses mail leaves: mail of different ones waits in different queues.
+    pub sources: Sources,
     /// Octets that a header may have.
     pub header_size: ByteSize,
     /// Tags that a message may have.
@@ -103,6 +105,7 @@ impl IntakeSettings {
         Self {
             hostname: config.server.hostname.clone(),
             routes: config.routes.clone(),
+            sources: config.sources.clone(),
             header_size: config.smtp.header_size,
             tags: usize::try_from(config.plugin_runtime.calls.tags).unwrap_or(usize::MAX),
             takes_bounces: config.returns.domain.is_some(),

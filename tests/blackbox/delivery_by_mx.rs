@@ -89,3 +89,39 @@ fn recipients_of_one_domain_share_a_transaction() -> Result<()> {
     assert_eq!(peer.count(), 2);
     Ok(())
 }
+
+/// The acceptance of F2 in one: two hosts of which one is dead, STARTTLS where it is offered, no MX, null MX.
+#[test]
+fn f2_the_living_host_of_two_gets_the_mail_over_tls() -> Result<()> {
+    let zone = Zone::start()?
+        .mx("two.example", 10, "first.two.example")
+        .mx("two.example", 20, "second.two.example")
+        .address_of("first.two.example", DEAD)
+        .address_of("second.two.example", HERE)
+        .address_of("bare.example", HERE)
+        .mx("literal.example", 10, "127.0.0.1")
+        .null_mx("null.example");
+    let certificate = tubepost_tests::certificate::Certificate::new()?;
+    let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
+    let host = start(&zone, &peer)?;
+    let two = send(&host, &["reader@two.example"], "two hosts")?;
+    send(&host, &["reader@bare.example"], "no mx")?;
+    let taken = peer.wait(2)?;
+    assert!(taken.iter().all(|mail| mail.tls), "{:?}", peer.transcript());
+    let shown = host.say(&["message", "show", &two])?;
+    assert!(
+        shown.contains("second.two.example") && shown.contains("TLS 1.3 TLS13") && shown.contains("(opportunistic), from 127.0.0.1"),
+        "{shown}"
+    );
+    for (recipient, reason) in
+        [("reader@null.example", "takes no mail (null MX)"), ("reader@literal.example", "name addresses in the place of hosts")]
+    {
+        let id = send(&host, &[recipient], "refused")?;
+        let shown = wait_for("the bounce", || {
+            let shown = host.say(&["message", "show", &id]).ok()?;
+            shown.contains("bounced").then_some(shown)
+        })?;
+        assert!(shown.contains(reason), "{shown}");
+    }
+    Ok(())
+}

@@ -19,7 +19,15 @@ impl Certificate {
     /// # Errors
     /// If no key can be made.
     pub fn new() -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        Self::for_names(&["localhost", "127.0.0.1"])
+    }
+
+    /// Makes one for these names.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn for_names(names: &[&str]) -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         Ok(Self {
             leaf: made.cert.der().clone(),
             key: made.signing_key.serialize_der(),

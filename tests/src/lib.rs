@@ -11,6 +11,7 @@ pub mod http;
 pub mod mime;
 pub mod peer;
 pub mod plugins;
+pub mod policy_server;
 pub mod setup;
 pub mod versioned;
 pub mod wait;

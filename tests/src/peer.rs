@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
@@ -24,6 +24,10 @@ pub struct Taken {
     pub tls: bool,
     /// Who was logged in, "" for nobody.
     pub user: String,
+    /// Argument of EHLO.
+    pub helo: String,
+    /// From which address it came.
+    pub client: IpAddr,
 }
 
 impl Taken {
@@ -83,6 +87,7 @@ struct Session {
     plain: TcpStream,
     tls: bool,
     user: String,
+    helo: String,
     from: String,
     to: Vec<String>,
 }
@@ -186,6 +191,7 @@ impl Peer {
         let may_send = self.credentials.is_none() || !session.user.is_empty();
         Ok(match verb.as_str() {
             "EHLO" => {
+                command.get(5..).unwrap_or_default().trim().clone_into(&mut session.helo);
                 let tls = if offers_tls { "250-STARTTLS\r\n" } else { "" };
                 let auth = if self.credentials.is_some() { "250-AUTH PLAIN\r\n" } else { "" };
                 format!("250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{tls}{auth}250 ENHANCEDSTATUSCODES")
@@ -219,8 +225,17 @@ impl Peer {
             "DATA" => {
                 session.say("354 go on")?;
                 let content = session.content()?;
+                let client = session.plain.peer_addr()?.ip();
                 let (from, to) = (session.from.clone(), std::mem::take(&mut session.to));
-                self.lock().taken.push(Taken { from, to, content, tls: session.tls, user: session.user.clone() });
+                self.lock().taken.push(Taken {
+                    from,
+                    to,
+                    content,
+                    tls: session.tls,
+                    user: session.user.clone(),
+                    helo: session.helo.clone(),
+                    client,
+                });
                 "250 2.0.0 taken".to_owned()
             }
             "RSET" => {
@@ -236,7 +251,15 @@ impl Peer {
 impl Session {
     fn new(plain: TcpStream) -> Result<Self> {
         let stream: Box<dyn Stream> = Box::new(plain.try_clone()?);
-        Ok(Self { stream: BufReader::new(stream), plain, tls: false, user: String::new(), from: String::new(), to: Vec::new() })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            plain,
+            tls: false,
+            user: String::new(),
+            helo: String::new(),
+            from: String::new(),
+            to: Vec::new(),
+        })
     }
 
     /// Turns the connection to TLS; the handshake is part of the next read or write.

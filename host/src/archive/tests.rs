@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::chain::{ChainRegistry, Plan};
 use crate::config;
+use crate::config::Sources;
 use crate::config::unit::ByteSize;
 use crate::event::recorder::Recorder;
 use crate::intake::{IntakeParts, IntakeSettings};
@@ -38,6 +39,7 @@ fn archive(folder: &std::path::Path) -> Archive {
     let settings = IntakeSettings {
         hostname,
         routes: std::collections::BTreeMap::new(),
+        sources: Sources::default(),
         header_size: ByteSize::kib(256),
         tags: 100,
         takes_bounces: false,

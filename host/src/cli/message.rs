@@ -11,8 +11,8 @@ use super::queue::put;
 use super::{ConfigFile, Format};
 use crate::clock::Timestamp;
 use crate::control::Question;
-use crate::event::PluginRun;
 use crate::event::search::Summary;
+use crate::event::{PluginRun, Via};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -136,6 +136,9 @@ fn show(message: &Value) -> Result<()> {
                 text.push(' ');
                 text.push_str(&printable(value));
             }
+        }
+        if let Some(via) = event.get("via").filter(|value| !value.is_null()) {
+            text.extend([" (", &serde_json::from_value::<Via>(via.clone())?.to_string(), ")"]);
         }
         if let Some(next) = event.get("next").and_then(Value::as_u64) {
             text.extend([" (next attempt ", &Timestamp::from_millis(next).to_rfc3339(), ")"]);

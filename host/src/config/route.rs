@@ -32,6 +32,26 @@ pub struct MxRoute {
     pub nameservers: Vec<SocketAddr>,
     /// `allow_private`: whether mail may go to loopback and private addresses. Default false.
     pub allow_private: bool,
+    /// `ca`: PEM file of certification authorities to trust in the place of the system's.
+    pub ca: Option<PathBuf>,
+    /// `mta_sts`: whether the MTA-STS policies of recipients' domains count. Default true.
+    pub mta_sts: bool,
+    /// `mta_sts_port`: where their web servers listen. Default 443; for tests.
+    pub mta_sts_port: u16,
+}
+
+impl Default for MxRoute {
+    fn default() -> Self {
+        Self {
+            tls: OutgoingTls::Opportunistic,
+            port: SMTP_PORT,
+            nameservers: Vec::new(),
+            allow_private: false,
+            ca: None,
+            mta_sts: true,
+            mta_sts_port: HTTPS_PORT,
+        }
+    }
 }
 
 /// `kind = "smarthost"`.
@@ -65,6 +85,12 @@ pub enum OutgoingTls {
 /// Where `kind = "mx"` looks when a name server is given without a port.
 const DNS_PORT: u16 = 53;
 
+/// Where hosts take mail from each other.
+const SMTP_PORT: u16 = 25;
+
+/// Where web servers listen.
+const HTTPS_PORT: u16 = 443;
+
 /// The port on which TLS begins at once (RFC 8314 §3.3).
 const SUBMISSIONS_PORT: u16 = 465;
 
@@ -95,9 +121,12 @@ fn route(section: &Section<'_>) -> Option<Route> {
 fn mx(section: &Section<'_>) -> MxRoute {
     MxRoute {
         tls: section.or("tls", OutgoingTls::Opportunistic, tls),
-        port: section.or("port", 25, port),
+        port: section.or("port", SMTP_PORT, port),
         nameservers: section.list("nameservers", nameserver),
         allow_private: section.or("allow_private", false, Value::boolean),
+        ca: section.optional("ca", authorities),
+        mta_sts: section.or("mta_sts", true, Value::boolean),
+        mta_sts_port: section.or("mta_sts_port", HTTPS_PORT, port),
     }
 }
 

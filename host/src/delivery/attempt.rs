@@ -16,8 +16,9 @@ use super::sieve::{self, Sifted, Stopped};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
+use crate::clock::Timestamp;
 use crate::config::{self, INBOUND};
-use crate::event::Event;
+use crate::event::{Event, Via};
 use crate::mail::content::Wire;
 use crate::mail::envelope::{BodyType, ForwardPath, Notify, ReversePath};
 use crate::mail::message_id::{CopyId, MessageId};
@@ -48,6 +49,8 @@ pub(super) struct Load {
     pub(super) signature_octets: usize,
     /// What plugins did, to be written down with the outcome.
     pub(super) events: Vec<Event>,
+    /// How the connection goes that it was begun on.
+    pub(super) via: Option<Via>,
     /// Who hears of failures. On the wire it is another address where bounces are tracked.
     pub(super) reverse_path: ReversePath,
 }
@@ -172,7 +175,9 @@ impl Desk {
     pub(super) async fn requeue(&mut self, route: &str, kind: &config::Route, attempt: Option<Attempt>) {
         let jobs: Vec<Job> = self.clear().chain(attempt.map(Attempt::into_job)).chain(self.destination.take_jobs()).collect();
         let leased = jobs.into_iter().filter(|job| self.hub.is_leased(job.until)).flat_map(|job| job.copies);
-        let moves: Vec<_> = leased.map(|leased| (leased.copy, queue::name(route, kind, leased.recipient.address.domain()))).collect();
+        let lane = queue::lane(&self.destination.queue);
+        let moves: Vec<_> =
+            leased.map(|leased| (leased.copy, queue::name(route, kind, leased.recipient.address.domain(), &lane))).collect();
         tracing::info!(queue = %self.destination.queue, copies = moves.len(), "the route goes by domain now: copies change their queue");
         if let Err(error) = self.hub.spool.store().requeue(moves).await {
             tracing::debug!("copies cannot change their queue, their leases run out: {error}");
@@ -271,7 +276,7 @@ impl Desk {
             forward_paths: forward_paths.collect(),
             content,
         };
-        let load = Load { entry, copies, until, again: false, events, signature_octets, reverse_path };
+        let load = Load { entry, copies, until, again: false, events, via: None, signature_octets, reverse_path };
         let attempt = Attempt::new(load, transaction);
         if attempt.load.entry.deliver_before.is_some_and(|end| end <= now) {
             let failure = Failure::permanent((4, 7), "the time in which it was to be delivered is over");
@@ -335,6 +340,20 @@ impl Desk {
         }
     }
 
+    /// Leaves all that is leased, and an attempt that is ready, for later: it was not tried.
+    pub(super) async fn postpone(&mut self, settings: &Settings, attempt: Option<Attempt>, text: &str, until: Timestamp) {
+        let jobs: Vec<Job> = self.clear().chain(attempt.map(Attempt::into_job)).chain(self.destination.take_jobs()).collect();
+        for job in jobs {
+            if self.hub.is_leased(job.until)
+                && let Some(OpenJob { entry, mut copies, .. }) = self.open(settings, job).await
+            {
+                copies.reverse();
+                let settled = self.judge(settings).postpone(&entry, copies, text, until);
+                self.hub.settle(settled).await;
+            }
+        }
+    }
+
     async fn fail_job(&self, settings: &Settings, mut job: OpenJob, verdict: &Verdict, host: &str) {
         let entry = job.entry.clone();
         let judge = self.judge(settings);
@@ -382,8 +401,9 @@ impl Desk {
     /// Ends an attempt whose connection broke: last words count, where there are any.
     pub(super) fn conclude_broken(&self, settings: &Settings, load: Load, conclusion: Conclusion, failure: &Failure) -> Settled {
         let Conclusion { transaction, replies, dsn_passed_on, .. } = conclusion;
+        let via = load.via.clone();
         self.settle(settings, Attempt::new(load, transaction), &failure.host, |place| match replies.get(place) {
-            Some(Some(reply)) => Verdict::of_reply(reply, dsn_passed_on),
+            Some(Some(reply)) => Verdict::of_reply(reply, dsn_passed_on, via.as_ref()),
             _ => Verdict::of_failure(failure),
         })
     }

@@ -2,18 +2,20 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::event::Via;
 use crate::mail::enhanced_status::EnhancedStatus;
 use crate::smtp::client::transaction::Conclusion;
 use crate::smtp::client::{Client, ClientError, Event, Options};
@@ -38,6 +40,12 @@ pub(super) struct Target {
     pub(super) options: Options,
     /// How to do TLS, where it is done.
     pub(super) tls: Option<TlsConnector>,
+    /// What asks for that TLS: `none`, `opportunistic`, `required`, `mta-sts`, `dane`.
+    pub(super) policy: &'static str,
+    /// The source from which the connection is made, where the configuration says so.
+    pub(super) source: Option<Arc<str>>,
+    /// Its address.
+    pub(super) bind: Option<IpAddr>,
     /// How long connecting and the TLS handshake may take, each.
     pub(super) connect_time: Duration,
 }
@@ -52,6 +60,12 @@ impl Target {
 /// Why a connection is gone.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Broken {
+    /// Our own address cannot be used.
+    #[error("{0}")]
+    Bind(String),
+    /// From here no way leads there: there is no such network.
+    #[error("cannot connect: {0}")]
+    NoWay(String),
     /// The TCP connection was not made.
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -73,6 +87,15 @@ pub(super) enum Broken {
 }
 
 impl Broken {
+    /// Whether TLS is what failed.
+    pub(super) fn is_of_tls(&self) -> bool {
+        match self {
+            Self::Handshake(_) => true,
+            Self::Client(error) => matches!(error, ClientError::TlsMissing | ClientError::TlsRefused(_) | ClientError::TlsInjection),
+            Self::Bind(_) | Self::NoWay(_) | Self::Connect(_) | Self::Closed | Self::TimedOut | Self::Io(_) => false,
+        }
+    }
+
     /// Returns what it means for mail that had no answer yet: it may work later.
     pub(super) fn to_failure(&self, host: &str) -> Failure {
         let (code, text) = match self {
@@ -88,7 +111,8 @@ impl Broken {
                 };
                 (detail, error.reply().map_or_else(|| error.to_string(), |reply| reply.to_line(TEXT_LENGTH)))
             }
-            Self::Connect(_) => ((4, 1), self.to_string()),
+            Self::Bind(_) => ((3, 5), self.to_string()),
+            Self::Connect(_) | Self::NoWay(_) => ((4, 1), self.to_string()),
             Self::Handshake(_) => ((7, 5), self.to_string()),
             Self::Closed | Self::TimedOut | Self::Io(_) => ((4, 2), self.to_string()),
         };
@@ -120,10 +144,24 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and goes on until transactions can be started.
-    pub(super) async fn open(target: Target) -> Result<Self, Broken> {
-        let stream = timeout(target.connect_time, TcpStream::connect(target.address)).await;
-        let stream = stream.map_err(|_| Broken::Connect("timed out".to_owned()))?.map_err(|error| Broken::Connect(error.to_string()))?;
+    /// Makes the TCP connection.
+    pub(super) async fn reach(target: &Target) -> Result<TcpStream, Broken> {
+        let failed = |error: io::Error| {
+            let is_no_way = matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
+            if is_no_way { Broken::NoWay(error.to_string()) } else { Broken::Connect(error.to_string()) }
+        };
+        let socket = if target.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        if let Some(address) = target.bind {
+            let name = target.source.as_deref().unwrap_or_default();
+            let unbound = |error: io::Error| Broken::Bind(format!("the address {address} of source \"{name}\" cannot be used: {error}"));
+            socket.bind(SocketAddr::new(address, 0)).map_err(unbound)?;
+        }
+        let stream = timeout(target.connect_time, socket.connect(target.address)).await;
+        stream.map_err(|_| Broken::Connect("timed out".to_owned()))?.map_err(failed)
+    }
+
+    /// Speaks SMTP until transactions can be started.
+    pub(super) async fn open(target: Target, stream: TcpStream) -> Result<Self, Broken> {
         // Every write is a whole group of commands: waiting for more only costs time.
         stream.set_nodelay(true).map_err(|error| Broken::Connect(error.to_string()))?;
         let mut connection = Self {
@@ -158,7 +196,7 @@ impl Connection {
             return Err(failed("TLS is not set up".to_owned()));
         };
         let name = match self.target.name.parse() {
-            Ok(address) => ServerName::IpAddress(std::net::IpAddr::into(address)),
+            Ok(address) => ServerName::IpAddress(IpAddr::into(address)),
             Err(_) => ServerName::try_from(self.target.name.clone()).map_err(|error| failed(error.to_string()))?,
         };
         let stream = timeout(self.target.connect_time, connector.connect(name, stream)).await;
@@ -170,6 +208,29 @@ impl Connection {
     /// Names the host.
     pub(super) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Returns the source that it comes from, where the configuration says so.
+    pub(super) fn source(&self) -> Option<&Arc<str>> {
+        self.target.source.as_ref()
+    }
+
+    /// Says how it goes, for events.
+    pub(super) fn via(&self) -> Via {
+        let (stream, session) = match &self.stream {
+            Stream::Plain(stream) => (Some(stream), None),
+            Stream::Tls(stream) => (Some(stream.get_ref().0), Some(stream.get_ref().1)),
+            Stream::Gone => (None, None),
+        };
+        let text = |text: Option<String>| text.unwrap_or_default();
+        let version = session.and_then(|session| session.protocol_version()).and_then(|version| version.as_str());
+        let cipher = session.and_then(|session| session.negotiated_cipher_suite()).and_then(|suite| suite.suite().as_str());
+        Via {
+            tls: version.map(|version| version.replace('_', ".").replace("TLSv", "TLS ")).unwrap_or_default(),
+            cipher: text(cipher.map(str::to_owned)),
+            policy: if session.is_some() { self.target.policy.to_owned() } else { "none".to_owned() },
+            source: text(stream.and_then(|stream| stream.local_addr().ok()).map(|address| address.ip().to_canonical().to_string())),
+        }
     }
 
     /// Transactions that were started on it.

@@ -10,11 +10,15 @@ use super::failure::Failure;
 
 /// Hosts that are remembered; with more, new ones are simply tried.
 const HOSTS: usize = 10_000;
+/// A family is remembered for so many times the time of a host: it fails for all hosts alike.
+const FAMILY_TIME: u32 = 10;
 
 /// What is known about hosts that are down. Times are those of [`Clock::monotonic`](crate::clock::Clock::monotonic).
 #[derive(Debug, Default)]
 pub(super) struct DeadHosts {
     hosts: Mutex<BTreeMap<SocketAddr, (Duration, Failure)>>,
+    /// Until when IPv6 is taken to lead nowhere from here: then its addresses come last.
+    v6_dead_until: Mutex<Duration>,
 }
 
 impl DeadHosts {
@@ -38,6 +42,16 @@ impl DeadHosts {
         if hosts.len() < HOSTS {
             hosts.insert(address, (until, failure.clone()));
         }
+    }
+
+    /// IPv6 led nowhere, or was slower than IPv4.
+    pub(super) fn remember_v6(&self, now: Duration, dead_time: Duration) {
+        *self.v6_dead_until.lock() = now.saturating_add(dead_time.saturating_mul(FAMILY_TIME));
+    }
+
+    /// Whether IPv6 leads nowhere.
+    pub(super) fn is_v6_dead(&self, now: Duration) -> bool {
+        *self.v6_dead_until.lock() > now
     }
 
     /// Forgets what went wrong with `address`: it answers again.

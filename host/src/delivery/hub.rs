@@ -17,13 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::DeliveryParts;
+use super::connection::Connection;
 use super::dead_hosts::DeadHosts;
 use super::destination::{Destination, Job, jobs};
 use super::failing::Failing;
 use super::flow::Flow;
 use super::outcome::Settled;
 use super::place::Place;
+use super::policies::Policies;
 use super::settings::Settings;
+use super::source::SourceBook;
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
 use crate::config;
@@ -46,6 +49,8 @@ pub(super) struct Hub {
     pub(super) settings: RwLock<Arc<Settings>>,
     pub(super) metrics: Metrics,
     pub(super) dead_hosts: DeadHosts,
+    pub(super) sources: SourceBook,
+    pub(super) policies: Policies,
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
     /// No new work: running transactions end, the rest is given back.
@@ -95,6 +100,8 @@ impl Hub {
             settings: RwLock::new(Arc::new(settings)),
             metrics,
             dead_hosts: DeadHosts::default(),
+            sources: SourceBook::default(),
+            policies: Policies::default(),
             failing: Failing::default(),
             flow: Arc::default(),
             draining: CancellationToken::new(),
@@ -275,6 +282,12 @@ impl Hub {
             self.flow.leave(1);
             tracing::debug!("outcomes are lost at the end of the drain: their leases run out and they are due again");
         }
+    }
+
+    /// Whether the source of a connection may send to so many more recipients today; if so, they are counted.
+    pub(super) fn may_send(&self, connection: &Connection, settings: &Settings, recipients: usize) -> bool {
+        let source = connection.source().and_then(|name| settings.sources.sources.get_key_value(name));
+        source.is_none_or(|(name, source)| self.sources.take(name, source, recipients, self.clock.now()))
     }
 
     /// Whether there is time to begin an attempt whose lease ends at `until`. It is given up at that end, so that nobody else has the copy meanwhile; what

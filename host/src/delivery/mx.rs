@@ -69,6 +69,11 @@ pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &E
             return Err(loops_back(&name));
         }
     }
+    // RFC 5321 §5.1: an MX record names a host. What names an address leads nowhere else than a mistake.
+    records.retain(|record| record.host.parse::<IpAddr>().is_err());
+    if records.is_empty() {
+        return Err(Failure::permanent((4, 4), format!("the MX records of {name} name addresses in the place of hosts")));
+    }
     records.truncate(HOSTS);
     Ok(records.into_iter().map(|record| Host::Name(record.host)).collect())
 }
@@ -107,10 +112,9 @@ pub async fn addresses(dns: &dyn Dns, host: &Host, reach: Reach<'_>) -> Result<V
     Ok(addresses)
 }
 
-/// Both families by turns, the one of the first address first: where one of them leads nowhere, the other is still tried.
+/// Both families by turns, IPv6 first (RFC 8305 §4): where one of them leads nowhere, the other is still tried.
 fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    let is_first_family = addresses.first().map(IpAddr::is_ipv4);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| Some(address.is_ipv4()) == is_first_family);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     std::iter::from_fn(|| Some([first.next(), second.next()]).filter(|pair| pair.iter().any(Option::is_some))).flatten().flatten().collect()
 }
@@ -155,6 +159,9 @@ mod tests {
         assert_eq!(names(&zone, "plain.example", 0).await.unwrap(), ["plain.example"]);
         assert_eq!(names(&zone, "[192.0.2.7]", 0).await.unwrap(), ["192.0.2.7"]);
         assert_eq!(names(&zone, "backup.example", 0).await.unwrap(), ["first"]);
+        let addresses = Zone::default().mx("literal.example", 10, "192.0.2.1");
+        let error = names(&addresses, "literal.example", 0).await.unwrap_err();
+        assert_eq!(error, "5.4.4 the MX records of literal.example name addresses in the place of hosts");
         assert_eq!(names(&zone, "null.example", 0).await.unwrap_err(), "5.1.10 the domain null.example takes no mail (null MX)");
         assert_eq!(names(&zone, "nowhere.example", 0).await.unwrap_err(), "5.1.2 the domain nowhere.example does not exist");
         assert_eq!(names(&zone, "loop.example", 0).await.unwrap_err(), "5.4.6 mail for loop.example would loop back to this host");
@@ -180,6 +187,6 @@ mod tests {
             zone = zone.address("host", text);
         }
         let found = addresses(&zone, &Host::Name("host".into()), STRICT).await.unwrap();
-        assert_eq!(found, ["192.0.2.1", "2001:4860::1", "192.0.2.2", "2001:4860::2"].map(|text| text.parse::<IpAddr>().unwrap()));
+        assert_eq!(found, ["2001:4860::1", "192.0.2.1", "2001:4860::2", "192.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap()));
     }
 }

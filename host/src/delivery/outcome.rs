@@ -14,14 +14,15 @@ use crate::chain::Plan;
 use crate::chain::trace::Trace;
 use crate::clock::{Entropy, Timestamp};
 use crate::config::unit::ByteSize;
-use crate::event::{Event, EventKind, PluginRun};
+use crate::event::{Event, EventKind, PluginRun, Via};
 use crate::mail::content::Composition;
 use crate::mail::enhanced_status::EnhancedStatus;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::smtp::client::reply::Reply;
 use crate::spool::entry::{Copy, CopyState, Entry, Terms};
-use crate::spool::{Leased, NewEntry, Settlement, queue};
+use crate::spool::queue::{self, Lane};
+use crate::spool::{Leased, NewEntry, Settlement};
 use crate::submission::{Protocol, Received};
 use crate::suppression;
 use crate::telemetry::metric::{DeliveryOutcome, Metrics, RouteMetrics};
@@ -59,6 +60,8 @@ pub(super) enum Verdict {
         reply: String,
         /// It was told what DSNs are wanted.
         dsn_passed_on: bool,
+        /// How it went there.
+        via: Option<Via>,
     },
     /// It is kept in the place of being sent.
     Captured,
@@ -76,10 +79,10 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// What a server's last word means.
-    pub(super) fn of_reply(reply: &Reply, dsn_passed_on: bool) -> Self {
+    pub(super) fn of_reply(reply: &Reply, dsn_passed_on: bool, via: Option<&Via>) -> Self {
         let text = reply.to_line(TEXT_LENGTH);
         if reply.is_positive() {
-            return Self::Delivered { reply: text, dsn_passed_on };
+            return Self::Delivered { reply: text, dsn_passed_on, via: via.cloned() };
         }
         if !reply.is_permanent() {
             return Self::Deferred { text, is_reply: true };
@@ -124,12 +127,12 @@ impl Judge<'_> {
         for (leased, verdict) in verdicts {
             let attempt = leased.state.attempts;
             let (settlement, kind) = match self.expired(subject.entry, &leased, verdict) {
-                Verdict::Delivered { reply, dsn_passed_on } => {
+                Verdict::Delivered { reply, dsn_passed_on, via } => {
                     self.route.attempted(DeliveryOutcome::Delivered);
                     if leased.recipient.notify().success && !dsn_passed_on {
                         relayed.push(reported(&leased, Action::Relayed, EnhancedStatus::new(2, 0, 0), subject.host, &reply, true));
                     }
-                    (Settlement::Done(leased.copy), EventKind::Delivered { host: subject.host.to_owned(), reply, attempt })
+                    (Settlement::Done(leased.copy), EventKind::Delivered { host: subject.host.to_owned(), reply, attempt, via })
                 }
                 Verdict::Captured => {
                     self.route.attempted(DeliveryOutcome::Captured);
@@ -137,7 +140,7 @@ impl Judge<'_> {
                     if leased.recipient.notify().success {
                         delivered.push(reported(&leased, Action::Delivered, EnhancedStatus::new(2, 0, 0), subject.host, &reply, false));
                     }
-                    (Settlement::Done(leased.copy), EventKind::Delivered { host, reply, attempt })
+                    (Settlement::Done(leased.copy), EventKind::Delivered { host, reply, attempt, via: None })
                 }
                 Verdict::Deferred { text, is_reply } => {
                     self.route.attempted(DeliveryOutcome::Deferred);
@@ -190,6 +193,19 @@ impl Judge<'_> {
         }
         for recipients in [failed, relayed, delivered, delayed] {
             settled.follow_up.extend(self.report(subject, &recipients));
+        }
+        settled
+    }
+
+    /// Leaves copies for later that were not tried: their attempts are not counted.
+    pub(super) fn postpone(self, entry: &Entry, copies: Vec<Leased>, text: &str, until: Timestamp) -> Settled {
+        let mut settled = Settled::default();
+        for leased in copies {
+            let state = CopyState { last: Some(text.to_owned()), ..leased.state.clone() };
+            settled.settlements.push(Settlement::Again { copy: leased.copy, due: until, state });
+            let (reply, attempt, class) = (text.to_owned(), leased.state.attempts, class(EnhancedStatus::new(4, 0, 0), text));
+            let kind = EventKind::Deferred { host: String::new(), reply, attempt, next: until, class };
+            settled.events.push(self.event(entry, &leased, kind));
         }
         settled
     }
@@ -287,7 +303,10 @@ impl Judge<'_> {
         });
         // The route may have left the configuration since; then the report waits in a queue of its name until it is back.
         let queue = match self.settings.kinds.get(&entry.route) {
-            Some(kind) => queue::name(&entry.route, kind, sender.domain()),
+            Some(kind) => {
+                let source = self.settings.sources.choose(&entry.login, None, &entry.route).cloned();
+                queue::name(&entry.route, kind, sender.domain(), &Lane { source, ..Lane::default() })
+            }
             None => entry.route.clone(),
         };
         self.metrics.reported();

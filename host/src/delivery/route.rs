@@ -4,24 +4,54 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Broken, Connection, Target};
+use super::connection::Connection;
 use super::dead_hosts::DeadHosts;
+use super::dial::{Dial, NotDialled};
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
-use crate::clock::{Clock, Entropy};
+use super::policies::{Fetching, Policies};
+use super::protection::Guard;
+use super::source::{NoSource, SourceBook};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::dns::Dns;
 use crate::mail::domain::Domain;
 use crate::smtp::client::{Credentials, Options, Security};
+use crate::spool::entry::TransportSecurity;
+use crate::spool::queue::Lane;
+use crate::telemetry::metric::Metrics;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A route that is ready for use.
 pub(super) enum Route {
-    Mx { dns: Arc<dyn Dns>, port: u16, allow_private: bool, tls: TlsPolicy },
-    SmartHost { dns: Arc<dyn Dns>, host: Host, port: u16, tls: TlsPolicy, implicit_tls: bool, credentials: Option<Credentials> },
+    Mx(MxRoute),
+    SmartHost(SmartHostRoute),
     Capture,
+}
+
+/// To the recipients' own servers.
+pub(super) struct MxRoute {
+    pub(super) dns: Arc<dyn Dns>,
+    pub(super) port: u16,
+    pub(super) allow_private: bool,
+    pub(super) tls: TlsPolicy,
+    /// Takes only valid certificates; `None` where there is no certification authority to trust.
+    pub(super) verifying: Option<TlsConnector>,
+    /// How policies are fetched; `None` where they do not count.
+    pub(super) fetching: Option<Fetching>,
+}
+
+/// To one server for all.
+pub(super) struct SmartHostRoute {
+    pub(super) dns: Arc<dyn Dns>,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    pub(super) tls: TlsPolicy,
+    /// As in [`MxRoute`].
+    pub(super) verifying: Option<TlsConnector>,
+    pub(super) implicit_tls: bool,
+    pub(super) credentials: Option<Credentials>,
 }
 
 /// TLS of a route.
@@ -35,29 +65,18 @@ pub(super) enum TlsPolicy {
     None,
 }
 
-impl TlsPolicy {
-    fn security(&self) -> Security {
-        match self {
-            Self::Required(_) => Security::Required,
-            Self::Opportunistic(_) => Security::Opportunistic,
-            Self::None => Security::None,
-        }
-    }
-
-    fn connector(&self) -> Option<TlsConnector> {
-        match self {
-            Self::Required(connector) | Self::Opportunistic(connector) => Some(connector.clone()),
-            Self::None => None,
-        }
-    }
-}
-
 /// What connecting needs from its surroundings.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     pub(super) name: &'a Arc<str>,
     pub(super) limits: &'a config::Delivery,
     pub(super) dead_hosts: &'a DeadHosts,
+    pub(super) sources: &'a config::Sources,
+    pub(super) book: &'a SourceBook,
+    pub(super) policies: &'a Policies,
+    pub(super) metrics: &'a Metrics,
+    /// What keeps the queue apart from others of the same way.
+    pub(super) lane: &'a Lane,
     pub(super) clock: &'a Clock,
     pub(super) entropy: &'a Entropy,
     /// Whether to remember hosts that fail. Where we have connections already, a failure may only mean that these are enough.
@@ -69,104 +88,97 @@ pub(super) fn dead_time(limits: &config::Delivery) -> Duration {
     limits.dead_time.min(limits.retry_first / 2)
 }
 
+/// Why there is no connection.
+pub(super) enum NotConnected {
+    /// It did not work.
+    Failed(Failure),
+    /// It was not tried: mail waits until then.
+    Waits {
+        /// Why, for people.
+        text: String,
+        /// Until when.
+        until: Timestamp,
+    },
+}
+
+impl From<Failure> for NotConnected {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Route {
     /// Connects to the best host that answers. The failure is that of the last host.
-    pub(super) async fn connect(&self, domain: Option<&str>, around: Surroundings<'_>) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self, domain: Option<&str>, around: Surroundings<'_>) -> Result<Connection, NotConnected> {
         match self {
-            Self::Mx { dns, port, allow_private, tls } => {
+            Self::Mx(MxRoute { dns, port, allow_private, tls, verifying, fetching }) => {
                 let reach = Reach { own_name: around.name, allow_private: *allow_private };
                 let domain = domain.and_then(|domain| Domain::parse(domain).ok());
                 let domain = domain.ok_or_else(|| Failure::transient((3, 5), "the queue names no domain"))?;
                 let hosts = mx::hosts(&**dns, &domain, reach, around.entropy).await?;
-                let options = options(tls, false, None, around);
-                connect_any(&**dns, &hosts, *port, reach, tls, &options, around).await
+                let transport = around.lane.transport;
+                // A message that shall arrive whatever policies say needs none.
+                let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && domain.literal().is_none());
+                let policy = match fetching {
+                    Some(fetching) => around.policies.policy(&**dns, fetching, &domain.to_ascii(), around.clock.monotonic()).await,
+                    None => None,
+                };
+                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy, by_mx: domain.literal().is_none() };
+                let options = options(false, None, around);
+                dial(Dial { dns: &**dns, port: *port, reach, options, source: None, around }, &hosts, &guard).await
             }
-            Self::SmartHost { dns, host, port, tls, implicit_tls, credentials } => {
+            Self::SmartHost(SmartHostRoute { dns, host, port, tls, verifying, implicit_tls, credentials }) => {
                 let reach = Reach { own_name: "", allow_private: true };
-                let options = options(tls, *implicit_tls, credentials.clone(), around);
-                let connected = connect_any(&**dns, std::slice::from_ref(host), *port, reach, tls, &options, around).await;
-                // Whatever is wrong with our own smart host, the recipient cannot help it.
-                connected.map_err(Failure::softened)
+                let transport = around.lane.transport;
+                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy: None, by_mx: false };
+                let options = options(*implicit_tls, credentials.clone(), around);
+                let dialled = Dial { dns: &**dns, port: *port, reach, options, source: None, around };
+                dial(dialled, std::slice::from_ref(host), &guard).await.map_err(|why| match why {
+                    // Whatever is wrong with our own smart host, the recipient cannot help it.
+                    NotConnected::Failed(failure) => NotConnected::Failed(failure.softened()),
+                    waits @ NotConnected::Waits { .. } => waits,
+                })
             }
-            Self::Capture => Err(Failure::transient((3, 5), "this route sends nothing")),
+            Self::Capture => Err(Failure::transient((3, 5), "this route sends nothing").into()),
         }
     }
 }
 
-fn options(tls: &TlsPolicy, implicit_tls: bool, credentials: Option<Credentials>, around: Surroundings<'_>) -> Options {
-    Options { name: around.name.clone(), security: tls.security(), implicit_tls, credentials, command_time: around.limits.command_time }
-}
-
-async fn connect_any(
-    dns: &dyn Dns,
-    hosts: &[Host],
-    port: u16,
-    reach: Reach<'_>,
-    tls: &TlsPolicy,
-    options: &Options,
-    around: Surroundings<'_>,
-) -> Result<Connection, Failure> {
-    let mut tries = 0;
-    let mut last: Option<Failure> = None;
-    for host in hosts {
-        let addresses = match mx::addresses(dns, host, reach).await {
-            Ok(addresses) => addresses,
-            Err(failure) => {
-                // "Later" of one host outweighs "never" of another.
-                last = Some(match last {
-                    Some(last) if !last.is_permanent() && failure.is_permanent() => last,
-                    _ => failure.at(&host.to_text()),
-                });
-                continue;
-            }
+/// Dials from the sources of the lane, one after the other while their addresses cannot be used.
+async fn dial(mut dial: Dial<'_>, hosts: &[Host], guard: &Guard<'_>) -> Result<Connection, NotConnected> {
+    let around = dial.around;
+    let Some(pool) = &around.lane.source else {
+        return dial.any(hosts, guard).await.map_err(|why| match why {
+            NotDialled::Failed(failure) | NotDialled::Unbound(failure) => failure.into(),
+        });
+    };
+    let order = around.book.order(around.sources, pool, around.clock, around.entropy).map_err(|none| match none {
+        NoSource::Failed(failure) => NotConnected::Failed(failure),
+        NoSource::Waits { text, until } => NotConnected::Waits { text, until },
+    })?;
+    let mut last = None;
+    for (name, source) in &order {
+        let attempt = Dial {
+            options: Options { name: source.hostname.clone().unwrap_or_else(|| around.name.clone()), ..dial.options.clone() },
+            source: Some((name, source)),
+            ..dial
         };
-        for ip in addresses {
-            let address = SocketAddr::new(ip, port);
-            let now = around.clock.monotonic();
-            if let Some(failure) = around.dead_hosts.failure(address, now) {
+        match attempt.any(hosts, guard).await {
+            Ok(connection) => return Ok(connection),
+            Err(NotDialled::Failed(failure)) => return Err(failure.into()),
+            Err(NotDialled::Unbound(failure)) => {
+                let now = around.clock.monotonic();
+                around.metrics.source_failed(name);
+                around.book.unusable(name, &failure, now, now + dead_time(around.limits));
                 last = Some(failure);
-                continue;
-            }
-            if tries == around.limits.host_tries {
-                return Err(last.unwrap_or_else(|| Failure::transient((4, 1), "no host answers")));
-            }
-            tries += 1;
-            let target = Target {
-                address,
-                name: host.to_text(),
-                options: options.clone(),
-                tls: tls.connector(),
-                connect_time: around.limits.connect_time,
-            };
-            match open(target.clone()).await {
-                Ok(connection) => {
-                    around.dead_hosts.forget(address);
-                    return Ok(connection);
-                }
-                Err(broken) => {
-                    let failure = broken.to_failure(&target.to_text());
-                    tracing::debug!(host = %target.to_text(), "next hop failed: {broken}");
-                    if around.remember {
-                        let until = around.clock.monotonic() + dead_time(around.limits);
-                        around.dead_hosts.remember(address, &failure, now, until);
-                    }
-                    last = Some(failure);
-                }
             }
         }
+        dial.options = attempt.options;
     }
-    Err(last.unwrap_or_else(|| Failure::transient((4, 1), "no host answers")))
+    Err(last.unwrap_or_else(|| Failure::transient((3, 5), "no source can be used")).into())
 }
 
-/// Connects; where TLS is opportunistic and its handshake fails, once more without it (RFC 7435).
-async fn open(target: Target) -> Result<Connection, Broken> {
-    let may_fall_back =
-        target.options.security == Security::Opportunistic && !target.options.implicit_tls && target.options.credentials.is_none();
-    match Connection::open(target.clone()).await {
-        Err(Broken::Handshake(_)) if may_fall_back => {
-            let options = Options { security: Security::None, ..target.options.clone() };
-            Connection::open(Target { options, tls: None, ..target }).await
-        }
-        result => result,
-    }
+fn options(implicit_tls: bool, credentials: Option<Credentials>, around: Surroundings<'_>) -> Options {
+    // What is done about TLS is said for each host.
+    Options { name: around.name.clone(), security: Security::Required, implicit_tls, credentials, command_time: around.limits.command_time }
 }

@@ -10,7 +10,8 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::dkim::{DkimError, Signers};
 use super::mx::Host;
-use super::route::{Route, TlsPolicy};
+use super::policies::Fetching;
+use super::route::{MxRoute, Route, SmartHostRoute, TlsPolicy};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered, Renderer};
 use crate::chain::trace::Trace;
@@ -20,6 +21,7 @@ use crate::dns::network::NetworkDns;
 use crate::dns::{Dns, DnsError, Mx, RecordKind};
 use crate::mail::domain::Domain;
 use crate::mail::envelope::ReversePath;
+use crate::network::http_client::HttpClient;
 use crate::network::tls::{self, TlsError};
 use crate::sending_domain::SendingDomains;
 use crate::smtp::client::Credentials;
@@ -87,6 +89,7 @@ pub struct Settings {
     pub(super) routes: BTreeMap<Arc<str>, Route>,
     /// The same routes as they are written, for the names of queues.
     pub(super) kinds: BTreeMap<Arc<str>, config::Route>,
+    pub(super) sources: config::Sources,
     pub(super) signers: Signers,
     pub(super) renderer: Arc<dyn Render>,
     /// Where bounces of tracked mail come back to; without it nothing is tracked.
@@ -139,7 +142,10 @@ impl Settings {
         match signers {
             Ok(signers) if errors.is_empty() => {
                 let renderer = Arc::new(renderer);
-                Ok(Self::assemble(&config.server.hostname, config.delivery.clone(), routes, config.routes.clone(), signers, renderer))
+                let mut settings =
+                    Self::assemble(&config.server.hostname, config.delivery.clone(), routes, config.routes.clone(), signers, renderer);
+                settings.sources = config.sources.clone();
+                Ok(settings)
             }
             _ => Err(errors),
         }
@@ -167,7 +173,8 @@ impl Settings {
         renderer: Arc<dyn Render>,
     ) -> Self {
         let backoff = Backoff { first: limits.retry_first, longest: limits.retry_longest, give_up: limits.give_up };
-        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, signers, renderer, returns: None }
+        let sources = config::Sources::default();
+        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, sources, signers, renderer, returns: None }
     }
 }
 
@@ -180,6 +187,12 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
         };
         policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
     };
+    // For what asks for more than the route does: a message, or the recipient's domain. A system without authorities can still have a route.
+    let verifying = |ca: Option<&Path>| match tls::verifying(ca) {
+        Ok(connector) => Ok(Some(connector)),
+        Err(TlsError::NoRoots) => Ok(None),
+        Err(error) => Err(SettingsError::Tls { route: name.clone(), error }),
+    };
     let dns = |servers: &[SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
         let servers = if servers.is_empty() { nameservers } else { servers };
         let dns =
@@ -188,11 +201,28 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
     };
     Ok(match kind {
         config::Route::Mx(route) => {
-            Route::Mx { dns: dns(&route.nameservers)?, port: route.port, allow_private: route.allow_private, tls: policy(route.tls, None)? }
+            let verifying = verifying(route.ca.as_deref())?;
+            let fetching = verifying.as_ref().filter(|_| route.mta_sts).map(|tls| Fetching {
+                client: HttpClient::new(Some(tls.clone())),
+                port: route.mta_sts_port,
+                private: route.allow_private,
+            });
+            if fetching.is_none() && route.mta_sts {
+                tracing::warn!(route = %name, "the system has no certification authorities to trust: MTA-STS policies of domains do not count");
+            }
+            Route::Mx(MxRoute {
+                dns: dns(&route.nameservers)?,
+                port: route.port,
+                allow_private: route.allow_private,
+                tls: policy(route.tls, route.ca.as_deref())?,
+                verifying,
+                fetching,
+            })
         }
         config::Route::SmartHost(route) => {
             let literal = route.host.parse().ok().or_else(|| Domain::parse(&route.host).ok()?.literal());
-            Route::SmartHost {
+            Route::SmartHost(SmartHostRoute {
+                verifying: verifying(route.ca.as_deref())?,
                 // An address needs no name servers, and a machine without them can still have a smart host.
                 dns: if literal.is_some() { Arc::new(NoDns) } else { dns(&[])? },
                 host: literal.map_or_else(|| Host::Name(route.host.clone()), Host::Address),
@@ -207,7 +237,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
                     .credentials
                     .as_ref()
                     .map(|(user, password)| Credentials { user: user.clone(), password: password.expose().to_owned() }),
-            }
+            })
         }
         config::Route::Capture => Route::Capture,
     })
@@ -232,10 +262,9 @@ impl Dns for NoDns {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
-    use crate::config::SmartHostRoute;
 
     fn smart_host(host: &str, ca: Option<&str>) -> Result<Route, SettingsError> {
-        let route = SmartHostRoute {
+        let route = config::SmartHostRoute {
             host: host.into(),
             port: 587,
             tls: OutgoingTls::Required,
@@ -251,7 +280,7 @@ mod tests {
         let ca = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(ca.path(), rcgen::generate_simple_self_signed(["up".to_owned()]).unwrap().cert.pem()).unwrap();
         for text in ["192.0.2.1", "[192.0.2.1]", "2001:db8::1", "[IPv6:2001:db8::1]"] {
-            let Route::SmartHost { host, .. } = smart_host(text, ca.path().to_str()).unwrap() else { panic!() };
+            let Route::SmartHost(SmartHostRoute { host, .. }) = smart_host(text, ca.path().to_str()).unwrap() else { panic!() };
             assert!(matches!(host, Host::Address(_)), "{text}");
         }
     }

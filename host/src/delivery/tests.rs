@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dkim::Signers;
 use super::mx::Host;
-use super::route::{Route, TlsPolicy};
+use super::route::{MxRoute, Route, SmartHostRoute, TlsPolicy};
 use super::settings::{Render, ReturnPaths, Settings};
 use super::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::chain::Plan;
@@ -154,7 +154,7 @@ impl Setup {
     }
 
     fn settings(self, rendered: Arc<AtomicUsize>) -> Settings {
-        let mx = config::MxRoute { tls: config::OutgoingTls::None, port: self.port, nameservers: Vec::new(), allow_private: true };
+        let mx = config::MxRoute { tls: config::OutgoingTls::None, port: self.port, allow_private: true, ..config::MxRoute::default() };
         let mut kinds: BTreeMap<Arc<str>, config::Route> = BTreeMap::new();
         kinds.insert("direct".into(), config::Route::Mx(mx.clone()));
         kinds.insert("box".into(), config::Route::Capture);
@@ -162,15 +162,21 @@ impl Setup {
         let mut routes: BTreeMap<Arc<str>, Route> = BTreeMap::new();
         let dns = Arc::new(self.zone);
         let tls = TlsPolicy::Opportunistic(tls);
-        routes.insert("direct".into(), Route::Mx { dns: dns.clone(), port: self.port, allow_private: true, tls: tls.clone() });
+        let by_mx = |dns: Arc<Zone>, tls: TlsPolicy| {
+            let dns: Arc<dyn crate::dns::Dns> = dns;
+            Route::Mx(MxRoute { dns, port: self.port, allow_private: true, tls, verifying: None, fetching: None })
+        };
+        routes.insert("direct".into(), by_mx(dns.clone(), tls.clone()));
         routes.insert("box".into(), Route::Capture);
         if let Some((address, tls)) = self.smart_host {
             let (host, port) = (Host::Address(address.ip()), address.port());
             let (implicit_tls, credentials) = (self.implicit_tls, self.credentials);
-            routes.insert("up".into(), Route::SmartHost { dns, host, port, tls, implicit_tls, credentials });
+            let verifying = None;
+            let route = SmartHostRoute { dns, host, port, tls, verifying, implicit_tls, credentials };
+            routes.insert("up".into(), Route::SmartHost(route));
         } else if self.up_by_mx {
             kinds.insert("up".into(), config::Route::Mx(mx));
-            routes.insert("up".into(), Route::Mx { dns, port: self.port, allow_private: true, tls });
+            routes.insert("up".into(), by_mx(dns, tls));
         }
         let hostname = Domain::parse("tp.example").unwrap();
         let renderer = Arc::new(PlainRenderer { rendered });

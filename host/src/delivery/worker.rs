@@ -13,10 +13,10 @@ use super::failure::Failure;
 use super::hub::Hub;
 use super::outcome::{Settled, Verdict};
 use super::place::Place;
-use super::route::{Route, Surroundings, dead_time};
+use super::route::{NotConnected, Route, Surroundings, dead_time};
 use super::settings::Settings;
 use crate::smtp::client::transaction::Conclusion;
-use crate::spool::queue;
+use crate::spool::queue::{self, Lane};
 use crate::telemetry::metric::{OpenConnection, RouteMetrics};
 
 /// A server that takes longer than this to answer content is not given the next message together with it: another connection is faster.
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     running: VecDeque<Load>,
     /// Transactions so far.
     turn: u32,
+    /// What keeps the queue apart from others of the same way.
+    lane: Lane,
 }
 
 /// How a round with the next hop ended.
@@ -54,6 +56,7 @@ enum Round {
 impl Worker {
     pub(super) fn new(place: Place) -> Self {
         let settings = place.hub.settings();
+        let lane = queue::lane(&place.destination.queue);
         let metrics = place.hub.metrics.route(queue::split(&place.destination.queue).0);
         let desk = Desk::new(place.hub.clone(), place.destination.clone(), metrics.clone());
         Self {
@@ -66,6 +69,7 @@ impl Worker {
             ready: None,
             running: VecDeque::new(),
             turn: 0,
+            lane,
         }
     }
 
@@ -90,7 +94,7 @@ impl Worker {
             match settings.routes.get(route) {
                 Some(Route::Capture) => self.capture().await,
                 // The route was of another kind when these copies were accepted.
-                Some(Route::Mx { .. }) if domain.is_none() => {
+                Some(Route::Mx(_)) if domain.is_none() => {
                     if let Some(kind) = settings.kinds.get(route) {
                         self.desk.requeue(route, kind, self.ready.take()).await;
                     }
@@ -222,6 +226,11 @@ impl Worker {
                     name: &self.settings.name,
                     limits: &self.settings.limits,
                     dead_hosts: &hub.dead_hosts,
+                    sources: &self.settings.sources,
+                    book: &hub.sources,
+                    policies: &hub.policies,
+                    metrics: &hub.metrics,
+                    lane: &self.lane,
                     clock: &hub.clock,
                     entropy: &hub.entropy,
                     remember: !self.place.has_company(),
@@ -229,11 +238,17 @@ impl Worker {
                 match Box::pin(route.connect(domain, around)).await {
                     Ok(connection) => {
                         self.metrics.connected(true);
+                        hub.metrics.protected(&connection.via().policy);
                         hub.failing.forget(&self.place.destination.queue);
                         self.place.connected(true);
                         none.insert(connection)
                     }
-                    Err(failure) => {
+                    Err(NotConnected::Waits { text, until }) => {
+                        self.place.connected(false);
+                        self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
+                        return Round::Over;
+                    }
+                    Err(NotConnected::Failed(failure)) => {
                         self.metrics.connected(false);
                         if !self.place.has_company() {
                             if !failure.is_permanent() {
@@ -265,12 +280,25 @@ impl Worker {
             && may_begin(&hub)
             && let Some(mut attempt) = self.ready.take_if(|attempt| hub.is_in_time(attempt.load.until, &self.settings.limits))
         {
+            if !hub.may_send(connection, &self.settings, attempt.load.copies.len()) {
+                // The source has sent what it may today: the rest leaves from another one, or waits.
+                self.ready = Some(attempt);
+                if self.running.is_empty() {
+                    if let Some(connection) = self.connection.take() {
+                        connection.quit().await;
+                    }
+                    return Round::Over;
+                }
+                self.listen().await;
+                return Round::Over;
+            }
             self.metrics.transaction();
             self.turn = self.turn.saturating_add(1);
             if !connection.takes_eight_bit() {
                 attempt.make_seven_bit(&self.settings.signers);
             }
-            let (load, transaction) = attempt.split();
+            let (mut load, transaction) = attempt.split();
+            load.via = Some(connection.via());
             connection.start(transaction);
             self.running.push_back(load);
         }

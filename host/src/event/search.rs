@@ -175,7 +175,7 @@ impl Summary {
             }
             EventKind::Discarded { plugin, reason } => self.withhold(event, State::Discarded, plugin, reason),
             EventKind::Held { by, reason } => self.withhold(event, State::Held, by, reason),
-            EventKind::Delivered { host, reply, attempt } => {
+            EventKind::Delivered { host, reply, attempt, .. } => {
                 self.settle(event, State::Delivered, Some(*attempt), said_by(host, reply), None);
             }
             EventKind::Deferred { host, reply, attempt, next, .. } => {
@@ -340,7 +340,8 @@ mod tests {
 
     #[test]
     fn states_follow_the_copies() {
-        let delivered = |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0 });
+        let delivered =
+            |place| event(Some(place), EventKind::Delivered { host: "mx".into(), reply: "250 ok".into(), attempt: 0, via: None });
         let next = Timestamp::from_millis(20);
         let deferred = |place| {
             event(
@@ -408,7 +409,7 @@ mod tests {
                     report: None,
                 }
             } else {
-                EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0 }
+                EventKind::Delivered { host: reply().0, reply: reply().1, attempt: 0, via: None }
             };
             summary.apply(&event(Some(place), kind));
         }

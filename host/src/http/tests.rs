@@ -94,6 +94,7 @@ fn start(demonstration: bool) -> Running {
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),
             routes: BTreeMap::new(),
+            sources: crate::config::Sources::default(),
             header_size: config.smtp.header_size,
             tags: 100,
             takes_bounces: false,

@@ -24,8 +24,9 @@ use crate::mail::domain::Domain;
 use crate::mail::envelope::Notify;
 use crate::mail::header;
 use crate::mail::message_id::MessageId;
+use crate::spool::NewEntry;
 use crate::spool::entry::{Copy, Entry, Terms};
-use crate::spool::{NewEntry, queue};
+use crate::spool::queue::{self, Lane};
 use crate::store::QueueName;
 use crate::submission::Submission;
 
@@ -144,7 +145,8 @@ impl Arrival<'_> {
         let Forwarding { mailbox, to, route } = forwarding;
         let original = mailbox.is_ascii().then(|| format!("rfc822;{mailbox}"));
         let copy = Copy { address: (*to).clone(), notify: Some(Notify::NEVER), original, variables: String::new() };
-        let queue = self.routes.get(*route).map_or_else(|| Arc::clone(route), |kind| queue::name(route, kind, to.domain()));
+        let queue =
+            self.routes.get(*route).map_or_else(|| Arc::clone(route), |kind| queue::name(route, kind, to.domain(), &Lane::default()));
         (copy, queue)
     }
 

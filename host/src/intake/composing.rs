@@ -15,6 +15,7 @@ use crate::chain::{Chain, Plan};
 use crate::clock::Timestamp;
 use crate::config::{Bounces, Route};
 use crate::event::{Event, EventKind};
+use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{ForwardPath, ReversePath};
 use crate::mail::message_id::CopyId;
@@ -23,8 +24,9 @@ use crate::mail::slot::Tokens;
 use crate::mail::tag::Tag;
 use crate::plugin::lease::Circumstances;
 use crate::plugin::letter::Letter;
-use crate::spool::entry::{Copy, Entry, Terms};
-use crate::spool::{NewEntry, queue};
+use crate::spool::NewEntry;
+use crate::spool::entry::{Copy, Entry, Terms, TransportSecurity};
+use crate::spool::queue::{self, Lane};
 use crate::store::QueueName;
 use crate::submission::login::Login;
 use crate::submission::permission::{check_from, check_reverse_path};
@@ -415,17 +417,24 @@ fn is_from_open(login: &Login, facts: &HeaderFacts<'_>, draft: &Draft, plan: &Pl
 fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSettings) -> Vec<(Copy, QueueName)> {
     let route = press.route.as_ref().unwrap_or(&submission.login.route);
     let kind = settings.routes.get(route);
+    let sender = submission.envelope.reverse_path.mailbox().map(EmailAddress::domain);
+    let lane = Lane {
+        source: settings.sources.choose(&submission.login.name, sender, route).cloned(),
+        transport: TransportSecurity::AsConfigured,
+    };
     let mut names: BTreeMap<&str, QueueName> = BTreeMap::new();
     press
         .copies(&submission.options)
         .map(|(_, path, variables)| {
             let queue = match kind {
-                Some(kind @ Route::Mx(_)) => {
+                Some(kind) => {
+                    // One name for all where the domain makes no difference.
                     let domain = path.address.domain();
-                    Arc::clone(names.entry(domain.as_str()).or_insert_with(|| queue::name(route, kind, domain)))
+                    let key = if matches!(kind, Route::Mx(_)) { domain.as_str() } else { "" };
+                    Arc::clone(names.entry(key).or_insert_with(|| queue::name(route, kind, domain, &lane)))
                 }
-                // A name for all. Delivery finds a better one for a route that has left the configuration, and comes back as another.
-                Some(Route::SmartHost(_) | Route::Capture) | None => Arc::clone(route),
+                // Delivery finds a better one for a route that has left the configuration, and comes back as another.
+                None => Arc::clone(route),
             };
             let copy = Copy { address: path.address.clone(), notify: path.notify, original: path.original.clone(), variables };
             (copy, queue)

@@ -60,6 +60,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
             routes: BTreeMap::from([("direct".into(), direct())]),
+            sources: Sources::default(),
             header_size: ByteSize(5_000),
             tags: 100,
             takes_bounces: false,
@@ -68,7 +69,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
 }
 
 fn direct() -> Route {
-    Route::Mx(config::MxRoute { tls: config::OutgoingTls::None, port: 25, nameservers: Vec::new(), allow_private: false })
+    Route::Mx(config::MxRoute { tls: config::OutgoingTls::None, port: 25, allow_private: false, ..config::MxRoute::default() })
 }
 
 pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submission {

@@ -108,9 +108,21 @@ impl HttpClient {
     /// # Errors
     /// See [`HttpError`]; nothing is tried twice.
     pub async fn send(&self, what: Outgoing, bounds: Bounds) -> Result<Incoming, HttpError> {
+        self.ask(what, bounds, None).await
+    }
+
+    /// As [`HttpClient::send`], where the caller has looked the name up.
+    ///
+    /// # Errors
+    /// See [`HttpError`]; nothing is tried twice.
+    pub async fn send_to(&self, what: Outgoing, bounds: Bounds, addresses: &[IpAddr]) -> Result<Incoming, HttpError> {
+        self.ask(what, bounds, Some(addresses)).await
+    }
+
+    async fn ask(&self, what: Outgoing, bounds: Bounds, addresses: Option<&[IpAddr]>) -> Result<Incoming, HttpError> {
         let asking = async {
             let request = self.request(&what)?;
-            let stream = self.connect(&what.url, bounds.private).await?;
+            let stream = self.connect(&what.url, bounds.private, addresses).await?;
             match what.url.scheme() {
                 "https" => {
                     let tls = self.tls.as_ref().ok_or_else(|| unreachable(&"the system has no certification authorities to trust"))?;
@@ -182,13 +194,16 @@ impl HttpClient {
     }
 
     /// Connects to the first address that is fit and answers.
-    async fn connect(&self, url: &Url, private: bool) -> Result<TcpStream, HttpError> {
+    async fn connect(&self, url: &Url, private: bool, addresses: Option<&[IpAddr]>) -> Result<TcpStream, HttpError> {
         let port = url.port_or_known_default().ok_or_else(|| HttpError::Invalid("the URL has no port".to_owned()))?;
         let host = url.host().ok_or_else(|| HttpError::Invalid("the URL has no host".to_owned()))?;
         let found: Vec<SocketAddr> = match &host {
             Host::Ipv4(address) => vec![SocketAddr::new(IpAddr::V4(*address), port)],
             Host::Ipv6(address) => vec![SocketAddr::new(IpAddr::V6(*address), port)],
-            Host::Domain(name) => self.look_up(name, port).await?,
+            Host::Domain(name) => match addresses {
+                Some(addresses) => addresses.iter().map(|address| SocketAddr::new(*address, port)).collect(),
+                None => self.look_up(name, port).await?,
+            },
         };
         let fit: Vec<SocketAddr> = found.iter().copied().filter(|address| private || is_public(address.ip())).take(ADDRESSES).collect();
         if fit.is_empty() {

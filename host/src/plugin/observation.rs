@@ -130,7 +130,7 @@ fn detail(kind: &EventKind) -> Vec<(String, String)> {
         }
         EventKind::Discarded { plugin, reason } => detail.extend([("plugin", plugin.clone()), ("reason", reason.clone())]),
         EventKind::Held { by, reason } => detail.extend([("plugin", by.clone()), ("reason", reason.clone())]),
-        EventKind::Delivered { host, reply, attempt } => {
+        EventKind::Delivered { host, reply, attempt, .. } => {
             detail.extend([("host", host.clone()), ("reply", reply.clone()), ("attempt", attempt.to_string())]);
         }
         EventKind::Deferred { host, reply, attempt, next, class } => detail.extend([

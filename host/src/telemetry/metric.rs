@@ -225,6 +225,8 @@ struct Inner {
     delivery_transactions: Family<Labels<1>, Counter>,
     delivery_destinations: Gauge,
     delivery_reports: Counter,
+    source_failures: Family<Labels<1>, Counter>,
+    protections: Family<Labels<1>, Counter>,
     plugins: AllPlugins,
     plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
@@ -260,6 +262,7 @@ impl Metrics {
         let (connections_made, connections_failed, transactions) = (Family::default(), Family::default(), Family::default());
         let (destinations, reports) = (Gauge::default(), Counter::default());
         let (recipients, plugin_reloads) = (Family::default(), Family::default());
+        let (source_failures, protections) = (Family::default(), Family::default());
         let (commit_time, commit_size, queue) = (times(), Histogram::new(&COUNTS, 1.0), Gauge::default());
 
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -281,6 +284,8 @@ impl Metrics {
         registry.register("delivery_transactions", "Transactions with next hops that were begun", transactions.clone());
         registry.register("delivery_destinations", "Destinations that are worked on", destinations.clone());
         registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
+        registry.register("delivery_connections_protected", "Connections to next hops, by what asked for their TLS", protections.clone());
+        registry.register("delivery_source_failures", "Connections that a source's address could not be used for", source_failures.clone());
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
         registry.register("plugin_events", "Events that a plugin has taken note of", events_told.clone());
@@ -309,6 +314,8 @@ impl Metrics {
             delivery_transactions: transactions,
             delivery_destinations: destinations,
             delivery_reports: reports,
+            source_failures,
+            protections,
             plugins,
             plugin_reloads,
             commit_time,
@@ -377,6 +384,16 @@ impl Metrics {
     /// Counts a delivery report.
     pub fn reported(&self) {
         self.0.delivery_reports.inc();
+    }
+
+    /// Counts a connection that could not be made as the address of a source cannot be used.
+    pub fn source_failed(&self, source: &str) {
+        self.0.source_failures.get_or_create_owned(&[("source", source.to_owned())]).inc();
+    }
+
+    /// Counts a connection that was made, by what asked for its TLS: `mta-sts`, `opportunistic`, …, or `none`.
+    pub fn protected(&self, policy: &str) {
+        self.0.protections.get_or_create_owned(&[("policy", policy.to_owned())]).inc();
     }
 
     /// Returns the handle of a route. Get it once: this takes a lock.

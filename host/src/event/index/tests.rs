@@ -70,7 +70,7 @@ fn messages_are_found_by_everything_that_is_known_of_them() {
 #[test]
 fn states_follow_the_log_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let delivered = EventKind::Delivered { host: "mx".to_owned(), reply: "250".to_owned(), attempt: 0 };
+    let delivered = EventKind::Delivered { host: "mx".to_owned(), reply: "250".to_owned(), attempt: 0, via: None };
     {
         let index = SearchIndex::open(folder.path()).unwrap();
         let mut writer = index.writer(MEMORY).unwrap();

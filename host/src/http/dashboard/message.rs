@@ -228,7 +228,10 @@ fn describe(kind: &EventKind) -> (&'static str, String) {
         EventKind::Rendered { plugins } | EventKind::Observed { plugins } => {
             ("plugins", plugins.iter().map(said).collect::<Vec<_>>().join("; "))
         }
-        EventKind::Delivered { host, reply, .. } => ("delivered", hop(host, reply)),
+        EventKind::Delivered { host, reply, via, .. } => {
+            let way = via.as_ref().map(|via| format!(" ({via})")).unwrap_or_default();
+            ("delivered", format!("{}{way}", hop(host, reply)))
+        }
         EventKind::Deferred { host, reply, next, .. } => ("deferred", format!("{}; again at {next}", hop(host, reply))),
         EventKind::Bounced { host, reply, status, class, report, .. } => {
             let late = if report.is_some() { ", after it was taken" } else { "" };
@@ -308,7 +311,7 @@ pub(super) mod tests {
         let visitor = Visitor { ip: "192.0.2.7".into(), user_agent: "Mozilla".into() };
         vec![
             event(None, accepted),
-            event(Some(0), EventKind::Delivered { host: "mx.x.example".into(), reply: "250 ok".into(), attempt: 0 }),
+            event(Some(0), EventKind::Delivered { host: "mx.x.example".into(), reply: "250 ok".into(), attempt: 0, via: None }),
             event(
                 Some(1),
                 EventKind::Deferred { host: String::new(), reply: "no answer".into(), attempt: 0, next: at, class: BounceClass::Network },

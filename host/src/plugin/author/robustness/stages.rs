@@ -91,7 +91,7 @@ fn kinds(plugin: &Plugin, text: &str) -> Vec<EventKind> {
         EventKind::Rejected { reason: text(), temporary: true, plugins: Vec::new() },
         EventKind::Discarded { plugin: text(), reason: text() },
         EventKind::Held { by: text(), reason: text() },
-        EventKind::Delivered { host: text(), reply: text(), attempt: u32::MAX },
+        EventKind::Delivered { host: text(), reply: text(), attempt: u32::MAX, via: None },
         EventKind::Deferred { host: text(), reply: text(), attempt: 0, next: Timestamp::NEVER, class: BounceClass::Soft },
         EventKind::Bounced { host: text(), reply: text(), status: text(), attempt: 0, class: BounceClass::Block, report: None },
         EventKind::Cancelled,

@@ -1,0 +1,219 @@
+//! One connection out of many hosts and addresses.
+//!
+//! Hosts are tried in the order of their preference. The addresses of one host race (RFC 8305, "happy eyeballs"): the next one starts when the one before
+//! has failed or has had its head start, and the first that answers wins. A host or address that fails leads to the next one.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{Broken, Connection, Target};
+use super::failure::Failure;
+use super::mx::{self, Host, Reach};
+use super::protection::Guard;
+use super::route::{Surroundings, dead_time};
+use crate::config::Source;
+use crate::dns::Dns;
+use crate::smtp::client::{Options, Security};
+
+/// How long an address has to answer before the next one is tried beside it (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// What is dialled.
+pub(super) struct Dial<'a> {
+    pub(super) dns: &'a dyn Dns,
+    pub(super) port: u16,
+    pub(super) reach: Reach<'a>,
+    pub(super) options: Options,
+    pub(super) source: Option<(&'a Arc<str>, &'a Source)>,
+    pub(super) around: Surroundings<'a>,
+}
+
+/// Why there is no connection.
+pub(super) enum NotDialled {
+    /// No host answers; the failure of the last one.
+    Failed(Failure),
+    /// Our own address cannot be used.
+    Unbound(Failure),
+}
+
+/// Where dialling is.
+struct Progress {
+    /// Connections that were tried.
+    tries: u32,
+    last: Option<Failure>,
+}
+
+impl Progress {
+    /// "Later" of one host outweighs "never" of another.
+    fn note(&mut self, failure: Failure) {
+        self.last = Some(match self.last.take() {
+            Some(last) if !last.is_permanent() && failure.is_permanent() => last,
+            _ => failure,
+        });
+    }
+
+    fn into_failure(self) -> NotDialled {
+        NotDialled::Failed(self.last.unwrap_or_else(|| Failure::transient((4, 1), "no host answers")))
+    }
+}
+
+impl Dial<'_> {
+    /// Connects to the best host that answers.
+    pub(super) async fn any(&self, hosts: &[Host], guard: &Guard<'_>) -> Result<Connection, NotDialled> {
+        let mut progress = Progress { tries: 0, last: None };
+        for host in hosts {
+            let protected = match guard.protection(host) {
+                Ok(protection) => mx::addresses(self.dns, host, self.reach).await.map(|addresses| (protection, addresses)),
+                Err(failure) => Err(failure),
+            };
+            let (protection, addresses) = match protected {
+                Ok(protected) => protected,
+                Err(failure) => {
+                    progress.note(failure.at(&host.to_text()));
+                    continue;
+                }
+            };
+            let mut options = self.options.clone();
+            options.security = protection.security;
+            let target = Target {
+                address: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), self.port),
+                name: host.to_text(),
+                options,
+                tls: protection.connector,
+                policy: protection.policy,
+                connect_time: self.around.limits.connect_time,
+                source: self.source.map(|(name, _)| name.clone()),
+                bind: None,
+            };
+            if let Some(connection) = self.host(&target, addresses, &mut progress).await? {
+                return Ok(connection);
+            }
+            if progress.tries >= self.around.limits.host_tries {
+                break;
+            }
+        }
+        Err(progress.into_failure())
+    }
+
+    /// Addresses that may be tried, in order.
+    fn reachable(&self, target: &Target, addresses: Vec<IpAddr>, progress: &mut Progress) -> VecDeque<Target> {
+        let now = self.around.clock.monotonic();
+        let mut targets = VecDeque::new();
+        for ip in addresses {
+            let address = SocketAddr::new(ip, self.port);
+            let bind = self.source.and_then(|(_, source)| source.address_for(ip));
+            let target = Target { address, bind, ..target.clone() };
+            if let (Some((name, _)), None) = (self.source, bind) {
+                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                let text = format!("the source \"{name}\" has no {family} address");
+                progress.note(Failure::transient((4, 1), text).at(&target.to_text()));
+            } else if let Some(failure) = self.around.dead_hosts.failure(address, now) {
+                progress.last = Some(failure);
+            } else {
+                targets.push_back(target);
+            }
+        }
+        if self.around.dead_hosts.is_v6_dead(now) {
+            let (v4, v6): (Vec<_>, Vec<_>) = targets.drain(..).partition(|target| target.address.is_ipv4());
+            targets.extend(v4.into_iter().chain(v6));
+        }
+        targets
+    }
+
+    /// Tries the addresses of one host; `None` where none of them answers.
+    async fn host(&self, target: &Target, addresses: Vec<IpAddr>, progress: &mut Progress) -> Result<Option<Connection>, NotDialled> {
+        let mut waiting = self.reachable(target, addresses, progress);
+        let mut racing = FuturesUnordered::new();
+        let mut under_way: Vec<Target> = Vec::new();
+        let mut may_start = true;
+        loop {
+            if may_start
+                && progress.tries < self.around.limits.host_tries
+                && let Some(target) = waiting.pop_front()
+            {
+                progress.tries += 1;
+                under_way.push(target.clone());
+                racing.push(async move { (Connection::reach(&target).await, target) });
+            }
+            if racing.is_empty() {
+                return Ok(None);
+            }
+            let is_last = waiting.is_empty() || progress.tries >= self.around.limits.host_tries;
+            let next = if is_last { Ok(racing.next().await) } else { timeout(HEAD_START, racing.next()).await };
+            let Ok(next) = next else {
+                may_start = true;
+                continue;
+            };
+            let Some((reached, target)) = next else { return Ok(None) };
+            under_way.retain(|other| other.address != target.address);
+            match reached {
+                Err(broken) => {
+                    self.failed(&target, &broken, progress)?;
+                    may_start = true;
+                }
+                Ok(stream) => {
+                    if target.address.is_ipv4() && under_way.iter().any(|other| other.address.is_ipv6()) {
+                        self.around.dead_hosts.remember_v6(self.around.clock.monotonic(), dead_time(self.around.limits));
+                    }
+                    // The others are given up; should this one not speak SMTP, they have their turn again.
+                    racing.clear();
+                    progress.tries = progress.tries.saturating_sub(u32::try_from(under_way.len()).unwrap_or(u32::MAX));
+                    for other in under_way.drain(..).rev() {
+                        waiting.push_front(other);
+                    }
+                    let address = target.address;
+                    match open(target.clone(), stream).await {
+                        Ok(connection) => {
+                            self.around.dead_hosts.forget(address);
+                            return Ok(Some(connection));
+                        }
+                        Err(broken) => self.failed(&target, &broken, progress)?,
+                    }
+                    may_start = true;
+                }
+            }
+        }
+    }
+
+    fn failed(&self, target: &Target, broken: &Broken, progress: &mut Progress) -> Result<(), NotDialled> {
+        let host = target.to_text();
+        let failure = broken.to_failure(&host);
+        tracing::debug!(host = %host, "next hop failed: {broken}");
+        if let Broken::Bind(_) = broken {
+            return Err(NotDialled::Unbound(failure.at("")));
+        }
+        let now = self.around.clock.monotonic();
+        if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
+            self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
+        }
+        // That a host does not do the TLS which one message or domain asks for says nothing of mail for others.
+        let is_of_policy = broken.is_of_tls() && matches!(target.policy, "mta-sts" | "requiretls");
+        if self.around.remember && !is_of_policy {
+            self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
+        }
+        progress.last = Some(failure);
+        Ok(())
+    }
+}
+
+/// Speaks SMTP; where TLS is opportunistic and its handshake fails, once more without it (RFC 7435).
+async fn open(target: Target, stream: TcpStream) -> Result<Connection, Broken> {
+    let may_fall_back =
+        target.options.security == Security::Opportunistic && !target.options.implicit_tls && target.options.credentials.is_none();
+    match Connection::open(target.clone(), stream).await {
+        Err(Broken::Handshake(_)) if may_fall_back => {
+            let options = Options { security: Security::None, ..target.options.clone() };
+            let target = Target { options, tls: None, ..target };
+            let stream = Connection::reach(&target).await?;
+            Connection::open(target, stream).await
+        }
+        result => result,
+    }
+}
