@@ -85,6 +85,7 @@ fn a3_tls_is_mandatory_or_not_by_listener() -> Result<()> {
     assert!(has(&client.command("EHLO client.example", 250)?.lines, "AUTH"));
     client.auth_plain("plain", PASSWORD)?;
     client.deliver("s@example.com", &["r@example.net"], &message("mandatory"))?;
+    peer.wait(1)?;
     drop(host);
 
     let host = start_with(&peer, &listener("starttls", "require_tls = false").replace("127.0.0.1", "0.0.0.0"), "")?;
@@ -274,7 +275,7 @@ fn a18_a_next_hop_without_dsn_makes_a_report_of_ours() -> Result<()> {
     let report = peer.wait(1)?.remove(0);
     assert_eq!((report.from.as_str(), &*report.to), ("", ["s@example.com".to_owned()].as_slice()));
     let text = report.text();
-    for expected in ["multipart/report", "Original-Envelope-Id: order1", "Original-Recipient: rfc822;first@example.net", "Status: 5.1.1"] {
+    for expected in ["multipart/report", "Original-Envelope-Id: order1", "Original-Recipient: rfc822; first@example.net", "Status: 5.1.1"] {
         assert!(text.to_lowercase().contains(&expected.to_lowercase()), "{expected} is missing in\n{text}");
     }
     Ok(())
