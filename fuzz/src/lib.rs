@@ -8,6 +8,7 @@
 
 mod composition;
 mod configuration;
+mod dns_question;
 mod draft;
 mod inbound;
 mod input;
@@ -26,6 +27,7 @@ mod template;
 
 pub use composition::composition;
 pub use configuration::configuration;
+pub use dns_question::dns_question;
 pub use draft::draft;
 pub use inbound::inbound_header;
 pub use mail::{address, header, link};
@@ -47,6 +49,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("address", address),
     ("composition", composition),
     ("configuration", configuration),
+    ("dns_question", dns_question),
     ("draft", draft),
     ("event", event),
     ("header", header),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::document::{Fault, Section, Value};
+use super::domains::UnverifiedSenders;
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
@@ -41,6 +42,8 @@ pub struct Login {
     pub suppress: Vec<Suppress>,
     /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
     pub bounce_management: Option<BounceManagement>,
+    /// `unverified_senders`; none given is what `[domains]` says.
+    pub unverified_senders: Option<UnverifiedSenders>,
     /// `rebuild`, `priority` and `limits.priority`.
     pub treatment: Treatment,
 }
@@ -72,6 +75,7 @@ impl Login {
             treatment: Treatment::default(),
             suppress: Vec::new(),
             bounce_management: None,
+            unverified_senders: None,
         }
     }
 }
@@ -79,7 +83,21 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress, treatment } = self;
+        let Self {
+            name,
+            username,
+            password,
+            token,
+            senders,
+            chain,
+            route,
+            limits,
+            bounces,
+            bounce_management,
+            suppress,
+            unverified_senders,
+            treatment,
+        } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -93,6 +111,7 @@ impl fmt::Debug for Login {
             .field("treatment", treatment)
             .field("suppress", suppress)
             .field("bounce_management", bounce_management)
+            .field("unverified_senders", unverified_senders)
             .finish()
     }
 }
@@ -230,6 +249,7 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
     });
     // An empty list is an answer too: nothing does.
     let suppress = if section.has("suppress") { suppress } else { Suppress::ALL.to_vec() };
+    let unverified_senders = section.optional("unverified_senders", UnverifiedSenders::read);
     Some(Login {
         name: name?,
         username,
@@ -243,6 +263,7 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
         bounce_management,
         suppress,
         treatment,
+        unverified_senders,
     })
 }
 

@@ -49,6 +49,7 @@ fn login(name: &str) -> Login {
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
         treatment: Treatment::default(),
+        unverified_senders: None,
         suppress: Vec::new(),
         bounce_management: None,
     }

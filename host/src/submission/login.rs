@@ -258,6 +258,7 @@ mod tests {
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
             treatment: Treatment::default(),
+            unverified_senders: None,
             suppress: Vec::new(),
             bounce_management: None,
         }

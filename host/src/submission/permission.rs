@@ -251,6 +251,7 @@ mod tests {
             limits: LoginLimits { messages_per_hour, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
             treatment: Treatment::default(),
+            unverified_senders: None,
             suppress: Vec::new(),
             bounce_management: None,
         }

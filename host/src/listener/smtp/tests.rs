@@ -129,6 +129,7 @@ impl Server {
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
             treatment: Treatment::default(),
+            unverified_senders: None,
             suppress: Vec::new(),
             bounce_management: None,
         };
