@@ -231,7 +231,7 @@ impl Parts {
         let facts = settings.facts(submission);
         check(submission, &facts, &settings)?;
         let verified = self.with_verified_sender(submission, &facts)?;
-        let facts = if matches!(verified, Cow::Owned(_)) { settings.facts(&verified.content) } else { facts };
+        let facts = if matches!(verified, Cow::Owned(_)) { settings.facts(&verified) } else { facts };
         let submission = &*verified;
         let login = &submission.login;
         self.rates.take(login)?;

@@ -22,6 +22,14 @@ fn start_with(peer: &Peer, listener: &str, more: &str) -> Result<Host> {
     Host::start(&format!("{}{listener}{}", &text[..start], &text[end..]), &[])
 }
 
+/// The login `secure`, whose mail goes to the peer over TLS alone.
+fn secure(peer: &Peer) -> String {
+    let port = peer.address().port();
+    let route =
+        format!("[routes.secure]\nkind = \"smarthost\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"required\"\nca = \"ca.pem\"\n");
+    route + &login("secure", "route = \"secure\"\nlimits = { priority = 4 }")
+}
+
 fn greet(client: &mut Client) -> Result<Vec<String>> {
     client.expect(220)?;
     Ok(client.command("EHLO client.example", 250)?.lines)
@@ -378,12 +386,7 @@ fn a24_limits_of_size_and_recipients_are_said_and_kept() -> Result<()> {
 fn what_a_message_asks_for_goes_on_with_it() -> Result<()> {
     let certificate = Certificate::new()?;
     let peer = Peer::offering(Protection::StartTls(certificate.server()?), &["MT-PRIORITY", "REQUIRETLS", "8BITMIME"])?;
-    let route = format!(
-        "[routes.secure]\nkind = \"smarthost\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"required\"\nca = \"ca.pem\"\n{}",
-        peer.address().port(),
-        login("secure", "route = \"secure\"\nlimits = { priority = 4 }")
-    );
-    let host = Host::start(&config(peer.address(), &route), &[("ca.pem", certificate.pem().as_bytes())])?;
+    let host = Host::start(&config(peer.address(), &secure(&peer)), &[("ca.pem", certificate.pem().as_bytes())])?;
     let mut client = Client::connect_tls(host.address("smtp implicit"), host.certificate.client()?)?;
     let ehlo = greet(&mut client)?;
     for keyword in ["MT-PRIORITY", "REQUIRETLS", "FUTURERELEASE", "BINARYMIME", "CHUNKING"] {
@@ -406,11 +409,13 @@ fn what_a_message_asks_for_goes_on_with_it() -> Result<()> {
 
 #[test]
 fn mail_that_requires_tls_comes_back_where_the_next_hop_does_not_keep_to_it() -> Result<()> {
-    let peer = Peer::start()?;
-    let host = Host::start(&config(peer.address(), ""), &[])?;
+    let certificate = Certificate::new()?;
+    // It has TLS, and promises nothing for the way behind it.
+    let peer = Peer::offering(Protection::StartTls(certificate.server()?), &["8BITMIME"])?;
+    let host = Host::start(&config(peer.address(), &secure(&peer)), &[("ca.pem", certificate.pem().as_bytes())])?;
     let mut client = Client::connect_tls(host.address("smtp implicit"), host.certificate.client()?)?;
     greet(&mut client)?;
-    client.auth_plain("plain", PASSWORD)?;
+    client.auth_plain("secure", PASSWORD)?;
     client.command("MAIL FROM:<s@example.com> REQUIRETLS", 250)?;
     client.command("RCPT TO:<r@example.net>", 250)?;
     client.command("DATA", 354)?;
