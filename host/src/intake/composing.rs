@@ -308,7 +308,8 @@ impl Parts {
         settings: &IntakeSettings,
         trace: &mut Trace,
     ) -> NewEntry {
-        let copies = copies(submission, &press, settings);
+        let terms = terms(submission, facts);
+        let copies = copies(submission, &press, settings, terms.transport);
         let Submission { envelope, login, received, options, .. } = submission;
         let recipient_count = u32::try_from(copies.len()).unwrap_or(u32::MAX);
         let at = self.clock.now();
@@ -352,7 +353,7 @@ impl Parts {
             deliver_before: options.deliver_before,
             options: options_text(options, &press.recipients),
             plan: press.plan,
-            terms: terms(submission, facts),
+            terms,
         };
         NewEntry {
             entry,
@@ -439,14 +440,11 @@ fn is_from_open(login: &Login, facts: &HeaderFacts<'_>, draft: &Draft, plan: &Pl
 }
 
 /// The copies with their queues: one queue for a domain where the route goes to the domains' own hosts, else one for the route.
-fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSettings) -> Vec<(Copy, QueueName)> {
+fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSettings, transport: TransportSecurity) -> Vec<(Copy, QueueName)> {
     let route = press.route.as_ref().unwrap_or(&submission.login.route);
     let kind = settings.routes.get(route);
     let sender = submission.envelope.reverse_path.mailbox().map(EmailAddress::domain);
-    let lane = Lane {
-        source: settings.sources.choose(&submission.login.name, sender, route).cloned(),
-        transport: TransportSecurity::AsConfigured,
-    };
+    let lane = Lane { source: settings.sources.choose(&submission.login.name, sender, route).cloned(), transport };
     let mut names: BTreeMap<&str, QueueName> = BTreeMap::new();
     press
         .copies(&submission.options)
