@@ -11,8 +11,9 @@ use crate::mail::content::{Composition, Draft};
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::header::raw_fields::raw_values;
 use crate::mail::message_id::MessageId;
+use crate::spool::NewEntry;
 use crate::spool::entry::{Copy, Entry, Terms};
-use crate::spool::{NewEntry, queue};
+use crate::spool::queue::{self, Lane};
 use crate::submission::{Protocol, Received};
 
 /// Received fields of mail that goes in circles.
@@ -31,7 +32,7 @@ impl Parts {
         subject.truncate(subject.floor_char_boundary(super::SUBJECT));
         let content = mail.content.clone();
         let queue = match self.settings().routes.get(&login.route) {
-            Some(kind) => queue::name(&login.route, kind, to.domain()),
+            Some(kind) => queue::name(&login.route, kind, to.domain(), &Lane::default()),
             None => Arc::clone(&login.route),
         };
         let accepted = Event {
