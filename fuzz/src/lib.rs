@@ -9,6 +9,7 @@
 mod bounce;
 mod composition;
 mod configuration;
+mod dns_question;
 mod draft;
 mod inbound;
 mod input;
@@ -27,6 +28,7 @@ mod template;
 pub use bounce::{aggregate, bounce, verp};
 pub use composition::composition;
 pub use configuration::configuration;
+pub use dns_question::dns_question;
 pub use draft::draft;
 pub use inbound::inbound_header;
 pub use mail::{address, header, link};
@@ -49,6 +51,7 @@ pub const TARGETS: [(&str, Target); 23] = [
     ("bounce", bounce),
     ("composition", composition),
     ("configuration", configuration),
+    ("dns_question", dns_question),
     ("draft", draft),
     ("event", event),
     ("header", header),

@@ -9,6 +9,7 @@
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
 //! | [`dmarc_reports`] | DMARC reports that came in |
+//! | [`sender_domains`] | domains that mail is sent from, over REST |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -32,6 +33,7 @@ pub mod problem;
 pub mod public;
 pub mod raw_mime;
 pub mod rest;
+pub mod sender_domains;
 pub mod serve;
 pub mod status;
 pub mod turbosmtp;
@@ -54,6 +56,7 @@ use crate::event::recorder::Recorder;
 use crate::feedback::Feedback;
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
+use crate::sending_domain::SendingDomains;
 use crate::submission::login::Logins;
 use origin::{Connection, Origin};
 use problem::{Dialect, Problem};
@@ -68,6 +71,8 @@ pub struct Services {
     pub logins: Logins,
     /// Knows the DMARC reports that came in.
     pub feedback: Feedback,
+    /// Domains that mail is sent from.
+    pub domains: SendingDomains,
     /// Takes events of public links.
     pub recorder: Recorder,
     /// Knows its own links.
@@ -107,6 +112,13 @@ pub fn router(services: Services) -> Router {
         .route("/v1/send", any(rest::v1_send))
         .route("/v1/dmarc", any(dmarc_reports::days))
         .route("/v1/dmarc/{*path}", any(dmarc_reports::report))
+        .route("/v1/domains", any(sender_domains::domains))
+        .route("/v1/domain/{*path}", any(sender_domains::domain))
+        .route("/v1/dns/{*path}", any(sender_domains::dns))
+        .route("/v1/dkimkey/{*path}", any(sender_domains::dkim_key))
+        .route("/v1/dkimkeys", any(sender_domains::dkim_keys))
+        .route("/v1/dkimkeys/{*path}", any(sender_domains::dkim_keys))
+        .route("/v1/spf/{*path}", any(sender_domains::spf))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::body::Room;
 use super::compose::Stamp;
+use super::fields::Fields;
 use super::order::{Order, Stations};
 use super::origin::Origin;
 use super::problem::{Dialect, Flaw, Problem};
@@ -66,6 +67,16 @@ impl Call {
 
     pub(super) fn services(&self) -> Arc<Services> {
         Arc::clone(&self.services)
+    }
+
+    /// Reads the body; none has no fields.
+    pub(super) async fn fields(self) -> Result<Fields, Problem> {
+        let Self { services, room, parts, body, .. } = self;
+        let (octets, _room) = room.read(&parts.headers, body, true).await?;
+        if octets.is_empty() {
+            return Ok(Fields::default());
+        }
+        body::fields(&parts.headers, octets, services.limits.json_values).await
     }
 }
 
