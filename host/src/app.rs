@@ -188,17 +188,7 @@ impl App {
             metrics: metrics.clone(),
         });
         let index = SearchIndex::open(&data.join("index"))?;
-        let feedback = Feedback::new(FeedbackParts {
-            spool: spool.clone(),
-            index: index.clone(),
-            logins: logins.clone(),
-            verp: verp.clone(),
-            links: links.clone(),
-            metrics: metrics.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            settings: FeedbackSettings::new(&config),
-        });
+        let feedback = feedback(&config, &spool, &index, &logins, (&links, &verp), &metrics, (&clock, &entropy));
         let inbound = pipeline::inbound(&config, &spool, &recorder, &metrics, &feedback, &clock, &entropy)?;
         let config = Arc::new(config);
         let current: CurrentConfig = Arc::new(RwLock::new(Arc::clone(&config)));
@@ -364,6 +354,29 @@ async fn sender_domains(config: &Config, store: &Arc<dyn Store>, clock: &Clock, 
     let domains = SendingDomains::new(store.clone(), dns, settings, clock.clone(), entropy.clone());
     domains.load().await.context("the sender domains")?;
     Ok(domains)
+}
+
+/// Makes what takes in mail that comes back.
+fn feedback(
+    config: &Config,
+    spool: &Spool,
+    index: &SearchIndex,
+    logins: &Logins,
+    (links, verp): (&LinkSigner, &Verp),
+    metrics: &Metrics,
+    (clock, entropy): (&Clock, &Entropy),
+) -> Feedback {
+    Feedback::new(FeedbackParts {
+        spool: spool.clone(),
+        index: index.clone(),
+        logins: logins.clone(),
+        verp: verp.clone(),
+        links: links.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        settings: FeedbackSettings::new(config),
+    })
 }
 
 /// Makes what signs the links in mail, and its return paths.
