@@ -165,7 +165,12 @@ impl Spool {
         // All copies begin alike and share the octets.
         let state = CopyState { held: new.held, ..CopyState::default() }.encode();
         let kept = new.copies.into_iter().zip(0..).filter(|(_, recipient)| !dropped.contains(recipient));
-        let rows = kept.map(|((copy, queue), recipient)| NewRow { recipient, due, queue, payload: copy.encode(), state: state.clone() });
+        // Whatever way it came in: what it asks for keeps it apart from other mail.
+        let transport = new.entry.terms.transport;
+        let rows = kept.map(|((copy, queue), recipient)| {
+            let queue = queue::protected(queue, transport);
+            NewRow { recipient, due, queue, payload: copy.encode(), state: state.clone() }
+        });
         batch.messages.push(NewMessage {
             id: new.entry.id,
             head: new.entry.encode(),

@@ -44,6 +44,16 @@ pub fn name(route: &str, kind: &Route, domain: &Domain, lane: &Lane) -> QueueNam
     }
 }
 
+/// Returns the queue of the same way for a message that asks for protection of its own.
+pub fn protected(queue: QueueName, transport: TransportSecurity) -> QueueName {
+    if transport == TransportSecurity::AsConfigured {
+        return queue;
+    }
+    let lane = Lane { transport, ..lane(&queue) };
+    let way = queue.split_once('#').map_or(&*queue, |(way, _)| way);
+    format!("{way}{}", lane.to_suffix()).into()
+}
+
 /// Takes a queue's name apart: route and domain. Names of routes have no `/` and no `#` in them, and domains no `#`.
 pub fn split(queue: &str) -> (&str, Option<&str>) {
     let way = queue.split_once('#').map_or(queue, |(way, _)| way);
@@ -97,5 +107,8 @@ mod tests {
             assert_eq!(lane(&queue), wanted);
         }
         assert_eq!(split("up#a"), ("up", None));
+        assert_eq!(&*protected("direct/b.example#a".into(), TransportSecurity::Required), "direct/b.example#a;requiretls");
+        assert_eq!(&*protected("up".into(), TransportSecurity::Optional), "up#;tls-optional");
+        assert_eq!(&*protected("up".into(), TransportSecurity::AsConfigured), "up");
     }
 }
