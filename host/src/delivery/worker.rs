@@ -220,6 +220,58 @@ impl Worker {
         self.place.hub.settle(settled).await;
     }
 
+    /// Makes the connection; where there is none, all that is leased is seen to, and what follows is returned.
+    async fn connect(&mut self, route: &Route, domain: Option<&str>) -> Result<(), Round> {
+        let hub = self.place.hub.clone();
+        let around = Surroundings {
+            name: &self.settings.name,
+            limits: &self.settings.limits,
+            dead_hosts: &hub.dead_hosts,
+            sources: &self.settings.sources,
+            book: &hub.sources,
+            policies: &hub.policies,
+            metrics: &hub.metrics,
+            lane: &self.lane,
+            clock: &hub.clock,
+            entropy: &hub.entropy,
+            remember: !self.place.has_company(),
+        };
+        match Box::pin(route.connect(domain, around)).await {
+            Ok(connection) => {
+                self.metrics.connected(true);
+                hub.metrics.protected(&connection.via().policy);
+                hub.failing.forget(&self.place.destination.queue);
+                self.place.connected(true);
+                self.connection = Some(connection);
+                Ok(())
+            }
+            Err(NotConnected::Waits { text, until }) => {
+                self.slot = None;
+                self.place.connected(false);
+                self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
+                Err(Round::Over)
+            }
+            Err(NotConnected::Failed(failure)) => {
+                self.metrics.connected(false);
+                self.slot = None;
+                self.heed_failure(&failure);
+                if !self.place.has_company() {
+                    if !failure.is_permanent() {
+                        let now = hub.clock.monotonic();
+                        let until = now.saturating_add(self.settings.limits.retry_longest.saturating_mul(2));
+                        hub.failing.remember(&self.place.destination.queue, now, until);
+                    }
+                    self.fail(&failure).await;
+                    return Err(Round::Over);
+                }
+                // Many servers limit connections. What was to go over this one goes over the others.
+                self.place.crowded(hub.clock.monotonic() + dead_time(&self.settings.limits));
+                self.desk.hand_over(self.ready.take());
+                Err(Round::Leave)
+            }
+        }
+    }
+
     /// One round with the next hop: starts what can be started, then takes what it says.
     async fn attempt(&mut self, route: &Route, domain: Option<&str>) -> Round {
         let hub = self.place.hub.clone();
@@ -234,57 +286,12 @@ impl Worker {
             self.desk.hand_over(self.ready.take());
             return Round::Leave;
         }
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => {
-                let around = Surroundings {
-                    name: &self.settings.name,
-                    limits: &self.settings.limits,
-                    dead_hosts: &hub.dead_hosts,
-                    sources: &self.settings.sources,
-                    book: &hub.sources,
-                    policies: &hub.policies,
-                    metrics: &hub.metrics,
-                    lane: &self.lane,
-                    clock: &hub.clock,
-                    entropy: &hub.entropy,
-                    remember: !self.place.has_company(),
-                };
-                match Box::pin(route.connect(domain, around)).await {
-                    Ok(connection) => {
-                        self.metrics.connected(true);
-                        hub.metrics.protected(&connection.via().policy);
-                        hub.failing.forget(&self.place.destination.queue);
-                        self.place.connected(true);
-                        none.insert(connection)
-                    }
-                    Err(NotConnected::Waits { text, until }) => {
-                        self.slot = None;
-                        self.place.connected(false);
-                        self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
-                        return Round::Over;
-                    }
-                    Err(NotConnected::Failed(failure)) => {
-                        self.metrics.connected(false);
-                        self.slot = None;
-                        self.heed_failure(&failure);
-                        if !self.place.has_company() {
-                            if !failure.is_permanent() {
-                                let now = hub.clock.monotonic();
-                                let until = now.saturating_add(self.settings.limits.retry_longest.saturating_mul(2));
-                                hub.failing.remember(&self.place.destination.queue, now, until);
-                            }
-                            self.fail(&failure).await;
-                            return Round::Over;
-                        }
-                        // Many servers limit connections. What was to go over this one goes over the others.
-                        self.place.crowded(hub.clock.monotonic() + dead_time(&self.settings.limits));
-                        self.desk.hand_over(self.ready.take());
-                        return Round::Leave;
-                    }
-                }
-            }
-        };
+        if self.connection.is_none()
+            && let Err(round) = self.connect(route, domain).await
+        {
+            return round;
+        }
+        let Some(connection) = &mut self.connection else { return Round::Over };
         // Only now, so that nothing is read and rendered for a destination that cannot be reached.
         if self.ready.is_none() && self.running.is_empty() {
             self.ready = self.desk.next(&self.settings).await;

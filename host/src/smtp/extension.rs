@@ -7,7 +7,6 @@ use crate::clock::Timestamp;
 
 /// What a server offers in its answer to EHLO, apart from what it always offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an offer of its own")]
 pub struct Offer {
     /// `SIZE` (RFC 1870): octets that a message may have.
     pub size_octets: u64,
