@@ -8,6 +8,7 @@
 
 mod composition;
 mod configuration;
+mod dns_question;
 mod draft;
 mod inbound;
 mod input;
@@ -25,6 +26,7 @@ mod template;
 
 pub use composition::composition;
 pub use configuration::configuration;
+pub use dns_question::dns_question;
 pub use draft::draft;
 pub use inbound::inbound_header;
 pub use mail::{address, header, link};
@@ -45,6 +47,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("address", address),
     ("composition", composition),
     ("configuration", configuration),
+    ("dns_question", dns_question),
     ("draft", draft),
     ("event", event),
     ("header", header),

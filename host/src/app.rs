@@ -31,7 +31,10 @@ use crate::chain::{ChainRegistry, shadow};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::control;
+use crate::delivery::settings::NoDns;
 use crate::delivery::{Delivery, DeliveryHandle, DeliveryParts};
+use crate::dns::Dns;
+use crate::dns::network::NetworkDns;
 use crate::event::index::SearchIndex;
 use crate::event::recorder::Recorder;
 use crate::http::Services;
@@ -41,6 +44,7 @@ use crate::link::LinkSigner;
 use crate::listener::smtp::LAST_WORDS_TIME;
 use crate::observer::{Observer, ObserverParts};
 use crate::plugin::engine::Engine;
+use crate::sending_domain::{self, SendingDomains};
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
@@ -156,6 +160,7 @@ impl App {
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = logins(&config, &entropy, &clock, &metrics);
+        let domains = sender_domains(&config, &store, &clock, &entropy).await?;
         let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
@@ -167,12 +172,13 @@ impl App {
             rates: Arc::new(Rates::new(clock.clone())),
             metrics: metrics.clone(),
             shadows,
+            domains: Some(domains.clone()),
             submissions: config.server.submissions,
             settings: IntakeSettings::new(&config),
         });
         let delivery = Delivery::new(DeliveryParts {
             spool: spool.clone(),
-            settings: pipeline::delivery(&config, renderer.clone(), &verp)?,
+            settings: pipeline::delivery(&config, renderer.clone(), &verp, &domains)?,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
@@ -197,6 +203,7 @@ impl App {
             sockets::Doors {
                 archive: archive.clone(),
                 logins: logins.clone(),
+                domains,
                 recorder,
                 links,
                 metrics: metrics.clone(),
@@ -223,18 +230,16 @@ impl App {
             delivery: delivery.handle(),
             archive: archive.clone(),
             services,
-            metrics: metrics.clone(),
+            metrics,
             reloading: tokio::sync::Mutex::default(),
         });
         let (delivering, tasks) = (TaskTracker::new(), TaskTracker::new());
         delivering.spawn(delivery.run(ingress.clone(), cut_off.clone()));
+        tasks.spawn(shadow_worker.run(ingress.clone()));
         read_log(&tasks, &parts, &spool, &egress).await?;
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
-        tasks.spawn(gauges(parts.store.clone(), metrics, egress.clone()));
-        tasks.spawn(shadow_worker.run(ingress.clone()));
-        tasks.spawn(watch::run(Arc::clone(&parts), ingress.clone()));
-        tasks.spawn(components::run(Arc::clone(&parts), ingress.clone()));
+        look_after(&tasks, &parts, &ingress, &egress);
         let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
         Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
     }
@@ -320,6 +325,23 @@ fn logins(config: &Config, entropy: &Entropy, clock: &Clock, metrics: &Metrics) 
     logins
 }
 
+/// Reads the sender domains.
+async fn sender_domains(config: &Config, store: &Arc<dyn Store>, clock: &Clock, entropy: &Entropy) -> Result<SendingDomains> {
+    let secret = keys::domain_key(&config.server.data, entropy)?;
+    let settings = sending_domain::settings::Settings::new(config, secret).map_err(|error| anyhow::anyhow!(error))?;
+    let dns: Arc<dyn Dns> = match NetworkDns::new(&config.server.nameservers, &config.delivery.dns) {
+        Ok(dns) => Arc::new(dns),
+        Err(error) => {
+            // Whoever has a smart host alone can do without.
+            tracing::debug!("no name servers: no sender domain can be validated: {error}");
+            Arc::new(NoDns)
+        }
+    };
+    let domains = SendingDomains::new(store.clone(), dns, settings, clock.clone(), entropy.clone());
+    domains.load().await.context("the sender domains")?;
+    Ok(domains)
+}
+
 /// Makes what signs the links in mail, and its return paths.
 fn signers(config: &Config, entropy: &Entropy) -> Result<(LinkSigner, Verp)> {
     let (base, data) = (config.server.public_url.as_str().trim_end_matches('/').to_owned(), &config.server.data);
@@ -335,6 +357,14 @@ fn workshop(engine: &Arc<Engine>, current: &CurrentConfig) -> Workshop {
 /// Reads another configuration, as this process would if it were started with it.
 pub(super) fn read_config(path: &Path) -> std::result::Result<Config, String> {
     crate::config::load(path, &|name| std::env::var(name).ok()).map_err(|errors| errors.to_string())
+}
+
+/// Starts what goes on beside mail.
+fn look_after(tasks: &TaskTracker, parts: &Arc<Parts>, ingress: &CancellationToken, egress: &CancellationToken) {
+    tasks.spawn(gauges(parts.store.clone(), parts.metrics.clone(), egress.clone()));
+    tasks.spawn(watch::run(Arc::clone(parts), ingress.clone()));
+    tasks.spawn(parts.services.domains.clone().run_upkeep(ingress.clone()));
+    tasks.spawn(components::run(Arc::clone(parts), ingress.clone()));
 }
 
 /// Makes what tells plugins of events.

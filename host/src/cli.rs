@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod demo;
+mod domain;
 mod login;
 mod message;
 mod output;
@@ -43,6 +44,9 @@ enum Command {
     /// Looks at and steers the queue of a running server.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Domains that mail is sent from: the records they need, their keys, and what DNS says of them.
+    #[command(subcommand)]
+    Domain(domain::Command),
     /// The message log of a running server: what was sent, what became of it, what plugins did to it.
     #[command(subcommand)]
     Message(message::Command),
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Login(command) => login::run(&command),
         Command::Send(options) => send::run(options),
         Command::Queue(command) => queue::run(command),
+        Command::Domain(command) => domain::run(command),
         Command::Message(command) => message::run(command),
         Command::Suppression(command) => suppression::run(command),
         Command::Replay(options) => replay::run(options),

@@ -10,6 +10,7 @@ mod dashboard;
 mod delivery;
 mod dkim;
 mod document;
+mod domains;
 mod error;
 mod grant;
 mod http;
@@ -23,6 +24,7 @@ mod returns;
 mod route;
 mod search;
 pub mod secret;
+mod sender_rule;
 mod server;
 mod shaping;
 mod smtp;
@@ -50,6 +52,7 @@ pub use dashboard::Dashboard;
 pub use delivery::{Delivery, Dns};
 pub use dkim::Dkim;
 use document::{Reader, Section};
+pub use domains::{DnsServer, Domains, UnverifiedSenders};
 pub use error::{ConfigError, ConfigErrors};
 pub use grant::{Grants, Origin};
 pub use http::Http;
@@ -63,6 +66,7 @@ pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
+pub use sender_rule::{SenderRule, SenderRuleError, SenderRuleKind};
 pub use server::Server;
 pub use shaping::{HostPattern, Rate, ShapingRule};
 pub use smtp::Smtp;
@@ -131,6 +135,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let mx = file.section("mx", |section| mx::read(section, &smtp, &route_names));
     let inbound = inbound::read(file, &mx, &route_names);
     let dkim = dkim::read(file);
+    let domains = file.section("domains", domains::read);
+    let dns_server = file.section("dns_server", |section| domains::read_server(section, domains.zone.is_some()));
     let mut delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
     let search = file.section("search", search::read);
@@ -157,6 +163,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
         routes,
         sources,
         dkim,
+        domains,
+        dns_server,
         delivery,
         smtp,
         mx,
@@ -201,6 +209,10 @@ pub struct Config {
     pub sources: Sources,
     /// `[[dkim]]`.
     pub dkim: Vec<Dkim>,
+    /// `[domains]`.
+    pub domains: Domains,
+    /// `[dns_server]`.
+    pub dns_server: Option<DnsServer>,
     /// `[delivery]`.
     pub delivery: Delivery,
     /// `[smtp]`.

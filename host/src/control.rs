@@ -3,6 +3,7 @@
 //! One connection, one question, one answer: each a line of JSON. The socket is in a folder that only the server's user can enter; whoever can
 //! read the spool can ask.
 
+pub mod domain;
 pub mod suppression;
 
 use std::io;
@@ -99,6 +100,8 @@ pub enum Question {
         /// Whether differences are shown, or only told.
         differences: bool,
     },
+    /// What is asked about sender domains.
+    Domains(domain::Order),
     /// What is asked of the suppression list and the allow list.
     Suppressions(suppression::Order),
     /// What each plugin did to a message: its chain is run again on what came in, without sending anything.
@@ -319,6 +322,7 @@ async fn answer(question: Question, archive: &Archive) -> Result<Value, String> 
             let found = archive.message(copy_id(&id)?.message).await.map_err(failed)?;
             json_of(&found.ok_or_else(|| format!("no message {id}"))?)
         }
+        Question::Domains(order) => domain::answer(order, archive.intake().domains()).await,
         Question::Suppressions(order) => suppression::answer(order, &archive.suppressions()).await,
         Question::Submit { .. } => Err("a message comes with its content".to_owned()),
         Question::Replay { .. } => Err("a replay has an answer of many lines".to_owned()),

@@ -7,6 +7,7 @@ pub(crate) mod zone;
 use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
+use serde::{Serialize, Serializer};
 
 /// One MX record (RFC 1035 §3.3.9).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,12 @@ impl RecordKind {
             Self::Aaaa => "AAAA",
             Self::Caa => "CAA",
         }
+    }
+}
+
+impl Serialize for RecordKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

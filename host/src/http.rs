@@ -8,6 +8,7 @@
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`sender_domains`] | domains that mail is sent from, over REST |
 //! | [`public`] | clicks, openings, unsubscribing |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`dashboard`] | for people |
@@ -30,6 +31,7 @@ pub mod problem;
 pub mod public;
 pub mod raw_mime;
 pub mod rest;
+pub mod sender_domains;
 pub mod serve;
 pub mod status;
 pub mod turbosmtp;
@@ -51,6 +53,7 @@ use crate::config::{Chain, Http, IpNetwork};
 use crate::event::recorder::Recorder;
 use crate::link::LinkSigner;
 use crate::mail::domain::Domain;
+use crate::sending_domain::SendingDomains;
 use crate::submission::login::Logins;
 use origin::{Connection, Origin};
 use problem::{Dialect, Problem};
@@ -63,6 +66,8 @@ pub struct Services {
     pub archive: Archive,
     /// Knows who may submit.
     pub logins: Logins,
+    /// Domains that mail is sent from.
+    pub domains: SendingDomains,
     /// Takes events of public links.
     pub recorder: Recorder,
     /// Knows its own links.
@@ -100,6 +105,13 @@ pub fn router(services: Services) -> Router {
     let services = Arc::new(services);
     let rest = Router::new()
         .route("/v1/send", any(rest::v1_send))
+        .route("/v1/domains", any(sender_domains::domains))
+        .route("/v1/domain/{*path}", any(sender_domains::domain))
+        .route("/v1/dns/{*path}", any(sender_domains::dns))
+        .route("/v1/dkimkey/{*path}", any(sender_domains::dkim_key))
+        .route("/v1/dkimkeys", any(sender_domains::dkim_keys))
+        .route("/v1/dkimkeys/{*path}", any(sender_domains::dkim_keys))
+        .route("/v1/spf/{*path}", any(sender_domains::spf))
         .route("/api/mail/send", any(rest::turbosmtp_send))
         .route("/api/v1/send", any(rest::mailpace_send))
         .fallback(not_found)

@@ -6,8 +6,10 @@ mod composing;
 mod dropping;
 pub mod dry_run;
 pub mod forward_paths;
+mod sender_policy;
 pub(crate) mod trace_header;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::mail::content::MAX_FIELDS;
 use crate::mail::domain::Domain;
 use crate::mail::refusal::Refusal;
 use crate::plugin::service::desk::Effects;
+use crate::sending_domain::SendingDomains;
 use crate::spool::Spool;
 use crate::spool::receipt::Receipt;
 use crate::store::StoreError;
@@ -71,6 +74,8 @@ pub struct IntakeParts {
     pub metrics: Metrics,
     /// Where messages wait for plugins that run beside their chain.
     pub shadows: ShadowQueue,
+    /// Domains that mail is sent from; none is that nobody looks.
+    pub domains: Option<SendingDomains>,
     /// Submissions in work at one moment; more are told to come back.
     pub submissions: u32,
     /// What comes of the configuration.
@@ -124,6 +129,7 @@ struct Parts {
     rates: Arc<Rates>,
     metrics: Metrics,
     shadows: ShadowQueue,
+    domains: Option<SendingDomains>,
     settings: RwLock<Arc<IntakeSettings>>,
     permits: Semaphore,
 }
@@ -142,9 +148,15 @@ impl Intake {
             rates: parts.rates,
             metrics: parts.metrics,
             shadows: parts.shadows,
+            domains: parts.domains,
             settings: RwLock::new(Arc::new(parts.settings)),
             permits: Semaphore::new(usize::try_from(parts.submissions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
         }))
+    }
+
+    /// Returns the domains that mail is sent from.
+    pub fn domains(&self) -> Option<&SendingDomains> {
+        self.0.domains.as_ref()
     }
 
     /// Returns the chains in force.
@@ -167,6 +179,7 @@ impl Intake {
             rates: Arc::clone(&parts.rates),
             metrics: parts.metrics.clone(),
             shadows: parts.shadows.clone(),
+            domains: parts.domains.clone(),
             settings: RwLock::new(parts.settings()),
             permits: Semaphore::new(0),
         }))
@@ -216,6 +229,9 @@ impl Parts {
         let settings = self.settings();
         let facts = settings.facts(&submission.content);
         check(submission, &facts, &settings)?;
+        let verified = self.with_verified_sender(submission, &facts)?;
+        let facts = if matches!(verified, Cow::Owned(_)) { settings.facts(&verified.content) } else { facts };
+        let submission = &*verified;
         let login = &submission.login;
         self.rates.take(login)?;
         let taken = self.keep(submission, &facts, &settings, trace).await;

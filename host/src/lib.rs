@@ -14,6 +14,8 @@
 //! | [`bounce`] | what mail says that comes back: DSNs, complaints, automatic answers, DMARC reports |
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
+//! | [`link`] | signed links on the public address |
+//! | [`sending_domain`] | domains that mail is sent from: keys, policies, records |
 //! | [`link`], [`verp`] | signed links on the public address; signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |
@@ -50,6 +52,7 @@ pub mod event;
 
 pub mod link;
 
+pub mod sending_domain;
 pub mod verp;
 
 pub mod submission;

@@ -64,6 +64,38 @@ fn both_kinds_of_keys_sign_the_mail_as_it_arrives() -> Result<()> {
     Ok(())
 }
 
+/// `cargo xtask test` makes a Python with dkimpy where it can and names it in `TUBEPOST_DKIMPY`; without it there is nothing to do.
+#[test]
+fn g3_dkimpy_finds_both_signatures_good_after_inlining_and_tracking() -> Result<()> {
+    let Some(python) = std::env::var_os("TUBEPOST_DKIMPY").filter(|python| !python.is_empty()) else { return Ok(()) };
+    let rsa = RsaKeyPair::from_pkcs8(&der(RSA)?).ok().context("an RSA key")?;
+    let ed25519 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).ok().context("a new key")?;
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(&ed25519));
+    let ed25519 = Ed25519KeyPair::from_pkcs8(ed25519.as_ref()).ok().context("an Ed25519 key")?;
+    let records = serde_json::json!({
+        // dkimpy takes a key of RSA as PKCS#1 too.
+        "rsa._domainkey.example.com": format!("v=DKIM1; k=rsa; p={}", BASE64_STANDARD.encode(rsa.public().as_ref())),
+        "ed._domainkey.example.com": format!("v=DKIM1; k=ed25519; p={}", BASE64_STANDARD.encode(ed25519.public_key().as_ref())),
+    });
+    let peer = Peer::start()?;
+    let host = Host::start(&config(peer.address(), KEYS), &[("rsa.pem", RSA.as_bytes()), ("ed25519.pem", pem.as_bytes())])?;
+    Client::login(host.address("smtp none"), "marketing", PASSWORD)?.deliver("news@example.com", &["one@example.net"], NEWSLETTER)?;
+    let mail = peer.wait(1)?.remove(0);
+    assert!(mail.text().contains("/t/"), "links are tracked");
+    let verdicts = |content: &[u8]| -> Result<String> {
+        let [message, keys] = ["signed.eml", "records.json"].map(|name| host.folder().join(name));
+        std::fs::write(&message, content)?;
+        std::fs::write(&keys, records.to_string())?;
+        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/verify.py");
+        let output = std::process::Command::new(&python).arg(script).arg(message).arg(keys).output()?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    assert_eq!(verdicts(&mail.content)?, "rsa pass\ned pass\n");
+    let forged = mail.text().replacen("Spring is here.", "Spring is over.", 1);
+    assert!(verdicts(forged.as_bytes())?.starts_with("rsa fail\ned fail\n"));
+    Ok(())
+}
+
 #[test]
 fn mail_of_another_domain_is_not_signed() -> Result<()> {
     let peer = Peer::start()?;

@@ -36,6 +36,7 @@ mod replay;
 mod rest_calls;
 mod rest_mail;
 mod route_changes_kind;
+mod sender_domains;
 mod shadows_and_parts;
 mod silent_sockets;
 mod smart_host;

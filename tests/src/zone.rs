@@ -155,6 +155,48 @@ impl Zone {
     }
 }
 
+/// Asks a name server for the texts of a name, over TCP.
+///
+/// # Errors
+/// If it has none, or refuses to say.
+pub fn ask_txt(server: SocketAddr, name: &str) -> Result<Vec<String>> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let question = [&[0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], encode(name).as_slice(), &TXT.to_be_bytes(), &[0, 1]].concat();
+    stream.write_all(&[&u16::try_from(question.len())?.to_be_bytes(), question.as_slice()].concat())?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer)?;
+    texts_in(&answer, question.len()).with_context(|| format!("no answer about {name}: {answer:?}"))
+}
+
+/// The texts of an answer whose question ends at `at`.
+fn texts_in(answer: &[u8], mut at: usize) -> Option<Vec<String>> {
+    let count = u16::from_be_bytes(*answer.get(6..8)?.first_chunk()?);
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        // A name that ends with a pointer, or with the root.
+        at = loop {
+            match *answer.get(at)? {
+                0 => break at + 1,
+                length if length >= 0xc0 => break at + 2,
+                length => at += 1 + usize::from(length),
+            }
+        };
+        let length = usize::from(u16::from_be_bytes(*answer.get(at + 8..at + 10)?.first_chunk()?));
+        let mut data = answer.get(at + 10..at + 10 + length)?;
+        let mut text = Vec::new();
+        while let Some((&part, rest)) = data.split_first() {
+            text.extend_from_slice(rest.get(..usize::from(part))?);
+            data = rest.get(usize::from(part)..)?;
+        }
+        texts.push(String::from_utf8(text).ok()?);
+        at += 10 + length;
+    }
+    (answer.get(3)? % 16 == 0 && !texts.is_empty()).then_some(texts)
+}
+
 fn bind() -> Result<(UdpSocket, TcpListener)> {
     let both = || {
         let tcp = TcpListener::bind("127.0.0.1:0").ok()?;

@@ -37,6 +37,26 @@ pub(crate) fn ensure(manifest: &Path, folder: &Path) -> Result<Clients> {
     Ok(Clients { names: names.join(","), node_path: folder.join("node_modules").display().to_string() })
 }
 
+/// Makes a Python with dkimpy in `folder`, as `requirements` says; "" where that cannot be.
+///
+/// # Errors
+/// If an installation fails half way.
+pub(crate) fn dkimpy(requirements: &Path, folder: &Path) -> Result<String> {
+    let python = folder.join("bin/python3").to_string_lossy().into_owned();
+    let is_there = || succeeds(&python, &["-c", "import dkim, nacl"]);
+    let (folder, requirements) = (folder.to_string_lossy(), requirements.to_string_lossy());
+    let install = || {
+        succeeds("python3", &["-m", "venv", &folder])
+            && succeeds(&python, &["-m", "pip", "install", "--quiet", "--requirement", &requirements])
+            && is_there()
+    };
+    if is_there() || (debian::has_or_installs("python3", &["-c", "import ensurepip"], &["python3", "python3-venv"])? && install()) {
+        return Ok(python);
+    }
+    say("dkimpy is not here and cannot be installed: its word on signatures is not asked");
+    Ok(String::new())
+}
+
 /// Whether nodemailer is in `folder`, in the version that `manifest` names; without a registry it cannot be.
 fn nodemailer(manifest: &Path, folder: &Path) -> Result<bool> {
     fs::create_dir_all(folder)?;

@@ -136,7 +136,13 @@ fn test() -> Result<()> {
     cargo(&root(), &["build", "--workspace", "--bins", "--tests"])?;
     let clients = clients::ensure(&root().join("tests/clients/package.json"), &target().join("clients"))?;
     let examples = examples()?.to_string_lossy().into_owned();
-    let known = [("TUBEPOST_CLIENTS", clients.names.as_str()), ("NODE_PATH", &clients.node_path), ("TUBEPOST_EXAMPLES", &examples)];
+    let dkimpy = clients::dkimpy(&root().join("tests/clients/requirements.txt"), &target().join("dkimpy"))?;
+    let known = [
+        ("TUBEPOST_CLIENTS", clients.names.as_str()),
+        ("NODE_PATH", &clients.node_path),
+        ("TUBEPOST_EXAMPLES", &examples),
+        ("TUBEPOST_DKIMPY", &dkimpy),
+    ];
     run::cargo_with(&root(), &["test", "--workspace"], &known)?;
     cargo(&root().join("plugins"), &["test", "--workspace"])?;
     sdk(&["test"])?;

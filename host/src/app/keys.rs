@@ -35,6 +35,11 @@ pub(super) fn return_path_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]
     key(data, "return-paths", entropy)
 }
 
+/// Reads the key that validation records of sender domains are made with. Records that are in DNS stay good as long as this file stays.
+pub(super) fn domain_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    key(data, "domains", entropy)
+}
+
 fn key(data: &Path, name: &str, entropy: &Entropy) -> Result<[u8; 32]> {
     let folder = data.join("keys");
     make_folder(&folder)?;

@@ -19,6 +19,7 @@ use crate::network;
 use crate::network::http_client::HttpClient;
 use crate::plugin::engine::{Engine, EngineOptions, Insight};
 use crate::plugin::loading::Purpose;
+use crate::sending_domain::{self, SendingDomains};
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::telemetry::metric::Metrics;
@@ -57,15 +58,17 @@ pub(crate) async fn chains(config: &Config, engine: &Arc<Engine>) -> Result<Chai
 ///
 /// # Errors
 /// Everything that is wrong, a line each.
-pub(crate) fn delivery(config: &Config, renderer: Renderer, verp: &Verp) -> Result<Settings> {
-    let settings = Settings::load(config, renderer).map(|settings| settings.with_return_paths(return_paths(config, verp)));
+pub(crate) fn delivery(config: &Config, renderer: Renderer, verp: &Verp, domains: &SendingDomains) -> Result<Settings> {
+    let settings = Settings::load(config, renderer, Some(domains.clone()));
+    let settings = settings.map(|settings| settings.with_return_paths(return_paths(config, verp, domains)));
     settings.map_err(|errors| anyhow!(lines(errors.iter().map(ToString::to_string))))
 }
 
 /// Makes what makes the return paths of tracked mail; `None` where there is no host for them.
-fn return_paths(config: &Config, verp: &Verp) -> Option<ReturnPaths> {
+fn return_paths(config: &Config, verp: &Verp, domains: &SendingDomains) -> Option<ReturnPaths> {
     let host = config.returns.domain.clone()?;
-    Some(ReturnPaths { verp: verp.lasting(config.returns.period), host, host_of: Arc::new(|_| None) })
+    let domains = domains.clone();
+    Some(ReturnPaths { verp: verp.lasting(config.returns.period), host, host_of: Arc::new(move |from| domains.return_path_host(from)) })
 }
 
 /// Makes what takes mail for our own domains. Must be called inside a tokio runtime.
@@ -116,6 +119,7 @@ pub async fn check(config: &Config, clock: &Clock) -> Result<Checked> {
         wrong.push(format!("{:#}", anyhow::Error::new(error)));
     }
     wrong.extend(Settings::check(config).iter().map(ToString::to_string));
+    wrong.extend(sending_domain::settings::Settings::new(config, [0; 32]).err());
     match built {
         Some(chains) if wrong.is_empty() => {
             let used = loading::used(config);

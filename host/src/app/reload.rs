@@ -14,6 +14,7 @@ use crate::http::Services;
 use crate::inbound::InboundSettings;
 use crate::intake::IntakeSettings;
 use crate::plugin::loading::Purpose;
+use crate::sending_domain;
 
 /// Switches to the configuration as it is in its file now; says what was not switched because it needs a restart.
 pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
@@ -25,7 +26,8 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
         bail!("server.data cannot change while the server runs");
     }
     let chains = chains(parts, &new).await?;
-    let delivery = pipeline::delivery(&new, parts.renderer.clone(), &parts.verp)?;
+    let domains = sending_domain::settings::Settings::new(&new, parts.services.domains.secret()).map_err(|error| anyhow!(error))?;
+    let delivery = pipeline::delivery(&new, parts.renderer.clone(), &parts.verp, &parts.services.domains)?;
     if let (Some(certificate), Some(files)) = (&sockets.certificate, &new.tls) {
         certificate.reload(files).context("[tls]")?;
     }
@@ -35,6 +37,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     let chain_count = new.chains.len();
     parts.chains.replace(chains);
     parts.delivery.reconfigure(delivery);
+    parts.services.domains.reconfigure(domains);
     parts.logins.replace(new.logins.clone());
     parts.logins.replace_administrators(new.administrators.clone());
     parts.intake.reconfigure(IntakeSettings::new(&new));
@@ -95,6 +98,8 @@ fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         ("[[listen]]", started.listeners != new.listeners),
         ("[store]", started.store != new.store),
         ("[plugin_runtime]", started.plugin_runtime != new.plugin_runtime),
+        ("[dns_server]", started.dns_server != new.dns_server),
+        ("server.nameservers", started.server.nameservers != new.server.nameservers),
         ("[search]", started.search != new.search),
         ("server.public_url", started.server.public_url != new.server.public_url),
         ("server.submissions", started.server.submissions != new.server.submissions),

@@ -17,10 +17,12 @@ use crate::event::recorder::Recorder;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
+use crate::listener::dns::DnsListener;
 use crate::listener::mx::MxDesk;
 use crate::listener::smtp::reception::FrontDesk;
 use crate::listener::smtp::{Protection, Service, SmtpListener};
 use crate::listener::tls::Certificate;
+use crate::sending_domain::SendingDomains;
 use crate::store::Store;
 use crate::submission::login::Logins;
 use crate::telemetry::metric::Metrics;
@@ -31,7 +33,7 @@ const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// A listener that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// `smtp`, `mx` or `http`.
+    /// `smtp`, `mx`, `http` or `dns`.
     pub kind: &'static str,
     /// Where.
     pub address: SocketAddr,
@@ -54,6 +56,7 @@ pub(super) struct Sockets {
 pub(super) struct Doors {
     pub(super) archive: Archive,
     pub(super) logins: Logins,
+    pub(super) domains: SendingDomains,
     pub(super) recorder: Recorder,
     pub(super) links: LinkSigner,
     pub(super) metrics: Metrics,
@@ -62,14 +65,26 @@ pub(super) struct Doors {
     pub(super) ingress: CancellationToken,
 }
 
+/// What is bound, and not served yet.
+pub(super) struct Bound {
+    listeners: Vec<(Listener, TcpListener)>,
+    dns: Option<DnsListener>,
+}
+
 /// Binds all listeners, so that an address that is taken ends the start before anything else happens.
-pub(super) async fn bind(config: &Config) -> Result<Vec<(Listener, TcpListener)>> {
+pub(super) async fn bind(config: &Config) -> Result<Bound> {
     let mut bound = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
         let socket = TcpListener::bind(listener.address).await.with_context(|| format!("{} cannot be bound", listener.address))?;
         bound.push((listener.clone(), socket));
     }
-    Ok(bound)
+    let dns = match &config.dns_server {
+        Some(server) => {
+            Some(DnsListener::bind(server.address).await.with_context(|| format!("dns_server: {} cannot be bound", server.address))?)
+        }
+        None => None,
+    };
+    Ok(Bound { listeners: bound, dns })
 }
 
 /// Loads the certificate, where there is one.
@@ -83,6 +98,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
     Services {
         archive: doors.archive,
         logins: doors.logins,
+        domains: doors.domains,
         recorder: doors.recorder,
         links: doors.links,
         clock: clock.clone(),
@@ -105,7 +121,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
 
 /// Serves what is bound.
 pub(super) fn serve(
-    bound: Vec<(Listener, TcpListener)>,
+    Bound { listeners: bound, dns }: Bound,
     certificate: Option<Certificate>,
     parts: &Parts,
     entropy: &Entropy,
@@ -149,6 +165,12 @@ pub(super) fn serve(
         }
         tracing::info!("listening on {kind} {address} ({tls})");
         listening.push(Listening { kind, address, tls });
+    }
+    if let (Some(dns), Some(settings)) = (dns, config.dns_server.clone()) {
+        let address = dns.address()?;
+        tracing::info!("listening on dns {address} (none)");
+        listening.push(Listening { kind: "dns", address, tls: "none" });
+        tasks.spawn(dns.run(settings, parts.services.domains.clone(), parts.clock.clone(), shutdown.clone()));
     }
     Ok(Sockets { listening, tasks, http: server, serving, smtp, mx, certificate })
 }

@@ -54,6 +54,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         rates: Arc::new(Rates::new(clock.clone())),
         metrics: metrics.clone(),
         shadows: crate::chain::shadow::queue(ByteSize::mib(1)).0,
+        domains: None,
         submissions: 10,
         settings,
     });

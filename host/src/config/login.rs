@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::document::{Fault, Section, Value};
+use super::domains::UnverifiedSenders;
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
@@ -41,6 +42,8 @@ pub struct Login {
     pub suppress: Vec<Suppress>,
     /// `bounce_management`: what is done with mail that comes back, beside that it is understood; none given is that it goes to the envelope's sender.
     pub bounce_management: Option<BounceManagement>,
+    /// `unverified_senders`; none given is what `[domains]` says.
+    pub unverified_senders: Option<UnverifiedSenders>,
 }
 
 impl Login {
@@ -58,6 +61,7 @@ impl Login {
             bounces: Bounces::Return,
             suppress: Vec::new(),
             bounce_management: None,
+            unverified_senders: None,
         }
     }
 }
@@ -65,7 +69,20 @@ impl Login {
 impl fmt::Debug for Login {
     /// Shows no secret, hashes included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, username, password, token, senders, chain, route, limits, bounces, bounce_management, suppress } = self;
+        let Self {
+            name,
+            username,
+            password,
+            token,
+            senders,
+            chain,
+            route,
+            limits,
+            bounces,
+            bounce_management,
+            suppress,
+            unverified_senders,
+        } = self;
         f.debug_struct("Login")
             .field("name", name)
             .field("username", username)
@@ -78,6 +95,7 @@ impl fmt::Debug for Login {
             .field("bounces", bounces)
             .field("suppress", suppress)
             .field("bounce_management", bounce_management)
+            .field("unverified_senders", unverified_senders)
             .finish()
     }
 }
@@ -212,7 +230,21 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
     });
     // An empty list is an answer too: nothing does.
     let suppress = if section.has("suppress") { suppress } else { Suppress::ALL.to_vec() };
-    Some(Login { name: name?, username, password, token, senders, chain, route: route?, limits, bounces, bounce_management, suppress })
+    let unverified_senders = section.optional("unverified_senders", UnverifiedSenders::read);
+    Some(Login {
+        name: name?,
+        username,
+        password,
+        token,
+        senders,
+        chain,
+        route: route?,
+        limits,
+        bounces,
+        bounce_management,
+        suppress,
+        unverified_senders,
+    })
 }
 
 fn bounce_management(value: &Value<'_>) -> Result<BounceManagement, Fault> {

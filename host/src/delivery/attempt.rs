@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::destination::{Destination, Job};
-use super::dkim::Signers;
+use super::dkim::{Occasion, Signers};
 use super::failure::Failure;
 use super::hub::Hub;
 use super::outcome::{Judge, Settled, Subject, Verdict};
@@ -445,7 +445,7 @@ fn signed(signers: &Signers, content: Bytes, entry: &Entry) -> (Bytes, usize) {
         return (content, 0);
     }
     let length = content.len();
-    let signed = signers.sign(content, entry.received.at);
+    let signed = signers.sign(content, Occasion { login: &entry.login, received: entry.received.at });
     let signature_octets = signed.len().saturating_sub(length);
     (signed, signature_octets)
 }

@@ -1,23 +1,29 @@
 //! DKIM signatures (RFC 6376; Ed25519 by RFC 8463) on what is really sent.
 //!
-//! `relaxed/relaxed`, all fields that matter to a reader, From signed once more than it is there, so that none can be added (§5.4.2, §8.15). The
-//! key is that of the From field's domain, or else of the nearest domain above it that has one.
+//! `relaxed/relaxed`, all fields that matter to a reader; those of which one is all there may be are signed once more than they are there, so that none
+//! can be added (§5.4.2, §8.15). Which keys sign:
+//!
+//! 1. those of the From field's domain, or else of the nearest domain above it that has any: of the configuration, and of the sender domain, if that is
+//!    open to the login. Keys with conditions that fit the sender sign in the place of those without;
+//! 2. beside them, keys that sign always;
+//! 3. where there is none of all these, fallback keys.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use mail_auth::common::crypto::{DkimKey, Ed25519Key, HashContext as _, HashImpl as _, RsaKey, Sha256, SigningKey as _};
+use mail_auth::common::crypto::{HashContext as _, HashImpl as _, Sha256, SigningKey as _};
 use mail_auth::dkim::Canonicalization;
 use mail_auth::dkim::canonicalize::BodyHasher;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use crate::clock::Timestamp;
 use crate::config;
+use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::header::Mailbox;
+use crate::sending_domain::key::PrivateKey;
+use crate::sending_domain::{SendingDomains, Signatory};
 
 /// Fields that are signed where they are (RFC 6376 §5.4.1), in lower case.
 const SIGNED: [&str; 27] = [
@@ -49,8 +55,8 @@ const SIGNED: [&str; 27] = [
     "list-help",
     "feedback-id",
 ];
-/// Fields that are signed once more than they are there: adding one breaks the signature.
-const OVERSIGNED: [&str; 1] = ["from"];
+/// Fields that are signed once more than they are there: adding one breaks the signature. Those that a mailing list may add are not among them.
+const OVERSIGNED: [&str; 9] = ["from", "reply-to", "to", "cc", "subject", "date", "message-id", "mime-version", "content-type"];
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,134 +70,190 @@ pub struct DkimError {
     pub reason: String,
 }
 
-/// All keys, by their domains in A-labels: From may hold either form.
+/// All keys of the configuration, and those of sender domains.
 #[derive(Default)]
-pub struct Signers(BTreeMap<String, Vec<Signer>>);
+pub struct Signers {
+    /// By their domains in A-labels: From may hold either form.
+    own: BTreeMap<String, Vec<Configured>>,
+    /// Sign always.
+    always: Vec<Signatory>,
+    /// Sign what no other signs.
+    fallback: Vec<Signatory>,
+    domains: Option<SendingDomains>,
+}
 
-struct Signer {
-    domain: String,
-    selector: String,
-    algorithm: &'static str,
-    key: DkimKey,
+/// A key of the configuration.
+struct Configured {
+    signatory: Signatory,
+    senders: Vec<config::SenderRule>,
+}
+
+/// Whose message it is, and of when.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// The login, by name.
+    pub login: &'a str,
+    /// When the message came in: each attempt signs as the first did.
+    pub received: Timestamp,
 }
 
 impl Signers {
-    /// Reads all keys.
+    /// Reads all keys of the configuration; those of sender domains are looked for when they are needed.
     ///
     /// # Errors
     /// All keys that cannot be used.
-    pub fn load(keys: &[config::Dkim]) -> Result<Self, Vec<DkimError>> {
-        let mut signers: BTreeMap<String, Vec<Signer>> = BTreeMap::new();
+    pub fn load(keys: &[config::Dkim], domains: Option<SendingDomains>) -> Result<Self, Vec<DkimError>> {
+        let mut signers = Self { domains, ..Self::default() };
         let mut errors = Vec::new();
         for key in keys {
-            match parse_key(key.key.expose()) {
-                Ok((algorithm, private)) => signers.entry(key.domain.to_ascii()).or_default().push(Signer {
-                    domain: key.domain.to_ascii(),
-                    selector: key.selector.clone(),
-                    algorithm,
-                    key: private,
-                }),
-                Err(reason) => errors.push(DkimError { domain: key.domain.clone(), selector: key.selector.clone(), reason }),
+            let (domain, selector) = (key.domain.to_ascii(), key.selector.clone());
+            let private = match PrivateKey::parse(key.key.expose()) {
+                Ok(private) => private,
+                Err(reason) => {
+                    errors.push(DkimError { domain: key.domain.clone(), selector, reason });
+                    continue;
+                }
+            };
+            let signatory = Signatory { domain: domain.clone(), selector, key: private, is_conditional: !key.senders.is_empty() };
+            if key.always {
+                signers.always.push(signatory);
+            } else if key.fallback {
+                signers.fallback.push(signatory);
+            } else {
+                signers.own.entry(domain).or_default().push(Configured { signatory, senders: key.senders.clone() });
             }
         }
-        if errors.is_empty() { Ok(Self(signers)) } else { Err(errors) }
+        if errors.is_empty() { Ok(signers) } else { Err(errors) }
     }
 
-    /// Returns `message` with a signature of each key of its From domain in front; as it is where there is none.
-    pub fn sign(&self, message: Bytes, now: Timestamp) -> Bytes {
-        if self.0.is_empty() {
+    /// Returns `message` with a signature of each key that is for it in front; as it is where there is none.
+    pub fn sign(&self, message: Bytes, occasion: Occasion<'_>) -> Bytes {
+        let has_own = !self.own.is_empty() || !self.always.is_empty() || !self.fallback.is_empty();
+        if !has_own && self.domains.as_ref().is_none_or(SendingDomains::is_empty) {
             return message;
         }
         let (header, body) = split(&message);
         let fields: Vec<Field<'_>> = fields(header).collect();
-        let Some(signers) = from_domain(&fields).and_then(|domain| self.of(&domain)) else { return message };
+        let signatories = self.signatories(from_address(&fields).as_ref(), occasion);
+        if signatories.is_empty() {
+            return message;
+        }
         let mut hasher = BodyHasher::new(Sha256::hasher(), Canonicalization::Relaxed, 0);
         hasher.write(body);
         let body_hash = STANDARD.encode(hasher.finish().0.complete());
-        let mut signed = BytesMut::with_capacity(message.len() + 1024 * signers.len());
-        for signer in signers {
-            match signer.signature(&fields, &body_hash, now) {
+        let mut signed = BytesMut::with_capacity(message.len() + 1024 * signatories.len());
+        for signatory in &signatories {
+            match signature(signatory, &fields, &body_hash, occasion.received) {
                 Ok(signature) => signed.extend_from_slice(signature.as_bytes()),
-                Err(error) => tracing::error!(domain = %signer.domain, selector = %signer.selector, "cannot sign with DKIM: {error}"),
+                Err(error) => {
+                    tracing::error!(domain = signatory.domain, selector = signatory.selector, "cannot sign with DKIM: {error}");
+                }
             }
         }
         signed.extend_from_slice(&message);
         signed.freeze()
     }
 
-    /// Keys of `domain`, or of the nearest domain above it.
-    fn of(&self, domain: &Domain) -> Option<&[Signer]> {
+    /// The keys that sign mail from an address; of what has none, nobody knows whose it is.
+    fn signatories(&self, from: Option<&EmailAddress>, occasion: Occasion<'_>) -> Vec<Signatory> {
+        let mut signatories = from.map(|from| self.of_sender(from, occasion)).unwrap_or_default();
+        let general = |own: &[Signatory], is_fallback| {
+            let theirs = self.domains.as_ref().map(|domains| domains.general_signatories(occasion.login, is_fallback));
+            own.iter().cloned().chain(theirs.unwrap_or_default()).collect::<Vec<_>>()
+        };
+        signatories.extend(general(&self.always, false));
+        if signatories.is_empty() { general(&self.fallback, true) } else { signatories }
+    }
+
+    fn of_sender(&self, from: &EmailAddress, occasion: Occasion<'_>) -> Vec<Signatory> {
+        let stored =
+            self.domains.as_ref().zip(self.domains.as_ref().and_then(|domains| domains.signing_domain(occasion.login, from.domain())));
+        let configured = self.nearest(from.domain());
+        // Names above one domain: the longer one is nearer.
+        let depth = |name: Option<&String>| name.map_or(0, String::len);
+        let (own_depth, stored_depth) = (depth(configured), depth(stored.as_ref().map(|(_, name)| name)));
+        let mut signatories = Vec::new();
+        if own_depth >= stored_depth {
+            let own = configured.and_then(|name| self.own.get(name)).into_iter().flatten();
+            let fitting = own.filter(|key| key.senders.is_empty() || key.senders.iter().any(|rule| rule.fits(from)));
+            signatories.extend(fitting.map(|key| key.signatory.clone()));
+        }
+        if let Some((domains, name)) = &stored
+            && stored_depth >= own_depth
+        {
+            signatories.extend(domains.signatories(name, from, occasion.received));
+        }
+        if signatories.iter().any(|signatory| signatory.is_conditional) {
+            signatories.retain(|signatory| signatory.is_conditional);
+        }
+        signatories
+    }
+
+    /// The domain, or the nearest above it, that the configuration has keys of.
+    fn nearest(&self, domain: &Domain) -> Option<&String> {
         let domain = domain.to_ascii();
-        let mut name = domain.as_str();
-        loop {
-            if let Some(signers) = self.0.get(name) {
-                return Some(signers);
-            }
-            name = name.split_once('.')?.1;
-        }
+        let names = std::iter::successors(Some(domain.as_str()), |name| name.split_once('.').map(|(_, above)| above));
+        names.filter_map(|name| self.own.get_key_value(name)).map(|(name, _)| name).next()
     }
 }
 
-fn parse_key(pem: &str) -> Result<(&'static str, DkimKey), String> {
-    let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("no private key in PEM: {error}"))?;
-    if let PrivateKeyDer::Pkcs8(pkcs8) = &der
-        && let Ok(key) = Ed25519Key::from_pkcs8_maybe_unchecked_der(pkcs8.secret_pkcs8_der())
-    {
-        return Ok(("ed25519-sha256", DkimKey::Ed25519(key)));
-    }
-    let key = RsaKey::<Sha256>::from_key_der(der).map_err(|error| format!("neither an RSA nor an Ed25519 key: {error}"))?;
-    Ok(("rsa-sha256", DkimKey::Rsa(key)))
+/// Why there is no signature.
+#[derive(Debug, thiserror::Error)]
+enum SignError {
+    #[error("the key is damaged")]
+    Damaged,
+    #[error(transparent)]
+    Failed(#[from] mail_auth::Error),
 }
 
-impl Signer {
-    fn signature(&self, fields: &[Field<'_>], body_hash: &str, now: Timestamp) -> Result<String, mail_auth::Error> {
-        let mut names = Vec::new();
-        let mut data = Vec::with_capacity(2048);
-        for name in SIGNED {
-            // From the last to the first of a name, as verifiers take them (RFC 6376 §5.4.2).
-            for field in fields.iter().rev().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())) {
-                names.push(name);
-                relax(&mut data, field);
-                data.extend_from_slice(b"\r\n");
-            }
-            if OVERSIGNED.contains(&name) {
-                names.push(name);
-            }
+fn signature(signatory: &Signatory, fields: &[Field<'_>], body_hash: &str, now: Timestamp) -> Result<String, SignError> {
+    let key = signatory.key.signing().ok_or(SignError::Damaged)?;
+    let mut names = Vec::new();
+    let mut data = Vec::with_capacity(2048);
+    for name in SIGNED {
+        // From the last to the first of a name, as verifiers take them (RFC 6376 §5.4.2).
+        for field in fields.iter().rev().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())) {
+            names.push(name);
+            relax(&mut data, field);
+            data.extend_from_slice(b"\r\n");
         }
-        let mut field = format!(
-            "DKIM-Signature: v=1; a={}; c=relaxed/relaxed; d={};\r\n\ts={}; t={};\r\n\th=",
-            self.algorithm,
-            self.domain,
-            self.selector,
-            now.as_seconds()
-        );
-        let mut width = 3;
-        for (place, name) in names.iter().enumerate() {
-            if place > 0 {
-                field.push(':');
-                width += 1;
-            }
-            if width + name.len() > 74 {
-                field.push_str("\r\n\t ");
-                width = 2;
-            }
-            field.push_str(name);
-            width += name.len();
+        if OVERSIGNED.contains(&name) {
+            names.push(name);
         }
-        field.push_str(";\r\n\tbh=");
-        field.push_str(body_hash);
-        field.push_str(";\r\n\tb=");
-        relax(&mut data, &Field { name: b"dkim-signature", value: field.get("DKIM-Signature:".len()..).unwrap_or_default().as_bytes() });
-        let signature = STANDARD.encode(self.key.sign(&*data)?);
-        for (place, octet) in signature.chars().enumerate() {
-            if place > 0 && place % 70 == 0 {
-                field.push_str("\r\n\t ");
-            }
-            field.push(octet);
-        }
-        field.push_str("\r\n");
-        Ok(field)
     }
+    let mut field = format!(
+        "DKIM-Signature: v=1; a={}; c=relaxed/relaxed; d={};\r\n\ts={}; t={};\r\n\th=",
+        key.algorithm.signature_tag(),
+        signatory.domain,
+        signatory.selector,
+        now.as_seconds()
+    );
+    let mut width = 3;
+    for (place, name) in names.iter().enumerate() {
+        if place > 0 {
+            field.push(':');
+            width += 1;
+        }
+        if width + name.len() > 74 {
+            field.push_str("\r\n\t ");
+            width = 2;
+        }
+        field.push_str(name);
+        width += name.len();
+    }
+    field.push_str(";\r\n\tbh=");
+    field.push_str(body_hash);
+    field.push_str(";\r\n\tb=");
+    relax(&mut data, &Field { name: b"dkim-signature", value: field.get("DKIM-Signature:".len()..).unwrap_or_default().as_bytes() });
+    let signature = STANDARD.encode(key.key.sign(&*data)?);
+    for (place, octet) in signature.chars().enumerate() {
+        if place > 0 && place % 70 == 0 {
+            field.push_str("\r\n\t ");
+        }
+        field.push(octet);
+    }
+    field.push_str("\r\n");
+    Ok(field)
 }
 
 /// A header field: the value as it stands, folded, without its last line end.
@@ -254,11 +316,11 @@ fn relax(data: &mut Vec<u8>, field: &Field<'_>) {
     }
 }
 
-/// The domain of the first address of From. Of what is no list of addresses nobody knows whose it is: it is not signed.
-fn from_domain(fields: &[Field<'_>]) -> Option<Domain> {
+/// The first address of From. Of what is no list of addresses nobody knows whose it is.
+fn from_address(fields: &[Field<'_>]) -> Option<EmailAddress> {
     let from = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"from"))?;
     let list = Mailbox::parse_field(from.value).ok()?;
-    list.first().map(|mailbox| mailbox.address.domain().clone())
+    list.first().map(|mailbox| mailbox.address.clone())
 }
 
 #[cfg(test)]

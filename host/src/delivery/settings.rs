@@ -23,6 +23,7 @@ use crate::mail::domain::Domain;
 use crate::mail::envelope::ReversePath;
 use crate::network::http_client::HttpClient;
 use crate::network::tls::{self, TlsError};
+use crate::sending_domain::SendingDomains;
 use crate::smtp::client::Credentials;
 use crate::spool::Leased;
 use crate::spool::backoff::Backoff;
@@ -128,7 +129,7 @@ impl Settings {
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn load(config: &Config, renderer: Renderer) -> Result<Self, Vec<SettingsError>> {
+    pub fn load(config: &Config, renderer: Renderer, domains: Option<SendingDomains>) -> Result<Self, Vec<SettingsError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::new();
         for (name, kind) in &config.routes {
@@ -137,7 +138,7 @@ impl Settings {
                 Err(error) => errors.push(error),
             }
         }
-        let signers = Signers::load(&config.dkim).map_err(|failures| errors.extend(failures.into_iter().map(SettingsError::from)));
+        let signers = Signers::load(&config.dkim, domains).map_err(|failures| errors.extend(failures.into_iter().map(SettingsError::from)));
         match signers {
             Ok(signers) if errors.is_empty() => {
                 let renderer = Arc::new(renderer);
@@ -157,7 +158,7 @@ impl Settings {
             .iter()
             .filter_map(|(name, kind)| load_route(name, kind, &config.server.nameservers, &config.delivery.dns).err())
             .collect();
-        if let Err(failures) = Signers::load(&config.dkim) {
+        if let Err(failures) = Signers::load(&config.dkim, None) {
             errors.extend(failures.into_iter().map(SettingsError::from));
         }
         errors
@@ -244,7 +245,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
 }
 
 /// For routes that are addresses: nothing to ask.
-struct NoDns;
+pub(crate) struct NoDns;
 
 impl Dns for NoDns {
     fn mx<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::body::Room;
 use super::compose::Stamp;
+use super::fields::Fields;
 use super::order::{Order, Stations};
 use super::origin::Origin;
 use super::problem::{Dialect, Flaw, Problem};
@@ -21,7 +22,7 @@ use super::{Services, body, mailpace, turbosmtp, v1};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::mail::refusal::Refusal;
 use crate::spool::receipt::Receipt;
-use crate::submission::login::{Login, LoginError};
+use crate::submission::login::{Login, LoginError, Principal};
 use crate::submission::{Received, Submission};
 
 /// Names the fields of a call that mean nothing here.
@@ -49,6 +50,33 @@ impl FromRequest<Arc<Services>> for Call {
         let Extension(origin) = Extension::from_request_parts(&mut parts, services).await?;
         let Extension(room) = Extension::from_request_parts(&mut parts, services).await?;
         Ok(Self { services: services.clone(), origin, room, parts, body })
+    }
+}
+
+/// What calls that manage things are about.
+impl Call {
+    /// Who makes the call, by his token.
+    pub(super) fn principal(&self) -> Result<Principal, Problem> {
+        let token = query(&self.parts, "access_token").or_else(|| bearer(&self.parts.headers)).ok_or(Problem::MissingCredentials)?;
+        self.services.logins.principal(&token, self.origin.ip).map_err(credentials_problem)
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    pub(super) fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.services)
+    }
+
+    /// Reads the body; none has no fields.
+    pub(super) async fn fields(self) -> Result<Fields, Problem> {
+        let Self { services, room, parts, body, .. } = self;
+        let (octets, _room) = room.read(&parts.headers, body, true).await?;
+        if octets.is_empty() {
+            return Ok(Fields::default());
+        }
+        body::fields(&parts.headers, octets, services.limits.json_values).await
     }
 }
 

@@ -89,6 +89,7 @@ fn start(demonstration: bool) -> Running {
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
         shadows: crate::chain::shadow::queue(crate::config::unit::ByteSize::mib(1)).0,
+        domains: None,
         submissions: 10,
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),
@@ -109,9 +110,17 @@ fn start(demonstration: bool) -> Running {
         entropy: entropy.clone(),
         workshop: None,
     });
+    let domains = SendingDomains::new(
+        store.clone(),
+        Arc::new(crate::dns::zone::Zone::default()),
+        crate::sending_domain::settings::Settings::new(&config, [7; 32]).unwrap(),
+        clock.clone(),
+        entropy.clone(),
+    );
     let services = Services {
         archive,
         logins,
+        domains,
         recorder,
         links,
         clock,

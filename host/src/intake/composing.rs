@@ -218,6 +218,12 @@ impl Parts {
         if letter.reverse_path != submission.envelope.reverse_path {
             check_reverse_path(&submission.login.senders, &letter.reverse_path)?;
         }
+        if letter.draft.is_edited() {
+            let from: Vec<&[u8]> = letter.draft.header_all_raw("From").collect();
+            if from != facts.from {
+                self.check_changed_sender(&submission.login, from)?;
+            }
+        }
         if is_from_open(&submission.login, facts, &letter.draft, &plan)? {
             plan.senders.clone_from(&submission.login.senders);
         }

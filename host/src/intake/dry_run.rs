@@ -110,6 +110,14 @@ impl Intake {
             Err(refusal) => (Cow::Borrowed(&submission), Some(refusal)),
         };
         let submission = &*submission;
+        let verified = match content {
+            Content::Submitted => parts.with_verified_sender(submission, &settings.facts(&submission.content)),
+            Content::Stored => Ok(Cow::Borrowed(submission)),
+        };
+        let (submission, refused) = match &verified {
+            Ok(verified) => (&**verified, refused),
+            Err(refusal) => (submission, refused.or_else(|| Some(refusal.clone()))),
+        };
         let facts = settings.facts(&submission.content);
         let prepared = match content {
             Content::Submitted => parts.prepare(submission, &facts, &settings),

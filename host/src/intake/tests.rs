@@ -55,6 +55,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock)),
         shadows: crate::chain::shadow::queue(ByteSize::mib(1)).0,
+        domains: None,
         submissions: 2,
         settings: IntakeSettings {
             hostname: Domain::parse("mail.example.com").unwrap(),
@@ -84,6 +85,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        unverified_senders: None,
         suppress: Vec::new(),
         bounce_management: None,
     };

@@ -48,6 +48,7 @@ fn login(name: &str) -> Login {
         route: "direct".into(),
         limits: LoginLimits { messages_per_hour: None, recipients_per_message: 3, message_size: ByteSize(10_000) },
         bounces: Bounces::Return,
+        unverified_senders: None,
         suppress: Vec::new(),
         bounce_management: None,
     }

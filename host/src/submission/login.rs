@@ -257,6 +257,7 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            unverified_senders: None,
             suppress: Vec::new(),
             bounce_management: None,
         }

@@ -250,6 +250,7 @@ mod tests {
             route: "sandbox".into(),
             limits: LoginLimits { messages_per_hour, recipients_per_message: 1, message_size: ByteSize(1) },
             bounces: Bounces::Return,
+            unverified_senders: None,
             suppress: Vec::new(),
             bounce_management: None,
         }

@@ -37,6 +37,10 @@ kind = "smarthost"
 0 = 1
 [[dkim]]
 0 = 1
+[domains]
+0 = 1
+[dns_server]
+0 = 1
 [delivery]
 0 = 1
 [[shaping]]

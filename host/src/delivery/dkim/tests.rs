@@ -16,10 +16,17 @@ use crate::config::unit::Secret;
 const RSA_PUBLIC: &str = "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEApTFfnH6QvpxnK8AoSMLzWkbfDyasjlJ+YrZ35c0maR3n86ofcd323+w8UAw9UvXfRw+c11qEqr8FMWKC3zOdjUEWLHRkcEM+GI8YoYvOXFAmZliHoQiWbtBXJyHM3Mw2II6hYra7tUkh4QgslmDbSaN/TzXUNStlCFdJ5GWbav2i+i8XnNkN4PICNgKNetLy0nlRivZ4PY+1W4TJIATghCNCYJq4/OrkmkpS8ipneodYjt2AzHj5BJONAEdL8CudG0iEhK3Df3bY9pM/mWINQKBHNjLwIQhMPIG5JXmPt2L2HdwR7BezprmWG049oITXx7NB7rVo3Nig8MfnLSenBwIDAQAB";
 const ED25519_PUBLIC: &str = "v=DKIM1; k=ed25519; p=Rsm4QqYEKg5C0jT2U32WgpsSXL98mhrI8VXFyHLn9qU=";
 
-const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const OCCASION: Occasion<'static> = Occasion { login: "a", received: Timestamp::from_millis(1_800_000_000_000) };
 
 fn key(domain: &str, selector: &str, pem: &str) -> config::Dkim {
-    config::Dkim { domain: Domain::parse(domain).unwrap(), selector: selector.into(), key: Secret::new(pem.into()) }
+    config::Dkim {
+        domain: Domain::parse(domain).unwrap(),
+        selector: selector.into(),
+        key: Secret::new(pem.into()),
+        senders: Vec::new(),
+        always: false,
+        fallback: false,
+    }
 }
 
 fn signers() -> Signers {
@@ -28,7 +35,7 @@ fn signers() -> Signers {
         key("example.com", "ed", include_str!("ed25519.pem")),
         key("news.example.com", "old", include_str!("rsa_pkcs1.pem")),
     ];
-    Signers::load(&keys).unwrap()
+    Signers::load(&keys, None).unwrap()
 }
 
 /// TXT records that the verifier finds.
@@ -67,7 +74,7 @@ async fn verify(message: &[u8]) -> Vec<bool> {
 }
 
 fn sign(text: &str) -> Bytes {
-    signers().sign(Bytes::copy_from_slice(text.replace('\n', "\r\n").as_bytes()), NOW)
+    signers().sign(Bytes::copy_from_slice(text.replace('\n', "\r\n").as_bytes()), OCCASION)
 }
 
 #[tokio::test]
@@ -107,9 +114,9 @@ async fn the_nearest_domain_signs() {
 
 #[test]
 fn both_forms_of_a_domain_are_signed() {
-    let signers = Signers::load(&[key("bücher.example", "s", include_str!("ed25519.pem"))]).unwrap();
+    let signers = Signers::load(&[key("bücher.example", "s", include_str!("ed25519.pem"))], None).unwrap();
     for from in ["a@bücher.example", "a@xn--bcher-kva.example", "a@shop.xn--bcher-kva.example"] {
-        let signed = signers.sign(Bytes::from(format!("From: {from}\r\n\r\nb\r\n")), NOW);
+        let signed = signers.sign(Bytes::from(format!("From: {from}\r\n\r\nb\r\n")), OCCASION);
         assert!(String::from_utf8_lossy(&signed).contains("d=xn--bcher-kva.example;"), "{from}");
     }
 }
@@ -134,8 +141,44 @@ fn a_retry_sends_the_same_octets() {
 
 #[test]
 fn broken_keys_are_told_apart() {
-    let error = |pem: &str| Signers::load(&[key("example.com", "s", pem)]).err().unwrap().remove(0).to_string();
+    let error = |pem: &str| Signers::load(&[key("example.com", "s", pem)], None).err().unwrap().remove(0).to_string();
     assert!(error("nonsense").starts_with("dkim key of example.com (selector \"s\"): no private key in PEM: "));
     let ec = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     assert!(error(ec).starts_with("dkim key of example.com (selector \"s\"): neither an RSA nor an Ed25519 key: "));
+}
+
+#[test]
+fn g7_the_right_key_signs_each_sender() {
+    let pem = include_str!("ed25519.pem");
+    let rule = |kind, text| vec![config::SenderRule::new(kind, text).unwrap()];
+    let keys = [
+        config::Dkim { senders: rule(config::SenderRuleKind::Name, "news@example.com"), ..key("example.com", "name", pem) },
+        config::Dkim { senders: rule(config::SenderRuleKind::Pattern, "*@shop.example.com"), ..key("example.com", "pattern", pem) },
+        config::Dkim { senders: rule(config::SenderRuleKind::Regex, r"^invoice-\d+@"), ..key("example.com", "regex", pem) },
+        config::Dkim { fallback: true, ..key("provider.example", "fallback", pem) },
+    ];
+    let selectors = |keys: &[config::Dkim], from: &str| {
+        let signed = Signers::load(keys, None).unwrap().sign(Bytes::from(format!("From: {from}\r\n\r\nb\r\n")), OCCASION);
+        let text = String::from_utf8(signed.to_vec()).unwrap();
+        text.split("\ts=").skip(1).map(|rest| rest.split(';').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (from, expected) in [
+        ("news@example.com", "name"),
+        ("a@shop.example.com", "pattern"),
+        ("invoice-17@example.com", "regex"),
+        ("other@example.com", "fallback"),
+        ("a@other.example", "fallback"),
+    ] {
+        assert_eq!(selectors(&keys, from), [expected], "{from}");
+    }
+    // The provider's key beside the sender's, and a key without conditions that gives way to one with them.
+    let more = [
+        keys[0].clone(),
+        key("example.com", "all", pem),
+        config::Dkim { always: true, ..key("provider.example", "always", pem) },
+        keys[3].clone(),
+    ];
+    assert_eq!(selectors(&more, "news@example.com"), ["name", "always"]);
+    assert_eq!(selectors(&more, "other@example.com"), ["all", "always"]);
+    assert_eq!(selectors(&more, "a@other.example"), ["always"]);
 }

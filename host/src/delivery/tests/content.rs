@@ -2,12 +2,20 @@
 
 use super::*;
 use crate::config::unit::Secret;
+use crate::delivery::dkim::Occasion;
 
 const KEY: &str = include_str!("../dkim/ed25519.pem");
 
 fn signers() -> Signers {
-    let key = config::Dkim { domain: Domain::parse("a.example").unwrap(), selector: "s".into(), key: Secret::new(KEY.into()) };
-    Signers::load(&[key]).unwrap()
+    let key = config::Dkim {
+        domain: Domain::parse("a.example").unwrap(),
+        selector: "s".into(),
+        key: Secret::new(KEY.into()),
+        senders: Vec::new(),
+        always: false,
+        fallback: false,
+    };
+    Signers::load(&[key], None).unwrap()
 }
 
 fn with_body(body: String) -> NewEntry {
@@ -17,7 +25,7 @@ fn with_body(body: String) -> NewEntry {
 /// The next hop's mail, signed as it is there.
 fn signed(message: &str) -> String {
     let at = Timestamp::from_millis(1_800_000_000_000);
-    String::from_utf8(signers().sign(Bytes::copy_from_slice(message.as_bytes()), at).to_vec()).unwrap()
+    String::from_utf8(signers().sign(Bytes::copy_from_slice(message.as_bytes()), Occasion { login: "a", received: at }).to_vec()).unwrap()
 }
 
 #[tokio::test]

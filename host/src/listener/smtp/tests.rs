@@ -127,6 +127,7 @@ impl Server {
             route: "direct".into(),
             limits: LoginLimits { messages_per_hour: None, recipients_per_message: 5, message_size: ByteSize(5_000_000) },
             bounces: Bounces::default(),
+            unverified_senders: None,
             suppress: Vec::new(),
             bounce_management: None,
         };

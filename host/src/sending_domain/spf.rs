@@ -1,0 +1,444 @@
+//! SPF (RFC 7208): the mechanisms that a domain adds to ours, and includes turned into the address ranges behind them.
+//!
+//! A receiver makes at most ten look-ups for a domain (§4.6.4). One is our own include; what is included costs none where it is published as ranges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::IpNetwork;
+use crate::dns::{Dns, DnsError, RecordKind};
+use crate::mail::domain::Domain;
+
+/// Look-ups that a receiver makes for one domain (§4.6.4).
+pub const MOST_LOOKUPS: u32 = 10;
+/// Mechanisms that one domain may add.
+pub const MOST_MECHANISMS: usize = 30;
+/// Ranges that an include is turned into; more stay an include, or the answer would not fit into a packet.
+const MOST_RANGES: usize = 100;
+/// Hosts of one `mx` (§4.6.4).
+const MOST_EXCHANGERS: usize = 10;
+
+/// What lets a host send.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mechanism {
+    kind: &'static str,
+    value: String,
+}
+
+/// Keys of the REST call, which are the names of mechanisms.
+pub const KINDS: [&str; 7] = ["include", "a", "mx", "ip4", "ip6", "exists", "ptr"];
+
+/// Why a mechanism, or a list of them, cannot be published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpfError {
+    /// It is none.
+    #[error("\"{0}\" is no mechanism such as \"ip4:192.0.2.0/24\" or \"include:spf.example.com\"")]
+    Invalid(String),
+    /// More than a receiver follows.
+    #[error("needs more than {MOST_LOOKUPS} look-ups: receivers follow no more")]
+    TooManyLookups,
+    /// What is included has no SPF record, or several.
+    #[error("{0} has no SPF record that can be included")]
+    NoRecord(String),
+    /// DNS does not say.
+    #[error("{domain}: {error}")]
+    Dns {
+        /// Of which domain.
+        domain: String,
+        /// Why.
+        error: DnsError,
+    },
+}
+
+impl Mechanism {
+    /// Reads the value of a mechanism.
+    ///
+    /// # Errors
+    /// [`SpfError::Invalid`].
+    pub fn new(kind: &str, value: &str) -> Result<Self, SpfError> {
+        let invalid = || SpfError::Invalid(format!("{kind}:{value}"));
+        let kind = KINDS.into_iter().find(|known| *known == kind).ok_or_else(invalid)?;
+        let value = match kind {
+            "ip4" | "ip6" => {
+                let network: IpNetwork = value.parse().map_err(|_| invalid())?;
+                let whole = if network.address.is_ipv4() { 32 } else { 128 };
+                if network.address.is_ipv4() != (kind == "ip4") {
+                    return Err(invalid());
+                }
+                if network.prefix == whole { network.address.to_string() } else { network.to_string() }
+            }
+            "include" | "exists" | "ptr" => host(value).ok_or_else(invalid)?,
+            _ => {
+                let (name, lengths) = value.split_at(value.find('/').unwrap_or(value.len()));
+                if !are_prefix_lengths(lengths) {
+                    return Err(invalid());
+                }
+                host(name).ok_or_else(invalid)? + lengths
+            }
+        };
+        Ok(Self { kind, value })
+    }
+
+    /// The domain that is included, if this includes one.
+    fn included(&self) -> Option<&str> {
+        (self.kind == "include").then_some(&self.value)
+    }
+
+    /// Whether receivers ask DNS for it.
+    fn is_looked_up(&self) -> bool {
+        !matches!(self.kind, "ip4" | "ip6")
+    }
+}
+
+/// A name in A-labels. Macros are not for us to publish.
+fn host(text: &str) -> Option<String> {
+    let domain = Domain::parse(text).ok()?;
+    (domain.literal().is_none() && domain.as_str().contains('.')).then(|| domain.to_ascii())
+}
+
+/// `""`, `/24`, `//64`, `/24//64`.
+fn are_prefix_lengths(text: &str) -> bool {
+    let (four, six) = text.split_once("//").map_or((text, None), |(four, six)| (four, Some(six)));
+    let in_range =
+        |text: &str, most: u8| text.len() <= 3 && text.bytes().all(|c| c.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n <= most);
+    let four = four.is_empty() || four.strip_prefix('/').is_some_and(|digits| in_range(digits, 32));
+    four && six.is_none_or(|digits| in_range(digits, 128))
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
+    }
+}
+
+impl FromStr for Mechanism {
+    type Err = SpfError;
+    fn from_str(text: &str) -> Result<Self, SpfError> {
+        let (kind, value) = text.split_once(':').ok_or_else(|| SpfError::Invalid(text.to_owned()))?;
+        Self::new(&kind.to_ascii_lowercase(), value)
+    }
+}
+
+impl Serialize for Mechanism {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mechanism {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What stands behind includes, by the domain that is included: its ranges, or the look-ups that it takes where it cannot be turned into ranges.
+pub type Flattened = BTreeMap<String, Behind>;
+
+/// What stands behind one include.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Behind {
+    /// These ranges, as mechanisms.
+    Ranges(Vec<Mechanism>),
+    /// More than ranges: receivers have to look, so often.
+    Lookups(u32),
+}
+
+/// The record for these mechanisms; includes are turned into ranges where `flattened` knows them.
+pub fn record(mechanisms: &[Mechanism], flattened: &Flattened) -> String {
+    let mut record = "v=spf1".to_owned();
+    let mut seen = BTreeSet::new();
+    for mechanism in mechanisms {
+        match mechanism.included().and_then(|domain| flattened.get(domain)) {
+            Some(Behind::Ranges(ranges)) => {
+                for range in ranges {
+                    push(&mut record, &mut seen, range);
+                }
+            }
+            Some(Behind::Lookups(_)) | None => push(&mut record, &mut seen, mechanism),
+        }
+    }
+    record.push_str(" -all");
+    record
+}
+
+fn push(record: &mut String, seen: &mut BTreeSet<String>, mechanism: &Mechanism) {
+    let text = mechanism.to_string();
+    if !seen.contains(&text) {
+        record.push(' ');
+        record.push_str(&text);
+        seen.insert(text);
+    }
+}
+
+/// Checks that receivers can follow all of it, our own include counted.
+///
+/// # Errors
+/// [`SpfError::TooManyLookups`].
+pub fn check_lookups(mechanisms: &[Mechanism], flattened: &Flattened) -> Result<(), SpfError> {
+    let lookups = mechanisms.iter().map(|mechanism| match mechanism.included().and_then(|domain| flattened.get(domain)) {
+        Some(Behind::Ranges(_)) => 0,
+        Some(Behind::Lookups(lookups)) => lookups + 1,
+        None => u32::from(mechanism.is_looked_up()),
+    });
+    if lookups.sum::<u32>() + 1 > MOST_LOOKUPS { Err(SpfError::TooManyLookups) } else { Ok(()) }
+}
+
+/// Looks up what stands behind each include.
+///
+/// # Errors
+/// Of one that cannot be included, or that DNS does not answer for now.
+pub async fn flatten(mechanisms: &[Mechanism], dns: &dyn Dns) -> Result<Flattened, SpfError> {
+    let mut flattened = Flattened::new();
+    for domain in mechanisms.iter().filter_map(Mechanism::included) {
+        if !flattened.contains_key(domain) {
+            flattened.insert(domain.to_owned(), Walk::default().through(domain, dns).await?);
+        }
+    }
+    Ok(flattened)
+}
+
+/// A walk through what is included.
+#[derive(Default)]
+struct Walk {
+    pending: Vec<String>,
+    seen: BTreeSet<String>,
+    ranges: BTreeSet<Mechanism>,
+    lookups: u32,
+    /// Something was there that no list of ranges says.
+    is_more: bool,
+}
+
+impl Walk {
+    async fn through(mut self, domain: &str, dns: &dyn Dns) -> Result<Behind, SpfError> {
+        self.pending.push(domain.to_owned());
+        while let Some(domain) = self.pending.pop() {
+            // A circle is an endless way, and has too many look-ups.
+            if !self.seen.insert(domain.clone()) {
+                continue;
+            }
+            let failed = |error| SpfError::Dns { domain: domain.clone(), error };
+            let texts = match dns.records(&domain, RecordKind::Txt).await {
+                Ok(texts) => texts,
+                Err(DnsError::NoSuchName | DnsError::NoRecords) => return Err(SpfError::NoRecord(domain)),
+                Err(error) => return Err(failed(error)),
+            };
+            let mut records = texts.iter().filter(|text| is_spf(text));
+            let (Some(record), None) = (records.next(), records.next()) else { return Err(SpfError::NoRecord(domain)) };
+            for term in record.split_ascii_whitespace().skip(1) {
+                self.take(&domain, term, dns).await?;
+            }
+            if self.lookups > MOST_LOOKUPS {
+                return Err(SpfError::TooManyLookups);
+            }
+        }
+        if self.is_more || self.ranges.len() > MOST_RANGES {
+            return Ok(Behind::Lookups(self.lookups));
+        }
+        Ok(Behind::Ranges(self.ranges.into_iter().collect()))
+    }
+
+    async fn take(&mut self, domain: &str, term: &str, dns: &dyn Dns) -> Result<(), SpfError> {
+        let term = term.to_ascii_lowercase();
+        if let Some(target) = term.strip_prefix("redirect=") {
+            return self.follow(target);
+        }
+        if term.split(':').next().is_some_and(|name| name.contains('=')) {
+            return Ok(());
+        }
+        let (qualifier, mechanism) = match term.chars().next() {
+            Some(sign @ ('+' | '-' | '~' | '?')) => (sign, term.get(1..).unwrap_or_default()),
+            Some(_) | None => ('+', term.as_str()),
+        };
+        if mechanism == "all" {
+            // Whoever is not in the ranges does not pass; more is only said by the one who includes.
+            self.is_more |= qualifier == '+';
+            return Ok(());
+        }
+        // Exceptions from what comes behind them are nothing that a list of ranges can say.
+        self.is_more |= qualifier != '+';
+        let (name, value) = mechanism.split_at(mechanism.find([':', '/']).unwrap_or(mechanism.len()));
+        let value = value.strip_prefix(':').unwrap_or(value);
+        match name {
+            "ip4" | "ip6" => {
+                self.ranges.insert(Mechanism::new(name, value)?);
+            }
+            "include" => return self.follow(value),
+            "a" | "mx" => {
+                self.lookups += 1;
+                let (host, lengths) = value.split_at(value.find('/').unwrap_or(value.len()));
+                let host = if host.is_empty() { domain } else { host };
+                if host.contains('%') || !are_prefix_lengths(lengths) {
+                    self.is_more = true;
+                } else if name == "a" {
+                    self.addresses(host, lengths, dns).await?;
+                } else {
+                    self.exchangers(host, lengths, dns).await?;
+                }
+            }
+            // "exists", "ptr", and what nobody knows yet.
+            _ => {
+                self.lookups += 1;
+                self.is_more = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, target: &str) -> Result<(), SpfError> {
+        self.lookups += 1;
+        if self.lookups > MOST_LOOKUPS {
+            return Err(SpfError::TooManyLookups);
+        }
+        match host(target) {
+            Some(target) => self.pending.push(target),
+            None => self.is_more = true,
+        }
+        Ok(())
+    }
+
+    async fn exchangers(&mut self, domain: &str, lengths: &str, dns: &dyn Dns) -> Result<(), SpfError> {
+        let hosts = match dns.mx(domain).await {
+            Ok(hosts) => hosts,
+            Err(DnsError::NoSuchName | DnsError::NoRecords) => return Ok(()),
+            Err(error) => return Err(SpfError::Dns { domain: domain.to_owned(), error }),
+        };
+        for host in hosts.iter().filter(|host| !host.host.is_empty()).take(MOST_EXCHANGERS) {
+            self.addresses(&host.host, lengths, dns).await?;
+        }
+        Ok(())
+    }
+
+    async fn addresses(&mut self, host: &str, lengths: &str, dns: &dyn Dns) -> Result<(), SpfError> {
+        let addresses = match dns.addresses(host).await {
+            Ok(addresses) => addresses,
+            Err(DnsError::NoSuchName | DnsError::NoRecords) => return Ok(()),
+            Err(error) => return Err(SpfError::Dns { domain: host.to_owned(), error }),
+        };
+        let (four, six) = lengths.split_once("//").unwrap_or((lengths, ""));
+        for address in addresses {
+            let (kind, length) = match address {
+                IpAddr::V4(_) => ("ip4", four.trim_start_matches('/')),
+                IpAddr::V6(_) => ("ip6", six),
+            };
+            let value = if length.is_empty() { address.to_string() } else { format!("{address}/{length}") };
+            self.ranges.insert(Mechanism::new(kind, &value)?);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text is an SPF record (§4.5).
+pub(super) fn is_spf(text: &str) -> bool {
+    let version = text.split(' ').next().unwrap_or_default();
+    version.eq_ignore_ascii_case("v=spf1")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dns::zone::Zone;
+
+    fn list(texts: &[&str]) -> Vec<Mechanism> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    async fn flat(zone: &Zone, include: &str) -> Result<String, SpfError> {
+        let mechanisms = list(&[&format!("include:{include}")]);
+        let flattened = flatten(&mechanisms, zone).await?;
+        check_lookups(&mechanisms, &flattened)?;
+        Ok(record(&mechanisms, &flattened))
+    }
+
+    #[test]
+    fn mechanisms_have_one_form() {
+        for (text, expected) in [
+            ("IP4:192.0.2.1/32", "ip4:192.0.2.1"),
+            ("ip6:2001:DB8::/32", "ip6:2001:db8::/32"),
+            ("include:BÜCHER.example", "include:xn--bcher-kva.example"),
+            ("a:mail.example.com/24//64", "a:mail.example.com/24//64"),
+            ("mx:example.com//64", "mx:example.com//64"),
+        ] {
+            assert_eq!(text.parse::<Mechanism>().unwrap().to_string(), expected);
+        }
+        for text in [
+            "",
+            "all",
+            "ip4",
+            "ip4:2001:db8::1",
+            "ip6:192.0.2.1",
+            "ip4:192.0.2.0/33",
+            "include:",
+            "include:a b",
+            "include:x",
+            "a:x.example/",
+            "a:x.example/33",
+            "a:x.example//129",
+            "exists:%{i}.example",
+            "mx:x.example -all",
+            "redirect:x.example",
+            "+all:x.example",
+        ] {
+            assert!(text.parse::<Mechanism>().is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_included_becomes_ranges() {
+        let zone = Zone::default()
+            .txt("spf.example", "v=spf1 ip4:192.0.2.0/24 include:more.example a:host.example mx ~all")
+            .txt("spf.example", "other text")
+            .txt("more.example", "v=spf1 ip6:2001:db8::/32 exp=explain.example redirect=rest.example")
+            .txt("rest.example", "V=SPF1 ip4:192.0.2.0/24 ip4:198.51.100.7 -all")
+            .address("host.example", "203.0.113.1")
+            .mx("spf.example", 10, "mx.example")
+            .address("mx.example", "2001:db9::1");
+        let expected = "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.7 ip4:203.0.113.1 ip6:2001:db8::/32 ip6:2001:db9::1 -all";
+        assert_eq!(flat(&zone, "spf.example").await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_no_ranges_say_stays_an_include() {
+        for term in ["exists:%{i}.example", "ptr", "-ip4:192.0.2.1", "+all", "include:%{d}.example", "a:%{d}"] {
+            let zone = Zone::default().txt("spf.example", &format!("v=spf1 {term} ip4:192.0.2.0/24 -all"));
+            assert_eq!(flat(&zone, "spf.example").await.unwrap(), "v=spf1 include:spf.example -all", "{term}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_look_ups_than_receivers_make_are_refused() {
+        let hosts: Vec<String> = (0..10).map(|n| format!("a:h{n}.example")).collect();
+        let mechanisms = list(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(check_lookups(&mechanisms, &Flattened::new()), Err(SpfError::TooManyLookups));
+        assert_eq!(check_lookups(mechanisms.get(1..).unwrap(), &Flattened::new()), Ok(()));
+        let mut chain = Zone::default();
+        for n in 0..12 {
+            chain = chain.txt(&format!("s{n}.example"), &format!("v=spf1 include:s{}.example", n + 1));
+        }
+        assert_eq!(flat(&chain, "s0.example").await, Err(SpfError::TooManyLookups));
+        let circle = Zone::default().txt("c.example", "v=spf1 include:c.example ip4:192.0.2.1 -all");
+        assert_eq!(flat(&circle, "c.example").await.unwrap(), "v=spf1 ip4:192.0.2.1 -all");
+        let none = Zone::default().txt("n.example", "hello").broken("b.example");
+        assert_eq!(flat(&none, "n.example").await, Err(SpfError::NoRecord("n.example".to_owned())));
+        assert_eq!(flat(&none, "x.example").await, Err(SpfError::NoRecord("x.example".to_owned())));
+        assert!(matches!(flat(&none, "b.example").await, Err(SpfError::Dns { .. })));
+    }
+
+    proptest! {
+        /// Whatever is written: what is taken is published as one term, and read again as the same.
+        #[test]
+        fn no_mechanism_is_more_than_one_term(text in "(include|a|mx|ip4|ip6|exists|ptr):[ -~]{0,20}") {
+            if let Ok(mechanism) = text.parse::<Mechanism>() {
+                let shown = mechanism.to_string();
+                prop_assert!(!shown.contains([' ', '"', '%']), "{}", shown);
+                prop_assert_eq!(shown.parse::<Mechanism>(), Ok(mechanism));
+            }
+        }
+    }
+}
