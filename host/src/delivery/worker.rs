@@ -343,6 +343,27 @@ impl Worker {
         Round::Over
     }
 
+    /// No host answers: all that is leased is deferred, unless others have connections that it can go over.
+    async fn not_connected(&mut self, failure: &Failure) -> Round {
+        let hub = self.place.hub.clone();
+        self.metrics.connected(false);
+        self.slot = None;
+        self.heed_failure(failure);
+        if !self.place.has_company() {
+            if !failure.is_permanent() {
+                let now = hub.clock.monotonic();
+                let until = now.saturating_add(self.settings.limits.retry_longest.saturating_mul(2));
+                hub.failing.remember(&self.place.destination.queue, now, until);
+            }
+            self.fail(failure).await;
+            return Round::Over;
+        }
+        // Many servers limit connections. What was to go over this one goes over the others.
+        self.place.crowded(hub.clock.monotonic() + dead_time(&self.settings.limits));
+        self.desk.hand_over(self.ready.take());
+        Round::Leave
+    }
+
     /// Takes a place among the connections of the group; `false` where there is none, or no transaction could begin soon. Which group it is, the hosts of
     /// the domain may have to tell first.
     async fn reserve(&mut self, route: &Route, domain: Option<&str>) -> bool {
