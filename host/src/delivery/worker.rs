@@ -251,24 +251,7 @@ impl Worker {
                 self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
                 Err(Round::Over)
             }
-            Err(NotConnected::Failed(failure)) => {
-                self.metrics.connected(false);
-                self.slot = None;
-                self.heed_failure(&failure);
-                if !self.place.has_company() {
-                    if !failure.is_permanent() {
-                        let now = hub.clock.monotonic();
-                        let until = now.saturating_add(self.settings.limits.retry_longest.saturating_mul(2));
-                        hub.failing.remember(&self.place.destination.queue, now, until);
-                    }
-                    self.fail(&failure).await;
-                    return Err(Round::Over);
-                }
-                // Many servers limit connections. What was to go over this one goes over the others.
-                self.place.crowded(hub.clock.monotonic() + dead_time(&self.settings.limits));
-                self.desk.hand_over(self.ready.take());
-                Err(Round::Leave)
-            }
+            Err(NotConnected::Failed(failure)) => Err(self.not_connected(&failure).await),
         }
     }
 
