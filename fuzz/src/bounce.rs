@@ -29,7 +29,7 @@ pub fn bounce(octets: &[u8]) {
     }
     let line = String::from_utf8_lossy(octets);
     let class = BounceClass::of_line(&line);
-    assert!(!(class.is_hard() && line.starts_with("4") && BounceClass::of(Some(450), None, &line).is_hard()), "what may pass is not hard");
+    assert!(!(class.is_hard() && line.starts_with('4') && BounceClass::of(Some(450), None, &line).is_hard()), "what may pass is not hard");
 }
 
 /// A report of DMARC: within its limits, or refused.

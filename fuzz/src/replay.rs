@@ -128,14 +128,18 @@ macro_rules! replays {
 
 replays![
     address,
+    aggregate,
+    bounce,
     composition,
     configuration,
+    dns_question,
     draft,
     event,
     header,
     inbound_header,
     link,
     mta_sts,
+    proxy_header,
     rest,
     scram,
     search,
@@ -148,4 +152,5 @@ replays![
     store_frame,
     store_recovery,
     template,
+    verp,
 ];

@@ -13,7 +13,9 @@ use tubepost::smtp::extension::{push_xtext, xtext_decode};
 use tubepost::smtp::memory::ContentMemory;
 use tubepost::smtp::reply::Reply;
 use tubepost::smtp::scram::{Verifier, check_messages};
-use tubepost::smtp::server::{Action, Allowance, Connection, LoginRefused, Message, Proof, Role, SenderRefused, Session, Settings, Step, Tls};
+use tubepost::smtp::server::{
+    Action, Allowance, Connection, LoginRefused, Message, Proof, Role, SenderRefused, Session, Settings, Step, Tls,
+};
 
 use crate::input::{cuts, has_bare_line_end};
 
@@ -198,7 +200,7 @@ pub fn smtp_session(octets: &[u8]) {
 
 /// What a login may send to.
 const RECIPIENTS: u32 = 3;
-const ALLOWANCE: Allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true };
+const ALLOWANCE: Allowance = Allowance { message_octets: 1_000, recipients: RECIPIENTS, asks: true, highest_priority: 9 };
 
 fn settings(role: Role) -> Settings {
     Settings {

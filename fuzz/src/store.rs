@@ -42,6 +42,7 @@ fn open(folder: &Path) -> Result<Embedded, OpenError> {
         cache: ByteSize(1 << 16),
         commit_queue: 64,
         reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
     };
     Embedded::open(folder, &config, Clock::manual(NOW), Entropy::seeded(1), Metrics::new())
 }
