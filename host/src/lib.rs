@@ -14,7 +14,6 @@
 //! | [`bounce`] | what mail says that comes back: DSNs, complaints, automatic answers, DMARC reports |
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
-//! | [`link`] | signed links on the public address |
 //! | [`sending_domain`] | domains that mail is sent from: keys, policies, records |
 //! | [`link`], [`verp`] | signed links on the public address; signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |

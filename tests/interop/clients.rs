@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::peer::{Peer, Taken};
-use tubepost_tests::setup::{PASSWORD, TOKEN, config, login};
+use tubepost_tests::setup::{PASSWORD, SECOND_TOKEN, SECOND_TOKEN_HASH, config, login};
 use tubepost_tests::wait::wait_for;
 
 use crate::matrix::{Cell, Matrix};
@@ -16,7 +16,7 @@ use crate::system::{Next, Role, System, Tls, free_port, peer_certificate};
 
 const SENDER: &str = "news@example.com";
 const RECIPIENT: &str = "ann@example.net";
-const MECHANISMS: [&str; 2] = ["PLAIN", "LOGIN"];
+const MECHANISMS: [&str; 5] = ["PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2"];
 /// Names of mechanisms that carry an API token.
 const BEARER: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
 
@@ -39,8 +39,12 @@ struct Way {
 }
 
 pub(crate) fn matrix(store: &Path) -> Result<Matrix> {
+    // The mechanisms that are new are tried in one mode of TLS each: how they are protected makes no difference to them.
+    let modes = |mechanism: &str| -> &[Tls] {
+        if matches!(mechanism, "PLAIN" | "LOGIN") { &[Tls::None, Tls::Upgraded, Tls::Implicit] } else { &[Tls::Upgraded] }
+    };
     let ways: Vec<Way> =
-        MECHANISMS.into_iter().flat_map(|mechanism| [Tls::None, Tls::Upgraded, Tls::Implicit].map(|tls| Way { tls, mechanism })).collect();
+        MECHANISMS.into_iter().flat_map(|mechanism| modes(mechanism).iter().map(move |tls| Way { tls: *tls, mechanism })).collect();
     let columns: Vec<String> = ways.iter().map(|way| format!("{} {}", way.mechanism, way.tls.name())).collect();
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut matrix = Matrix::new("Clients that submit to Tubepost: mechanism of AUTH, TLS", &columns);
@@ -48,7 +52,11 @@ pub(crate) fn matrix(store: &Path) -> Result<Matrix> {
     let sink = Peer::start()?;
     let certificate = peer_certificate()?;
     let (pem, key) = certificate.files();
-    let host = Host::start(&config(sink.address(), &login("client", "route = \"peer\"")), &[("peer.pem", pem), ("peer.key", key)])?;
+    // Each of the other logins of the tests has no verifier, and would keep SCRAM from being offered.
+    let settings = config(sink.address(), &clients());
+    let (before, rest) = settings.split_once("[[logins]]").context("logins")?;
+    let (_, client) = rest.split_once("[routes.peer]").context("routes")?;
+    let host = Host::start(&format!("{before}[routes.peer]{client}"), &[("peer.pem", pem), ("peer.key", key)])?;
     let tools = Root::open(store, "tools", &["swaks", "libnet-ssleay-perl", "msmtp", "curl", "ca-certificates"], host.folder())?;
     for program in Program::ALL.into_iter().filter(|program| crate::is_wanted(program.name())) {
         let obstacle = match program {
@@ -77,6 +85,14 @@ pub(crate) fn matrix(store: &Path) -> Result<Matrix> {
     }
     Ok(matrix)
 }
+
+/// The logins of the clients, with something for each mechanism; all logins have it, or SCRAM would not be offered.
+fn clients() -> String {
+    login("client", &format!("route = \"peer\"\nscram = \"{SCRAM}\"\ntoken = \"{SECOND_TOKEN_HASH}\"\ntoken_scram = \"{SCRAM}\""))
+}
+
+/// What SCRAM-SHA-256 proves [`PASSWORD`] against.
+const SCRAM: &str = "SCRAM-SHA-256$10000:lytIEa33TUInWe49hAEN8g==$3pzv5UbK4jQ1fyopZWaWbxHYqWSSxFHe3oq2yLM1jOc=:e8P0ZhpMWGTKZM5F5V7a1JECAXtNj2DTtIQxidxM/X0=";
 
 fn submit(program: Program, way: Way, root: &Root, host: &Host, sink: &Peer) -> Result<Cell> {
     // It sends no password in the clear, whatever it is told.
@@ -172,7 +188,7 @@ impl Program {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
         let [certificate, message] = ["cert.pem", "message.eml"].map(|name| host.folder().join(name));
         let is_bearer = BEARER.contains(&way.mechanism);
-        let (user, secret) = if is_bearer { ("plain", TOKEN) } else { ("client", PASSWORD) };
+        let (user, secret) = if is_bearer { ("client", SECOND_TOKEN) } else { ("client", PASSWORD) };
         let script = |interpreter: &str, name: &str| {
             let mut command = Command::new(interpreter);
             command.arg(scripts.join(name)).args([&port.to_string(), way.tls.name(), way.mechanism, user, secret]);
