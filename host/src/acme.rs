@@ -143,8 +143,9 @@ impl Keeper {
         ensure!(now < fetched.ends, "the certificate has ended already: is the clock right?");
         let renewal = fetched.renewal(acme, &domains);
         ensure!(renewal > now, "the certificate is not for {}", domains.join(", "));
-        write(data, pem.as_bytes()).context("the certificate cannot be written")?;
+        // First of all in use: an authority gives only so many of them.
         self.certificate.replace(fetched.chain, fetched.key)?;
+        write(data, pem.as_bytes()).context("the certificate is in use, and cannot be written: it is lost at a restart")?;
         info!(names = domains.join(", "), "a new certificate is in use");
         Ok(renewal.since(now))
     }

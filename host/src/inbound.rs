@@ -33,6 +33,7 @@ use crate::intake::HOPS;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::ReversePath;
+use crate::mail::header;
 use crate::mail::refusal::Refusal;
 use crate::spool::Spool;
 use crate::spool::receipt::Receipt;
@@ -44,6 +45,9 @@ use directory::{Directory, Mailbox};
 use disposition::Arrival;
 use pace::{Counted, Pace};
 use trace_header::HeaderFacts;
+
+/// Recipients of one transaction behind which none is taken whose mail is forwarded.
+const FORWARDED_AT_ONCE: u32 = 8;
 
 /// Takes mail for our own domains. Cloning is cheap.
 #[derive(Clone)]
@@ -138,16 +142,24 @@ impl Inbound {
         Arc::clone(&self.0.settings().login)
     }
 
-    /// Whether a recipient is one of ours; `peer` asks.
+    /// Whether a recipient is one of ours; `peer` asks, and has `accepted` others in this transaction.
     ///
     /// # Errors
     /// He is not, or `peer` has asked for, or sent, too much.
-    pub fn check_recipient(&self, peer: IpAddr, address: &EmailAddress) -> Result<(), Refusal> {
+    pub fn check_recipient(&self, peer: IpAddr, address: &EmailAddress, accepted: u32) -> Result<(), Refusal> {
         let parts = &self.0;
         let settings = parts.settings();
         let found = match parts.pace.wait(peer, &settings.limits) {
             Some(retry_after) => Err(Refusal::TooMuchFromAddress { retry_after }),
-            None => parts.find(&settings, address).map(drop),
+            None => parts.find(&settings, address).and_then(|mailbox| match mailbox.action {
+                // Each that is forwarded is a copy of the whole message in memory: the rest comes in a transaction of its own.
+                InboundAction::Forward { .. } if accepted >= FORWARDED_AT_ONCE => Err(Refusal::Overloaded),
+                InboundAction::Forward { .. }
+                | InboundAction::Keep
+                | InboundAction::Bounces
+                | InboundAction::Complaints
+                | InboundAction::DmarcReports => Ok(()),
+            }),
         };
         if let Err(refusal) = &found {
             parts.metrics.path_refused(refusal.class());
@@ -192,13 +204,17 @@ impl Parts {
         let facts = HeaderFacts::read(&submission.content);
         check_loop(&facts, &mailboxes)?;
         let is_strict = mailboxes.iter().any(|(_, mailbox)| mailbox.dmarc == DmarcPolicy::Reject);
-        if is_strict && facts.from != 1 {
-            // DMARC says nothing of such a message, and readers differ in which one they show (RFC 7489 §6.6.1).
-            return Err(Refusal::InvalidContent("the message needs one From field".to_owned()));
+        if is_strict && !has_one_author_domain(&facts) {
+            // DMARC says nothing of such a message, and readers differ in which author they show (RFC 7489 §6.6.1).
+            return Err(Refusal::InvalidContent("the message needs one From field with addresses of one domain".to_owned()));
         }
         let findings = self.authenticate(submission, &facts, settings).await?;
         if is_strict && findings.is_disowned {
             return Err(Refusal::NotAuthentic { domain: findings.authentication.domain });
+        }
+        if is_strict && findings.is_undecided {
+            // Or who makes DNS slow would get in what is to be refused.
+            return Err(Refusal::NotAuthenticatedYet);
         }
         let arrival = Arrival {
             submission,
@@ -302,6 +318,14 @@ fn stored(submission: &Submission, error: &StoreError) -> Refusal {
 }
 
 /// Finds out whether a message goes in circles: by its Received fields, or because we have forwarded it for the same mailbox before.
+/// Whether there is one From field, and all addresses in it are of one domain.
+fn has_one_author_domain(facts: &HeaderFacts) -> bool {
+    let Ok(authors) = header::mailbox::Mailbox::parse_senders(&facts.from_value) else { return false };
+    let mut domains = authors.iter().map(EmailAddress::domain);
+    let Some(first) = domains.next() else { return false };
+    facts.from == 1 && domains.all(|domain| domain == first)
+}
+
 fn check_loop(facts: &HeaderFacts, mailboxes: &[(&EmailAddress, &Mailbox)]) -> Result<(), Refusal> {
     let forwarded = mailboxes.iter().filter(|(_, mailbox)| matches!(mailbox.action, InboundAction::Forward { .. }));
     let mut addresses = forwarded.map(|(address, _)| address.to_ascii_domain().to_ascii_lowercase());

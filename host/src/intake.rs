@@ -314,6 +314,7 @@ impl Parts {
             | Refusal::MessageTooLarge { .. }
             | Refusal::HeaderTooLarge { .. }
             | Refusal::LoginDefect { .. }
+            | Refusal::NotAuthenticatedYet
             | Refusal::Loop { .. }
             | Refusal::InvalidContent(_)
             | Refusal::InvalidField { .. }

@@ -48,7 +48,7 @@ impl Fetching<'_> {
             self.answer(&challenge)?;
             challenge.set_ready().await?;
         }
-        let patience = RetryPolicy::new().timeout(PATIENCE);
+        let patience = RetryPolicy::new().timeout(PATIENCE / 3);
         match order.poll_ready(&patience).await? {
             OrderStatus::Ready => {}
             status @ (OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Valid | OrderStatus::Invalid) => {

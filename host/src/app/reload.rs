@@ -97,6 +97,7 @@ async fn chains(parts: &Parts, new: &Config) -> Result<Chains> {
 fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
     let differences = [
         ("[[listen]]", started.listeners != new.listeners),
+        ("[acme]", started.acme.is_some() != new.acme.is_some()),
         ("[store]", started.store != new.store),
         ("[plugin_runtime]", started.plugin_runtime != new.plugin_runtime),
         ("[dns_server]", started.dns_server != new.dns_server),

@@ -338,7 +338,9 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
         | Refusal::InvalidContent(_)
         | Refusal::InvalidField { .. } => StatusCode::BAD_REQUEST,
         Refusal::StorageFailed => StatusCode::INTERNAL_SERVER_ERROR,
-        Refusal::StorageFull | Refusal::Overloaded | Refusal::LoginDefect { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::StorageFull | Refusal::Overloaded | Refusal::NotAuthenticatedYet | Refusal::LoginDefect { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Findings {
     pub(super) fields: String,
     /// Whether DMARC failed and the domain in From wants such mail refused.
     pub(super) is_disowned: bool,
+    /// What the domain in From wants could not be found out for now: a stranger may have seen to that.
+    pub(super) is_undecided: bool,
 }
 
 impl Verifier {
@@ -93,7 +95,7 @@ impl Findings {
         let word = || "temperror".to_owned();
         let authentication = Authentication { spf: word(), dkim: word(), dmarc: word(), arc: word(), domain: String::new() };
         let fields = plain_results(hostname, &authentication);
-        Self { authentication, fields, is_disowned: false }
+        Self { authentication, fields, is_disowned: false, is_undecided: true }
     }
 }
 
@@ -145,7 +147,8 @@ async fn find(authenticator: &MessageAuthenticator, sender: &Sender, content: &[
     if is_field(&received) {
         fields.push_str(&received);
     }
-    Findings { authentication, fields, is_disowned: is_disowned(&dmarc) }
+    let is_undecided = matches!(dmarc.result(), DmarcResult::TempError(_));
+    Findings { authentication, fields, is_disowned: is_disowned(&dmarc), is_undecided }
 }
 
 /// Whether the domain in From wants a message refused for which nobody vouches.

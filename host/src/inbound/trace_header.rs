@@ -14,6 +14,8 @@ pub(super) struct HeaderFacts {
     pub(super) received: usize,
     /// How many From fields there are.
     pub(super) from: usize,
+    /// The raw value of the first of them.
+    pub(super) from_value: Vec<u8>,
     /// How many DKIM and ARC signatures there are.
     pub(super) signatures: usize,
     /// Whom it was delivered to before: `Delivered-To`, in lower case.
@@ -34,6 +36,9 @@ impl HeaderFacts {
             if is("Received") {
                 facts.received += 1;
             } else if is("From") {
+                if facts.from == 0 {
+                    facts.from_value = value.to_vec();
+                }
                 facts.from += 1;
             } else if is("DKIM-Signature") || is("ARC-Message-Signature") {
                 facts.signatures += 1;

@@ -36,7 +36,7 @@ impl Reception for MxDesk {
         Err(LoginError::Wrong)
     }
 
-    fn current(&self, _: &Arc<Login>) -> Option<Arc<Login>> {
+    fn current(&self, _: &Arc<Login>, _: IpAddr) -> Option<Arc<Login>> {
         self.guest()
     }
 
@@ -48,8 +48,8 @@ impl Reception for MxDesk {
         true
     }
 
-    async fn check_path(&self, inquiry: &mut Inquiry, path: &EmailAddress, _: u32) -> Result<EmailAddress, Refusal> {
-        self.0.check_recipient(inquiry.received.peer, path).map(|()| path.clone())
+    async fn check_path(&self, inquiry: &mut Inquiry, path: &EmailAddress, accepted: u32) -> Result<EmailAddress, Refusal> {
+        self.0.check_recipient(inquiry.received.peer, path, accepted).map(|()| path.clone())
     }
 
     async fn paths_refused(&self, _: Inquiry) {}

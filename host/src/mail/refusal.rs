@@ -68,6 +68,9 @@ pub enum Refusal {
     /// Bare CR or LF, NUL or other octets that no message has, a header that cannot be read.
     #[error("{0}")]
     InvalidContent(String),
+    /// What the domain in From says of its mail cannot be found out for now.
+    #[error("the sender cannot be authenticated for now")]
+    NotAuthenticatedYet,
     /// A field of an API call is missing or wrong.
     #[error("{field}: {reason}")]
     InvalidField {
@@ -128,6 +131,7 @@ impl Refusal {
             | Self::StorageFull
             | Self::StorageFailed
             | Self::Overloaded
+            | Self::NotAuthenticatedYet
             | Self::LoginDefect { .. } => true,
             Self::Plugin { code, .. } => *code < 500,
             Self::PluginFailed { permanent, .. } => !permanent,
@@ -147,7 +151,7 @@ impl Refusal {
     /// Under what the refusal is counted.
     pub fn class(&self) -> RefusalClass {
         match self {
-            Self::SenderNotAllowed { .. } | Self::LoginDefect { .. } => RefusalClass::Sender,
+            Self::SenderNotAllowed { .. } | Self::NotAuthenticatedYet | Self::LoginDefect { .. } => RefusalClass::Sender,
             Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } | Self::HeaderTooLarge { .. } => RefusalClass::Size,
             Self::Loop { .. } | Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
             Self::UnknownRecipient { .. } | Self::RelayDenied { .. } => RefusalClass::Recipient,

@@ -119,6 +119,7 @@ impl From<&Refusal> for Reply {
             Refusal::PluginFailed { permanent: true, .. } => (554, 3, 0),
             Refusal::PluginFailed { permanent: false, .. } | Refusal::StorageFailed => (451, 3, 0),
             Refusal::LoginDefect { .. } => (451, 3, 5),
+            Refusal::NotAuthenticatedYet => (451, 7, 0),
             Refusal::StorageFull => (452, 3, 1),
             Refusal::Overloaded => (451, 3, 2),
         };

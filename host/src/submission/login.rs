@@ -61,6 +61,8 @@ struct Shared {
     failures: Failures,
     metrics: Metrics,
     administrators: RwLock<Arc<Vec<Administrator>>>,
+    /// Held while the set is put together.
+    renewing: parking_lot::Mutex<()>,
     book: Book,
     entropy: Entropy,
     clock: Clock,
@@ -161,6 +163,7 @@ impl Logins {
             failures: Failures::new(limits, clock.clone()),
             metrics,
             administrators: RwLock::default(),
+            renewing: parking_lot::Mutex::default(),
             book: Book::new(logins, entropy, limits),
             entropy: entropy.clone(),
             clock: clock.clone(),
@@ -175,6 +178,8 @@ impl Logins {
 
     /// Puts the set together again: what stands in the file comes first.
     fn renew(&self) {
+        // One at a time, from what is read to what is put in force: or an old state could come last, with a login that was revoked.
+        let _turn = self.0.renewing.lock();
         let made = self.0.book.logins();
         let configured = self.0.book.configured.read().clone();
         *self.0.set.write() = Arc::new(Set::new(configured.into_iter().chain(made)));
@@ -274,11 +279,11 @@ impl Logins {
         self.set().mechanisms
     }
 
-    /// Returns `login` as it is now; `None` where it is gone, or has other secrets.
-    pub fn current(&self, login: &Login) -> Option<Arc<Login>> {
+    /// Returns `login` as it is now; `None` where it is gone, has other secrets, or may not be used by SMTP from `peer` any more.
+    pub fn current(&self, login: &Login, peer: IpAddr) -> Option<Arc<Login>> {
         let now = self.by_name(&login.name)?;
         let secrets = |login: &Login| (login.password.as_ref().map(|hash| hash.expose().to_owned()), login.token);
-        (secrets(&now) == secrets(login)).then_some(now)
+        (secrets(&now) == secrets(login) && is_open(&now, peer, Door::Smtp)).then_some(now)
     }
 
     async fn check_password(&self, username: &str, password: &str, is_suspect: bool) -> Result<Arc<Login>, LoginError> {

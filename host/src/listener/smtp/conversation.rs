@@ -248,7 +248,7 @@ impl<R: Reception> Conversation<R> {
     /// A login that is gone, or has other secrets now, is not waited for until its next message.
     fn end_if_revoked(&mut self) {
         let reception = &self.service.reception;
-        if self.login.as_ref().is_some_and(|login| reception.current(login).is_none()) {
+        if self.login.as_ref().is_some_and(|login| reception.current(login, self.peer).is_none()) {
             self.login = None;
             self.session.revoke();
         }
@@ -275,7 +275,7 @@ impl<R: Reception> Conversation<R> {
 
     fn check_sender(&mut self, reverse_path: &ReversePath) {
         // The configuration may have been read again since the login.
-        let login = self.login.as_ref().and_then(|login| self.service.reception.current(login));
+        let login = self.login.as_ref().and_then(|login| self.service.reception.current(login, self.peer));
         let answer = match (&login, reverse_path) {
             (None, _) => Err(SenderRefused::LoginRevoked),
             (Some(login), _) if login.access.defect.is_some() => {

@@ -36,8 +36,8 @@ pub trait Reception: Send + Sync + 'static {
     }
     /// Checks what a client at `peer` shows.
     fn authenticate(&self, proof: &Proof, peer: IpAddr) -> impl Future<Output = Result<Arc<Login>, LoginError>> + Send;
-    /// Returns the login as it is configured now; `None` where it was removed.
-    fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>>;
+    /// Returns the login as it is now; `None` where it was removed, or may not be used from `peer` any more.
+    fn current(&self, login: &Arc<Login>, peer: IpAddr) -> Option<Arc<Login>>;
     /// Whether a login may send as `address`.
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool;
     /// Whether anybody has a word on the forward-paths of a login.
@@ -85,8 +85,8 @@ impl Reception for FrontDesk {
         }
     }
 
-    fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
-        self.logins.current(login)
+    fn current(&self, login: &Arc<Login>, peer: IpAddr) -> Option<Arc<Login>> {
+        self.logins.current(login, peer)
     }
 
     fn may_send_as(&self, login: &Login, address: &EmailAddress) -> bool {

@@ -44,7 +44,7 @@ impl Reception for Arc<Tray> {
         if (username, password) == ("newsletter", "secret") { Ok(Arc::clone(&self.login)) } else { Err(LoginError::Wrong) }
     }
 
-    fn current(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
+    fn current(&self, login: &Arc<Login>, _: IpAddr) -> Option<Arc<Login>> {
         Some(Arc::clone(login))
     }
 

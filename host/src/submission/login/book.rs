@@ -268,6 +268,13 @@ impl Logins {
     /// # Errors
     /// Why nothing was changed.
     pub async fn carry_out(&self, order: Order) -> Result<Value, OrderError> {
+        // In a task of its own: who asked may go away, and what is on disk must be in force all the same.
+        let logins = self.clone();
+        let carrying_out = tokio::spawn(async move { logins.carry_out_to_the_end(order).await });
+        carrying_out.await.unwrap_or_else(|error| Err(OrderError::Wrong(format!("something broke: {error}"))))
+    }
+
+    async fn carry_out_to_the_end(&self, order: Order) -> Result<Value, OrderError> {
         let _turn = self.0.book.turn.lock().await;
         match order {
             Order::List { after, limit } => Ok(self.list(after.as_deref(), limit.min(MOST_LISTED))),
