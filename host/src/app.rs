@@ -163,8 +163,8 @@ impl App {
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         let logins = logins(&config, &entropy, &clock, &metrics);
-        logins.open_book(store.clone(), Arc::new(config.clone())).await.context("the logins that were made")?;
         let domains = sender_domains(&config, &store, &clock, &entropy).await?;
+        logins.open_book(store.clone(), domains.clone(), Arc::new(config.clone())).await.context("the logins that were made")?;
         let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),

@@ -11,8 +11,8 @@
 //! | [`zone`], [`answer`], [`answer_rate`] | our zone as a file, and as answers of a name server |
 //! | [`upkeep`] | keys rotated and includes looked up again, in time |
 //!
-//! Whoever creates a domain gets a TXT record; when it is in DNS, the domain is approved and his alone. Before that anybody else may claim it too. All
-//! domains are in memory; changes are made one after the other, and count when they are on disk.
+//! Whoever creates a domain gets a TXT record; when it is in DNS, the domain is approved and his alone. Before that anybody else may claim it too; nothing
+//! of it is published. All domains are in memory; changes are made one after the other, and count when they are on disk.
 
 pub mod answer;
 pub mod answer_rate;
@@ -78,6 +78,17 @@ impl Caller {
             Self::Administrator => None,
         }
     }
+}
+
+/// Whose a domain is, as one login sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Neither the domain nor one above it is approved.
+    Unknown,
+    /// It is approved, and the login may use it.
+    Open,
+    /// It is approved, and another's.
+    Foreign,
 }
 
 /// Why a call about a domain is not carried out.
@@ -272,15 +283,31 @@ impl SendingDomains {
         checking.status().await
     }
 
-    /// Whether mail of `login` may have this domain in From: the domain, or one above it, is approved and open to that login.
-    pub fn is_approved(&self, login: &str, from: &Domain) -> bool {
-        self.known().nearest(&from.to_ascii()).is_some_and(|domain| domain.is_open_to(login))
+    /// Returns whose a domain is, or the nearest one above it that is approved.
+    pub fn standing(&self, login: &str, name: &Domain) -> Standing {
+        match self.known().nearest(&name.to_ascii()) {
+            None => Standing::Unknown,
+            Some(domain) if domain.is_open_to(login) => Standing::Open,
+            Some(_) => Standing::Foreign,
+        }
     }
 
-    /// Returns the host that bounces of mail with this From domain go to: where the domain has one whose MX and SPF records were there.
-    pub fn return_path_host(&self, from: &Domain) -> Option<Domain> {
+    /// Whether mail of `login` may have this domain in From: the domain, or one above it, is approved and open to that login.
+    pub fn is_approved(&self, login: &str, from: &Domain) -> bool {
+        self.standing(login, from) == Standing::Open
+    }
+
+    /// Returns the host that bounces of a login's mail from this domain go to: where the login may use the domain, and MX and SPF records of its host
+    /// were there.
+    pub fn return_path_host(&self, login: &str, from: &Domain) -> Option<Domain> {
         let known = self.known();
-        known.nearest(&from.to_ascii()).filter(|domain| domain.bounces_seen).map(|domain| domain.bounces.clone())
+        let nearest = known.nearest(&from.to_ascii()).filter(|domain| domain.is_open_to(login) && domain.bounces_seen);
+        nearest.map(|domain| domain.bounces.clone())
+    }
+
+    /// Returns how many domains a login has created, approved or not.
+    pub fn count_of(&self, login: &str) -> usize {
+        self.known().domains.values().filter(|domain| domain.owner.as_deref() == Some(login)).count()
     }
 
     /// Returns the name of the domain, from `from` upwards, whose keys sign mail of `login`.

@@ -267,8 +267,9 @@ fn g8_either_list_of_records_makes_all_well() -> Result<()> {
         let ok = json!({ "dmarc": "ok", "dkim": "ok", "spf": "ok", "mx": "ok", "a": "ok", "caa": "ok", "validation": "ok" });
         wait_for(what, || (rest.get("dns/sender.example/status").ok()? == ok).then_some(()))
     };
-    // Behind the aliases is what our own name server says, or the exported zone.
     load(&zone, &recommended);
+    wait_for("an approved domain", || (rest.post("domain/sender.example", &json!({})).ok()?["approved"] == true).then_some(()))?;
+    // Behind the aliases is what our own name server says, or the exported zone.
     let exported = host.say(&["domain", "export"])?;
     for line in exported.lines().filter(|line| line.contains(" IN TXT ")) {
         let (name, value) = line.split_once(". IN TXT ").context("a record")?;
@@ -373,6 +374,14 @@ fn f20_unverified_senders_are_re_enveloped_or_refused() -> Result<()> {
         Client::login(address, "strict", PASSWORD)?.deliver("me@sender.example", &["r@example.net"], &from("me@freemail.example"));
     assert!(format!("{refused:?}").contains("550 5.7.1"), "{refused:?}");
     Client::login(address, "strict", PASSWORD)?.deliver("me@sender.example", &["r@example.net"], &from("me@sender.example"))?;
+
+    // What is another's is refused to whoever may send as anybody else.
+    approve(&Rest { host: &host, token: TOKEN }, &zone, "own.example")?;
+    Client::login(address, "plain", PASSWORD)?.deliver("me@own.example", &["r@example.net"], &from("me@own.example"))?;
+    for (reverse_path, author) in [("me@free.example", "me@own.example"), ("me@sub.own.example", "me@free.example")] {
+        let refused = Client::login(address, "marketing", PASSWORD)?.deliver(reverse_path, &["r@example.net"], &from(author));
+        assert!(format!("{refused:?}").contains("550 5.7.1"), "{refused:?}");
+    }
     Ok(())
 }
 

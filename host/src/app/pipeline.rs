@@ -10,7 +10,7 @@ use crate::chain::rendering::Renderer;
 use crate::chain::{Chains, loading};
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, ListenerKind};
-use crate::delivery::settings::{ReturnPaths, Settings};
+use crate::delivery::settings::{HostOf, ReturnPaths, Settings};
 use crate::dns::network::NetworkDns;
 use crate::event::recorder::Recorder;
 use crate::feedback::Feedback;
@@ -72,7 +72,8 @@ pub(crate) fn delivery(config: &Config, renderer: Renderer, verp: &Verp, domains
 fn return_paths(config: &Config, verp: &Verp, domains: &SendingDomains) -> Option<ReturnPaths> {
     let host = config.returns.domain.clone()?;
     let domains = domains.clone();
-    Some(ReturnPaths { verp: verp.lasting(config.returns.period), host, host_of: Arc::new(move |from| domains.return_path_host(from)) })
+    let host_of: HostOf = Arc::new(move |login, from| domains.return_path_host(login, from));
+    Some(ReturnPaths { verp: verp.lasting(config.returns.period), host, host_of })
 }
 
 /// Makes what takes mail for our own domains. Must be called inside a tokio runtime.

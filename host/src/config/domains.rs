@@ -13,7 +13,7 @@ pub struct Domains {
     /// `zone`: below this name we publish keys, SPF and DMARC of all domains; it is delegated to us, or its export is served elsewhere. Without it
     /// domains get literal records, to be changed by hand.
     pub zone: Option<Domain>,
-    /// `unverified_senders`: what is done with mail whose From is of no approved domain. Default accept; a login may say otherwise.
+    /// `unverified_senders`: what is done with mail whose From is of no approved domain. Default accept; a login may say otherwise. What is another's is refused always.
     pub unverified_senders: UnverifiedSenders,
     /// `envelope`: reverse-path and Sender of mail that is re-enveloped. Default `mailer@HOSTNAME`.
     pub envelope: Option<EmailAddress>,

@@ -107,12 +107,12 @@ pub struct ReturnPaths {
     pub verp: Verp,
     /// The host of addresses where the sender's domain has none of its own.
     pub host: Domain,
-    /// Gives the host of a sender's domain that has one of its own, so that SPF is aligned.
+    /// Gives the host of a sender's domain that has one of its own, if the login may use it, so that SPF is aligned.
     pub host_of: HostOf,
 }
 
-/// Gives the host of return paths that a sender's domain has of its own.
-pub type HostOf = Arc<dyn Fn(&Domain) -> Option<Domain> + Send + Sync>;
+/// Gives the host of return paths that a sender's domain has of its own, for mail of a login.
+pub type HostOf = Arc<dyn Fn(&str, &Domain) -> Option<Domain> + Send + Sync>;
 
 impl Settings {
     /// Tracks bounces, or does it no more.
@@ -124,7 +124,7 @@ impl Settings {
     /// Returns the reverse-path that stands for one copy of a tracked message; `None` where that is the sender's.
     pub(super) fn return_path(&self, entry: &Entry, reverse_path: &ReversePath, leased: &Leased, now: Timestamp) -> Option<ReversePath> {
         let returns = self.returns.as_ref().filter(|_| entry.terms.track_bounces)?;
-        let own = reverse_path.mailbox().and_then(|sender| (returns.host_of)(sender.domain()));
+        let own = reverse_path.mailbox().and_then(|sender| (returns.host_of)(&entry.login, sender.domain()));
         let host = own.as_ref().unwrap_or(&returns.host);
         Some(ReversePath::Mailbox(returns.verp.address(leased.copy, leased.recipient.notify(), &entry.login, host, now)))
     }

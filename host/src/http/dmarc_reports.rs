@@ -1,6 +1,6 @@
 //! `/v1/dmarc`: DMARC reports that came in, as SMTPeter has it: the days on which there are any, and the XML of one.
 //!
-//! A login sees the reports on domains that it may send from; an administrator sees all.
+//! A login sees the reports on approved sender domains that are open to it, and on others that its `senders` name; an administrator sees all.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,7 @@ use super::rest::Call;
 use crate::feedback::dmarc::DmarcKey;
 use crate::mail::address::EmailAddress;
 use crate::mail::refusal::Refusal;
+use crate::sending_domain::{SendingDomains, Standing};
 use crate::store::StoreError;
 use crate::submission::login::Principal;
 use crate::submission::permission::may_send_as;
@@ -42,8 +43,10 @@ fn answer(outcome: Result<String, Problem>, kind: &'static str) -> Response {
 
 async fn all_days(call: Call) -> Result<String, Problem> {
     let principal = asked(&call)?;
-    let keys = call.services().feedback.dmarc_reports().await.map_err(|error| failed(&error))?;
-    let days: BTreeSet<String> = keys.into_iter().filter(|key| may_see(&principal, &key.domain)).map(|key| key.date).collect();
+    let services = call.services();
+    let keys = services.feedback.dmarc_reports().await.map_err(|error| failed(&error))?;
+    let seen = keys.into_iter().filter(|key| may_see(&services.domains, &principal, &key.domain));
+    let days: BTreeSet<String> = seen.map(|key| key.date).collect();
     Ok(serde_json::json!(days).to_string())
 }
 
@@ -56,7 +59,7 @@ async fn xml(path: &str, call: Call) -> Result<String, Problem> {
         _ => return Err(Problem::NotFound),
     };
     let key = DmarcKey { date: date.to_owned(), from: from.to_lowercase(), domain: domain.to_lowercase() };
-    if !may_see(&principal, &key.domain) {
+    if !may_see(&call.services().domains, &principal, &key.domain) {
         return Err(Problem::NotFound);
     }
     let found = call.services().feedback.dmarc_xml(&key, number).await.map_err(|error| failed(&error))?;
@@ -70,11 +73,19 @@ fn asked(call: &Call) -> Result<Principal, Problem> {
     call.principal()
 }
 
-fn may_see(principal: &Principal, domain: &str) -> bool {
-    match principal {
-        Principal::Administrator(_) => true,
-        Principal::Login(login) => EmailAddress::parse(&format!("dmarc@{domain}")).is_ok_and(|address| may_send_as(login, &address)),
-    }
+pub(super) fn may_see(domains: &SendingDomains, principal: &Principal, domain: &str) -> bool {
+    let login = match principal {
+        Principal::Administrator(_) => return true,
+        Principal::Login(login) => login,
+    };
+    let Ok(address) = EmailAddress::parse(&format!("dmarc@{domain}")) else { return false };
+    // Whoever may send as anybody is not therefore told about everybody.
+    let is_named = match domains.standing(&login.name, address.domain()) {
+        Standing::Open => true,
+        Standing::Foreign => false,
+        Standing::Unknown => !login.senders.is_empty(),
+    };
+    is_named && may_send_as(login, &address)
 }
 
 fn failed(error: &StoreError) -> Problem {

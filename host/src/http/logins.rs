@@ -111,7 +111,7 @@ async fn answer(services: &Services, order: Result<Order, Problem>, status: Stat
 fn problem(error: &OrderError) -> Problem {
     match error {
         OrderError::Unknown(_) => Problem::NotFound,
-        OrderError::InFile(_) | OrderError::Taken(_) => Flaw::new("name", error.to_string()).into(),
+        OrderError::InFile(_) | OrderError::Taken(_) | OrderError::Inherits { .. } => Flaw::new("name", error.to_string()).into(),
         OrderError::Wrong(_) | OrderError::TooMany(_) => Problem::BodyUnreadable(error.to_string()),
         OrderError::Store(StoreError::Full) => Problem::Refused(Refusal::StorageFull),
         OrderError::Store(_) => Problem::Refused(Refusal::StorageFailed),

@@ -81,6 +81,13 @@ fn start(demonstration: bool) -> Running {
     let renderer = Renderer::new(chains.clone(), links.clone());
     let spool = Spool::new(store.clone(), clock.clone());
     let logins = Logins::new(config.logins.clone(), &config.authentication, &entropy, &clock, Metrics::new());
+    let domains = SendingDomains::new(
+        store.clone(),
+        Arc::new(crate::dns::zone::Zone::default()),
+        crate::sending_domain::settings::Settings::new(&config, [7; 32]).unwrap(),
+        clock.clone(),
+        entropy.clone(),
+    );
     let intake = Intake::new(IntakeParts {
         clock: clock.clone(),
         entropy: entropy.clone(),
@@ -91,7 +98,7 @@ fn start(demonstration: bool) -> Running {
         metrics: Metrics::new(),
         rates: Arc::new(Rates::new(clock.clone())),
         shadows: crate::chain::shadow::queue(crate::config::unit::ByteSize::mib(1)).0,
-        domains: None,
+        domains: Some(domains.clone()),
         submissions: 10,
         settings: IntakeSettings {
             hostname: config.server.hostname.clone(),
@@ -125,13 +132,6 @@ fn start(demonstration: bool) -> Running {
         entropy: entropy.clone(),
         workshop: None,
     });
-    let domains = SendingDomains::new(
-        store.clone(),
-        Arc::new(crate::dns::zone::Zone::default()),
-        crate::sending_domain::settings::Settings::new(&config, [7; 32]).unwrap(),
-        clock.clone(),
-        entropy.clone(),
-    );
     let services = Services {
         archive,
         logins,
@@ -396,4 +396,35 @@ async fn forged_links_lead_nowhere() {
     }
     // Of a message that is gone: it leads on all the same.
     assert_eq!(running.ask(From::Plain, "GET", &click, &[], "").await.status, 302);
+}
+
+#[tokio::test]
+async fn what_is_another_logins_is_not_to_be_had() {
+    let running = start(false);
+    let Services { domains, logins, .. } = &running.services;
+    let app = |running: &Running| running.services.logins.principal(TOKEN, "127.0.0.1".parse().unwrap()).unwrap();
+    let may_see = |domain: &str| dmarc_reports::may_see(&running.services.domains, &app(&running), domain);
+    let bearer = [("authorization", format!("Bearer {TOKEN}"))];
+    let bearer: Vec<(&str, &str)> = bearer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let call = json!({ "from": "a@x.example", "recipients": ["b@y.example"], "subject": "s", "text": "t" });
+    assert_eq!(running.post_json("/v1/send", &bearer, &call).await.0, 200);
+    // Its `senders` name the domain, and do not name the other.
+    assert!(may_see("x.example") && !may_see("other.example"));
+
+    let name = Domain::parse("x.example").unwrap();
+    domains.vouch(Some("shop".into()), &name).await.unwrap();
+    let (status, answer) = running.post_json("/v1/send", &bearer, &call).await;
+    assert_eq!(status, 403, "{answer}");
+    assert!(answer.to_string().contains("You cannot send mailings from x.example without"), "{answer}");
+    assert!(!may_see("x.example"));
+
+    // Nobody comes by it with the name.
+    let config = Arc::new(config(tempfile::tempdir().unwrap().path()));
+    logins.open_book(running.store.clone(), domains.clone(), config).await.unwrap();
+    let create = || crate::submission::login::book::Order::Create { name: "shop".to_owned(), keys: serde_json::Map::default() };
+    let error = logins.carry_out(create()).await.unwrap_err();
+    assert!(error.to_string().contains("there are 1 sender domains of an earlier login"), "{error}");
+    domains.remove(&crate::sending_domain::Caller::Administrator, &name).await.unwrap();
+    logins.carry_out(create()).await.unwrap();
+    assert_eq!(running.post_json("/v1/send", &bearer, &call).await.0, 200);
 }

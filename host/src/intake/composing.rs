@@ -221,7 +221,7 @@ impl Parts {
         if letter.draft.is_edited() {
             let from: Vec<&[u8]> = letter.draft.header_all_raw("From").collect();
             if from != facts.from {
-                self.check_changed_sender(&submission.login, from)?;
+                self.check_changed_sender(&submission.login, &from)?;
             }
         }
         if is_from_open(&submission.login, facts, &letter.draft, &plan)? {

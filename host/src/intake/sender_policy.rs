@@ -1,4 +1,4 @@
-//! What is done with mail whose From is of a domain that nobody has shown to be the login's.
+//! What is done with mail whose From is of a domain that nobody has shown to be the login's: what is another's is refused, for the rest there is a policy.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::mail::envelope::ReversePath;
 use crate::mail::header::Mailbox;
 use crate::mail::header::raw_fields::RawFields;
 use crate::mail::refusal::Refusal;
-use crate::sending_domain::SendingDomains;
+use crate::sending_domain::{SendingDomains, Standing};
 use crate::submission::Submission;
 use crate::submission::login::Login;
 
@@ -20,13 +20,21 @@ impl Parts {
     /// Returns the submission as it goes on: with our envelope and a Sender field, where its From is not verified and that is what is to be done.
     ///
     /// # Errors
-    /// [`Refusal::SenderNotAllowed`], where that is what is to be done.
+    /// [`Refusal::SenderNotAllowed`], where that is what is to be done, and where From or the envelope is of a domain that is another's.
     pub(super) fn with_verified_sender<'a>(
         &self,
         submission: &'a Submission,
         facts: &HeaderFacts<'_>,
     ) -> Result<Cow<'a, Submission>, Refusal> {
-        let Some((domains, policy)) = self.sender_policy(&submission.login) else { return Ok(Cow::Borrowed(submission)) };
+        let Some(domains) = &self.domains else { return Ok(Cow::Borrowed(submission)) };
+        check_foreign(domains, &submission.login, &facts.from)?;
+        if let Some(address) = submission.envelope.reverse_path.mailbox() {
+            check_own(domains, &submission.login, address)?;
+        }
+        let policy = policy(domains, &submission.login);
+        if policy == UnverifiedSenders::Accept {
+            return Ok(Cow::Borrowed(submission));
+        }
         let Some(address) = unverified(domains, &submission.login, facts.from.iter().copied()) else {
             return Ok(Cow::Borrowed(submission));
         };
@@ -47,21 +55,34 @@ impl Parts {
     ///
     /// # Errors
     /// As for [`Self::with_verified_sender`].
-    pub(super) fn check_changed_sender<'f>(&self, login: &Login, from: impl IntoIterator<Item = &'f [u8]>) -> Result<(), Refusal> {
-        match self.sender_policy(login) {
-            Some((domains, UnverifiedSenders::Refuse)) => match unverified(domains, login, from) {
+    pub(super) fn check_changed_sender(&self, login: &Login, from: &[&[u8]]) -> Result<(), Refusal> {
+        let Some(domains) = &self.domains else { return Ok(()) };
+        check_foreign(domains, login, from)?;
+        match policy(domains, login) {
+            UnverifiedSenders::Refuse => match unverified(domains, login, from.iter().copied()) {
                 Some(address) => Err(Refusal::SenderNotAllowed { address }),
                 None => Ok(()),
             },
-            Some((_, UnverifiedSenders::Accept | UnverifiedSenders::ReEnvelope)) | None => Ok(()),
+            UnverifiedSenders::Accept | UnverifiedSenders::ReEnvelope => Ok(()),
         }
     }
+}
 
-    /// What is to be done; `None` is nothing.
-    fn sender_policy(&self, login: &Login) -> Option<(&SendingDomains, UnverifiedSenders)> {
-        let domains = self.domains.as_ref()?;
-        let policy = login.unverified_senders.unwrap_or_else(|| domains.unverified_senders());
-        (policy != UnverifiedSenders::Accept).then_some((domains, policy))
+/// What is to be done.
+fn policy(domains: &SendingDomains, login: &Login) -> UnverifiedSenders {
+    login.unverified_senders.unwrap_or_else(|| domains.unverified_senders())
+}
+
+/// Refuses addresses in From whose domain is another's, whatever the policy. What cannot be read names nobody: it is for the policy.
+fn check_foreign(domains: &SendingDomains, login: &Login, from: &[&[u8]]) -> Result<(), Refusal> {
+    let mut addresses = from.iter().filter_map(|value| Mailbox::parse_senders(value).ok()).flatten();
+    addresses.try_for_each(|address| check_own(domains, login, &address))
+}
+
+fn check_own(domains: &SendingDomains, login: &Login, address: &EmailAddress) -> Result<(), Refusal> {
+    match domains.standing(&login.name, address.domain()) {
+        Standing::Unknown | Standing::Open => Ok(()),
+        Standing::Foreign => Err(Refusal::SenderNotAllowed { address: address.to_string() }),
     }
 }
 

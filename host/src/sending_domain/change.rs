@@ -1,5 +1,6 @@
 //! What callers may change of a domain.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::dmarc::{Day, Policy};
@@ -42,7 +43,7 @@ pub struct Changes {
 }
 
 /// A key to add.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NewKey {
     /// In PEM; none has one made.
     pub private: Option<String>,
@@ -58,6 +59,20 @@ pub struct NewKey {
     pub senders: Vec<SenderRule>,
 }
 
+impl fmt::Debug for NewKey {
+    /// Shows no private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { private: _, always, fallback, start, end, senders } = self;
+        f.debug_struct("NewKey")
+            .field("always", always)
+            .field("fallback", fallback)
+            .field("start", start)
+            .field("end", end)
+            .field("senders", senders)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What became of a call that creates or changes a domain.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Posted {
@@ -70,24 +85,49 @@ pub enum Posted {
 impl SendingDomains {
     /// Creates a domain, or looks for its validation record and changes it.
     ///
+    /// Of a domain that another has created and not shown to be his, the caller gets a validation record of his own, and nothing is kept: he can neither
+    /// take from the other what he has made, nor be kept from showing his record first.
+    ///
     /// # Errors
     /// What cannot be; nothing was changed.
     pub async fn submit(&self, caller: &Caller, name: &Domain, changes: Changes) -> Result<Posted, DomainError> {
-        let _turn = self.0.changing.lock().await;
-        let known = self.known();
-        let domain = match known.domains.get(&name.to_ascii()) {
-            Some(domain) if caller.may_see(domain) => SendingDomain::clone(domain),
-            Some(domain) if domain.approved.is_some() => {
-                return Err(DomainError::invalid("name", "another login has shown that it is its own"));
+        // Keys and answers take their time, and others need not wait for them.
+        let before = self.of_name(name);
+        let found = match &before {
+            Some(domain) if caller.may_see(domain) => self.seen(SendingDomain::clone(domain)).await,
+            Some(domain) if domain.approved.is_some() => return Err(taken()),
+            Some(domain) => {
+                let mut claim = SendingDomain::clone(domain);
+                claim.owner = caller.owner();
+                if !self.is_validated(&claim).await {
+                    return Ok(Posted::Pending(self.validation(&claim)));
+                }
+                self.seen(self.create(caller.owner(), name).await?).await
             }
+            None => self.create(caller.owner(), name).await?,
+        };
+        let _turn = self.0.changing.lock().await;
+        let domain = match self.of_name(name) {
+            Some(now) if caller.may_see(&now) => {
+                let mut domain = SendingDomain::clone(&now);
+                if found.owner == domain.owner {
+                    domain.approved = domain.approved.or(found.approved);
+                    if found.bounces == domain.bounces {
+                        domain.bounces_seen = found.bounces_seen;
+                    }
+                }
+                domain
+            }
+            Some(now) if now.approved.is_some() => return Err(taken()),
+            // Another has claimed it in the meantime.
+            Some(_) if found.approved.is_none() => return Ok(Posted::Pending(self.validation(&found))),
+            // It was there, and has been removed in the meantime.
+            None if before.as_ref().is_some_and(|domain| caller.may_see(domain)) => return Err(DomainError::Unknown),
             Some(_) | None => {
-                let created = self.create(caller.owner(), name).await?;
-                let changed = self.changed(created, changes)?;
-                let kept = self.keep(changed).await?;
-                return Ok(Posted::Pending(self.validation(&kept)));
+                self.check_limits(found.owner.as_ref())?;
+                found
             }
         };
-        let domain = self.seen(domain).await;
         let domain = self.changed(domain, changes)?;
         let kept = self.keep(domain).await?;
         Ok(if kept.approved.is_some() { Posted::Approved(kept) } else { Posted::Pending(self.validation(&kept)) })
@@ -98,12 +138,22 @@ impl SendingDomains {
     /// # Errors
     /// As for [`SendingDomains::submit`].
     pub async fn vouch(&self, owner: Option<Arc<str>>, name: &Domain) -> Result<Arc<SendingDomain>, DomainError> {
+        // Keys take their time, and others need not wait for them.
+        let created = match self.of_name(name) {
+            Some(domain) if domain.owner == owner || domain.approved.is_some() => None,
+            Some(_) | None => Some(self.create(owner.clone(), name).await?),
+        };
         let _turn = self.0.changing.lock().await;
-        let mut domain = match self.known().domains.get(&name.to_ascii()) {
-            Some(domain) if domain.owner == owner => SendingDomain::clone(domain),
+        let mut domain = match (self.of_name(name), created) {
+            (Some(domain), _) if domain.owner == owner => SendingDomain::clone(&domain),
             // Its keys would go with it.
-            Some(domain) if domain.approved.is_some() => return Err(DomainError::invalid("name", "is another's: remove it first")),
-            Some(_) | None => self.create(owner, name).await?,
+            (Some(domain), _) if domain.approved.is_some() => return Err(DomainError::invalid("name", "is another's: remove it first")),
+            (Some(_) | None, Some(created)) => {
+                self.check_limits(owner.as_ref())?;
+                created
+            }
+            // It was there, and has been removed in the meantime.
+            (Some(_) | None, None) => return Err(DomainError::Unknown),
         };
         domain.approved.get_or_insert(self.0.clock.now());
         self.keep(domain).await
@@ -150,19 +200,25 @@ impl SendingDomains {
         if new.start.zip(new.end).is_some_and(|(start, end)| end <= start) {
             return Err(DomainError::invalid("end", "must be after \"start\""));
         }
-        self.get(caller, name)?;
+        let has_room = |domain: &SendingDomain| {
+            let others = domain.custom.iter().filter(|known| known.selector != selector).count();
+            if others < MOST_KEYS {
+                Ok(())
+            } else {
+                Err(DomainError::invalid("selector", format!("a domain has at most {MOST_KEYS} keys of its own")))
+            }
+        };
+        has_room(&*self.get(caller, name)?)?;
         let key = match &new.private {
             Some(pem) => PrivateKey::parse(pem).map_err(|reason| DomainError::invalid("privatekey", reason))?,
             None => self.make_key().await?,
         };
         let created = self.0.clock.now();
         self.change(caller, name, |domain| {
+            has_room(domain)?;
             domain.custom.retain(|known| known.selector != selector);
-            if domain.custom.len() >= MOST_KEYS {
-                return Err(DomainError::invalid("selector", format!("a domain has at most {MOST_KEYS} keys of its own")));
-            }
             let NewKey { always, fallback, start, end, senders, private: _ } = new;
-            domain.custom.push(CustomKey { selector, key, created, always, fallback, start, end, senders });
+            domain.custom.push(CustomKey { selector: selector.clone(), key, created, always, fallback, start, end, senders });
             Ok(())
         })
         .await
@@ -250,8 +306,16 @@ impl SendingDomains {
         if name.literal().is_some() || organization(&ascii).is_none() {
             return Err(DomainError::invalid("name", "is no domain that somebody can have"));
         }
+        self.check_limits(owner.as_ref())?;
+        let keys = [self.make_key().await?, self.make_key().await?, self.make_key().await?];
+        let now = self.0.clock.now();
+        SendingDomain::new(name.clone(), owner, Rotation::new(keys, now), now).ok_or_else(|| DomainError::invalid("name", "is too long"))
+    }
+
+    /// Checks that one domain more may be created.
+    fn check_limits(&self, owner: Option<&Arc<str>>) -> Result<(), DomainError> {
         let (known, settings) = (self.known(), self.settings());
-        let own = known.domains.values().filter(|domain| domain.owner == owner).count();
+        let own = known.domains.values().filter(|domain| domain.owner.as_ref() == owner).count();
         let limit = |count: usize, most: u32| u32::try_from(count).map_or(true, |count| count >= most);
         if limit(known.domains.len(), settings.config.most) {
             return Err(DomainError::invalid(
@@ -262,9 +326,19 @@ impl SendingDomains {
         if owner.is_some() && limit(own, settings.config.most_per_login) {
             return Err(DomainError::invalid("name", format!("this login has {own} sender domains already, which is its limit")));
         }
-        let keys = [self.make_key().await?, self.make_key().await?, self.make_key().await?];
-        let now = self.0.clock.now();
-        SendingDomain::new(name.clone(), owner, Rotation::new(keys, now), now).ok_or_else(|| DomainError::invalid("name", "is too long"))
+        Ok(())
+    }
+
+    /// Returns the domain of a name, whoever's it is.
+    fn of_name(&self, name: &Domain) -> Option<Arc<SendingDomain>> {
+        self.known().domains.get(&name.to_ascii()).cloned()
+    }
+
+    /// Whether the validation record is there.
+    async fn is_validated(&self, domain: &SendingDomain) -> bool {
+        let settings = self.settings();
+        let checking = Checking { publication: self.publication(&settings, domain), dns: self.0.dns.as_ref() };
+        checking.validation().await.is_ok()
     }
 
     /// Looks for the validation record, and for those of the bounce host.
@@ -318,6 +392,10 @@ impl SendingDomains {
         }
         Ok(domain)
     }
+}
+
+fn taken() -> DomainError {
+    DomainError::invalid("name", "another login has shown that it is its own")
 }
 
 /// The part of a name that one organization has registered (RFC 7489 §3.2, with the public suffix list); `None` of a public suffix itself.

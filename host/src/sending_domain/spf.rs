@@ -21,6 +21,10 @@ pub const MOST_MECHANISMS: usize = 30;
 const MOST_RANGES: usize = 100;
 /// Hosts of one `mx` (§4.6.4).
 const MOST_EXCHANGERS: usize = 10;
+/// Questions that we ask for one domain: its includes are what others have written.
+const MOST_QUESTIONS: u32 = 100;
+/// Octets of all ranges in one record; includes whose ranges do not fit stay includes, or the answer would grow with each of them.
+const MOST_OCTETS: usize = 4096;
 
 /// What lets a host send.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +45,9 @@ pub enum SpfError {
     /// More than a receiver follows.
     #[error("needs more than {MOST_LOOKUPS} look-ups: receivers follow no more")]
     TooManyLookups,
+    /// More than we ask.
+    #[error("what is included takes more than {MOST_QUESTIONS} questions to DNS")]
+    TooManyQuestions,
     /// What is included has no SPF record, or several.
     #[error("{0} has no SPF record that can be included")]
     NoRecord(String),
@@ -193,9 +200,13 @@ pub fn check_lookups(mechanisms: &[Mechanism], flattened: &Flattened) -> Result<
 /// Of one that cannot be included, or that DNS does not answer for now.
 pub async fn flatten(mechanisms: &[Mechanism], dns: &dyn Dns) -> Result<Flattened, SpfError> {
     let mut flattened = Flattened::new();
+    let (mut questions, mut room) = (0, MOST_OCTETS);
     for domain in mechanisms.iter().filter_map(Mechanism::included) {
         if !flattened.contains_key(domain) {
-            flattened.insert(domain.to_owned(), Walk::default().through(domain, dns).await?);
+            let mut walk = Walk { questions, ..Walk::default() };
+            walk.through(domain, dns).await?;
+            questions = walk.questions;
+            flattened.insert(domain.to_owned(), walk.behind(&mut room));
         }
     }
     Ok(flattened)
@@ -204,6 +215,8 @@ pub async fn flatten(mechanisms: &[Mechanism], dns: &dyn Dns) -> Result<Flattene
 /// A walk through what is included.
 #[derive(Default)]
 struct Walk {
+    /// Asked so far, before this walk too.
+    questions: u32,
     pending: Vec<String>,
     seen: BTreeSet<String>,
     ranges: BTreeSet<Mechanism>,
@@ -213,7 +226,7 @@ struct Walk {
 }
 
 impl Walk {
-    async fn through(mut self, domain: &str, dns: &dyn Dns) -> Result<Behind, SpfError> {
+    async fn through(&mut self, domain: &str, dns: &dyn Dns) -> Result<(), SpfError> {
         self.pending.push(domain.to_owned());
         while let Some(domain) = self.pending.pop() {
             // A circle is an endless way, and has too many look-ups.
@@ -221,6 +234,7 @@ impl Walk {
                 continue;
             }
             let failed = |error| SpfError::Dns { domain: domain.clone(), error };
+            self.ask()?;
             let texts = match dns.records(&domain, RecordKind::Txt).await {
                 Ok(texts) => texts,
                 Err(DnsError::NoSuchName | DnsError::NoRecords) => return Err(SpfError::NoRecord(domain)),
@@ -231,14 +245,43 @@ impl Walk {
             for term in record.split_ascii_whitespace().skip(1) {
                 self.take(&domain, term, dns).await?;
             }
-            if self.lookups > MOST_LOOKUPS {
-                return Err(SpfError::TooManyLookups);
+        }
+        Ok(())
+    }
+
+    /// What the walk has found: ranges only where they say it all, and fit into `room`.
+    fn behind(self, room: &mut usize) -> Behind {
+        let octets: usize = self.ranges.iter().map(|range| range.to_string().len() + 1).sum();
+        match room.checked_sub(octets) {
+            Some(left) if !self.is_more => {
+                *room = left;
+                Behind::Ranges(self.ranges.into_iter().collect())
             }
+            Some(_) | None => Behind::Lookups(self.lookups),
         }
-        if self.is_more || self.ranges.len() > MOST_RANGES {
-            return Ok(Behind::Lookups(self.lookups));
+    }
+
+    /// Counts what costs receivers a look-up.
+    fn count(&mut self) -> Result<(), SpfError> {
+        self.lookups += 1;
+        if self.lookups > MOST_LOOKUPS { Err(SpfError::TooManyLookups) } else { Ok(()) }
+    }
+
+    /// Counts a question of ours, before it is asked.
+    fn ask(&mut self) -> Result<(), SpfError> {
+        self.questions += 1;
+        if self.questions > MOST_QUESTIONS { Err(SpfError::TooManyQuestions) } else { Ok(()) }
+    }
+
+    fn add(&mut self, range: Mechanism) {
+        self.ranges.insert(range);
+        if self.ranges.len() > MOST_RANGES {
+            self.is_more = true;
         }
-        Ok(Behind::Ranges(self.ranges.into_iter().collect()))
+        // It stays an include, of which no range is needed.
+        if self.is_more {
+            self.ranges.clear();
+        }
     }
 
     async fn take(&mut self, domain: &str, term: &str, dns: &dyn Dns) -> Result<(), SpfError> {
@@ -264,15 +307,17 @@ impl Walk {
         let value = value.strip_prefix(':').unwrap_or(value);
         match name {
             "ip4" | "ip6" => {
-                self.ranges.insert(Mechanism::new(name, value)?);
+                self.add(Mechanism::new(name, value)?);
             }
             "include" => return self.follow(value),
             "a" | "mx" => {
-                self.lookups += 1;
+                self.count()?;
                 let (host, lengths) = value.split_at(value.find('/').unwrap_or(value.len()));
                 let host = if host.is_empty() { domain } else { host };
                 if host.contains('%') || !are_prefix_lengths(lengths) {
                     self.is_more = true;
+                } else if self.is_more {
+                    // It stays an include: nobody needs to know what is behind this.
                 } else if name == "a" {
                     self.addresses(host, lengths, dns).await?;
                 } else {
@@ -281,7 +326,7 @@ impl Walk {
             }
             // "exists", "ptr", and what nobody knows yet.
             _ => {
-                self.lookups += 1;
+                self.count()?;
                 self.is_more = true;
             }
         }
@@ -289,10 +334,7 @@ impl Walk {
     }
 
     fn follow(&mut self, target: &str) -> Result<(), SpfError> {
-        self.lookups += 1;
-        if self.lookups > MOST_LOOKUPS {
-            return Err(SpfError::TooManyLookups);
-        }
+        self.count()?;
         match host(target) {
             Some(target) => self.pending.push(target),
             None => self.is_more = true,
@@ -301,6 +343,7 @@ impl Walk {
     }
 
     async fn exchangers(&mut self, domain: &str, lengths: &str, dns: &dyn Dns) -> Result<(), SpfError> {
+        self.ask()?;
         let hosts = match dns.mx(domain).await {
             Ok(hosts) => hosts,
             Err(DnsError::NoSuchName | DnsError::NoRecords) => return Ok(()),
@@ -313,6 +356,7 @@ impl Walk {
     }
 
     async fn addresses(&mut self, host: &str, lengths: &str, dns: &dyn Dns) -> Result<(), SpfError> {
+        self.ask()?;
         let addresses = match dns.addresses(host).await {
             Ok(addresses) => addresses,
             Err(DnsError::NoSuchName | DnsError::NoRecords) => return Ok(()),
@@ -325,7 +369,7 @@ impl Walk {
                 IpAddr::V6(_) => ("ip6", six),
             };
             let value = if length.is_empty() { address.to_string() } else { format!("{address}/{length}") };
-            self.ranges.insert(Mechanism::new(kind, &value)?);
+            self.add(Mechanism::new(kind, &value)?);
         }
         Ok(())
     }
@@ -347,6 +391,11 @@ mod tests {
 
     fn list(texts: &[&str]) -> Vec<Mechanism> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// A record that somebody includes.
+    fn terms(terms: impl Iterator<Item = String>) -> String {
+        format!("v=spf1 {} -all", terms.collect::<Vec<_>>().join(" "))
     }
 
     async fn flat(zone: &Zone, include: &str) -> Result<String, SpfError> {
@@ -428,6 +477,40 @@ mod tests {
         assert_eq!(flat(&none, "n.example").await, Err(SpfError::NoRecord("n.example".to_owned())));
         assert_eq!(flat(&none, "x.example").await, Err(SpfError::NoRecord("x.example".to_owned())));
         assert!(matches!(flat(&none, "b.example").await, Err(SpfError::Dns { .. })));
+    }
+
+    #[tokio::test]
+    async fn no_more_is_asked_than_receivers_would_ask() {
+        // Terms of one record count before they are asked for.
+        let hosts = terms((0..11).map(|n| format!("a:h{n}.example")));
+        let zone = Zone::default().txt("spf.example", &hosts).broken("h10.example");
+        assert_eq!(flat(&zone, "spf.example").await, Err(SpfError::TooManyLookups));
+        // Each exchanger is a question of ours.
+        let mut zone = Zone::default();
+        for n in 0..10 {
+            let exchangers = terms((0..10).map(|m| format!("mx:m{m}.example")));
+            zone = zone.txt(&format!("s{n}.example"), &exchangers).mx(&format!("m{n}.example"), 10, "h.example");
+        }
+        let includes: Vec<String> = (0..10).map(|n| format!("include:s{n}.example")).collect();
+        let mechanisms = list(&includes.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(flatten(&mechanisms, &zone).await, Err(SpfError::TooManyQuestions));
+    }
+
+    #[tokio::test]
+    async fn ranges_that_do_not_fit_stay_includes() {
+        let mut zone = Zone::default();
+        for n in 0..9 {
+            let ranges = terms((0..100).map(|m| format!("ip4:192.0.{n}.{m}")));
+            zone = zone.txt(&format!("s{n}.example"), &ranges);
+        }
+        let includes: Vec<String> = (0..9).map(|n| format!("include:s{n}.example")).collect();
+        let mechanisms = list(&includes.iter().map(String::as_str).collect::<Vec<_>>());
+        let flattened = flatten(&mechanisms, &zone).await.unwrap();
+        let record = record(&mechanisms, &flattened);
+        assert!(record.contains("ip4:192.0.0.99 ") && record.contains(" include:s8.example") && record.len() < 5000, "{record}");
+        let many = terms((0..=100).map(|m| format!("ip4:192.0.2.{m}")));
+        let zone = Zone::default().txt("spf.example", &many);
+        assert_eq!(flat(&zone, "spf.example").await.unwrap(), "v=spf1 include:spf.example -all");
     }
 
     proptest! {

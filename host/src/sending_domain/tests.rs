@@ -99,6 +99,7 @@ async fn approved(world: &World, text: &str) -> Arc<SendingDomain> {
     let Posted::Pending(_) = world.domains.submit(&shop(), &name(text), Changes::default()).await.unwrap() else { panic!() };
     let domain = world.domains.get(&shop(), &name(text)).unwrap();
     world.dns.add(&world.domains.recommended(&domain));
+    let Posted::Approved(_) = world.domains.submit(&shop(), &name(text), Changes::default()).await.unwrap() else { panic!() };
     publish(world);
     let Posted::Approved(domain) = world.domains.submit(&shop(), &name(text), Changes::default()).await.unwrap() else { panic!() };
     domain
@@ -122,17 +123,23 @@ fn selector(world: &World, from: &str, received: Timestamp) -> String {
 async fn whoever_proves_it_has_the_domain() {
     let world = world("");
     let Posted::Pending(record) = world.domains.submit(&shop(), &name("a.example"), Changes::default()).await.unwrap() else { panic!() };
-    // Another may claim it too, and cannot change the record that the first one has got.
+    // Another may claim it too, and cannot change the record that the first one has got, nor anything else of his.
+    let claimed = world.domains.get(&shop(), &name("a.example")).unwrap();
     let other = Caller::Login("other".into());
     let Posted::Pending(theirs) = world.domains.submit(&other, &name("a.example"), Changes::default()).await.unwrap() else { panic!() };
     assert_ne!(record, theirs);
-    assert_eq!(world.domains.get(&shop(), &name("a.example")), Err(DomainError::Unknown));
+    assert_eq!(world.domains.get(&shop(), &name("a.example")).unwrap(), claimed);
+    assert_eq!(world.domains.get(&other, &name("a.example")), Err(DomainError::Unknown));
+    // A claim publishes nothing, whatever aliases stand in DNS.
+    assert!(world.domains.zone().unwrap().records.is_empty());
     world.dns.add(std::slice::from_ref(&record));
-    assert_eq!(world.domains.submit(&shop(), &name("a.example"), Changes::default()).await.unwrap(), Posted::Pending(record));
     let Posted::Approved(_) = world.domains.submit(&shop(), &name("a.example"), Changes::default()).await.unwrap() else { panic!() };
     assert!(matches!(world.domains.submit(&other, &name("a.example"), Changes::default()).await, Err(DomainError::Invalid { .. })));
     assert!(world.domains.is_approved("shop", &name("news.a.example")) && !world.domains.is_approved("other", &name("a.example")));
     assert_eq!(world.domains.signing_domain("other", &name("a.example")), None);
+    assert!(!world.domains.zone().unwrap().records.is_empty());
+    assert_eq!(world.domains.standing("other", &name("news.a.example")), Standing::Foreign);
+    assert_eq!(world.domains.standing("other", &name("b.example")), Standing::Unknown);
     for text in ["example", "co.uk", "[192.0.2.1]"] {
         assert!(world.domains.submit(&shop(), &name(text), Changes::default()).await.is_err(), "{text}");
     }
@@ -151,12 +158,27 @@ async fn whoever_proves_it_has_the_domain() {
 }
 
 #[tokio::test]
+async fn the_first_to_show_his_record_has_the_domain() {
+    let world = world("");
+    let Posted::Pending(_) = world.domains.submit(&shop(), &name("a.example"), Changes::default()).await.unwrap() else { panic!() };
+    let other = Caller::Login("other".into());
+    let Posted::Pending(theirs) = world.domains.submit(&other, &name("a.example"), Changes::default()).await.unwrap() else { panic!() };
+    world.dns.add(&[theirs]);
+    let changes = Changes { https: Some(false), ..Changes::default() };
+    let Posted::Approved(domain) = world.domains.submit(&other, &name("a.example"), changes).await.unwrap() else { panic!() };
+    assert_eq!((domain.owner.as_deref(), domain.https), (Some("other"), false));
+    assert!(matches!(world.domains.submit(&shop(), &name("a.example"), Changes::default()).await, Err(DomainError::Invalid { .. })));
+    assert!(!format!("{:?}", NewKey { private: Some("PRIVATE".to_owned()), ..NewKey::default() }).contains("PRIVATE"));
+}
+
+#[tokio::test]
 async fn both_lists_of_records_make_all_well() {
     let world = world("");
     let domain = approved(&world, "a.example").await;
     let status = world.domains.status(&domain).await;
     assert!(status.parts().iter().all(|(_, finding)| finding.is_ok()), "{status:?}");
-    assert_eq!(world.domains.return_path_host(&name("news.a.example")), Some(name("bounces.a.example")));
+    assert_eq!(world.domains.return_path_host("shop", &name("news.a.example")), Some(name("bounces.a.example")));
+    assert_eq!(world.domains.return_path_host("other", &name("news.a.example")), None);
 
     let records = world.domains.self_hosted(&domain);
     assert!(records.iter().all(|record| record.kind != RecordKind::Cname || record.name == "clicks.a.example"));

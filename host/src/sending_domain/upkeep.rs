@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::record::SendingDomain;
-use super::rotation::Turn;
+use super::rotation::{Rotation, Turn};
 use super::spf;
 use super::status::Checking;
 use super::{Caller, DomainError, SendingDomains};
@@ -53,7 +53,6 @@ impl SendingDomains {
     /// Lets the next key sign when it is time and it can be found in DNS; makes a new one in the place of a spent one.
     pub(super) async fn rotate(&self, name: &Domain) -> Result<(), DomainError> {
         let settings = self.settings();
-        let _turn = self.0.changing.lock().await;
         let Ok(domain) = self.get(&Caller::Administrator, name) else { return Ok(()) };
         let now = self.0.clock.now();
         match domain.keys.turn(now, settings.config.rotation, settings.retain) {
@@ -64,9 +63,7 @@ impl SendingDomains {
                 match checking.has_key(selector, &key.record()).await {
                     Ok(true) => {
                         tracing::info!(domain = %domain.name, selector, "the next key signs");
-                        let mut domain = SendingDomain::clone(&domain);
-                        domain.keys.switch(now);
-                        self.keep(domain).await.map(drop)
+                        self.change_keys(&domain, |keys| keys.switch(now)).await
                     }
                     // A signature that nobody can check is worth less than one with an old key.
                     Ok(false) => {
@@ -81,11 +78,21 @@ impl SendingDomains {
             }
             Turn::Renew(place) => {
                 let key = self.make_key().await?;
-                let mut domain = SendingDomain::clone(&domain);
-                domain.keys.renew(place, key);
-                self.keep(domain).await.map(drop)
+                self.change_keys(&domain, |keys| keys.renew(place, key)).await
             }
         }
+    }
+
+    /// Changes the keys of a domain, unless they have changed since it was looked at: then it is for the next round.
+    async fn change_keys(&self, before: &SendingDomain, change: impl FnOnce(&mut Rotation)) -> Result<(), DomainError> {
+        let _turn = self.0.changing.lock().await;
+        let Ok(domain) = self.get(&Caller::Administrator, &before.name) else { return Ok(()) };
+        if domain.keys != before.keys {
+            return Ok(());
+        }
+        let mut domain = SendingDomain::clone(&domain);
+        change(&mut domain.keys);
+        self.keep(domain).await.map(drop)
     }
 
     /// Looks again at what is included, and for the bounce host. What DNS does not say stays as it is.
@@ -93,10 +100,11 @@ impl SendingDomains {
         let Ok(before) = self.get(&Caller::Administrator, name) else { return Ok(()) };
         let seen = self.seen(SendingDomain::clone(&before)).await;
         let mechanisms = self.mechanisms(&before);
-        let flattened = match spf::flatten(&mechanisms, self.0.dns.as_ref()).await {
+        let flattened = spf::flatten(&mechanisms, self.0.dns.as_ref()).await;
+        let flattened = match flattened.and_then(|flattened| spf::check_lookups(&mechanisms, &flattened).map(|()| flattened)) {
             Ok(flattened) => flattened,
             Err(error) => {
-                tracing::warn!(domain = %name, "what SPF includes could not be looked up, the ranges from before stay: {error}");
+                tracing::warn!(domain = %name, "what SPF includes cannot be published, the ranges from before stay: {error}");
                 before.flattened.clone()
             }
         };

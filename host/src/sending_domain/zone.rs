@@ -29,13 +29,13 @@ pub struct Zone {
 }
 
 impl SendingDomains {
-    /// Returns our zone as it is now; `None` where the configuration has none. Domains that are not approved are in it too: whoever adds the records
-    /// in one go shall not have to wait.
+    /// Returns our zone as it is now; `None` where the configuration has none. Only what is approved is in it: the owner of a domain may have aliases to
+    /// our zone from before, and whoever only claims the domain must not be able to say what stands behind them.
     pub fn zone(&self) -> Option<Zone> {
         let settings = self.settings();
         let name = settings.zone()?;
         let mut records: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-        for domain in self.list(&Caller::Administrator) {
+        for domain in self.list(&Caller::Administrator).into_iter().filter(|domain| domain.approved.is_some()) {
             for record in self.hosted(&domain) {
                 records.entry(record.name.clone()).or_default().push(record);
             }

@@ -11,7 +11,7 @@ fn verp() -> Verp {
 }
 
 fn returns() -> ReturnPaths {
-    let own = |domain: &Domain| (domain.as_str() == "own.example").then(|| Domain::parse("b.own.example").unwrap());
+    let own = |_: &str, domain: &Domain| (domain.as_str() == "own.example").then(|| Domain::parse("b.own.example").unwrap());
     ReturnPaths { verp: verp(), host: Domain::parse("bounces.example").unwrap(), host_of: Arc::new(own) }
 }
 

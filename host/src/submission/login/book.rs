@@ -16,6 +16,7 @@ use super::{Login, Logins};
 use crate::clock::{Entropy, Timestamp};
 use crate::config::secret::{hash_password, hash_token, new_password, new_token};
 use crate::config::{self, Access, Config, LoginLimits};
+use crate::sending_domain::SendingDomains;
 use crate::smtp::scram::{self, Verifier};
 use crate::store::{Batch, Store, StoreError, ValueChange};
 
@@ -102,6 +103,14 @@ pub enum OrderError {
     /// It stands in the configuration.
     #[error("login \"{0}\" is in the configuration file: change it there")]
     InFile(String),
+    /// Sender domains would become another's with the name.
+    #[error("there are {count} sender domains of an earlier login \"{name}\": remove them first")]
+    Inherits {
+        /// Of the login.
+        name: String,
+        /// How many.
+        count: usize,
+    },
     /// Its name is taken.
     #[error("there is a login with the name or user name \"{0}\" already")]
     Taken(String),
@@ -123,6 +132,8 @@ pub(super) struct Book {
     /// What the records refer to; nothing before the store is open.
     config: RwLock<Option<Arc<Config>>>,
     store: OnceLock<Arc<dyn Store>>,
+    /// Domains belong to names.
+    domains: OnceLock<SendingDomains>,
     /// Held while something changes: one thing at a time.
     turn: tokio::sync::Mutex<()>,
     most: usize,
@@ -136,6 +147,7 @@ impl Book {
             records: RwLock::default(),
             config: RwLock::default(),
             store: OnceLock::new(),
+            domains: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
             most: usize::try_from(limits.logins).unwrap_or(usize::MAX),
             pretence: RwLock::new(entropy.array()),
@@ -206,11 +218,11 @@ impl Secrets {
 }
 
 impl Logins {
-    /// Reads the logins that were made before from `store`, and keeps there what is made from now on.
+    /// Reads the logins that were made before from `store`, and keeps there what is made from now on. No login is made with a name that has `domains`.
     ///
     /// # Errors
     /// If the store cannot be read, or a record is from a later version.
-    pub async fn open_book(&self, store: Arc<dyn Store>, config: Arc<Config>) -> Result<(), StoreError> {
+    pub async fn open_book(&self, store: Arc<dyn Store>, domains: SendingDomains, config: Arc<Config>) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let mut records = BTreeMap::new();
         let mut after: Option<Bytes> = None;
@@ -245,6 +257,7 @@ impl Logins {
         *self.0.book.records.write() = records;
         // Only a second call would find one there.
         let _ = self.0.book.store.set(store);
+        let _ = self.0.book.domains.set(domains);
         self.reconfigure(&config);
         Ok(())
     }
@@ -312,6 +325,10 @@ impl Logins {
         let is_used = self.0.book.records.read().contains_key(&*name) || self.set().by_username.contains_key(&name);
         if is_used || self.by_name(&name).is_some() {
             return Err(OrderError::Taken(name));
+        }
+        let inherited = self.0.book.domains.get().map_or(0, |domains| domains.count_of(&name));
+        if inherited > 0 {
+            return Err(OrderError::Inherits { name, count: inherited });
         }
         let count = self.0.book.records.read().len();
         if count >= self.0.book.most {
