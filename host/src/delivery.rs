@@ -263,7 +263,8 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     let now = hub.clock.now();
     if last.replace(now).is_none_or(|last| now < last) {
         // Nothing waits longer than that: what seems to was written by a clock that was ahead.
-        store.hasten(now.plus(hub.settings().limits.retry_longest)).await?;
+        let settings = hub.settings();
+        store.hasten(now.plus(settings.limits.retry_longest.max(settings.longest_hold))).await?;
     }
     let held_back = hub.held_back.load(Ordering::Relaxed);
     let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + held_back + QUEUES).await?;

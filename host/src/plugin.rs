@@ -28,6 +28,7 @@ pub(crate) mod test_guest;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 
@@ -41,6 +42,10 @@ use manifest::Manifest;
 use sandbox::{Answer, Callee, Question, Report, Setting, State, random_stream};
 use service::desk::Effects;
 use verdict::{Failure, Verdict};
+
+/// The longest that a plugin may put delivery off, from the arrival: what is left of the time of retries (`delivery.give_up`, usually five days) must do
+/// for some.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(4 * 24);
 
 /// A plugin, loaded and ready to run.
 pub struct Plugin {

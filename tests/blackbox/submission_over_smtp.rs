@@ -21,7 +21,7 @@ fn starttls_and_implicit_tls_with_both_mechanisms() -> Result<()> {
     client.command("STARTTLS", 220)?;
     client.start_tls(tls.clone())?;
     let ehlo = client.command("EHLO client.example", 250)?;
-    for keyword in ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "AUTH PLAIN LOGIN"] {
+    for keyword in ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "AUTH PLAIN LOGIN OAUTHBEARER XOAUTH2"] {
         assert!(ehlo.lines.iter().any(|line| line == keyword), "{keyword} is missing in {ehlo:?}");
     }
     assert!(ehlo.lines.iter().any(|line| line.starts_with("SIZE ")) && !ehlo.lines.iter().any(|line| line == "STARTTLS"), "{ehlo:?}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -23,6 +24,7 @@ use crate::mail::domain::Domain;
 use crate::mail::envelope::ReversePath;
 use crate::network::http_client::HttpClient;
 use crate::network::tls::{self, TlsError};
+use crate::plugin::LONGEST_WAIT;
 use crate::sending_domain::SendingDomains;
 use crate::smtp::client::Credentials;
 use crate::spool::Leased;
@@ -94,6 +96,8 @@ pub struct Settings {
     pub(super) renderer: Arc<dyn Render>,
     /// Where bounces of tracked mail come back to; without it nothing is tracked.
     pub(super) returns: Option<ReturnPaths>,
+    /// How long mail may be put off before its first attempt.
+    pub(super) longest_hold: Duration,
 }
 
 /// Makes the return paths of tracked mail.
@@ -145,6 +149,7 @@ impl Settings {
                 let mut settings =
                     Self::assemble(&config.server.hostname, config.delivery.clone(), routes, config.routes.clone(), signers, renderer);
                 settings.sources = config.sources.clone();
+                settings.longest_hold = config.smtp.future_release.max(LONGEST_WAIT);
                 Ok(settings)
             }
             _ => Err(errors),
@@ -175,7 +180,18 @@ impl Settings {
         let backoff = Backoff::doubling(limits.retry_first, limits.retry_longest, limits.give_up);
         let backoff = backoff.with(&limits.retry, None).with_jitter(limits.retry_jitter, limits.retry_greylisted);
         let sources = config::Sources::default();
-        Self { name: hostname.to_ascii().into(), limits, backoff, routes, kinds, sources, signers, renderer, returns: None }
+        Self {
+            name: hostname.to_ascii().into(),
+            limits,
+            backoff,
+            routes,
+            kinds,
+            sources,
+            signers,
+            renderer,
+            returns: None,
+            longest_hold: Duration::ZERO,
+        }
     }
 }
 

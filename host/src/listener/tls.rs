@@ -101,9 +101,11 @@ impl Certificate {
     /// Shows `certificate` to whoever asks for `name` by the protocol `acme-tls/1`, until [`Certificate::clear_challenges`].
     ///
     /// # Errors
-    /// If certificate and key are no pair.
+    /// If the key is of no kind that we know.
     pub fn put_challenge(&self, name: &str, certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<(), TlsError> {
-        let key = CertifiedKey::from_der(vec![certificate], key, &self.0.provider).map_err(TlsError::SetUp)?;
+        // Not checked against each other: the library refuses certificates with the critical extension that this one is all about.
+        let key = self.0.provider.key_provider.load_private_key(key).map_err(TlsError::SetUp)?;
+        let key = CertifiedKey::new(vec![certificate], key);
         self.0.challenges.write().insert(name.to_owned(), Arc::new(key));
         Ok(())
     }

@@ -60,7 +60,11 @@ impl Reader {
             position
         } else {
             let end = store.usage().await?.log_ends;
-            store.commit(Batch { values: vec![place(end)], ..Batch::default() }).await?;
+            match store.commit(Batch { values: vec![place(end)], ..Batch::default() }).await {
+                // A full disk stops nobody from starting: the place is written down with the first events.
+                Ok(()) | Err(StoreError::Full) => {}
+                Err(error) => return Err(error),
+            }
             end
         };
         Ok(Self { suppressions, spool, logins, position, unsaved: 0 })

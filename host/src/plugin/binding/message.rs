@@ -1,7 +1,5 @@
 //! The resource `message`: what a plugin may ask and do, as the WIT's comments promise it.
 
-use std::time::Duration;
-
 use wasmtime::component::Resource;
 
 use super::wit_message::{EditError, Host, HostMessage, Link, NewPart, PartInfo, Position, Recipient, Slot};
@@ -18,8 +16,6 @@ use crate::plugin::sandbox::{MessageHandle, State};
 
 /// Octets of the claims of a plugin's own link.
 const CLAIMS: usize = 1_000;
-/// The longest that a plugin may put delivery off: what is left of the time of retries (`delivery.give_up`, usually five days) must do for some.
-const LONGEST_WAIT: Duration = Duration::from_hours(4 * 24);
 
 type Handle = Resource<MessageHandle>;
 /// The outer error traps; the inner one is the plugin's to handle.
@@ -412,8 +408,8 @@ impl HostMessage for State {
             if circumstances.deliver_before.is_some_and(|deadline| at > deadline) {
                 return Err(EditError::Invalid("the message must be delivered before that time".to_owned()));
             }
-            if at > circumstances.received.plus(LONGEST_WAIT) {
-                return Err(EditError::Invalid(format!("that is more than {} days away", LONGEST_WAIT.as_secs() / 86_400)));
+            if at > circumstances.received.plus(crate::plugin::LONGEST_WAIT) {
+                return Err(EditError::Invalid(format!("that is more than {} days away", crate::plugin::LONGEST_WAIT.as_secs() / 86_400)));
             }
             letter.not_before = letter.not_before.max(Some(at));
             Ok(())

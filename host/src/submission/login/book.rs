@@ -235,7 +235,12 @@ impl Logins {
             *self.0.book.pretence.write() = key;
         } else {
             let key = Bytes::copy_from_slice(&*self.0.book.pretence.read());
-            store.commit(kept(KEYS, Bytes::from_static(PRETENCE), Some(key))).await?;
+            match store.commit(kept(KEYS, Bytes::from_static(PRETENCE), Some(key))).await {
+                Ok(()) => {}
+                // A full disk stops nobody from starting; unknown users look different after the next start, and that is all.
+                Err(StoreError::Full) => tracing::warn!("no room for the key of unknown users: it is good until the next start"),
+                Err(error) => return Err(error),
+            }
         }
         *self.0.book.records.write() = records;
         // Only a second call would find one there.
