@@ -16,6 +16,7 @@
 pub mod callback;
 pub mod dmarc;
 mod forwarding;
+mod repetition;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::bounce::aggregate::{Aggregate, AggregateError, Limits};
 use crate::bounce::complaint::ComplaintKind;
 use crate::bounce::trail::Trail;
 use crate::bounce::{self, Action, Arrival, Complaint, DeliveryReport, RecipientReport, Report, ResponseKind};
-use crate::clock::{Clock, Entropy, Timestamp};
+use crate::clock::{Clock, Entropy};
 use crate::config::{BounceManagement, Config, Login, Returns, Route};
 use crate::event::index::SearchIndex;
 use crate::event::recorder;
@@ -45,6 +46,7 @@ use crate::store::{StoreError, ValueChange};
 use crate::submission::login::Logins;
 use crate::telemetry::metric::Metrics;
 use crate::verp::{Returned, Verp};
+use repetition::Repeated;
 
 /// Events behind those that are indexed that are looked through for an address.
 const RECENT_EVENTS: usize = 2_000;
@@ -140,6 +142,27 @@ pub struct ReturnedMail<'a> {
     pub arrival: Arrival<'a>,
 }
 
+impl ReturnedMail<'_> {
+    /// Its subject, cut.
+    fn subject(&self) -> String {
+        let mut subject = Draft::new(self.content.clone()).header("Subject").unwrap_or_default();
+        subject.truncate(subject.floor_char_boundary(SUBJECT));
+        subject
+    }
+
+    /// Finds out what it says, away from the threads that serve connections: that takes its time where it is large.
+    async fn read(&self) -> Result<Report, StoreError> {
+        let (content, recipient) = (self.content.clone(), self.arrival.recipient.clone());
+        let (reverse_path, at) = (self.arrival.reverse_path.clone(), self.arrival.at);
+        aside(move || bounce::read(&content, &Arrival { recipient: &recipient, reverse_path: &reverse_path, at })).await
+    }
+}
+
+/// Does what takes long where nobody waits for the thread; fails only where the server stops.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Unreadable("the work was given up".into()))
+}
+
 /// What is to be written down together with the mail.
 #[derive(Debug, Default)]
 pub struct Consequences {
@@ -152,6 +175,12 @@ pub struct Consequences {
 }
 
 impl Consequences {
+    /// Adds an event.
+    fn and(mut self, event: Event) -> Self {
+        self.events.push(event);
+        self
+    }
+
     /// Adds what follows for another address.
     pub fn append(&mut self, mut other: Self) {
         self.events.append(&mut other.events);
@@ -186,8 +215,7 @@ impl Feedback {
 
     /// Reads a return path of ours; `None` is for addresses that we did not make, or made too long ago. Whose host it is at is for others to see.
     pub fn read(&self, address: &EmailAddress) -> Option<Returned> {
-        let period = self.0.settings().returns.period;
-        self.0.verp.lasting(period).read(address.local_part(), self.0.clock.now())
+        self.0.read(address)
     }
 
     /// Finds out what follows from mail that came back.
@@ -197,11 +225,14 @@ impl Feedback {
     pub async fn consequences(&self, mail: ReturnedMail<'_>) -> Result<Consequences, StoreError> {
         let parts = &*self.0;
         let returned = self.read(mail.arrival.recipient);
-        match (bounce::read(mail.content, &mail.arrival), mail.purpose) {
-            (Report::Aggregate(file), Purpose::Dmarc) => parts.aggregate(mail, &file).await,
+        match (mail.read().await?, mail.purpose) {
+            (Report::Aggregate(file), Purpose::Dmarc) => parts.aggregate(mail, file).await,
             (Report::Complaint(complaint), Purpose::Bounces | Purpose::Complaints) => {
                 let subject = self.find(returned, &complaint.trail, true).await?;
-                Ok(subject.map(|subject| parts.complaint(mail, &subject, &complaint)).unwrap_or_default())
+                match subject {
+                    Some(subject) => parts.complaint(mail, &subject, &complaint).await,
+                    None => Ok(Consequences::default()),
+                }
             }
             (Report::Delivery(report), Purpose::Bounces) => match self.find(returned, &report.trail, false).await? {
                 Some(subject) => parts.delivery(mail, subject, &report).await,
@@ -221,11 +252,7 @@ impl Feedback {
         kind: Option<ResponseKind>,
     ) -> Result<Consequences, StoreError> {
         let Some(subject) = self.find(returned, &Trail::default(), false).await? else { return Ok(Consequences::default()) };
-        let mut text = Draft::new(mail.content.clone()).header("Subject").unwrap_or_default();
-        text.truncate(text.floor_char_boundary(SUBJECT));
-        let event = self.0.event(&subject, EventKind::Responded { kind, subject: text, report: mail.id });
-        self.0.metrics.returned("responded");
-        self.0.go_on(mail, &subject, vec![event], true).await
+        self.0.responded(mail, &subject, kind).await
     }
 
     /// Finds out what something is about: by the address that it came to, or else by what came back with it.
@@ -262,6 +289,12 @@ impl Feedback {
 impl Parts {
     fn settings(&self) -> Arc<FeedbackSettings> {
         Arc::clone(&self.settings.read())
+    }
+
+    /// Reads a return path with the period of the configuration as it is now.
+    fn read(&self, address: &EmailAddress) -> Option<Returned> {
+        let period = self.settings().returns.period;
+        self.verp.lasting(period).read(address.local_part(), self.clock.now())
     }
 
     async fn subject(&self, copy: CopyId, returned: Option<Returned>, notify: Option<Notify>) -> Result<Option<Subject>, StoreError> {
@@ -315,15 +348,20 @@ impl Parts {
         }
     }
 
+    async fn responded(&self, mail: ReturnedMail<'_>, subject: &Subject, kind: Option<ResponseKind>) -> Result<Consequences, StoreError> {
+        let Some(begun) = self.counted(subject, Repeated::Response).await? else { return Ok(Consequences::default()) };
+        self.metrics.returned("responded");
+        let event = self.event(subject, EventKind::Responded { kind, subject: mail.subject(), report: mail.id });
+        self.go_on(mail, subject, begun.and(event), true).await
+    }
+
     async fn delivery(&self, mail: ReturnedMail<'_>, subject: Subject, report: &DeliveryReport) -> Result<Consequences, StoreError> {
         // An address of ours stands for one copy: where a report names several recipients, our copy went to a list, and each is a part of its fate.
         let worst = report.recipients.iter().find(|recipient| recipient.action == Action::Failed).or(report.recipients.first());
-        let Some(recipient) = worst else {
-            let text = Draft::new(mail.content.clone()).header("Subject").unwrap_or_default();
-            let event = self.event(&subject, EventKind::Responded { kind: None, subject: text, report: mail.id });
-            return self.go_on(mail, &subject, vec![event], true).await;
-        };
+        let Some(recipient) = worst else { return self.responded(mail, &subject, None).await };
         let RecipientReport { action, status, diagnostic, remote_mta, class, .. } = recipient;
+        let repeated = if *action == Action::Failed { Repeated::Failure } else { Repeated::Report };
+        let Some(begun) = self.counted(&subject, repeated).await? else { return Ok(Consequences::default()) };
         let host = remote_mta.clone().or_else(|| report.reporting_mta.clone()).unwrap_or_default();
         let status = status.map(|status| status.to_string()).unwrap_or_default();
         let (reply, class, report_id) = (diagnostic.clone(), *class, mail.id);
@@ -346,22 +384,24 @@ impl Parts {
             Action::Delivered | Action::Relayed | Action::Expanded => notify.success,
         });
         // What is only guessed to be a DSN is not held back (table of `dsn.notify`).
-        self.go_on(mail, &subject, vec![event], is_wanted || !report.is_standard).await
+        self.go_on(mail, &subject, begun.and(event), is_wanted || !report.is_standard).await
     }
 
-    fn complaint(&self, mail: ReturnedMail<'_>, subject: &Subject, complaint: &Complaint) -> Consequences {
+    async fn complaint(&self, mail: ReturnedMail<'_>, subject: &Subject, complaint: &Complaint) -> Result<Consequences, StoreError> {
         if matches!(complaint.kind, ComplaintKind::NotSpam | ComplaintKind::AuthenticationFailure) {
             // Nobody complains.
-            return Consequences::default();
+            return Ok(Consequences::default());
         }
+        let Some(begun) = self.counted(subject, Repeated::Complaint).await? else { return Ok(Consequences::default()) };
         self.metrics.returned("complained");
         let by = if complaint.user_agent.is_empty() { mail.arrival.reverse_path.to_string() } else { complaint.user_agent.clone() };
         let event = self.event(subject, EventKind::Complained { kind: complaint.kind, by, report: mail.id });
-        Consequences { events: vec![event], ..Consequences::default() }
+        Ok(begun.and(event))
     }
 
-    async fn aggregate(&self, mail: ReturnedMail<'_>, file: &bounce::Attachment) -> Result<Consequences, StoreError> {
-        match Aggregate::read(file, self.limits()) {
+    async fn aggregate(&self, mail: ReturnedMail<'_>, file: bounce::Attachment) -> Result<Consequences, StoreError> {
+        let limits = self.limits();
+        match aside(move || Aggregate::read(&file, limits)).await? {
             Ok(report) => {
                 self.metrics.returned("dmarc_reported");
                 let values = self.listed(&report, mail.id).await?.into_iter().collect();
@@ -397,10 +437,9 @@ impl Parts {
         &self,
         mail: ReturnedMail<'_>,
         subject: &Subject,
-        events: Vec<Event>,
+        mut consequences: Consequences,
         is_wanted: bool,
     ) -> Result<Consequences, StoreError> {
-        let mut consequences = Consequences { events, ..Consequences::default() };
         let sender = || subject.entry.as_ref().and_then(|entry| entry.reverse_path.mailbox()).filter(|_| is_wanted);
         let to = match &subject.login.bounce_management {
             None => sender(),
@@ -408,8 +447,7 @@ impl Parts {
             Some(BounceManagement::Forward(address)) => Some(address),
             Some(BounceManagement::Callback(url)) => {
                 let call = self.callback(mail, subject, url);
-                let waiting = self.spool.store().table_usage(callback::TABLE).await?.keys;
-                if waiting < u64::from(self.settings().returns.callbacks) {
+                if self.may_wait(&call).await? {
                     consequences.values.push(callback::queued(&call, self.clock.now()));
                 } else {
                     tracing::warn!(login = %subject.login.name, "too many calls wait: mail that came back is not told");
@@ -418,7 +456,7 @@ impl Parts {
             }
         };
         // What would come back to us again goes nowhere.
-        if let Some(to) = to.filter(|to| self.verp.read(to.local_part(), self.clock.now()).is_none()) {
+        if let Some(to) = to.filter(|to| self.read(to).is_none()) {
             consequences.follow_up.extend(self.forward(mail, &subject.login, to));
         }
         Ok(consequences)
@@ -427,7 +465,9 @@ impl Parts {
     fn callback(&self, mail: ReturnedMail<'_>, subject: &Subject, url: &url::Url) -> callback::Call {
         callback::Call {
             url: url.to_string(),
+            login: Arc::clone(&subject.login.name),
             id: subject.copy.message,
+            place: subject.copy.recipient,
             at: self.clock.now(),
             recipient: subject.address.clone().unwrap_or_default(),
             envelope: subject.entry.as_ref().map(|entry| entry.reverse_path.to_string()).unwrap_or_default(),
@@ -445,12 +485,6 @@ fn log_refusal(id: MessageId, error: &AggregateError) {
 fn reported(report: Aggregate) -> EventKind {
     let Aggregate { organisation, email, id, begin, end, domain, messages, failed_spf, failed_dkim, record_count, records, .. } = report;
     EventKind::DmarcReported { organisation, email, id, begin, end, domain, messages, failed_spf, failed_dkim, record_count, records }
-}
-
-/// The time at which a call is due again after so many tries: a minute, then twice as long each time, at most four hours.
-fn next_try(now: Timestamp, tries: u32) -> Timestamp {
-    let minutes = 1_u64.checked_shl(tries.saturating_sub(1)).unwrap_or(u64::MAX).min(240);
-    now.plus(Duration::from_secs(60 * minutes))
 }
 
 #[cfg(test)]

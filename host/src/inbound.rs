@@ -202,6 +202,10 @@ impl Parts {
         let mailboxes = paths.iter().map(|path| self.find(settings, &path.address).map(|mailbox| (&path.address, mailbox)));
         let mailboxes: Vec<(&EmailAddress, &Mailbox)> = mailboxes.collect::<Result<_, _>>()?;
         let facts = HeaderFacts::read(&submission.content);
+        let limit = settings.limits.sessions.header_size.0;
+        if u64::try_from(facts.size).unwrap_or(u64::MAX) > limit {
+            return Err(Refusal::HeaderTooLarge { limit });
+        }
         check_loop(&facts, &mailboxes)?;
         let is_strict = mailboxes.iter().any(|(_, mailbox)| mailbox.dmarc == DmarcPolicy::Reject);
         if is_strict && !has_one_author_domain(&facts) {

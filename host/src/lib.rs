@@ -15,7 +15,7 @@
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
 //! | [`sending_domain`] | domains that mail is sent from: keys, policies, records |
-//! | [`link`], [`verp`] | signed links on the public address; signed addresses that bounces come back to |
+//! | [`verp`] | signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |
 //! | [`chain`] | a login's plugins in order; rendering for one recipient |

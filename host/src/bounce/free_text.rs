@@ -162,16 +162,19 @@ pub(super) fn read(letter: &mut Letter, own: &EmailAddress) -> Option<DeliveryRe
     let mut report = DeliveryReport { trail: trail_of(letter, returned), ..DeliveryReport::default() };
     let mut recipients = find_recipients(said, action, own);
     // What the header names and the text does not explain shares the reason of the whole text.
-    let overall = overall_reason(said);
-    for address in failed.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|address| address.contains('@')) {
+    let unexplained = recipient(None, action, &overall_reason(said));
+    let named = failed.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|address| address.contains('@'));
+    for address in named.take(RECIPIENTS) {
+        if recipients.len() >= RECIPIENTS {
+            break;
+        }
         if !recipients.iter().any(|known| known.address.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(address))) {
-            recipients.push(recipient(Some(address), action, &overall));
+            recipients.push(RecipientReport { address: Some(address.to_owned()), ..unexplained.clone() });
         }
     }
     if recipients.is_empty() {
-        recipients.push(recipient(None, action, &overall));
+        recipients.push(unexplained);
     }
-    recipients.truncate(RECIPIENTS);
     report.recipients = recipients;
     Some(report)
 }

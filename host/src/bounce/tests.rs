@@ -82,6 +82,12 @@ fn what_a_report_holds_has_limits() {
     let Report::Delivery(report) = read_as(&content, "") else { panic!("no report") };
     assert_eq!(report.recipients.len(), RECIPIENTS);
     assert!(report.recipients.iter().all(|recipient| recipient.diagnostic.len() <= TEXT));
+
+    let named: Vec<String> = (0..50_000).map(|number| format!("a{number}@x.example")).collect();
+    let content = format!("X-Failed-Recipients: {}\nSubject: failure notice\n\nIt failed: 550 5.1.1 no such user\n", named.join(",\n "));
+    let Report::Delivery(report) = read_as(&content, "") else { panic!("no report") };
+    assert_eq!(report.recipients.len(), RECIPIENTS);
+    assert!(report.recipients.iter().all(|recipient| recipient.class == BounceClass::UnknownUser));
 }
 
 proptest! {

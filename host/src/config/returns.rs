@@ -20,7 +20,8 @@ pub struct Returns {
     pub report_records: u32,
     /// `reports`: DMARC reports that are listed at one time, as long as their mail is kept; further ones are events only. Default 10,000.
     pub reports: u32,
-    /// `callbacks`: calls of `bounce_management` that wait at one time; what comes back beyond them is not told. Default 10,000.
+    /// `callbacks`: calls of `bounce_management` that wait at one time, a quarter of them for one login; what comes back beyond them is not told. Default
+    /// 10,000.
     pub callbacks: u32,
     /// `callback_tries`: how often one is tried. Default 10.
     pub callback_tries: u32,

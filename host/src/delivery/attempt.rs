@@ -18,7 +18,7 @@ use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
 use crate::clock::Timestamp;
-use crate::config::{self, INBOUND};
+use crate::config;
 use crate::event::{Event, Via};
 use crate::mail::content::Wire;
 use crate::mail::envelope::{BodyType, ForwardPath, Notify, ReversePath};
@@ -440,10 +440,10 @@ impl Desk {
     }
 }
 
-/// Returns content with our signatures in front of it, and how many octets these have. What came from outside gets none: From is its sender's word, and
-/// we would vouch for it.
+/// Returns content with our signatures in front of it, and how many octets these have. What came from outside and goes on gets
+/// none.
 fn signed(signers: &Signers, content: Bytes, entry: &Entry) -> (Bytes, usize) {
-    if *entry.login == *INBOUND {
+    if entry.terms.unsigned {
         return (content, 0);
     }
     let length = content.len();

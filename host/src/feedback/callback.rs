@@ -1,8 +1,10 @@
 //! Calls that tell of mail that came back: `POST` with the fields of a bounce webhook as JSON.
 //!
 //! They wait in the key-value table, under the time when they are due, so that a restart loses none. Each is tried again with growing waits, a fixed
-//! number of times. Addresses that are not public are not called, unless the configuration says so; redirects are not followed.
+//! number of times. Those of one login take only a part of the places, waiting or under way, so that the others need not wait for its server. Addresses
+//! that are not public are not called, unless the configuration says so; redirects are not followed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Feedback, next_try};
+use super::{Feedback, Parts};
 use crate::clock::Timestamp;
 use crate::mail::content::Composition;
 use crate::mail::message_id::MessageId;
@@ -25,6 +27,14 @@ use crate::store::{Batch, StoreError, ValueChange};
 pub(super) const TABLE: &str = "bounce-callbacks";
 /// Calls at one time.
 const TOGETHER: usize = 16;
+/// Of those, calls of one login.
+const TOGETHER_OF_LOGIN: usize = 4;
+/// A login's calls take at most one in so many of the places where calls wait.
+const SHARE: u32 = 4;
+/// Wait behind the first try; behind each other one it is three times as long. Ten tries take 21 hours.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+/// No wait is longer.
+const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// How often it is looked for what is due.
 const REST: Duration = Duration::from_secs(1);
 /// Octets of an answer.
@@ -37,8 +47,12 @@ const MIME: usize = 1024 * 1024;
 pub struct Call {
     /// Where to: an absolute URL.
     pub url: String,
+    /// Whose it is.
+    pub login: Arc<str>,
     /// About which message.
     pub id: MessageId,
+    /// And which of its recipients.
+    pub place: u32,
     /// When the mail came back.
     pub at: Timestamp,
     /// To whom the message went.
@@ -59,10 +73,44 @@ pub(super) fn queued(call: &Call, due: Timestamp) -> ValueChange {
     ValueChange { table: TABLE.into(), key: key(call, due), value, expires: Timestamp::NEVER }
 }
 
+/// When it is due, whose it is, and what makes it another than all others: one mail may come to the addresses of several copies.
 fn key(call: &Call, due: Timestamp) -> Bytes {
     let mut key = due.as_millis().to_be_bytes().to_vec();
+    key.extend_from_slice(&owner(&call.login));
     key.extend_from_slice(&call.mail.to_bytes());
+    key.extend_from_slice(&call.id.to_bytes());
+    key.extend_from_slice(&call.place.to_be_bytes());
     key.into()
+}
+
+/// The login, as keys have it.
+fn owner(login: &str) -> [u8; 8] {
+    let hash = blake3::hash(login.as_bytes());
+    hash.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// Reads when a call is due, and whose it is.
+fn read_key(key: &[u8]) -> Option<(Timestamp, [u8; 8])> {
+    let (due, rest) = key.split_first_chunk::<8>()?;
+    Some((Timestamp::from_millis(u64::from_be_bytes(*due)), *rest.first_chunk()?))
+}
+
+/// The time at which a call is due again after so many tries.
+fn next_try(now: Timestamp, tries: u32) -> Timestamp {
+    let factor = 3_u32.saturating_pow(tries.saturating_sub(1));
+    now.plus(FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT))
+}
+
+impl Parts {
+    /// Whether there is room for a call where they wait.
+    pub(super) async fn may_wait(&self, call: &Call) -> Result<bool, StoreError> {
+        let limit = self.settings().returns.callbacks;
+        let waiting = self.spool.store().values(TABLE, None, self.clock.now(), usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        let owner = owner(&call.login);
+        let own = waiting.iter().filter(|(key, _)| read_key(key).is_some_and(|(_, of)| of == owner)).count();
+        let share = usize::try_from(limit.div_ceil(SHARE)).unwrap_or(usize::MAX);
+        Ok(own < share && waiting.len() < usize::try_from(limit).unwrap_or(usize::MAX))
+    }
 }
 
 /// Returns the body of a call.
@@ -83,10 +131,14 @@ fn body(call: &Call, mime: &str) -> Vec<u8> {
     serde_json::to_vec(&fields).unwrap_or_default()
 }
 
-/// Makes calls until the shutdown.
+/// Makes calls until the shutdown. Those that are under way then are made again after the next start.
 pub async fn run(feedback: Feedback, client: HttpClient, shutdown: CancellationToken) {
     loop {
-        if let Err(error) = round(&feedback, &client).await {
+        let done = tokio::select! {
+            () = shutdown.cancelled() => return,
+            done = round(&feedback, &client) => done,
+        };
+        if let Err(error) = done {
             tracing::warn!(error = &error as &dyn std::error::Error, "calls that tell of bounces wait: the store does not answer");
         }
         tokio::select! {
@@ -101,9 +153,17 @@ pub(super) async fn round(feedback: &Feedback, client: &HttpClient) -> Result<()
     let parts = &feedback.0;
     let now = parts.clock.now();
     let store = parts.spool.store();
-    let waiting = store.values(TABLE, None, now, TOGETHER).await?;
-    let due = waiting.into_iter().filter(|(key, _)| key.first_chunk::<8>().is_some_and(|due| u64::from_be_bytes(*due) <= now.as_millis()));
-    let done = join_all(due.map(|(key, value)| one(feedback, client, key, value))).await;
+    let limit = usize::try_from(parts.settings().returns.callbacks).unwrap_or(usize::MAX);
+    let mut due = store.values(TABLE, None, now, limit).await?;
+    let mut places = BTreeMap::<[u8; 8], usize>::new();
+    due.retain(|(key, _)| {
+        let Some((_, owner)) = read_key(key).filter(|(due, _)| *due <= now) else { return false };
+        let taken = places.entry(owner).or_default();
+        *taken += 1;
+        *taken <= TOGETHER_OF_LOGIN
+    });
+    due.truncate(TOGETHER);
+    let done = join_all(due.into_iter().map(|(key, value)| one(feedback, client, key, value))).await;
     let values: Vec<ValueChange> = done.into_iter().flatten().collect();
     if values.is_empty() { Ok(()) } else { store.commit(Batch { values, ..Batch::default() }).await }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{Feedback, Parts};
+use super::{Feedback, Parts, aside};
 use crate::bounce::aggregate::{self, Aggregate};
 use crate::bounce::{self, Arrival, Report};
 use crate::clock::Timestamp;
@@ -103,11 +103,15 @@ impl Feedback {
         let Some((entry, body, _)) = parts.spool.message(mail).await? else { return Ok(None) };
         let Some(kept) = Composition::decode(body) else { return Ok(None) };
         let content = kept.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new());
-        let Ok(recipient) = EmailAddress::parse("dmarc@localhost") else { return Ok(None) };
-        let arrival = Arrival { recipient: &recipient, reverse_path: &ReversePath::Null, at: Timestamp::from_millis(0) };
-        match bounce::read(&content, &arrival) {
-            Report::Aggregate(file) => Ok(aggregate::expand(&file, parts.limits()).ok()),
-            Report::Delivery(_) | Report::Complaint(_) | Report::Response(_) | Report::Unrecognised => Ok(None),
-        }
+        let limits = parts.limits();
+        aside(move || {
+            let recipient = EmailAddress::parse("dmarc@localhost").ok()?;
+            let arrival = Arrival { recipient: &recipient, reverse_path: &ReversePath::Null, at: Timestamp::from_millis(0) };
+            match bounce::read(&content, &arrival) {
+                Report::Aggregate(file) => aggregate::expand(&file, limits).ok(),
+                Report::Delivery(_) | Report::Complaint(_) | Report::Response(_) | Report::Unrecognised => None,
+            }
+        })
+        .await
     }
 }

@@ -7,7 +7,7 @@ use crate::chain::Plan;
 use crate::config::Login;
 use crate::event::{Event, EventKind};
 use crate::mail::address::EmailAddress;
-use crate::mail::content::{Composition, Draft};
+use crate::mail::content::Composition;
 use crate::mail::envelope::{BodyType, Notify, ReversePath};
 use crate::mail::header::raw_fields::raw_values;
 use crate::mail::message_id::MessageId;
@@ -28,8 +28,7 @@ impl Parts {
         }
         let now = self.clock.now();
         let id = MessageId::new(now, &self.entropy);
-        let mut subject = Draft::new(mail.content.clone()).header("Subject").unwrap_or_default();
-        subject.truncate(subject.floor_char_boundary(super::SUBJECT));
+        let subject = mail.subject();
         let content = mail.content.clone();
         let queue = match self.settings().routes.get(&login.route) {
             Some(kind) => queue::name(&login.route, kind, to.domain(), &Lane::default()),
@@ -70,7 +69,8 @@ impl Parts {
             deliver_before: None,
             options: String::new(),
             plan: Plan::plain(Arc::clone(&login.name), id, now),
-            terms: Terms::default(),
+            // Whoever knows a return path writes what goes on here.
+            terms: Terms { unsigned: true, ..Terms::default() },
         };
         let copy = Copy { address: to.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() };
         Some(NewEntry {

@@ -8,6 +8,7 @@ use super::*;
 use crate::bounce::BounceClass;
 use crate::bounce::complaint::ComplaintKind;
 use crate::chain::Plan;
+use crate::clock::Timestamp;
 use crate::config;
 use crate::mail::content::Composition;
 use crate::mail::envelope::{BodyType, ReversePath};
@@ -38,7 +39,7 @@ impl Bench {
         let text = format!(
             "[server]\nhostname = \"mail.example.com\"\ndata = \"{}\"\npublic_url = \"http://127.0.0.1\"\n[[listen]]\nkind = \"smtp\"\n\
              address = \"127.0.0.1:0\"\ntls = \"none\"\n[[logins]]\nname = \"news\"\ntoken = \"sha256:{}\"\nroute = \"out\"\nbounces = \"track\"\n\
-             [routes.out]\nkind = \"capture\"\n[bounces]\ndomain = \"b.example\"\ncallback_tries = 2\ncallback_private = true\ncallbacks = 2\n",
+             [routes.out]\nkind = \"capture\"\n[bounces]\ndomain = \"b.example\"\ncallback_tries = 2\ncallback_private = true\ncallbacks = 8\n",
             folder.path().display(),
             "ab".repeat(32),
         );
@@ -124,6 +125,7 @@ async fn f6_a_dsn_to_a_return_path_is_a_failure_of_its_copy() {
     let (to, queue) = &forwarded.copies[0];
     assert_eq!((to.address.to_string().as_str(), to.notify, &**queue), ("desk@example.com", Some(Notify::NEVER), "out"));
     assert!(!forwarded.entry.terms.track_bounces);
+    assert!(forwarded.entry.terms.unsigned, "whoever knows the address would get a signature");
 }
 
 #[tokio::test]
@@ -207,7 +209,7 @@ async fn f8_management_ignores_forwards_or_calls() {
     let ignoring = Bench::new(Some(BounceManagement::Ignore));
     let copy = ignoring.sent().await;
     let consequences = ignoring.take(Purpose::Bounces, &ignoring.address(copy, Notify::default()), DSN).await;
-    assert_eq!((consequences.events.len(), consequences.follow_up.len(), consequences.values.len()), (1, 0, 0));
+    assert_eq!((consequences.events.len(), consequences.follow_up.len(), consequences.values.len()), (1, 0, 1));
 
     let forwarding = Bench::new(Some(BounceManagement::Forward("ops@example.com".parse().unwrap())));
     let copy = forwarding.sent().await;
@@ -268,14 +270,44 @@ async fn f8_a_call_has_the_fields_of_a_bounce_webhook_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn f8_one_mail_on_two_copies_is_two_calls() {
+    let bench = Bench::new(Some(BounceManagement::Callback("http://127.0.0.1:9/".parse().unwrap())));
+    let first = bench.sent().await;
+    for copy in [first, CopyId { recipient: 1, ..first }] {
+        let Consequences { values, .. } = bench.take(Purpose::Bounces, &bench.address(copy, Notify::default()), DSN).await;
+        bench.store.commit(Batch { values, ..Batch::default() }).await.unwrap();
+    }
+    assert_eq!(bench.store.values(callback::TABLE, None, NOW, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn f3_a_return_path_cannot_be_used_without_end() {
+    let bench = Bench::new(None);
+    let copy = bench.sent().await;
+    let address = bench.address(copy, Notify::default());
+    for number in 0..repetition::REPORTS + 3 {
+        let Consequences { events, follow_up, values } = bench.take(Purpose::Bounces, &address, DSN).await;
+        let expected = usize::from(number < repetition::REPORTS);
+        assert_eq!((events.len(), follow_up.len(), values.len()), (expected, expected, expected), "{number}");
+        bench.store.commit(Batch { values, ..Batch::default() }).await.unwrap();
+    }
+    // Each kind is counted by itself, and so is each copy.
+    assert_eq!(bench.take(Purpose::Bounces, &address, AWAY).await.events.len(), 1);
+    let other = bench.address(CopyId { recipient: 1, ..copy }, Notify::default());
+    assert_eq!(bench.take(Purpose::Bounces, &other, DSN).await.events.len(), 1);
+}
+
+#[tokio::test]
 async fn f8_calls_that_wait_have_a_limit() {
     let bench = Bench::new(Some(BounceManagement::Callback("http://127.0.0.1:9/".parse().unwrap())));
     let copy = bench.sent().await;
-    for number in 0..4 {
-        let Consequences { mut values, .. } = bench.take(Purpose::Bounces, &bench.address(copy, Notify::default()), DSN).await;
+    for number in 0..4_u8 {
+        let Consequences { values, .. } = bench.take(Purpose::Bounces, &bench.address(copy, Notify::default()), DSN).await;
+        let mut values: Vec<_> = values.into_iter().filter(|value| &*value.table == callback::TABLE).collect();
+        // One login has a quarter of all places.
         assert_eq!(values.len(), usize::from(number < 2));
         for value in &mut values {
-            value.key = Bytes::from(vec![0xff; 24 + number]);
+            value.key = [&value.key[..], &[number]].concat().into();
         }
         bench.store.commit(Batch { values, ..Batch::default() }).await.unwrap();
     }

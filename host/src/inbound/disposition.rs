@@ -137,7 +137,7 @@ impl Arrival<'_> {
             deliver_before: None,
             options: String::new(),
             plan: Plan::plain(Arc::clone(&login.name), id, received.at),
-            terms: Terms::default(),
+            terms: Terms { unsigned: true, ..Terms::default() },
         };
         let content = forwarding.map_or_else(|| self.kept(), |forwarding| self.content(Some(forwarding)));
         NewEntry { entry, body: Composition::plain(content).encode(), original: None, copies, held: None, not_before: None, events }

@@ -10,6 +10,8 @@ use crate::mail::header::raw_fields::RawFields;
 /// What one look over the header tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct HeaderFacts {
+    /// Its octets.
+    pub(super) size: usize,
     /// How many Received fields there are.
     pub(super) received: usize,
     /// How many From fields there are.
@@ -31,7 +33,8 @@ impl HeaderFacts {
     pub(super) fn read(content: &[u8]) -> Self {
         let mut facts = Self::default();
         let mut has_subject = false;
-        for (name, value) in RawFields::of(content).filter_map(|line| line.field) {
+        let mut lines = RawFields::of(content);
+        for (name, value) in lines.by_ref().filter_map(|line| line.field) {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             if is("Received") {
                 facts.received += 1;
@@ -49,6 +52,7 @@ impl HeaderFacts {
                 facts.subject = value.to_vec();
             }
         }
+        facts.size = lines.place();
         facts
     }
 }

@@ -68,6 +68,8 @@ pub struct Terms {
     pub not_before: Option<Timestamp>,
     /// Bounces come back to us: the reverse-path on the wire is an address of ours that stands for the copy (VERP).
     pub track_bounces: bool,
+    /// It came from outside and only goes on: it gets no signature of ours, as From is a stranger's word, and we would vouch for it.
+    pub unsigned: bool,
 }
 
 /// One recipient's copy: what never changes.

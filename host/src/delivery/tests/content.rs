@@ -43,6 +43,22 @@ async fn lines_that_are_too_long_are_encoded_before_signing() {
 }
 
 #[tokio::test]
+async fn what_came_from_outside_and_goes_on_is_not_signed() {
+    for extensions in [&["PIPELINING", "8BITMIME"][..], &[]] {
+        let peer = Peer::plain(extensions).await;
+        let running = Setup { signers: signers(), ..Setup::to(&peer) }.start();
+        let mut new = with_body("From: <s@a.example>\r\nMIME-Version: 1.0\r\n\r\ngrün\r\n".to_owned());
+        // It waits under a login, and From names a domain with a key.
+        new.entry.terms.unsigned = true;
+        running.accept(new).await;
+        running.wait_for_events(1).await;
+        let sent = peer.log().messages[0].clone();
+        assert!(!sent.contains("DKIM-Signature"), "{sent}");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn without_8bitmime_content_is_converted_and_signed_again() {
     let message = |encoding: &str, word: &str| {
         format!(

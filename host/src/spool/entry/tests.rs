@@ -152,6 +152,7 @@ fn version_4_of_an_entry_loads_for_ever() {
         transport: TransportSecurity::Required,
         not_before: Some(Timestamp::from_millis(1_700_000_060_000)),
         track_bounces: true,
+        unsigned: true,
     };
     check(&entry, include_str!("fixtures/entry.v4.hex"));
 }
