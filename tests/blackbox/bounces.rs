@@ -382,7 +382,7 @@ fn f9_a_complaint_finds_its_message() -> Result<()> {
 #[test]
 fn g14_a_dmarc_report_by_mail_is_read() -> Result<()> {
     let (zone, peer) = (Zone::start()?, Peer::start()?);
-    let host = taking(&zone, &peer, "", "")?;
+    let host = taking(&zone, &peer, "senders = [\"*@example.com\"]", "")?;
     let xml = "<feedback><report_metadata><org_name>Receiver</org_name><email>dmarc@receiver.example</email><report_id>1</report_id><date_range>\
                <begin>1764028800</begin><end>1764115199</end></date_range></report_metadata><policy_published><domain>example.com</domain></policy_published>\
                <record><row><source_ip>192.0.2.1</source_ip><count>7</count><policy_evaluated><dkim>fail</dkim><spf>pass</spf></policy_evaluated></row></record></feedback>";
