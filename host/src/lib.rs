@@ -15,6 +15,7 @@
 //! | [`store`] | the durable seam: queue, log, key-value |
 //! | [`event`] | what happened, and the readers of the log |
 //! | [`sending_domain`] | domains that mail is sent from: keys, policies, records |
+//! | [`link`] | signed links on the public address |
 //! | [`verp`] | signed addresses that bounces come back to |
 //! | [`submission`] | what comes in, from whom, and what he may |
 //! | [`plugin`] | WebAssembly components in a sandbox |

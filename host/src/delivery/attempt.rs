@@ -284,7 +284,7 @@ impl Desk {
         });
         let transaction = Transaction {
             reverse_path: tracked.unwrap_or_else(|| reverse_path.clone()),
-            ret: entry.ret,
+            ret: entry.returned(),
             envid: entry.envid.clone(),
             smtputf8: entry.smtputf8,
             priority: entry.terms.priority,

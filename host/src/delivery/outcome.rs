@@ -307,7 +307,7 @@ impl Judge<'_> {
             sender,
             arrived: entry.received.at,
             envid: entry.envid.as_deref(),
-            ret: entry.ret,
+            ret: entry.returned(),
             content: subject.content,
             returned_size: self.settings.limits.returned_size,
             recipients,

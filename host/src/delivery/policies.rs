@@ -14,7 +14,7 @@ use url::Url;
 
 use super::mta_sts::{Mode, Policy, SIZE, policy_id};
 use super::mx::ADDRESSES;
-use crate::dns::{Dns, RecordKind};
+use crate::dns::{Dns, DnsError, RecordKind};
 use crate::network::http_client::{Bounds, HttpClient, Outgoing};
 
 /// Policies that are kept; with more, new ones are fetched each time.
@@ -53,30 +53,35 @@ struct Known {
 
 impl Policies {
     /// Returns the policy that `domain` has, with mode `enforce` or `testing`.
-    pub(super) async fn policy(&self, dns: &dyn Dns, fetching: &Fetching, domain: &str, now: Duration) -> Option<Arc<Policy>> {
+    pub(super) async fn policy(&self, dns: &dyn Dns, fetching: &Fetching, domain: &str, now: Duration) -> Standing {
         let kept = self.known.lock().get(domain).filter(|known| known.until > now || known.pause > now).cloned();
         let valid = kept.as_ref().filter(|known| known.until > now).and_then(|known| known.policy.clone());
-        let texts = dns.records(&format!("_mta-sts.{domain}"), RecordKind::Txt).await.unwrap_or_default();
+        let texts = match dns.records(&format!("_mta-sts.{domain}"), RecordKind::Txt).await {
+            Ok(texts) => texts,
+            Err(DnsError::NoSuchName | DnsError::NoRecords) => Vec::new(),
+            Err(DnsError::Unavailable(_)) => return Standing::of(valid, false),
+        };
         // RFC 8461 §3.1: no record, no new policy; what is kept holds on.
-        let Some(id) = policy_id(&texts) else { return in_force(valid) };
+        let Some(id) = policy_id(&texts) else { return Standing::of(valid, true) };
         if let Some(kept) = &kept
             && (kept.pause > now || (kept.id == id && valid.is_some()))
         {
-            return in_force(valid);
+            let is_certain = valid.is_some();
+            return Standing::of(valid, is_certain);
         }
         match fetch(dns, fetching, domain).await {
             Ok(policy) => {
                 let policy = Arc::new(policy);
                 let until = now.saturating_add(policy.max_age);
                 self.keep(domain, Known { id: id.to_owned(), policy: Some(policy.clone()), until, pause: Duration::ZERO }, now);
-                in_force(Some(policy))
+                Standing::of(Some(policy), true)
             }
             Err(reason) => {
                 tracing::info!("the MTA-STS policy of {domain} cannot be fetched: {reason}");
                 let pause = now.saturating_add(PAUSE);
                 let known = kept.unwrap_or(Known { id: String::new(), policy: None, until: Duration::ZERO, pause });
                 self.keep(domain, Known { pause, ..known }, now);
-                in_force(valid)
+                Standing::of(valid, false)
             }
         }
     }
@@ -92,8 +97,27 @@ impl Policies {
     }
 }
 
-fn in_force(policy: Option<Arc<Policy>>) -> Option<Arc<Policy>> {
-    policy.filter(|policy| policy.mode != Mode::None)
+/// What is known of a domain's policy.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    /// This one is in force.
+    Policy(Arc<Policy>),
+    /// It has none.
+    None,
+    /// It cannot be found out now.
+    Unknown,
+}
+
+impl Standing {
+    /// Of the policy that counts, where there is one; `is_certain` is whether the domain was heard.
+    fn of(policy: Option<Arc<Policy>>, is_certain: bool) -> Self {
+        match policy {
+            Some(policy) if policy.mode == Mode::None => Self::None,
+            Some(policy) => Self::Policy(policy),
+            None if is_certain => Self::None,
+            None => Self::Unknown,
+        }
+    }
 }
 
 /// Fetches the policy; only with a certificate that is valid for the host, only to addresses that mail may go to, without redirects.

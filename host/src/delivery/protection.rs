@@ -7,13 +7,12 @@
 //! | the recipient's domain: MTA-STS, mode `enforce` (RFC 8461) | TLS with a valid certificate, to hosts that it names; else a deferral |
 //! | the route: `tls` | as it says: the least that is done |
 
-use std::sync::Arc;
-
 use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
-use super::mta_sts::{Mode, Policy};
+use super::mta_sts::Mode;
 use super::mx::Host;
+use super::policies::Standing;
 use super::route::TlsPolicy;
 use crate::smtp::client::Security;
 use crate::spool::entry::TransportSecurity;
@@ -36,7 +35,7 @@ pub(super) struct Guard<'a> {
     /// What the message asks for.
     pub(super) transport: TransportSecurity,
     /// The MTA-STS policy of the recipient's domain.
-    pub(super) policy: Option<Arc<Policy>>,
+    pub(super) policy: Standing,
     /// Hosts are found by MX records, which anybody on the way may have made.
     pub(super) by_mx: bool,
 }
@@ -47,10 +46,17 @@ impl Guard<'_> {
     /// # Errors
     /// It gets no such mail.
     pub(super) fn protection(&self, host: &Host) -> Result<Protection, Failure> {
-        let named = self.policy.as_ref().map(|policy| (policy, policy.names(&host.to_text())));
+        let named = match &self.policy {
+            Standing::Policy(policy) => Some((policy, policy.names(&host.to_text()))),
+            Standing::None | Standing::Unknown => None,
+        };
         match (self.transport, named) {
             (TransportSecurity::Required, named) => {
                 if self.by_mx && !named.is_some_and(|(_, is_named)| is_named) {
+                    if matches!(self.policy, Standing::Unknown) {
+                        let text = "the message requires TLS on all of its way (REQUIRETLS), and the MTA-STS policy of the domain cannot be found out now";
+                        return Err(Failure::transient((7, 5), text));
+                    }
                     let text = "the message requires TLS on all of its way (REQUIRETLS), and no MTA-STS policy vouches for this host";
                     return Err(Failure::permanent((7, 30), text));
                 }
@@ -86,14 +92,20 @@ impl Guard<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-    use super::*;
+    use std::sync::Arc;
 
-    fn policy(mode: &str) -> Arc<Policy> {
+    use super::*;
+    use crate::delivery::mta_sts::Policy;
+
+    fn policy(mode: &str) -> Standing {
+        if mode == "unknown" {
+            return Standing::Unknown;
+        }
         let text = format!("version: STSv1\nmode: {mode}\nmx: good.example\nmax_age: 86400\n");
-        Arc::new(Policy::parse(text.as_bytes()).unwrap())
+        Standing::Policy(Arc::new(Policy::parse(text.as_bytes()).unwrap()))
     }
 
-    fn asked(transport: TransportSecurity, policy: Option<Arc<Policy>>, by_mx: bool, host: &str) -> String {
+    fn asked(transport: TransportSecurity, policy: Standing, by_mx: bool, host: &str) -> String {
         let connector = crate::network::tls::opportunistic().unwrap();
         let floor = TlsPolicy::Opportunistic(connector.clone());
         let guard = Guard { floor: &floor, verifying: Some(&connector), transport, policy, by_mx };
@@ -113,11 +125,13 @@ mod tests {
             (AsConfigured, Some("testing"), true, "bad.example", "opportunistic"),
             (Optional, Some("enforce"), true, "bad.example", "opportunistic"),
             (Required, None, true, "good.example", "5.7.30"),
+            (Required, Some("unknown"), true, "good.example", "4.7.5"),
+            (AsConfigured, Some("unknown"), true, "good.example", "opportunistic"),
             (Required, Some("testing"), true, "good.example", "requiretls"),
             (Required, Some("enforce"), true, "bad.example", "5.7.30"),
             (Required, None, false, "smart.example", "requiretls"),
         ] {
-            let asked = asked(transport, mode.map(policy), by_mx, host);
+            let asked = asked(transport, mode.map_or(Standing::None, policy), by_mx, host);
             assert_eq!(asked, expected, "{transport:?} {mode:?} {host}");
         }
     }

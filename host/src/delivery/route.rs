@@ -9,7 +9,7 @@ use super::dead_hosts::DeadHosts;
 use super::dial::{Dial, NotDialled};
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
-use super::policies::{Fetching, Policies};
+use super::policies::{Fetching, Policies, Standing};
 use super::protection::Guard;
 use super::source::{NoSource, SourceBook};
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -133,7 +133,7 @@ impl Route {
                 let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && domain.literal().is_none());
                 let policy = match fetching {
                     Some(fetching) => around.policies.policy(&**dns, fetching, &domain.to_ascii(), around.clock.monotonic()).await,
-                    None => None,
+                    None => Standing::None,
                 };
                 let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy, by_mx: domain.literal().is_none() };
                 let options = options(false, None, around);
@@ -142,7 +142,7 @@ impl Route {
             Self::SmartHost(SmartHostRoute { dns, host, port, tls, verifying, implicit_tls, credentials }) => {
                 let reach = Reach { own_name: "", allow_private: true };
                 let transport = around.lane.transport;
-                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy: None, by_mx: false };
+                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy: Standing::None, by_mx: false };
                 let options = options(*implicit_tls, credentials.clone(), around);
                 let dialled = Dial { dns: &**dns, port: *port, reach, options, source: None, around };
                 dial(dialled, std::slice::from_ref(host), &guard).await.map_err(|why| match why {

@@ -457,7 +457,7 @@ fn copies(submission: &Submission, press: &Letterpress, settings: &IntakeSetting
                     Arc::clone(names.entry(key).or_insert_with(|| queue::name(route, kind, domain, &lane)))
                 }
                 // Delivery finds a better one for a route that has left the configuration, and comes back as another.
-                None => Arc::clone(route),
+                None => queue::unrouted(route, &lane),
             };
             let copy = Copy { address: path.address.clone(), notify: path.notify, original: path.original.clone(), variables };
             (copy, queue)

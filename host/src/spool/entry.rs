@@ -57,6 +57,13 @@ pub struct Entry {
     pub terms: Terms,
 }
 
+impl Entry {
+    /// Returns what comes back with reports: never the content of a message that requires TLS on all of its way (RFC 8689 §5), as a report does not.
+    pub fn returned(&self) -> Option<Return> {
+        if self.terms.transport == TransportSecurity::Required { Some(Return::Headers) } else { self.ret }
+    }
+}
+
 /// What was agreed about the delivery of one message, beside what every message has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {

@@ -54,6 +54,11 @@ pub fn protected(queue: QueueName, transport: TransportSecurity) -> QueueName {
     format!("{way}{}", lane.to_suffix()).into()
 }
 
+/// Returns the name of the queue where copies wait whose route has left the configuration.
+pub fn unrouted(route: &str, lane: &Lane) -> QueueName {
+    format!("{route}{}", lane.to_suffix()).into()
+}
+
 /// Takes a queue's name apart: route and domain. Names of routes have no `/` and no `#` in them, and domains no `#`.
 pub fn split(queue: &str) -> (&str, Option<&str>) {
     let way = queue.split_once('#').map_or(queue, |(way, _)| way);
