@@ -2,7 +2,7 @@
 //!
 //! | asked for by | means |
 //! |---|---|
-//! | the message: `REQUIRETLS` (RFC 8689) | TLS with a valid certificate; by MX only to hosts that an MTA-STS policy names; else 5.7.30 |
+//! | the message: `REQUIRETLS` (RFC 8689) | TLS with a valid certificate; by MX only to hosts that an MTA-STS policy names; else 5.7.30, or 4.7.5 where that is unknown |
 //! | the message: `TLS-Required: No` | policies of the recipient's domain are passed over; that of the route is not |
 //! | the recipient's domain: MTA-STS, mode `enforce` (RFC 8461) | TLS with a valid certificate, to hosts that it names; else a deferral |
 //! | the route: `tls` | as it says: the least that is done |
