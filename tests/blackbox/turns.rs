@@ -39,7 +39,7 @@ fn the_many_mails_of_one_login_do_not_delay_the_few_of_another() -> Result<()> {
     let peer = Peer::start()?;
     let (address, open) = gate(peer.address())?;
     let few = login("few", "route = \"peer\"");
-    let many = login("many", "route = \"peer\"\nlimits.priority = 4");
+    let many = login("many", "route = \"peer\"\nlimits = { priority = 4 }");
     let more = format!("[delivery]\nconnections_per_destination = 1\nrecipients_per_transaction = 1\n{few}{many}");
     let host = Host::start(&config(address, &more), &[])?;
     let mut client = Client::login(host.address("smtp none"), "many", PASSWORD)?;
