@@ -14,6 +14,7 @@
 //! - Connections to destinations that failed the last time are a bounded share of all: mail that was just accepted does not wait for them.
 //! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
+//! - What is suspended is left alone: a whole queue in the store, a single copy when its turn comes, without a connection and without an attempt.
 //! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
 
 pub mod dkim;
@@ -24,6 +25,7 @@ pub mod mx;
 pub mod route;
 pub mod settings;
 pub mod shaping;
+pub mod view;
 
 mod attempt;
 mod connection;
@@ -39,6 +41,7 @@ mod policies;
 mod protection;
 mod sieve;
 mod source;
+mod suspended;
 mod worker;
 mod writer;
 
@@ -53,14 +56,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::mail::domain::Domain;
-use crate::spool::{Spool, queue};
+use crate::spool::Spool;
 use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
-use serde::Serialize;
 use settings::Settings;
-use shaping::GroupView;
 use shaping::group::Wait;
 use writer::Writer;
 
@@ -97,25 +97,6 @@ pub struct DeliveryParts {
     pub metrics: Metrics,
 }
 
-/// What holds for a destination at a moment.
-#[derive(Clone, Debug, Serialize)]
-pub struct DestinationView {
-    /// Where mail for it waits.
-    pub queue: String,
-    /// Names of hosts that take its mail, the preferred ones first; none where the route does not go by MX records, or the domain has none.
-    pub hosts: Vec<String>,
-    /// The `[[shaping]]` rule that holds.
-    pub rule: Option<String>,
-    /// Transactions on one connection.
-    pub messages_per_connection: u32,
-    /// Recipients of one transaction.
-    pub recipients_per_transaction: u32,
-    /// What it shares with others.
-    pub group: GroupView,
-    /// No host answered the last time.
-    pub unreachable: bool,
-}
-
 /// Steers a running delivery. Cloning is cheap.
 #[derive(Clone)]
 pub struct DeliveryHandle {
@@ -126,26 +107,6 @@ impl DeliveryHandle {
     /// Uses other settings from the next transaction on; connections stay as they are until they end.
     pub fn reconfigure(&self, settings: Settings) {
         *self.hub.settings.write() = Arc::new(settings);
-    }
-
-    /// Returns what holds for mail that takes `route` to `domain` at this moment; `None` if there is no such route.
-    pub async fn explain(&self, route: &str, domain: &Domain) -> Option<DestinationView> {
-        let settings = self.hub.settings();
-        let name = queue::name(route, settings.kinds.get(route)?, domain, &queue::Lane::default());
-        let domain = domain.to_ascii();
-        let hosts = settings.routes.get(route)?.host_names(&domain).await;
-        let now = self.hub.clock.monotonic();
-        self.hub.shaping.learn(&domain, hosts.iter().cloned(), now);
-        let plan = self.hub.plan(&settings, &name);
-        Some(DestinationView {
-            unreachable: self.hub.failing.contains(&name, now),
-            queue: name.to_string(),
-            hosts,
-            rule: plan.rule.as_ref().map(ToString::to_string),
-            messages_per_connection: plan.messages_per_connection,
-            recipients_per_transaction: plan.recipients_per_transaction,
-            group: self.hub.shaping.view(&plan, now),
-        })
     }
 }
 
@@ -174,6 +135,7 @@ impl Delivery {
             tracing::error!("cannot read what was sent from sources that are warmed up, it counts from 0: {error}");
         }
         let writing = tokio::spawn(writer.run(done.clone()));
+        let releasing = tokio::spawn(suspended::release_ended(Arc::clone(&hub), shutdown.clone()));
         dispatch(&hub, &shutdown).await;
         hub.draining.cancel();
         hub.workers.close();
@@ -185,6 +147,9 @@ impl Delivery {
                 hub.cut_off.cancel();
                 hub.workers.wait().await;
             }
+        }
+        if let Err(error) = releasing.await {
+            tracing::error!("the release of mail that was suspended ended badly: {error}");
         }
         counted.cancel();
         if let Err(error) = counting.await {
@@ -237,6 +202,7 @@ async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
             () = hub.spool.store().changed(), if !failing => {}
             () = tokio::time::sleep(pause) => {}
             () = hub.freed.notified(), if waiting => {}
+            () = hub.spool.suspensions().changed() => {}
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -282,6 +248,12 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
                     Wait::Connection => postponed = true,
                     Wait::Until(time) => earliest = Some(earliest.map_or(time, |earliest| earliest.min(time))),
                 }
+            }
+            Woken::Suspended(until) => {
+                // It is not worth looking at again before the suspensions change, or time ends this one.
+                held_back += 1;
+                let end = until.map(|until| hub.clock.monotonic().saturating_add(until.since(now)));
+                earliest = earliest.min(end).or(earliest).or(end);
             }
         }
     }
