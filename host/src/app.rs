@@ -162,6 +162,7 @@ impl App {
         let (links, verp) = signers(&config, &entropy)?;
         let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
+        spool.load_suspensions().await.context("what is suspended")?;
         let logins = logins(&config, &entropy, &clock, &metrics);
         let domains = sender_domains(&config, &store, &clock, &entropy).await?;
         logins.open_book(store.clone(), domains.clone(), Arc::new(config.clone())).await.context("the logins that were made")?;
@@ -201,6 +202,7 @@ impl App {
             clock: clock.clone(),
             entropy: entropy.clone(),
             workshop: Some(workshop(&engine, &current)),
+            delivery: Some(delivery.handle()),
         });
         let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(

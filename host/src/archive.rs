@@ -1,12 +1,18 @@
 //! What was sent, and what became of it: the log and the spool put together again for those who look.
 //!
-//! [`follower`] keeps the search index up with the log; [`Archive`] answers the dashboard and the commands.
+//! [`follower`] keeps the search index up with the log; [`Archive`] answers the dashboard and the commands. What waits is looked through in walks ([`queue`],
+//! [`summary`]), of which there are few at a time.
 
+pub mod explain;
+pub mod filter;
 pub mod follower;
 pub mod order;
+pub mod queue;
 pub mod replay;
+pub mod summary;
 pub mod trace;
 pub mod view;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +23,28 @@ use crate::chain::ChainRegistry;
 use crate::chain::rendering::{Recipient, RenderError, Renderer};
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
+use crate::delivery::DeliveryHandle;
+use crate::event::Event;
 use crate::event::index::{Found, IndexError, Indexed, SearchIndex};
 use crate::event::search::Summary;
-use crate::event::{Event, EventKind};
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
 use crate::mail::address::EmailAddress;
 use crate::mail::content::Composition;
 use crate::mail::envelope::{Envelope, ForwardPath};
 use crate::mail::message_id::{CopyId, MessageId};
+use crate::spool::Spool;
 use crate::spool::entry::{Copy, CopyState, Entry};
-use crate::spool::{Settlement, Spool};
+use crate::spool::suspension::{NewSuspension, Suspension, SuspensionError};
 use crate::store::{Row, StoreError};
 use crate::submission::login::{Login, Logins};
 use crate::submission::{CheckedPaths, Options, Submission};
 use crate::suppression::Suppressions;
 use replay::Workshop;
+use tokio::sync::Semaphore;
 use trace::TraceView;
-use view::{MessageView, QueuedCopy, QueuedMessage};
+use view::{MessageView, QueuedMessage};
+use walk::WALKS;
 
 /// Copies that are changed with one commit.
 const PAGE: usize = 1000;
@@ -50,6 +60,9 @@ pub enum ArchiveError {
     /// The search index failed, or the query makes no sense.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Others look through all that waits; later there is time.
+    #[error("others look through all that waits: try again in a while")]
+    Busy,
 }
 
 /// What an operator looks at and steers.
@@ -63,6 +76,8 @@ pub struct Archive {
     clock: Clock,
     entropy: Entropy,
     workshop: Option<Arc<Workshop>>,
+    delivery: Option<DeliveryHandle>,
+    walks: Arc<Semaphore>,
 }
 
 /// What an archive works with.
@@ -83,31 +98,16 @@ pub struct ArchiveParts {
     pub entropy: Entropy,
     /// Makes chains that are not in force; without it nothing is tried out.
     pub workshop: Option<Workshop>,
-}
-
-/// Which copies a command means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// All copies of a message.
-    Message(MessageId),
-    /// One copy.
-    Copy(CopyId),
-    /// Everything in the queue.
-    All,
-}
-
-/// What an operator does to copies.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Retry,
-    Cancel,
+    /// Knows how mail goes out; without it that is not explained.
+    pub delivery: Option<DeliveryHandle>,
 }
 
 impl Archive {
     /// Puts an archive together.
     pub fn new(parts: ArchiveParts) -> Self {
-        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop } = parts;
-        Self { spool, index, intake, renderer, logins, clock, entropy, workshop: workshop.map(Arc::new) }
+        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery } = parts;
+        let (workshop, walks) = (workshop.map(Arc::new), Arc::new(Semaphore::new(WALKS)));
+        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks }
     }
 
     /// Returns the intake, which shows what plugins do to a message.
@@ -127,31 +127,6 @@ impl Archive {
         Ok(search.await.map_err(|error| StoreError::Damaged(error.to_string().into()))??)
     }
 
-    /// Returns copies that wait, in the order of their messages' age.
-    pub async fn queue(&self, queue: Option<&str>, after: Option<CopyId>, limit: usize) -> Result<Vec<QueuedCopy>, ArchiveError> {
-        let rows = self.spool.store().rows(queue, after, limit).await?;
-        let mut copies = Vec::with_capacity(rows.len());
-        let mut message: Option<(MessageId, QueuedMessage)> = None;
-        for row in rows {
-            if message.as_ref().is_none_or(|(id, _)| *id != row.copy.message) {
-                message = Some((row.copy.message, self.queued_message(row.copy.message).await?));
-            }
-            if let (Some((_, known)), Some((copy, state))) = (&message, decoded(&row)) {
-                copies.push(QueuedCopy::new(&row, &copy, state, known.clone()));
-            }
-        }
-        Ok(copies)
-    }
-
-    async fn queued_message(&self, id: MessageId) -> Result<QueuedMessage, ArchiveError> {
-        let entry = self.spool.entry(id).await?;
-        Ok(entry.map_or_else(QueuedMessage::default, |entry| QueuedMessage {
-            login: entry.login.to_string(),
-            reverse_path: entry.reverse_path.to_string(),
-            subject: entry.subject,
-        }))
-    }
-
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
         let (summary, events) = self.known(id).await?;
@@ -160,9 +135,8 @@ impl Archive {
             return Ok(None);
         }
         let rows = self.spool.store().rows_of(id).await?;
-        let queued =
-            rows.iter().filter_map(|row| decoded(row).map(|(copy, state)| QueuedCopy::new(row, &copy, state, QueuedMessage::default())));
-        Ok(Some(MessageView { id, summary, entry, queued: queued.collect(), events }))
+        let queued = rows.iter().filter_map(|row| self.queued(row, entry.as_ref(), QueuedMessage::default())).collect();
+        Ok(Some(MessageView { id, summary, entry, queued, events }))
     }
 
     /// Returns what the events of one message add up to; `None` where none is known.
@@ -291,84 +265,25 @@ impl Archive {
         }
     }
 
-    /// Makes copies due now, held ones too; returns how many. What is being sent at this moment is left alone.
-    pub async fn retry(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        self.change(selection, Change::Retry).await
+    /// Suspends mail from now on; see [`Spool::suspend`].
+    ///
+    /// # Errors
+    /// If it is not said which mail, there are too many suspensions, or the store fails.
+    pub async fn suspend(&self, new: NewSuspension) -> Result<Suspension, SuspensionError> {
+        self.spool.suspend(new).await
     }
 
-    /// Takes copies out of the queue without a report to the sender; returns how many. What is being sent at this moment is left alone.
-    pub async fn cancel(&self, selection: Selection) -> Result<usize, ArchiveError> {
-        self.change(selection, Change::Cancel).await
+    /// Returns what is suspended.
+    pub fn suspensions(&self) -> Vec<Suspension> {
+        self.spool.suspensions().at(self.clock.now())
     }
 
-    /// Changes what is selected, page by page; returns how many copies were changed.
-    async fn change(&self, selection: Selection, change: Change) -> Result<usize, ArchiveError> {
-        let store = self.spool.store();
-        let mut count = 0;
-        let mut after = None;
-        loop {
-            let rows = match selection {
-                Selection::Message(id) => store.rows_of(id).await?,
-                Selection::Copy(copy) => store.rows_of(copy.message).await?.into_iter().filter(|row| row.copy == copy).collect(),
-                Selection::All => store.rows(None, after, PAGE).await?,
-            };
-            let more = selection == Selection::All && rows.len() == PAGE;
-            after = rows.last().map(|row| row.copy);
-            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
-            let until = self.clock.monotonic() + CHANGE_TIME;
-            let rows = store.claim(rows.into_iter().map(|row| row.copy).collect(), until).await?;
-            match self.change_page(&rows, change).await {
-                Ok(changed) => count += changed,
-                Err(error) => {
-                    store.release(rows.into_iter().map(|row| row.copy).collect()).await?;
-                    return Err(error);
-                }
-            }
-            if !more {
-                return Ok(count);
-            }
-        }
-    }
-
-    async fn change_page(&self, rows: &[Row], change: Change) -> Result<usize, ArchiveError> {
-        let (settlements, events) = match change {
-            Change::Retry => (self.retried(rows), Vec::new()),
-            Change::Cancel => (rows.iter().map(|row| Settlement::Done(row.copy)).collect(), self.cancelled(rows).await?),
-        };
-        let count = settlements.len();
-        self.spool.settle(settlements, events, Vec::new()).await?;
-        Ok(count)
-    }
-
-    fn retried(&self, rows: &[Row]) -> Vec<Settlement> {
-        let due = self.clock.now();
-        let again = |row: &Row| {
-            let (_, state) = decoded(row)?;
-            let state = CopyState { released: state.released || state.held.is_some(), held: None, ..state };
-            Some(Settlement::Again { copy: row.copy, due, state })
-        };
-        rows.iter().filter_map(again).collect()
-    }
-
-    async fn cancelled(&self, rows: &[Row]) -> Result<Vec<Event>, ArchiveError> {
-        let at = self.clock.now();
-        let mut events = Vec::with_capacity(rows.len());
-        let mut login: (Option<MessageId>, Arc<str>) = (None, "".into());
-        for row in rows {
-            if login.0 != Some(row.copy.message) {
-                login = (Some(row.copy.message), self.queued_message(row.copy.message).await?.login.into());
-            }
-            events.push(Event {
-                at,
-                message: row.copy.message,
-                login: login.1.clone(),
-                recipient: Some(row.copy.recipient),
-                address: decoded(row).map(|(copy, _)| copy.address.to_string()),
-                tags: Vec::new(),
-                kind: EventKind::Cancelled,
-            });
-        }
-        Ok(events)
+    /// Ends a suspension; see [`Spool::resume`].
+    ///
+    /// # Errors
+    /// If the store fails: it holds on.
+    pub async fn resume(&self, number: u64, may_end: impl Fn(&Suspension) -> bool) -> Result<Option<Suspension>, ArchiveError> {
+        Ok(self.spool.resume(number, may_end).await?)
     }
 
     /// Returns who may hand over mail.

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod demo;
 mod domain;
+mod explain;
 mod login;
 mod message;
 mod output;
@@ -44,6 +45,8 @@ enum Command {
     /// Looks at and steers the queue of a running server.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Says why mail to somebody goes as it does: route, hosts, TLS, sources, limits, suspensions, lists, what waits, the latest outcomes.
+    Explain(explain::Options),
     /// Domains that mail is sent from: the records they need, their keys, and what DNS says of them.
     #[command(subcommand)]
     Domain(domain::Command),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Login(command) => login::run(command),
         Command::Send(options) => send::run(options),
         Command::Queue(command) => queue::run(command),
+        Command::Explain(options) => explain::run(options),
         Command::Domain(command) => domain::run(command),
         Command::Message(command) => message::run(command),
         Command::Suppression(command) => suppression::run(command),

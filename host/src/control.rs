@@ -4,6 +4,7 @@
 //! read the spool can ask.
 
 pub mod domain;
+pub mod queue;
 pub mod suppression;
 
 use std::io;
@@ -23,7 +24,7 @@ use tracing::warn;
 
 use crate::archive::order::Order;
 use crate::archive::replay::{Change, Compared};
-use crate::archive::{Archive, ArchiveError, Selection};
+use crate::archive::{Archive, ArchiveError};
 use crate::mail::message_id::CopyId;
 use crate::submission::login::book::Order as LoginOrder;
 
@@ -42,25 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ask")]
 pub enum Question {
-    /// Copies that wait.
-    Queue {
-        /// Only of this queue.
-        queue: Option<String>,
-        /// Behind this one.
-        after: Option<String>,
-        /// At most.
-        limit: usize,
-    },
-    /// Makes copies due now.
-    Retry {
-        /// Ids of messages or copies, or `all`.
-        ids: Vec<String>,
-    },
-    /// Takes copies out of the queue.
-    Cancel {
-        /// Ids of messages or copies, or `all`.
-        ids: Vec<String>,
-    },
+    /// What is asked about mail that waits, or wanted of it.
+    Queue(queue::Order),
     /// Finds messages.
     Search {
         /// In the language of the search box.
@@ -298,25 +282,7 @@ async fn answer_soon(
 async fn answer(question: Question, archive: &Archive) -> Result<Value, String> {
     let failed = |error: ArchiveError| error.to_string();
     match question {
-        Question::Queue { queue, after, limit } => {
-            let after = after.map(|text| copy_id(&text)).transpose()?;
-            let copies = archive.queue(queue.as_deref(), after, limit).await.map_err(failed)?;
-            json_of(&copies)
-        }
-        Question::Retry { ids } => {
-            let mut count = 0;
-            for selection in selections(&ids)? {
-                count += archive.retry(selection).await.map_err(failed)?;
-            }
-            Ok(json!({ "copies": count }))
-        }
-        Question::Cancel { ids } => {
-            let mut count = 0;
-            for selection in selections(&ids)? {
-                count += archive.cancel(selection).await.map_err(failed)?;
-            }
-            Ok(json!({ "copies": count }))
-        }
+        Question::Queue(order) => queue::answer(order, archive).await,
         Question::Search { query, offset, limit } => {
             let found = archive.search(&query, offset, limit).await.map_err(failed)?;
             Ok(json!({ "total": found.total, "messages": json_of(&found.messages)? }))
@@ -351,16 +317,6 @@ fn json_of(value: &impl Serialize) -> Result<Value, String> {
 
 fn copy_id(text: &str) -> Result<CopyId, String> {
     text.parse().map_err(|error| format!("{text}: {error}"))
-}
-
-/// An id alone means the message with all its copies; `ID-2` means the second copy alone.
-fn selections(ids: &[String]) -> Result<Vec<Selection>, String> {
-    let selection = |text: &String| match text.as_str() {
-        "all" => Ok(Selection::All),
-        text if text.contains('-') => copy_id(text).map(Selection::Copy),
-        text => copy_id(text).map(|copy| Selection::Message(copy.message)),
-    };
-    ids.iter().map(selection).collect()
 }
 
 /// Asks the server that works in `data` for a replay, and hands over each line of its answer.

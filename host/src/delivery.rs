@@ -15,6 +15,7 @@
 //!   does not wait for them. Logins take turns: the mail of one does not wait behind a million of another.
 //! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
+//! - What is suspended is left alone: a whole queue in the store, a single copy when its turn comes, without a connection and without an attempt.
 //! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
 
 pub mod dkim;
@@ -25,6 +26,7 @@ pub mod mx;
 pub mod route;
 pub mod settings;
 pub mod shaping;
+pub mod view;
 
 mod attempt;
 mod connection;
@@ -40,6 +42,7 @@ mod policies;
 mod protection;
 mod sieve;
 mod source;
+mod suspended;
 mod waiting;
 mod worker;
 mod writer;
@@ -55,14 +58,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::mail::domain::Domain;
-use crate::spool::{Spool, queue};
+use crate::spool::Spool;
 use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
-use serde::Serialize;
 use settings::Settings;
-use shaping::GroupView;
 use shaping::group::Wait;
 use writer::Writer;
 
@@ -101,25 +101,6 @@ pub struct DeliveryParts {
     pub metrics: Metrics,
 }
 
-/// What holds for a destination at a moment.
-#[derive(Clone, Debug, Serialize)]
-pub struct DestinationView {
-    /// Where mail for it waits.
-    pub queue: String,
-    /// Names of hosts that take its mail, the preferred ones first; none where the route does not go by MX records, or the domain has none.
-    pub hosts: Vec<String>,
-    /// The `[[shaping]]` rule that holds.
-    pub rule: Option<String>,
-    /// Transactions on one connection.
-    pub messages_per_connection: u32,
-    /// Recipients of one transaction.
-    pub recipients_per_transaction: u32,
-    /// What it shares with others.
-    pub group: GroupView,
-    /// No host answered the last time.
-    pub unreachable: bool,
-}
-
 /// Steers a running delivery. Cloning is cheap.
 #[derive(Clone)]
 pub struct DeliveryHandle {
@@ -133,26 +114,6 @@ impl DeliveryHandle {
         // Other limits may hold, and other groups.
         self.hub.waiting.clear();
         self.hub.spool.store().rouse(None);
-    }
-
-    /// Returns what holds for mail that takes `route` to `domain` at this moment; `None` if there is no such route.
-    pub async fn explain(&self, route: &str, domain: &Domain) -> Option<DestinationView> {
-        let settings = self.hub.settings();
-        let name = queue::name(route, settings.kinds.get(route)?, domain, &queue::Lane::default());
-        let domain = domain.to_ascii();
-        let hosts = settings.routes.get(route)?.host_names(&domain).await;
-        let now = self.hub.clock.monotonic();
-        self.hub.shaping.learn(&domain, hosts.iter().cloned(), now);
-        let plan = self.hub.plan(&settings, &name);
-        Some(DestinationView {
-            unreachable: self.hub.failing.contains(&name, now),
-            queue: name.to_string(),
-            hosts,
-            rule: plan.rule.as_ref().map(ToString::to_string),
-            messages_per_connection: plan.messages_per_connection,
-            recipients_per_transaction: plan.recipients_per_transaction,
-            group: self.hub.shaping.view(&plan, now),
-        })
     }
 }
 
@@ -181,6 +142,7 @@ impl Delivery {
             tracing::error!("cannot read what was sent from sources that are warmed up, it counts from 0: {error}");
         }
         let writing = tokio::spawn(writer.run(done.clone()));
+        let releasing = tokio::spawn(suspended::release_ended(Arc::clone(&hub), shutdown.clone()));
         dispatch(&hub, &shutdown).await;
         hub.draining.cancel();
         hub.workers.close();
@@ -192,6 +154,9 @@ impl Delivery {
                 hub.cut_off.cancel();
                 hub.workers.wait().await;
             }
+        }
+        if let Err(error) = releasing.await {
+            tracing::error!("the release of mail that was suspended ended badly: {error}");
         }
         counted.cancel();
         if let Err(error) = counting.await {
@@ -244,6 +209,7 @@ async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
             () = hub.spool.store().changed(), if !failing => {}
             () = tokio::time::sleep(pause) => {}
             () = hub.freed.notified(), if waiting => {}
+            () = hub.spool.suspensions().changed() => hub.spool.store().rouse(None),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -278,7 +244,7 @@ struct Seen {
 impl Seen {
     fn note(&mut self, woken: Woken) -> Woken {
         match &woken {
-            Woken::Taken | Woken::HeldBack { wait: Wait::Connection, .. } => {}
+            Woken::Taken | Woken::Suspended(_) | Woken::HeldBack { wait: Wait::Connection, .. } => {}
             Woken::Busy => self.busy = true,
             Woken::LeftOut => self.left_out = true,
             Woken::HeldBack { wait: Wait::Until(until), .. } => {
@@ -296,7 +262,7 @@ fn call_group(hub: &Arc<Hub>, name: &Arc<str>, seen: &mut Seen) {
             Woken::LeftOut => return,
             Woken::HeldBack { group: Some(group), .. } if group == *name => return,
             // It belongs to another one by now, or to none: the store lists it again.
-            Woken::Taken | Woken::Busy | Woken::HeldBack { .. } => {
+            Woken::Taken | Woken::Busy | Woken::Suspended(_) | Woken::HeldBack { .. } => {
                 hub.waiting.take(name);
                 hub.spool.store().rouse(Some(&due.queue));
             }
@@ -318,15 +284,17 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         call_group(hub, &group, &mut seen);
     }
     for due in store.due_queues(now, hub.destinations() + QUEUES).await? {
-        let Woken::HeldBack { group, wait } = seen.note(hub.wake(&due.queue)) else { continue };
         let passed = hub.clock.monotonic();
-        let until = match (&group, wait) {
-            (Some(group), _) => {
-                hub.waiting.add(group, &due);
+        let until = match seen.note(hub.wake(&due.queue)) {
+            Woken::Taken | Woken::Busy | Woken::LeftOut => continue,
+            Woken::HeldBack { group: Some(group), .. } => {
+                hub.waiting.add(&group, &due);
                 passed + WAIT
             }
-            (None, Wait::Until(until)) => until,
-            (None, Wait::Connection) => passed + BUSY_PAUSE,
+            Woken::HeldBack { group: None, wait: Wait::Until(until) } => until,
+            Woken::HeldBack { group: None, wait: Wait::Connection } => passed + BUSY_PAUSE,
+            // Whoever changes what is suspended ends all rests.
+            Woken::Suspended(until) => passed + until.map_or(WAIT, |until| until.since(now).min(WAIT)),
         };
         store.rest(&due.queue, until);
     }

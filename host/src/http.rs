@@ -8,6 +8,7 @@
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`queue`] | what waits, suspending it, and why mail goes as it does |
 //! | [`dmarc_reports`] | DMARC reports that came in |
 //! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
 //! | [`sender_domains`] | domains that mail is sent from, over REST |
@@ -36,6 +37,7 @@ pub mod order;
 pub mod origin;
 pub mod problem;
 pub mod public;
+pub mod queue;
 pub mod raw_mime;
 pub mod rest;
 pub mod sender_domains;
@@ -123,6 +125,13 @@ pub fn router(services: Services) -> Router {
         .route("/v1/logins", any(logins::all))
         .route("/v1/logins/{name}", any(logins::one))
         .route("/v1/logins/{name}/regenerate", any(logins::regenerate))
+        .route("/v1/queue", any(queue::list))
+        .route("/v1/queue/summary", any(queue::summary))
+        .route("/v1/queue/retry", any(queue::retry))
+        .route("/v1/queue/cancel", any(queue::cancel))
+        .route("/v1/queue/suspensions", any(queue::suspensions))
+        .route("/v1/queue/suspensions/{number}", any(queue::suspension))
+        .route("/v1/explain", any(queue::explain))
         .route("/v1/events/messageid/{id}", any(events::of_message))
         .route("/v1/domains", any(sender_domains::domains))
         .route("/v1/domain/{*path}", any(sender_domains::domain))

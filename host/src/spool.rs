@@ -7,6 +7,8 @@ pub mod backoff;
 pub mod entry;
 pub mod queue;
 pub mod receipt;
+pub mod selector;
+pub mod suspension;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -21,12 +23,14 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::store::{Batch, Change, NewMessage, NewRow, QueueName, Row, Store, StoreError, ValueChange};
 use entry::{Copy, CopyState, Entry, Record, RecordError};
 use receipt::Receipt;
+use suspension::{NewSuspension, Suspension, SuspensionError, Suspensions};
 
 /// Accepted messages on their way out.
 #[derive(Clone)]
 pub struct Spool {
     store: Arc<dyn Store>,
     clock: Clock,
+    suspensions: Arc<Suspensions>,
 }
 
 /// A message to keep.
@@ -80,7 +84,7 @@ pub enum Settlement {
 impl Spool {
     /// A spool in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock }
+        Self { store, clock, suspensions: Arc::default() }
     }
     /// Keeps a message: when this returns, it is on disk and synced. Copies are due at once, unless they are held.
     ///
@@ -125,7 +129,10 @@ impl Spool {
             let copy = row.copy;
             // It stays leased, so that it is in nobody's way until its lease is over.
             let unreadable = |error| tracing::error!(message.id = %copy, %error, "a queued copy cannot be read");
-            Leased::decode(row).map_err(unreadable).ok()
+            let mut leased = Leased::decode(row).map_err(unreadable).ok()?;
+            // Whoever has it now finds out himself whether it is.
+            leased.state.suspended = None;
+            Some(leased)
         });
         Ok(leased.collect())
     }
@@ -195,6 +202,43 @@ impl Spool {
     /// Returns what a capture route kept of a copy.
     pub async fn captured(&self, copy: CopyId) -> Result<Option<Bytes>, StoreError> {
         Ok(self.store.message(capture_id(copy)).await?.map(|message| message.body))
+    }
+
+    /// Reads which mail is suspended; once, before anything is delivered.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn load_suspensions(&self) -> Result<(), StoreError> {
+        self.suspensions.load(&*self.store, self.clock.now()).await
+    }
+
+    /// Suspends mail from now on, for a time or until somebody ends it.
+    ///
+    /// # Errors
+    /// If it is not said which mail, there are too many suspensions, or the store fails.
+    pub async fn suspend(&self, new: NewSuspension) -> Result<Suspension, SuspensionError> {
+        self.suspensions.add(&*self.store, new, self.clock.now()).await
+    }
+
+    /// Ends a suspension, if `may_end` lets the caller; `None` if there is none of that number. What it put off is due soon.
+    ///
+    /// # Errors
+    /// If the store fails: it holds on.
+    pub async fn resume(&self, number: u64, may_end: impl Fn(&Suspension) -> bool) -> Result<Option<Suspension>, StoreError> {
+        self.suspensions.end(&*self.store, number, may_end, self.clock.now()).await
+    }
+
+    /// All copies that bear the mark of a suspension that has ended are due again.
+    ///
+    /// # Errors
+    /// If the store fails: they are looked for again.
+    pub async fn forget_suspension(&self, number: u64) -> Result<(), StoreError> {
+        self.suspensions.forget(&*self.store, number).await
+    }
+
+    /// Returns what is suspended.
+    pub fn suspensions(&self) -> &Suspensions {
+        &self.suspensions
     }
 
     /// Returns the store, for what the spool adds nothing to: due queues, listing, usage.

@@ -2,6 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use futures_util::FutureExt as _;
+
+use super::filter::{Filter, Grouping, Named, Status};
 use super::*;
 use crate::chain::{ChainRegistry, Plan};
 use crate::config;
@@ -71,7 +74,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         remembered: 1,
     };
     let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
-    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None })
+    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None, delivery: None })
 }
 
 /// A message that is held, with so many copies.
@@ -118,17 +121,76 @@ async fn all_is_all_but_what_is_being_sent() {
     archive.spool.accept(held(1, many)).await.unwrap();
     archive.spool.accept(held(2, many)).await.unwrap();
     let all = usize::try_from(many).unwrap() * 2;
-    assert_eq!(archive.retry(Selection::All).await.unwrap(), all);
+    assert_eq!(archive.retry(&Filter::default(), None).await.unwrap().copies, all);
 
     let until = archive.clock.monotonic() + Duration::from_mins(1);
     let leased = archive.spool.lease("direct/b.example", until, NonZeroU32::new(3).unwrap()).await.unwrap();
     assert!(leased.iter().all(|leased| leased.state.released && leased.state.held.is_none()));
-    assert_eq!(archive.retry(Selection::Copy(leased[0].copy)).await.unwrap(), 0);
-    assert_eq!(archive.retry(Selection::Message(leased[0].copy.message)).await.unwrap(), usize::try_from(many).unwrap() - 3);
+    assert_eq!(archive.retry(&Filter::of([Named::Copy(leased[0].copy)]), None).await.unwrap().copies, 0);
+    assert_eq!(
+        archive.retry(&Filter::of([Named::Message(leased[0].copy.message)]), None).await.unwrap().copies,
+        usize::try_from(many).unwrap() - 3
+    );
     // Nobody gets a copy that a worker has.
     let rest = archive.spool.lease("direct/b.example", until, NonZeroU32::new(10_000).unwrap()).await.unwrap();
     assert_eq!(rest.len(), all - 3);
     archive.spool.store().release(rest.into_iter().map(|leased| leased.copy).collect()).await.unwrap();
-    assert_eq!(archive.cancel(Selection::All).await.unwrap(), all - 3);
+    assert_eq!(archive.cancel(&Filter::default(), None, None).await.unwrap().copies, all - 3);
     assert_eq!(archive.spool.store().usage().await.unwrap().rows, 3);
+}
+
+#[tokio::test]
+async fn what_waits_is_listed_page_by_page_and_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    let many = u32::try_from(PAGE).unwrap() + 50;
+    archive.spool.accept(held(1, many)).await.unwrap();
+    archive.spool.accept(NewEntry { held: None, ..held(2, 2) }).await.unwrap();
+    let all = usize::try_from(many).unwrap() + 2;
+
+    let (mut after, mut pages, mut seen) = (None, 0, Vec::new());
+    loop {
+        let page = archive.queue(&Filter::default(), after, 400).await.unwrap();
+        seen.extend(page.copies.iter().map(|copy| copy.id.clone()));
+        pages += 1;
+        after = page.next.map(|id| id.parse().unwrap());
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pages, seen.len()), (3, all));
+    seen.dedup();
+    assert_eq!(seen.len(), all, "each once");
+
+    let due = Filter { status: Some(Status::Due), ..Filter::default() };
+    let page = archive.queue(&due, None, 2).await.unwrap();
+    assert_eq!((page.copies.len(), page.next), (2, None), "there is none behind the last one");
+    // Named ones go on behind a place too.
+    let second = MessageId::from_bytes([2; 16]);
+    let named = Filter::of([Named::Message(second)]);
+    let first = archive.queue(&named, None, 1).await.unwrap();
+    let after = CopyId { message: second, recipient: 0 };
+    assert_eq!(first.next, Some(after.to_string()));
+    assert_eq!(archive.queue(&named, Some(after), 10).await.unwrap().copies.len(), 1);
+
+    let summary = archive.queue_summary(&Filter::default(), Grouping::Login, 10).await.unwrap();
+    assert_eq!((summary.group_count, summary.looked_at, summary.cut), (1, all, false));
+    let group = summary.groups.first().unwrap();
+    assert_eq!((group.copies, group.held, group.due), (u64::from(many) + 2, u64::from(many), 2));
+    assert_eq!(group.last.as_deref(), Some("look"));
+    assert!(archive.summed_up(&Filter::default(), Grouping::Queue, 10, 10).await.unwrap().cut, "it says when there is more");
+}
+
+#[tokio::test]
+async fn few_look_through_everything_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    let filter = Filter::default();
+    let mut turns = Vec::new();
+    for _ in 0..WALKS {
+        turns.push(archive.walk(&filter, None, walk::Bounds::ALL).await.unwrap());
+    }
+    assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_none(), "it waits for its turn");
+    drop(turns);
+    assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some());
 }

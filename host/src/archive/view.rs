@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::filter::Status;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::event::search::Summary;
@@ -26,6 +27,10 @@ pub struct QueuedCopy {
     pub last: Option<String>,
     /// Why it is held.
     pub held: Option<String>,
+    /// What it waits for.
+    pub status: Status,
+    /// Why it is not tried now although it could be: what somebody said.
+    pub suspended: Option<String>,
     /// Its message.
     #[serde(flatten)]
     pub message: QueuedMessage,
@@ -40,10 +45,29 @@ pub struct QueuedMessage {
     pub reverse_path: String,
     /// Decoded Subject.
     pub subject: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+impl QueuedMessage {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self {
+            login: entry.login.to_string(),
+            reverse_path: entry.reverse_path.to_string(),
+            subject: entry.subject.clone(),
+            tags: entry.tags.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl QueuedCopy {
-    pub(super) fn new(row: &Row, copy: &Copy, state: CopyState, message: QueuedMessage) -> Self {
+    pub(super) fn new(
+        row: &Row,
+        copy: &Copy,
+        state: CopyState,
+        (status, suspended): (Status, Option<String>),
+        message: QueuedMessage,
+    ) -> Self {
         Self {
             id: row.copy.to_string(),
             recipient: copy.address.to_string(),
@@ -52,6 +76,8 @@ impl QueuedCopy {
             attempts: state.attempts,
             last: state.last,
             held: state.held,
+            status,
+            suspended,
             message,
         }
     }

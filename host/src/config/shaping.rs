@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::document::{Reader, Section, Value, is_name};
 use super::error::ConfigErrors;
 use crate::mail::domain::Domain;
@@ -46,7 +48,8 @@ pub struct ShapingRule {
 }
 
 /// A name of a host or a domain, or `*.` and a domain: all names below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostPattern {
     below: bool,
     /// In lower-case A-labels.
@@ -69,6 +72,19 @@ impl FromStr for HostPattern {
         let (below, name) = text.strip_prefix("*.").map_or((false, text), |name| (true, name));
         let domain = Domain::parse(name).map_err(|error| format!("{error}; a pattern is a name, or \"*.\" and a name"))?;
         Ok(Self { below, name: domain.to_ascii().to_ascii_lowercase() })
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
     }
 }
 

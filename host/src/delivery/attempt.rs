@@ -14,6 +14,7 @@ use super::outcome::{Judge, Settled, Subject, Verdict};
 use super::settings::Settings;
 use super::shaping::Allowance;
 use super::sieve::{self, Sifted, Stopped};
+use super::suspended;
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
@@ -145,7 +146,11 @@ impl Desk {
     /// Sees to it that there is a job; `false` where nothing is due. Nothing of it is read yet.
     pub(super) async fn take(&mut self) -> bool {
         while !self.has_work() {
+            if suspended::leave_alone(&self.hub, &self.destination).await {
+                return false;
+            }
             let Some(job) = self.hub.next_job(&self.destination).await else { return false };
+            let Some(job) = suspended::set_aside(&self.hub, &self.destination, job).await else { continue };
             self.taken = self.sift(job).await;
         }
         true
@@ -201,6 +206,11 @@ impl Desk {
     /// Makes the next attempt ready; `None` where nothing is due. What cannot be sent at all is settled on the way.
     pub(super) async fn next(&mut self, settings: &Settings) -> Option<Attempt> {
         loop {
+            if self.hub.suspension(&self.destination.queue).is_some() {
+                let copies = self.give_back();
+                self.hub.release(copies).await;
+                return None;
+            }
             if self.open.is_some() {
                 if let Some(attempt) = self.render_next(settings).await {
                     return Some(attempt);
@@ -260,6 +270,7 @@ impl Desk {
         if job.copies.is_empty() {
             self.open = None;
         }
+        let copies = suspended::left_of(&self.hub, &self.destination, &entry, copies).await;
         let first = copies.first()?;
         let (rendered, events) = self.render(settings, &entry, body, first).await;
         let rendered = match rendered {

@@ -31,10 +31,11 @@ use super::shaping::{Allowance, Shaping, Slot};
 use super::source::SourceBook;
 use super::waiting::{FAILING, Waiting};
 use super::worker::Worker;
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::mail::message_id::CopyId;
-use crate::spool::{Leased, Spool};
+use crate::spool::suspension::Suspension;
+use crate::spool::{Leased, Spool, queue};
 use crate::store::{QueueName, StoreError};
 use crate::suppression::Suppressions;
 use crate::telemetry::metric::Metrics;
@@ -89,6 +90,8 @@ pub(super) enum Woken {
         group: Option<Arc<str>>,
         wait: Wait,
     },
+    /// Nobody: an operator wants nothing of it to be tried, until then or until he says so.
+    Suspended(Option<Timestamp>),
 }
 
 #[derive(Default)]
@@ -148,6 +151,9 @@ impl Hub {
 
     /// Says that `queue` has due rows.
     pub(super) fn wake(self: &Arc<Self>, queue: &QueueName) -> Woken {
+        if let Some(suspension) = self.suspension(queue) {
+            return Woken::Suspended(suspension.until);
+        }
         let limits = self.settings();
         let plan = self.plan(&limits, queue);
         let mut registry = self.registry.lock();
@@ -212,6 +218,12 @@ impl Hub {
                 return;
             }
         }
+    }
+
+    /// Returns why nothing of `queue` is tried now, if somebody wants that.
+    pub(super) fn suspension(&self, queue: &str) -> Option<Suspension> {
+        let (route, domain) = queue::split(queue);
+        self.spool.suspensions().of_queue(route, domain, self.clock.now())
     }
 
     /// Adds a worker where work waits and one more may be had.

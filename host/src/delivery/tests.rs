@@ -11,6 +11,7 @@ mod peer;
 mod reports;
 mod routes;
 mod security;
+mod suspensions;
 mod time;
 
 use std::collections::BTreeMap;

@@ -69,6 +69,15 @@ impl Call {
         Arc::clone(&self.services)
     }
 
+    /// The parameters behind the question mark, as fields.
+    pub(super) fn query(&self) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in form_urlencoded::parse(self.parts.uri.query().unwrap_or_default().as_bytes()) {
+            fields.add_text(&name, value.into_owned());
+        }
+        fields
+    }
+
     /// Reads the body; none has no fields.
     pub(super) async fn fields(self) -> Result<Fields, Problem> {
         let Self { services, room, parts, body, .. } = self;

@@ -131,6 +131,7 @@ fn start(demonstration: bool) -> Running {
         clock: clock.clone(),
         entropy: entropy.clone(),
         workshop: None,
+        delivery: None,
     });
     let services = Services {
         archive,

@@ -129,6 +129,8 @@ pub struct CopyState {
     pub first_attempt: Option<Timestamp>,
     /// The sender was told that it takes long.
     pub delay_told: bool,
+    /// The suspension that put it off, by its number.
+    pub suspended: Option<u64>,
 }
 
 /// Version 1 of [`CopyState`], which knew neither the first attempt nor reports of delay.
@@ -142,7 +144,7 @@ struct CopyStateV1 {
 
 impl From<CopyStateV1> for CopyState {
     fn from(CopyStateV1 { attempts, last, held, released }: CopyStateV1) -> Self {
-        Self { attempts, last, held, released, first_attempt: None, delay_told: false }
+        Self { attempts, last, held, released, first_attempt: None, delay_told: false, suspended: None }
     }
 }
 

@@ -147,8 +147,15 @@ impl Store for MemoryStore {
         at_once(rows)
     }
 
-    fn claim(&self, _: Vec<CopyId>, _: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
-        at_once(Vec::new())
+    fn claim(&self, copies: Vec<CopyId>, until: Duration) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+        let mut state = self.state.lock();
+        let now = self.clock.monotonic();
+        let claim = |copy| {
+            let (row, leased) = state.rows.get_mut(&copy).filter(|(_, leased)| leased.is_none_or(|until| until <= now))?;
+            *leased = Some(until);
+            Some(row.clone())
+        };
+        at_once(copies.into_iter().filter_map(claim).collect())
     }
 
     fn requeue(&self, moves: Vec<(CopyId, QueueName)>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -41,7 +41,7 @@ pub(super) async fn show(State(services): State<Arc<Services>>, Query(wanted): Q
             let html = format!("<h1>Messages</h1><p class=\"reason\">{}</p>", Text(reason.to_string()));
             (StatusCode::BAD_REQUEST, page("Messages", &query, &html)).into_response()
         }
-        Err(error @ (ArchiveError::Index(_) | ArchiveError::Store(_))) => failed(&error),
+        Err(error @ (ArchiveError::Index(_) | ArchiveError::Store(_) | ArchiveError::Busy)) => failed(&error),
     }
 }
 

@@ -72,6 +72,7 @@ fn state() -> CopyState {
         released: true,
         first_attempt: Some(Timestamp::from_millis(1_700_000_050_000)),
         delay_told: true,
+        suspended: Some(7),
     }
 }
 
@@ -104,7 +105,7 @@ fn what_was_written_loads_for_ever() {
     check(&entry(), include_str!("fixtures/entry.v1.hex"));
     check(&copy(), include_str!("fixtures/copy.v2.hex"));
     check(&state(), include_str!("fixtures/state.v2.hex"));
-    let old = CopyState { first_attempt: None, delay_told: false, ..state() };
+    let old = CopyState { first_attempt: None, delay_told: false, suspended: None, ..state() };
     assert_eq!(CopyState::decode(&unhex(include_str!("fixtures/state.v1.hex"))), Ok(old));
     assert_eq!(Copy::decode(&unhex(include_str!("fixtures/copy.v1.hex"))), Ok(copy()));
 }

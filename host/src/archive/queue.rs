@@ -1,0 +1,202 @@
+//! What waits: listed, made due, and taken out.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::filter::{Filter, Status};
+use super::view::{QueuedCopy, QueuedMessage};
+use super::walk::{Bounds, Met};
+use super::{Archive, ArchiveError, CHANGE_TIME};
+use crate::delivery::view::Ended;
+use crate::event::{Event, EventKind};
+use crate::mail::message_id::CopyId;
+use crate::spool::entry::{CopyState, Entry};
+use crate::spool::selector::{Selected, ascii};
+use crate::spool::{Leased, Settlement, Spool, queue};
+use crate::store::Row;
+
+/// A part of what waits.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Copies, in the order of their messages' age.
+    pub copies: Vec<QueuedCopy>,
+    /// There may be more behind the copy with this id; absent where there is nothing more.
+    pub next: Option<String>,
+}
+
+/// What was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// How many copies.
+    pub copies: usize,
+    /// The time was over: the same call goes on behind the copy with this id. Absent where all is done.
+    pub next: Option<String>,
+}
+
+/// What is done to copies.
+#[derive(Clone, Copy, Debug)]
+enum Change<'a> {
+    Retry,
+    Cancel,
+    /// Cancels, and tells the sender with this reason.
+    Bounce(&'a str),
+}
+
+impl Archive {
+    /// Returns copies that wait, in the order of their messages' age.
+    ///
+    /// # Errors
+    /// If the store fails, or too many ask.
+    pub async fn queue(&self, filter: &Filter, after: Option<CopyId>, limit: usize) -> Result<Listed, ArchiveError> {
+        let mut walk = self.walk(filter, after, Bounds::WITH_ENTRIES).await?;
+        let mut copies = Vec::new();
+        while copies.len() <= limit
+            && let Some(page) = walk.page().await?
+        {
+            let room = (limit + 1).saturating_sub(copies.len());
+            copies.extend(page.into_iter().take(room));
+        }
+        // One more than asked for says that there are more.
+        let next = if copies.len() > limit {
+            copies.truncate(limit);
+            copies.last().map(|met| met.row.copy).or(after)
+        } else {
+            walk.next()
+        };
+        Ok(Listed { copies: copies.iter().map(queued).collect(), next: next.map(|copy| copy.to_string()) })
+    }
+
+    /// Describes one copy that waits; `None` where it cannot be read.
+    pub(super) fn queued(&self, row: &Row, entry: Option<&Entry>, message: QueuedMessage) -> Option<QueuedCopy> {
+        let (copy, state) = Spool::read(row)?;
+        let (route, domain) = (queue::split(&row.queue).0, ascii(copy.address.domain()));
+        let selected = Selected { route, domain: &domain, message: row.copy.message, entry };
+        let standing = self.standing(row, &state, selected);
+        Some(QueuedCopy::new(row, &copy, state, standing, message))
+    }
+
+    /// What a copy waits for, and what was said where somebody wants it to.
+    pub(super) fn standing(&self, row: &Row, state: &CopyState, selected: Selected<'_>) -> (Status, Option<String>) {
+        let now = self.clock.now();
+        let suspended = self.spool.suspensions().of_copy(selected, now).map(|suspension| suspension.to_text());
+        (Status::of(row, state, suspended.is_some(), now), suspended)
+    }
+
+    /// Makes copies due now, held ones too. What is being sent at this moment is left alone, and what is suspended goes on to wait.
+    ///
+    /// # Errors
+    /// If the store fails, or too many ask.
+    pub async fn retry(&self, filter: &Filter, after: Option<CopyId>) -> Result<Changed, ArchiveError> {
+        self.change(filter, after, Change::Retry).await
+    }
+
+    /// Takes copies out of the queue, without a report to the sender unless there is a `reason` to tell him. What is being sent at this moment is left
+    /// alone.
+    ///
+    /// # Errors
+    /// If the store fails, or too many ask.
+    pub async fn cancel(&self, filter: &Filter, after: Option<CopyId>, reason: Option<&str>) -> Result<Changed, ArchiveError> {
+        self.change(filter, after, reason.map_or(Change::Cancel, Change::Bounce)).await
+    }
+
+    /// Changes what is meant, page by page.
+    async fn change(&self, filter: &Filter, after: Option<CopyId>, change: Change<'_>) -> Result<Changed, ArchiveError> {
+        let bounds = if matches!(change, Change::Retry) { Bounds::ALL } else { Bounds::WITH_ENTRIES };
+        let mut walk = self.walk(filter, after, bounds).await?;
+        let (mut count, store) = (0, self.spool.store());
+        while let Some(page) = walk.page().await? {
+            if page.is_empty() {
+                continue;
+            }
+            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
+            let until = self.clock.monotonic() + CHANGE_TIME;
+            let rows = store.claim(page.into_iter().map(|met| met.row.copy).collect(), until).await?;
+            let claimed: Vec<CopyId> = rows.iter().map(|row| row.copy).collect();
+            let (mut meant, mut others) = (Vec::with_capacity(rows.len()), Vec::new());
+            for row in rows {
+                let copy = row.copy;
+                match walk.look(row).await? {
+                    Some(met) => meant.push(met),
+                    None => others.push(copy),
+                }
+            }
+            store.release(others).await?;
+            match self.change_page(meant, change).await {
+                Ok(changed) => count += changed,
+                Err(error) => {
+                    store.release(claimed).await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Changed { copies: count, next: walk.next().map(|copy| copy.to_string()) })
+    }
+
+    async fn change_page(&self, page: Vec<Met>, change: Change<'_>) -> Result<usize, ArchiveError> {
+        let count = page.len();
+        let (settlements, events, follow_up) = match change {
+            Change::Retry => (self.retried(page), Vec::new(), Vec::new()),
+            Change::Cancel => {
+                let settlements = page.iter().map(|met| Settlement::Done(met.row.copy)).collect();
+                (settlements, page.iter().map(|met| self.cancelled(met)).collect(), Vec::new())
+            }
+            Change::Bounce(reason) => self.bounced(page, reason),
+        };
+        self.spool.settle(settlements, events, follow_up).await?;
+        Ok(count)
+    }
+
+    fn retried(&self, page: Vec<Met>) -> Vec<Settlement> {
+        let due = self.clock.now();
+        let again = |Met { row, mut state, .. }: Met| {
+            (state.released, state.held, state.suspended) = (state.released || state.held.is_some(), None, None);
+            Settlement::Again { copy: row.copy, due, state }
+        };
+        page.into_iter().map(again).collect()
+    }
+
+    fn cancelled(&self, met: &Met) -> Event {
+        Event {
+            at: self.clock.now(),
+            message: met.row.copy.message,
+            login: met.entry.as_ref().map_or_else(|| "".into(), |entry| Arc::clone(&entry.login)),
+            recipient: Some(met.row.copy.recipient),
+            address: Some(met.copy.address.to_string()),
+            tags: Vec::new(),
+            kind: EventKind::Cancelled,
+        }
+    }
+
+    /// Ends copies as if the next hop had refused them: one report for each message.
+    fn bounced(&self, page: Vec<Met>, reason: &str) -> Ended {
+        let mut all = Ended::default();
+        let mut page = page.into_iter().peekable();
+        while let Some(first) = page.next() {
+            let Some((delivery, entry)) = self.delivery.as_ref().zip(first.entry.clone()) else {
+                // Nobody is known who could be told.
+                all.0.push(Settlement::Done(first.row.copy));
+                all.1.push(self.cancelled(&first));
+                continue;
+            };
+            let mut copies = vec![leased(first)];
+            while let Some(next) = page.next_if(|next| next.row.copy.message == entry.id) {
+                copies.push(leased(next));
+            }
+            let (mut settlements, mut events, mut follow_up) = delivery.bounce(&entry, copies, reason);
+            all.0.append(&mut settlements);
+            all.1.append(&mut events);
+            all.2.append(&mut follow_up);
+        }
+        all
+    }
+}
+
+fn leased(Met { row, copy, state, .. }: Met) -> Leased {
+    Leased { copy: row.copy, recipient: copy, state, queue: row.queue }
+}
+
+fn queued(met: &Met) -> QueuedCopy {
+    let message = met.entry.as_deref().map_or_else(QueuedMessage::default, QueuedMessage::of);
+    QueuedCopy::new(&met.row, &met.copy, met.state.clone(), (met.status, met.suspended.clone()), message)
+}

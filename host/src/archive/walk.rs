@@ -1,0 +1,179 @@
+//! A walk over what waits, page by page: others have the store in between, and only one page is in memory.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
+
+use super::filter::{Filter, Status};
+use super::{Archive, ArchiveError, PAGE};
+use crate::mail::message_id::{CopyId, MessageId};
+use crate::spool::entry::{Copy, CopyState, Entry};
+use crate::spool::selector::{Selected, ascii};
+use crate::spool::{Spool, queue};
+use crate::store::Row;
+
+/// Walks at a time: each reads the disk as fast as it can.
+pub(super) const WALKS: usize = 2;
+/// How long one may take; its answer says where to go on.
+const LONGEST: Duration = Duration::from_secs(20);
+/// How long to wait for others to end theirs.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Copies that are looked at.
+    pub(super) rows: usize,
+    /// Messages are read, whatever the filter needs.
+    pub(super) entries: bool,
+}
+
+impl Bounds {
+    /// As far as time allows.
+    pub(super) const ALL: Self = Self { rows: usize::MAX, entries: false };
+    /// The same, and messages are read.
+    pub(super) const WITH_ENTRIES: Self = Self { rows: usize::MAX, entries: true };
+}
+
+/// A copy that a filter means.
+pub(super) struct Met {
+    pub(super) row: Row,
+    pub(super) copy: Copy,
+    pub(super) state: CopyState,
+    /// What is known of its message, where it was read.
+    pub(super) entry: Option<Arc<Entry>>,
+    /// The recipient's domain in A-labels.
+    pub(super) domain: String,
+    pub(super) status: Status,
+    /// Why it is not tried now, where somebody wants that.
+    pub(super) suspended: Option<String>,
+}
+
+/// A walk on its way.
+pub(super) struct Walk<'a> {
+    archive: &'a Archive,
+    filter: &'a Filter,
+    bounds: Bounds,
+    /// Messages that are named and not looked at yet; `None` where all are looked at.
+    named: Option<VecDeque<MessageId>>,
+    begin: Option<CopyId>,
+    after: Option<CopyId>,
+    until: Duration,
+    is_over: bool,
+    looked_at: usize,
+    /// The message of the last copy.
+    known: Option<(MessageId, Option<Arc<Entry>>)>,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Archive {
+    /// Begins a walk over what `filter` means, behind `after`.
+    pub(super) async fn walk<'a>(&'a self, filter: &'a Filter, after: Option<CopyId>, bounds: Bounds) -> Result<Walk<'a>, ArchiveError> {
+        let turn = tokio::time::timeout(TURN, self.walks.acquire()).await;
+        let Ok(Ok(turn)) = turn else { return Err(ArchiveError::Busy) };
+        let named = filter.named.iter().map(|named| named.message()).chain(filter.selector.message);
+        // In the order of all the others, each once.
+        let messages: VecDeque<MessageId> = named.collect::<BTreeSet<_>>().into_iter().collect();
+        Ok(Walk {
+            archive: self,
+            filter,
+            bounds,
+            named: (!messages.is_empty()).then_some(messages),
+            begin: after,
+            after,
+            until: self.clock.monotonic() + LONGEST,
+            is_over: false,
+            looked_at: 0,
+            known: None,
+            _turn: turn,
+        })
+    }
+}
+
+impl Walk<'_> {
+    /// Returns what the filter means of the next page; `None` where there is no other, or no time for one.
+    pub(super) async fn page(&mut self) -> Result<Option<Vec<Met>>, ArchiveError> {
+        if self.is_over || self.looked_at >= self.bounds.rows || self.archive.clock.monotonic() >= self.until {
+            return Ok(None);
+        }
+        let store = self.archive.spool.store();
+        let rows = match &mut self.named {
+            Some(messages) => {
+                let Some(message) = messages.pop_front() else {
+                    self.is_over = true;
+                    return Ok(None);
+                };
+                let begin = self.begin;
+                store.rows_of(message).await?.into_iter().filter(|row| begin.is_none_or(|begin| row.copy > begin)).collect()
+            }
+            None => store.rows(self.filter.queue.as_deref(), self.after, PAGE).await?,
+        };
+        self.is_over = self.named.is_none() && rows.len() < PAGE;
+        self.looked_at += rows.len();
+        self.after = rows.last().map(|row| row.copy).or(self.after);
+        let mut page = Vec::new();
+        for row in rows {
+            page.extend(self.look(row).await?);
+        }
+        Ok(Some(page))
+    }
+
+    /// Whether all that there is was looked at.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_over
+    }
+
+    /// Where another walk goes on; `None` where there is nothing left.
+    pub(super) fn next(&self) -> Option<CopyId> {
+        if self.is_over { None } else { self.after }
+    }
+
+    /// Copies that were looked at.
+    pub(super) fn looked_at(&self) -> usize {
+        self.looked_at
+    }
+
+    /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read.
+    pub(super) async fn look(&mut self, row: Row) -> Result<Option<Met>, ArchiveError> {
+        let filter = self.filter;
+        if (!filter.named.is_empty() && !filter.named.iter().any(|named| named.is(row.copy)))
+            || filter.queue.as_deref().is_some_and(|queue| *queue != *row.queue)
+        {
+            return Ok(None);
+        }
+        let Some((copy, state)) = Spool::read(&row) else { return Ok(None) };
+        let (route, _) = queue::split(&row.queue);
+        let (domain, message) = (ascii(copy.address.domain()), row.copy.message);
+        if !filter.selector.matches_place(route, Some(&domain)) {
+            return Ok(None);
+        }
+        let suspensions = self.archive.spool.suspensions();
+        let entry = if self.bounds.entries || filter.selector.needs_entry() || suspensions.any_needs_entry() {
+            self.entry(message).await?
+        } else {
+            None
+        };
+        let selected = Selected { route, domain: &domain, message, entry: entry.as_deref() };
+        if !filter.selector.matches(selected) {
+            return Ok(None);
+        }
+        let (status, suspended) = self.archive.standing(&row, &state, selected);
+        if filter.status.is_some_and(|wanted| wanted != status) {
+            return Ok(None);
+        }
+        Ok(Some(Met { row, copy, state, entry, domain, status, suspended }))
+    }
+
+    async fn entry(&mut self, message: MessageId) -> Result<Option<Arc<Entry>>, ArchiveError> {
+        if let Some((known, entry)) = &self.known
+            && *known == message
+        {
+            return Ok(entry.clone());
+        }
+        let entry = self.archive.spool.entry(message).await?.map(Arc::new);
+        self.known = Some((message, entry.clone()));
+        Ok(entry)
+    }
+}

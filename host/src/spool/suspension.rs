@@ -1,0 +1,283 @@
+//! Suspensions: mail that is not tried for a while because somebody says so. They are kept in the store, and new mail is accepted meanwhile.
+//!
+//! - A whole queue (by route and domain) is left alone in the store: nobody is woken for it, and nothing of it is written.
+//! - What only a copy or its message can tell (login, tag, message; the domain where a queue has none) is put off when its turn comes, with a mark in
+//!   its state. Who ends such a suspension leaves a note in the store until all that bears the mark is due again: a crash in between changes nothing.
+//! - A copy is marked under [`Suspensions::marking`], and a suspension ends when nobody holds that: no mark comes after the search for marks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, RwLockReadGuard};
+
+use super::selector::{Selected, Selector, ascii};
+use crate::clock::Timestamp;
+use crate::mail::domain::Domain;
+use crate::store::{Batch, Store, StoreError, ValueChange};
+
+/// The table that they are kept in.
+const TABLE: &str = "suspensions";
+/// Suspensions at a time: each is looked at for each copy.
+pub const MOST: usize = 1000;
+/// Those that one login may make.
+pub const MOST_OF_LOGIN: usize = 100;
+/// Entries of the table that are read: suspensions, and notes about some that have ended.
+const MOST_KEPT: usize = 100 * MOST;
+/// Characters of a reason, and of the name of who gives it.
+const TEXT_LENGTH: usize = 200;
+
+/// Mail that is not tried for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Its number.
+    pub number: u64,
+    /// Which mail.
+    #[serde(flatten)]
+    pub selector: Selector,
+    /// Why.
+    pub reason: String,
+    /// Who says so, for people.
+    pub by: String,
+    /// The login that made it and may end it; `None`: an operator, and only he ends it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; `None`: until somebody ends it.
+    pub until: Option<Timestamp>,
+}
+
+impl Suspension {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    /// Whether copies are marked because of it.
+    fn marks(&self) -> bool {
+        !self.selector.is_of_places() || self.selector.domain.is_some()
+    }
+
+    /// Says it to people.
+    pub fn to_text(&self) -> String {
+        let until = self.until.map_or_else(String::new, |until| format!(" until {}", until.to_rfc3339()));
+        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        format!("suspended by {}{until}{reason}", self.by)
+    }
+}
+
+/// What is to be suspended.
+#[derive(Clone, Debug)]
+pub struct NewSuspension {
+    /// Which mail; not everything.
+    pub selector: Selector,
+    /// Why.
+    pub reason: String,
+    /// Who says so, for people.
+    pub by: String,
+    /// The login that makes it; `None` is an operator.
+    pub owner: Option<String>,
+    /// Until when; `None`: until somebody ends it.
+    pub until: Option<Timestamp>,
+}
+
+/// Why mail could not be suspended.
+#[derive(Debug, thiserror::Error)]
+pub enum SuspensionError {
+    /// It was not said which mail.
+    #[error("say which mail: a route, a domain, a login, a tag or a message")]
+    Everything,
+    /// It would be over before it begins.
+    #[error("the time is over already")]
+    Over,
+    /// There are too many.
+    #[error("there are {0} suspensions already")]
+    TooMany(usize),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is kept in the table, under its number.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kept {
+    /// It is in force.
+    Suspension(Box<Suspension>),
+    /// It has ended, and copies may bear its mark.
+    Ended,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    in_force: Vec<Suspension>,
+    /// Numbers of those that have ended, and whose marks have not all been found.
+    ended: Vec<u64>,
+}
+
+/// What is suspended.
+#[derive(Debug, Default)]
+pub struct Suspensions {
+    known: RwLock<Arc<Known>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Held by those who mark copies.
+    marking: tokio::sync::RwLock<()>,
+    changed: Notify,
+    ended: Notify,
+}
+
+impl Suspensions {
+    /// Reads what the store has of them; once, at the start.
+    pub(super) async fn load(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let mut known = Known::default();
+        for (key, value) in store.values(TABLE, None, now, MOST_KEPT).await? {
+            let number = key.as_ref().try_into().map(u64::from_be_bytes);
+            match (number, serde_json::from_slice(&value)) {
+                (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
+                (Ok(number), Ok(Kept::Ended)) => known.ended.push(number),
+                (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
+                (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
+            }
+        }
+        *self.known.write() = Arc::new(known);
+        Ok(())
+    }
+
+    /// Suspends mail from now on.
+    pub(super) async fn add(&self, store: &dyn Store, new: NewSuspension, now: Timestamp) -> Result<Suspension, SuspensionError> {
+        let NewSuspension { selector, reason, by, owner, until } = new;
+        if selector.is_empty() {
+            return Err(SuspensionError::Everything);
+        }
+        if until.is_some_and(|until| until <= now) {
+            return Err(SuspensionError::Over);
+        }
+        let _changing = self.changing.lock().await;
+        let mut known = self.known().as_ref().clone();
+        known.in_force.retain(|suspension| suspension.holds(now));
+        if known.in_force.len() >= MOST {
+            return Err(SuspensionError::TooMany(MOST));
+        }
+        if owner.is_some() && known.in_force.iter().filter(|suspension| suspension.owner == owner).count() >= MOST_OF_LOGIN {
+            return Err(SuspensionError::TooMany(MOST_OF_LOGIN));
+        }
+        let numbers = known.in_force.iter().map(|suspension| suspension.number);
+        let number = numbers.chain(known.ended.iter().copied()).max().unwrap_or_default() + 1;
+        let cut = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_LENGTH).collect();
+        let suspension = Suspension { number, selector, reason: cut(&reason), by: cut(&by), owner, since: now, until };
+        let kept = Kept::Suspension(Box::new(suspension.clone()));
+        keep(store, number, Some(&kept), until.unwrap_or(Timestamp::NEVER)).await?;
+        known.in_force.push(suspension.clone());
+        *self.known.write() = Arc::new(known);
+        self.changed.notify_one();
+        Ok(suspension)
+    }
+
+    /// Ends a suspension that `may_end` lets the caller end; `None` if there is none of that number.
+    pub(super) async fn end(
+        &self,
+        store: &dyn Store,
+        number: u64,
+        may_end: impl Fn(&Suspension) -> bool,
+        now: Timestamp,
+    ) -> Result<Option<Suspension>, StoreError> {
+        let _changing = self.changing.lock().await;
+        let mut known = self.known().as_ref().clone();
+        let place =
+            known.in_force.iter().position(|suspension| suspension.number == number && suspension.holds(now) && may_end(suspension));
+        let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
+        let kept = ended.marks().then_some(Kept::Ended);
+        keep(store, number, kept.as_ref(), Timestamp::NEVER).await?;
+        if kept.is_some() {
+            known.ended.push(number);
+        }
+        {
+            // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
+            let _nobody_marks = self.marking.write().await;
+            *self.known.write() = Arc::new(known);
+        }
+        self.changed.notify_one();
+        self.ended.notify_one();
+        Ok(Some(ended))
+    }
+
+    /// All marks of a suspension that has ended are found.
+    pub(super) async fn forget(&self, store: &dyn Store, number: u64) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        keep(store, number, None, Timestamp::NEVER).await?;
+        let mut known = self.known().as_ref().clone();
+        known.ended.retain(|ended| *ended != number);
+        *self.known.write() = Arc::new(known);
+        Ok(())
+    }
+
+    fn known(&self) -> Arc<Known> {
+        self.known.read().clone()
+    }
+
+    /// Returns those that hold at `now`.
+    pub fn at(&self, now: Timestamp) -> Vec<Suspension> {
+        self.known().in_force.iter().filter(|suspension| suspension.holds(now)).cloned().collect()
+    }
+
+    /// Returns the suspension of a whole queue, by its route and the domain that its name has.
+    pub fn of_queue(&self, route: &str, domain: Option<&str>, now: Timestamp) -> Option<Suspension> {
+        let known = self.known();
+        if known.in_force.is_empty() {
+            return None;
+        }
+        let domain = domain.and_then(|domain| Domain::parse(domain).ok()).map(|domain| ascii(&domain));
+        let matches = |suspension: &&Suspension| {
+            suspension.holds(now) && suspension.selector.is_of_places() && suspension.selector.matches_place(route, domain.as_deref())
+        };
+        known.in_force.iter().find(matches).cloned()
+    }
+
+    /// Whether copies have to be looked at one by one.
+    pub fn any_of_copies(&self) -> bool {
+        self.known().in_force.iter().any(Suspension::marks)
+    }
+
+    /// Whether what is known of messages must be read to tell.
+    pub fn any_needs_entry(&self) -> bool {
+        self.known().in_force.iter().any(|suspension| suspension.selector.needs_entry())
+    }
+
+    /// Returns the suspension of one copy.
+    pub fn of_copy(&self, copy: Selected<'_>, now: Timestamp) -> Option<Suspension> {
+        self.known().in_force.iter().find(|suspension| suspension.holds(now) && suspension.selector.matches(copy)).cloned()
+    }
+
+    /// To be held from before it is asked whether copies are suspended until their marks are in the store.
+    pub async fn marking(&self) -> RwLockReadGuard<'_, ()> {
+        self.marking.read().await
+    }
+
+    /// Completes when some may have begun or ended since the last call; for one dispatcher.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Returns the numbers of those that have ended, and whose marks have not all been found.
+    pub fn ended(&self) -> Vec<u64> {
+        self.known().ended.clone()
+    }
+
+    /// Completes when one may have ended since the last call; for whoever looks for its marks.
+    pub async fn one_ended(&self) {
+        self.ended.notified().await;
+    }
+}
+
+async fn keep(store: &dyn Store, number: u64, kept: Option<&Kept>, expires: Timestamp) -> Result<(), StoreError> {
+    let key = Bytes::copy_from_slice(&number.to_be_bytes());
+    let value = kept.map(|kept| serde_json::to_vec(kept).expect("a plain value in memory").into());
+    let change = ValueChange { table: TABLE.into(), key, value, expires };
+    store.commit(Batch { values: vec![change], ..Batch::default() }).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{Clock, Entropy};
+use crate::config;
+use crate::config::unit::ByteSize;
+use crate::spool::Spool;
+use crate::store::embedded::Embedded;
+use crate::telemetry::metric::Metrics;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+async fn open(folder: &std::path::Path, clock: &Clock) -> Spool {
+    let config = config::Store {
+        segment_size: ByteSize(1 << 20),
+        retention: Duration::from_hours(1),
+        archive_size: ByteSize(1 << 30),
+        cache: ByteSize(1 << 20),
+        commit_queue: 64,
+        reserve: ByteSize(0),
+        table_size: ByteSize::mib(64),
+    };
+    let store = Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap();
+    let spool = Spool::new(Arc::new(store), clock.clone());
+    spool.load_suspensions().await.unwrap();
+    spool
+}
+
+fn new(selector: Selector, until: Option<Timestamp>) -> NewSuspension {
+    NewSuspension { selector, reason: "a\r\nreason".to_owned(), by: "ann".to_owned(), owner: None, until }
+}
+
+fn domain(pattern: &str) -> Selector {
+    Selector { domain: Some(pattern.parse().unwrap()), ..Selector::default() }
+}
+
+fn login(name: &str) -> Selector {
+    Selector { login: Some(name.to_owned()), ..Selector::default() }
+}
+
+#[tokio::test]
+async fn they_survive_a_restart_and_so_do_notes_of_their_end() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let until = NOW.plus(Duration::from_hours(1));
+    let spool = open(folder.path(), &clock).await;
+    let first = spool.suspend(new(login("news"), None)).await.unwrap();
+    let second = spool.suspend(new(domain("*.b.example"), Some(until))).await.unwrap();
+    assert_eq!(second.to_text(), "suspended by ann until 2023-11-14T23:13:20Z: a  reason");
+    assert_eq!((first.number, second.number), (1, 2));
+    drop(spool);
+
+    let spool = open(folder.path(), &clock).await;
+    assert_eq!(spool.suspensions().at(NOW), [first.clone(), second.clone()]);
+    assert!(spool.resume(1, |suspension| suspension.owner.is_some()).await.unwrap().is_none(), "it is not the caller's");
+    assert_eq!(spool.resume(1, |_| true).await.unwrap(), Some(first));
+    assert!(spool.resume(1, |_| true).await.unwrap().is_none());
+    drop(spool);
+
+    // Until its marks are found, it is known, and nobody else has its number.
+    let spool = open(folder.path(), &clock).await;
+    assert_eq!((spool.suspensions().at(NOW), spool.suspensions().ended()), (vec![second], vec![1]));
+    spool.forget_suspension(1).await.unwrap();
+    drop(spool);
+    let spool = open(folder.path(), &clock).await;
+    assert!(spool.suspensions().ended().is_empty());
+    clock.advance(Duration::from_hours(1));
+    assert!(spool.suspensions().at(clock.now()).is_empty(), "its time is over");
+}
+
+#[tokio::test]
+async fn whole_queues_are_told_from_copies() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    let suspensions = spool.suspensions();
+    let held = |route: &str, domain: Option<&str>| suspensions.of_queue(route, domain, NOW).is_some();
+    spool.suspend(new(login("news"), None)).await.unwrap();
+    assert!(!held("direct", Some("b.example")) && suspensions.any_of_copies());
+    spool.suspend(new(domain("*.example"), None)).await.unwrap();
+    assert!(held("direct", Some("b.example")) && !held("direct", Some("example")) && !held("up", None));
+    let message = crate::mail::message_id::MessageId::from_bytes([1; 16]);
+    let copy = |domain| Selected { route: "up", domain, message, entry: None };
+    assert!(suspensions.of_copy(copy("b.example"), NOW).is_some() && suspensions.of_copy(copy("example"), NOW).is_none());
+    spool.suspend(new(Selector { route: Some("up".to_owned()), ..Selector::default() }, None)).await.unwrap();
+    assert!(held("up", None));
+}
+
+#[tokio::test]
+async fn there_is_no_end_of_nothing_and_an_end_of_many() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    let wrong = [new(Selector::default(), None), new(login("news"), Some(NOW))];
+    let mut said = Vec::new();
+    for new in wrong {
+        said.push(spool.suspend(new).await.unwrap_err().to_string());
+    }
+    for number in 0..MOST_OF_LOGIN {
+        spool.suspend(NewSuspension { owner: Some("news".to_owned()), ..new(login(&number.to_string()), None) }).await.unwrap();
+    }
+    let one_more = NewSuspension { owner: Some("news".to_owned()), ..new(login("more"), None) };
+    said.push(spool.suspend(one_more).await.unwrap_err().to_string());
+    spool.suspend(new(login("more"), None)).await.unwrap();
+    let expected =
+        ["say which mail: a route, a domain, a login, a tag or a message", "the time is over already", "there are 100 suspensions already"];
+    assert_eq!(said, expected);
+}
