@@ -344,7 +344,9 @@ impl Archive {
         let due = self.clock.now();
         let again = |row: &Row| {
             let (_, state) = decoded(row)?;
-            let state = CopyState { released: state.released || state.held.is_some(), held: None, ..state };
+            // Its turn has come, whatever it was told to wait for.
+            let first_attempt = state.first_attempt.or(Some(due));
+            let state = CopyState { released: state.released || state.held.is_some(), held: None, first_attempt, ..state };
             Some(Settlement::Again { copy: row.copy, due, state })
         };
         rows.iter().filter_map(again).collect()

@@ -29,6 +29,7 @@ use super::settings::Settings;
 use super::shaping::group::Wait;
 use super::shaping::{Allowance, Shaping};
 use super::source::SourceBook;
+use super::tls_report::Tallies;
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
 use crate::config;
@@ -53,6 +54,7 @@ pub(super) struct Hub {
     pub(super) dead_hosts: DeadHosts,
     pub(super) sources: SourceBook,
     pub(super) policies: Policies,
+    pub(super) tallies: Tallies,
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
     pub(super) shaping: Arc<Shaping>,
@@ -109,6 +111,7 @@ impl Hub {
             dead_hosts: DeadHosts::default(),
             sources: SourceBook::default(),
             policies: Policies::default(),
+            tallies: Tallies::default(),
             failing: Failing::default(),
             flow: Arc::default(),
             shaping: Arc::default(),

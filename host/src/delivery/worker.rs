@@ -225,11 +225,13 @@ impl Worker {
         let hub = self.place.hub.clone();
         let around = Surroundings {
             name: &self.settings.name,
+            route: queue::split(&self.place.destination.queue).0,
             limits: &self.settings.limits,
             dead_hosts: &hub.dead_hosts,
             sources: &self.settings.sources,
             book: &hub.sources,
             policies: &hub.policies,
+            tallies: &hub.tallies,
             metrics: &hub.metrics,
             lane: &self.lane,
             clock: &hub.clock,
