@@ -25,6 +25,7 @@ mod smtp_client;
 mod spool;
 mod store;
 mod template;
+mod tls_record;
 
 pub use bounce::{aggregate, bounce, verp};
 pub use composition::composition;
@@ -42,12 +43,13 @@ pub use smtp_client::{smtp_client, smtp_reply};
 pub use spool::{event, spool_record};
 pub use store::{store_frame, store_recovery};
 pub use template::template;
+pub use tls_record::tls_record;
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 26] = [
+pub const TARGETS: [(&str, Target); 27] = [
     ("address", address),
     ("aggregate", aggregate),
     ("bounce", bounce),
@@ -73,6 +75,7 @@ pub const TARGETS: [(&str, Target); 26] = [
     ("store_frame", store_frame),
     ("store_recovery", store_recovery),
     ("template", template),
+    ("tls_record", tls_record),
     ("verp", verp),
 ];
 

@@ -152,5 +152,6 @@ replays![
     store_frame,
     store_recovery,
     template,
+    tls_record,
     verp,
 ];

@@ -35,6 +35,8 @@ mod store;
 pub(crate) mod suggestion;
 mod template;
 mod tls;
+mod tls_reports;
+mod tls_rule;
 mod trust;
 pub mod unit;
 
@@ -80,6 +82,8 @@ pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
 pub use template::Template;
 pub use tls::Tls;
+pub use tls_reports::TlsReports;
+pub use tls_rule::{TlsLevel, TlsRule};
 pub use trust::{PluginTrust, TrustedKey};
 use unit::ByteSize;
 
@@ -150,6 +154,8 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let dns_server = file.section("dns_server", |section| domains::read_server(section, domains.zone.is_some()));
     let mut delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
+    delivery.tls_rules = tls_rule::read(file, &route_names);
+    delivery.tls_reports = file.section("tls_reports", tls_reports::read);
     let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {

@@ -18,6 +18,7 @@
 //! - What is suspended is left alone: a whole queue in the store, a single copy when its turn comes, without a connection and without an attempt.
 //! - A failure of one host leads to the next one; a failure of all defers the copy. Only what a server, DNS or the chain says for good is a bounce.
 
+pub mod dane;
 pub mod dkim;
 pub mod dsn;
 pub mod failure;
@@ -26,6 +27,7 @@ pub mod mx;
 pub mod route;
 pub mod settings;
 pub mod shaping;
+pub mod tls_report;
 pub mod view;
 
 mod attempt;
@@ -64,6 +66,7 @@ use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
 use settings::Settings;
 use shaping::group::Wait;
+use tls_report::sending;
 use writer::Writer;
 
 /// Queues that one look at the store brings, beside those that are worked on.
@@ -76,8 +79,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// For how long a queue that waits for its group is left alone in the store, unless it is called.
 const WAIT: Duration = Duration::from_mins(10);
-/// How often it is written down what was sent from sources that are warmed up.
+/// How often it is written down what shall outlast a restart, beside mail.
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
+/// The counts for reports on TLS are many: they are written down each time that so many have passed.
+const TALLY_ROUNDS: u32 = 12;
 /// How long to leave a store alone that fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -137,10 +142,18 @@ impl Delivery {
     pub async fn run(self, shutdown: CancellationToken, cut_off: CancellationToken) {
         let Self { hub, writer } = self;
         let (done, counted) = (CancellationToken::new(), CancellationToken::new());
-        let counting = tokio::spawn(count_sources(Arc::clone(&hub), counted.clone()));
+        let counting = tokio::spawn(keep_notes(Arc::clone(&hub), counted.clone()));
         if let Err(error) = hub.sources.load(&**hub.spool.store(), hub.clock.now()).await {
             tracing::error!("cannot read what was sent from sources that are warmed up, it counts from 0: {error}");
         }
+        if let Err(error) = hub.policies.load(&**hub.spool.store(), hub.clock.now(), hub.clock.monotonic()).await {
+            tracing::error!("cannot read the MTA-STS policies that were kept, they are fetched again: {error}");
+        }
+        let most = hub.settings().limits.tls_reports.domains;
+        if let Err(error) = hub.tallies.load(&**hub.spool.store(), hub.clock.now(), most).await {
+            tracing::error!("cannot read what was counted for reports on TLS, it counts from 0: {error}");
+        }
+        let reporting = tokio::spawn(report_on_tls(Arc::clone(&hub)));
         let writing = tokio::spawn(writer.run(done.clone()));
         let releasing = tokio::spawn(suspended::release_ended(Arc::clone(&hub), shutdown.clone()));
         dispatch(&hub, &shutdown).await;
@@ -158,9 +171,12 @@ impl Delivery {
         if let Err(error) = releasing.await {
             tracing::error!("the release of mail that was suspended ended badly: {error}");
         }
+        if let Err(error) = reporting.await {
+            tracing::error!("the reporter on TLS ended badly: {error}");
+        }
         counted.cancel();
         if let Err(error) = counting.await {
-            tracing::error!("the count of sources ended badly: {error}");
+            tracing::error!("the keeper of notes ended badly: {error}");
         }
         done.cancel();
         if let Err(error) = writing.await {
@@ -169,8 +185,10 @@ impl Delivery {
     }
 }
 
-/// Writes down from time to time what was sent from sources that are warmed up, and a last time when `counted` says so.
-async fn count_sources(hub: Arc<Hub>, counted: CancellationToken) {
+/// Writes down from time to time what shall outlast a restart: what was sent from sources that are warmed up, and the policies of domains; a last time when
+/// `counted` says so.
+async fn keep_notes(hub: Arc<Hub>, counted: CancellationToken) {
+    let mut rounds = 0_u32;
     loop {
         let is_over = tokio::select! {
             () = tokio::time::sleep(COUNT_PAUSE) => false,
@@ -179,9 +197,31 @@ async fn count_sources(hub: Arc<Hub>, counted: CancellationToken) {
         if let Err(error) = hub.sources.save(&**hub.spool.store(), hub.clock.now()).await {
             tracing::debug!("cannot write down what was sent from sources, it is tried again: {error}");
         }
+        if let Err(error) = hub.policies.save(&**hub.spool.store(), hub.clock.now(), hub.clock.monotonic()).await {
+            tracing::debug!("cannot write down MTA-STS policies, it is tried again: {error}");
+        }
+        rounds = (rounds + 1) % TALLY_ROUNDS;
+        if (rounds == 0 || is_over)
+            && let Err(error) = hub.tallies.save(&**hub.spool.store()).await
+        {
+            tracing::debug!("cannot write down what was counted for reports on TLS, it is tried again: {error}");
+        }
         if is_over {
             return;
         }
+    }
+}
+
+/// Tells domains from time to time how TLS towards their hosts went, until the drain.
+async fn report_on_tls(hub: Arc<Hub>) {
+    let spread = u32::from_be_bytes(hub.entropy.array());
+    let delay = sending::SPREAD.mul_f64(f64::from(spread) / f64::from(u32::MAX));
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(sending::ROUND) => {}
+            () = hub.draining.cancelled() => return,
+        }
+        sending::round(&hub, delay).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod bounces;
 mod certificates;
 mod chains_differ_by_login;
 mod cookbook;
+mod dane;
 mod dashboard;
 mod deferred_then_delivered;
 mod delivery_by_mx;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest as _, Sha256};
 
 /// A self-signed certificate and its key.
 pub struct Certificate {
@@ -63,6 +64,16 @@ impl Certificate {
     /// The certificate in PEM, for those who shall trust it.
     pub fn pem(&self) -> &str {
         &self.pem.0
+    }
+
+    /// The SHA-256 of its public key, as TLSA records have it.
+    ///
+    /// # Errors
+    /// If the key is none.
+    pub fn key_digest(&self) -> Result<[u8; 32]> {
+        use rcgen::PublicKeyData as _;
+        let key = rcgen::KeyPair::from_pem(&self.pem.1)?;
+        Ok(Sha256::digest(key.subject_public_key_info()).into())
     }
 
     /// A client that trusts this certificate and no other.

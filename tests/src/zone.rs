@@ -1,6 +1,6 @@
 //! A name server for the `mx` route: what the test says, on UDP and TCP, in the wire format of RFC 1035 §4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,11 @@ const A: u16 = 1;
 const CNAME: u16 = 5;
 const MX: u16 = 15;
 const TXT: u16 = 16;
+const TLSA: u16 = 52;
+const SERVER_FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
+/// The bit AD (RFC 4035 §3.2.3).
+const AUTHENTIC: u8 = 0x20;
 const HEADER: usize = 12;
 /// Ports that are tried until one is free for both UDP and TCP.
 const TRIES: usize = 20;
@@ -26,6 +30,9 @@ type Records = BTreeMap<String, Vec<(u16, Vec<u8>)>>;
 pub struct Zone {
     address: SocketAddr,
     records: Arc<Mutex<Records>>,
+    /// Names that are signed, and names of which no answer is to be had.
+    signed: Arc<Mutex<BTreeSet<String>>>,
+    broken: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Zone {
@@ -35,7 +42,7 @@ impl Zone {
     /// If there is none.
     pub fn start() -> Result<Self> {
         let (udp, tcp) = bind()?;
-        let zone = Self { address: tcp.local_addr()?, records: Arc::default() };
+        let zone = Self { address: tcp.local_addr()?, records: Arc::default(), signed: Arc::default(), broken: Arc::default() };
         let (by_udp, by_tcp) = (zone.clone(), zone.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -95,6 +102,26 @@ impl Zone {
         self.with(name, CNAME, encode(target))
     }
 
+    /// The certificate of a service, by the SHA-256 of its public key (TLSA 3 1 1).
+    #[must_use]
+    pub fn tlsa(self, name: &str, digest: &[u8; 32]) -> Self {
+        self.with(name, TLSA, [&[3, 1, 1], digest.as_slice()].concat())
+    }
+
+    /// Answers about `name` are signed (DNSSEC), and found to be so: whoever asks for that is told.
+    #[must_use]
+    pub fn signed(self, name: &str) -> Self {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        self
+    }
+
+    /// What is asked of `name` is answered SERVFAIL, as where a signature is wrong.
+    #[must_use]
+    pub fn broken(self, name: &str) -> Self {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        self
+    }
+
     /// Takes away everything that `name` has.
     #[must_use]
     pub fn without(self, name: &str) -> Self {
@@ -139,8 +166,20 @@ impl Zone {
         let of_kind = records.get(&owner).into_iter().flatten().filter(|(other, _)| *other == kind);
         let mut fitting: Vec<(String, u16, &[u8])> = aliases;
         fitting.extend(of_kind.map(|(_, data)| (owner.clone(), kind, data.as_slice())));
+        let is_broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(&name);
+        if is_broken {
+            fitting.clear();
+        }
+        let code = match (is_broken, known) {
+            (true, _) => SERVER_FAILURE,
+            (false, Some(_)) => 0,
+            (false, None) => NO_SUCH_NAME,
+        };
+        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked = question.get(3)? & AUTHENTIC != 0;
+        let is_signed = is_asked && !is_broken && signed.contains(&name) && signed.contains(&owner);
         // A response to a question that wanted recursion, which is available; name error where nothing has this name.
-        let flags = [0x81, 0x80 | if known.is_some() { 0 } else { NO_SUCH_NAME }];
+        let flags = [0x81, 0x80 | if is_signed { AUTHENTIC } else { 0 } | code];
         let mut answer = [id, &flags, &[0, 1], &u16::try_from(fitting.len()).ok()?.to_be_bytes(), &[0; 4]].concat();
         answer.extend_from_slice(question.get(HEADER..end + 4)?);
         for (name, kind, data) in fitting {

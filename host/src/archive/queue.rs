@@ -151,6 +151,8 @@ impl Archive {
         let due = self.clock.now();
         let again = |Met { row, mut state, .. }: Met| {
             (state.released, state.held, state.suspended) = (state.released || state.held.is_some(), None, None);
+            // Its turn has come, whatever it was told to wait for.
+            state.first_attempt = state.first_attempt.or(Some(due));
             Settlement::Again { copy: row.copy, due, state }
         };
         page.into_iter().map(again).collect()

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::document::{Section, Value};
 use super::shaping::{Rate, ShapingRule};
+use super::tls_reports::TlsReports;
+use super::tls_rule::TlsRule;
 use super::unit::ByteSize;
 
 /// `[delivery]`.
@@ -37,6 +39,10 @@ pub struct Delivery {
     pub provider_limits: bool,
     /// `[[shaping]]`, and the rules for providers behind it.
     pub shaping: Vec<ShapingRule>,
+    /// `[[tls_rules]]`.
+    pub tls_rules: Vec<TlsRule>,
+    /// `[tls_reports]`.
+    pub tls_reports: TlsReports,
     /// `give_up`: age at which a copy bounces. Default 5 days (RFC 5321 §4.5.4.1); SMTPeter tries for 1 day, MailPace for 2.
     pub give_up: Duration,
     /// `delay_report`: how long a copy has waited when a sender hears of it who asked for that (`NOTIFY=DELAY`). Default 4 h.
@@ -75,6 +81,8 @@ pub struct Dns {
     pub tries: u32,
     /// `dns_negative_time`: the longest time for which it is believed that there is nothing. Default 5 min.
     pub negative_time: Duration,
+    /// `dns_trust_ad`: whether the word of the name servers on signatures (DNSSEC) is taken. Default: where all of them are on this machine.
+    pub trust_ad: Option<bool>,
 }
 
 /// `rendered_size` is the default of the key of this name.
@@ -102,6 +110,8 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         retry_greylisted: section.or("retry_greylisted", Duration::from_mins(5), Value::duration),
         provider_limits: section.or("provider_limits", true, Value::boolean),
         shaping: Vec::new(),
+        tls_rules: Vec::new(),
+        tls_reports: TlsReports::default(),
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
         delay_report: section.or("delay_report", Duration::from_hours(4), Value::duration),
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
@@ -116,6 +126,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
             time: section.or("dns_time", Duration::from_secs(5), Value::duration),
             tries: section.or("dns_tries", 3, Value::count),
             negative_time: section.or("dns_negative_time", Duration::from_mins(5), Value::duration_from_zero),
+            trust_ad: section.optional("dns_trust_ad", Value::boolean),
         },
         rendered_size: section.or("rendered_size", rendered_size, Value::size),
     };

@@ -38,6 +38,8 @@ pub struct MxRoute {
     pub mta_sts: bool,
     /// `mta_sts_port`: where their web servers listen. Default 443; for tests.
     pub mta_sts_port: u16,
+    /// `dane`: whether TLSA records of recipients' hosts count, where name servers can be believed. Default true.
+    pub dane: bool,
 }
 
 impl Default for MxRoute {
@@ -50,6 +52,7 @@ impl Default for MxRoute {
             ca: None,
             mta_sts: true,
             mta_sts_port: HTTPS_PORT,
+            dane: true,
         }
     }
 }
@@ -127,6 +130,7 @@ fn mx(section: &Section<'_>) -> MxRoute {
         ca: section.optional("ca", authorities),
         mta_sts: section.or("mta_sts", true, Value::boolean),
         mta_sts_port: section.or("mta_sts_port", HTTPS_PORT, port),
+        dane: section.or("dane", true, Value::boolean),
     }
 }
 

@@ -230,7 +230,12 @@ impl Desk {
         let Job { message, mut copies, until } = job;
         copies.reverse();
         match self.hub.spool.message(message).await {
-            Ok(Some((entry, body, _))) => Some(OpenJob { entry: Arc::new(entry), body, copies, until }),
+            Ok(Some((entry, body, _))) => {
+                let entry = Arc::new(entry);
+                let early = self.judge(settings).too_early(&entry, &mut copies);
+                self.hub.settle(early).await;
+                (!copies.is_empty()).then_some(OpenJob { entry, body, copies, until })
+            }
             Ok(None) => {
                 tracing::error!(message.id = %message, "queued copies have no message: they are dropped");
                 let settlements = copies.iter().map(|leased| crate::spool::Settlement::Done(leased.copy)).collect();
@@ -378,12 +383,18 @@ impl Desk {
         let jobs: Vec<Job> = self.clear().chain(attempt.map(Attempt::into_job)).chain(self.destination.take_jobs()).collect();
         for job in jobs {
             if self.hub.is_leased(job.until)
-                && let Some(OpenJob { entry, mut copies, .. }) = self.open(settings, job).await
+                && let Some(OpenJob { entry, body, mut copies, until: lease }) = self.open(settings, job).await
             {
                 postponed += copies.len();
                 copies.reverse();
-                let settled = self.judge(settings).postpone(&entry, copies, text, until);
+                let judge = self.judge(settings);
+                let over: Vec<_> = copies.extract_if(.., |leased| judge.out_of_time(&entry, leased, text).is_some()).collect();
+                let settled = judge.postpone(&entry, copies, text, until);
                 self.hub.settle(settled).await;
+                if let Some(verdict) = over.first().and_then(|leased| judge.out_of_time(&entry, leased, text)) {
+                    let job = OpenJob { copies: over.into_iter().rev().collect(), entry, body, until: lease };
+                    self.fail_job(settings, job, &verdict, "").await;
+                }
             }
         }
         postponed

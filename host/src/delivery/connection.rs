@@ -21,6 +21,8 @@ use crate::smtp::client::transaction::Conclusion;
 use crate::smtp::client::{Client, ClientError, Event, Options};
 
 use super::failure::{Failure, TEXT_LENGTH};
+use super::protection::Observed;
+use super::tls_report::{Seen, result_of};
 
 /// Octets of replies that are read at once.
 const READ_SIZE: usize = 4096;
@@ -40,8 +42,14 @@ pub(super) struct Target {
     pub(super) options: Options,
     /// How to do TLS, where it is done.
     pub(super) tls: Option<TlsConnector>,
-    /// What asks for that TLS: `none`, `opportunistic`, `required`, `mta-sts`, `dane`.
+    /// What the host is asked for in the handshake, where that is not its name.
+    pub(super) tls_name: Option<String>,
+    /// What asks for that TLS: see [`Protection`](super::protection::Protection).
     pub(super) policy: &'static str,
+    /// What was in force, for reports on TLS.
+    pub(super) seen: Option<Arc<Seen>>,
+    /// What is found wrong with a certificate that is taken all the same.
+    pub(super) observed: Option<Observed>,
     /// The source from which the connection is made, where the configuration says so.
     pub(super) source: Option<Arc<str>>,
     /// Its address.
@@ -70,8 +78,13 @@ pub(super) enum Broken {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The TLS handshake failed.
-    #[error("TLS handshake failed: {0}")]
-    Handshake(String),
+    #[error("TLS handshake failed: {text}")]
+    Handshake {
+        /// Why.
+        text: String,
+        /// The same in the words of RFC 8460.
+        result: &'static str,
+    },
     /// The server closed it.
     #[error("the server closed the connection")]
     Closed,
@@ -90,9 +103,19 @@ impl Broken {
     /// Whether TLS is what failed.
     pub(super) fn is_of_tls(&self) -> bool {
         match self {
-            Self::Handshake(_) => true,
+            Self::Handshake { .. } => true,
             Self::Client(error) => matches!(error, ClientError::TlsMissing | ClientError::TlsRefused(_) | ClientError::TlsInjection),
             Self::Bind(_) | Self::NoWay(_) | Self::Connect(_) | Self::Closed | Self::TimedOut | Self::Io(_) => false,
+        }
+    }
+
+    /// Returns what was wrong with TLS, in the words of RFC 8460 §4.3, if that is what failed.
+    pub(super) fn tls_result(&self) -> Option<&'static str> {
+        match self {
+            Self::Handshake { result, .. } => Some(result),
+            Self::Client(ClientError::TlsMissing | ClientError::TlsRefused(_)) => Some("starttls-not-supported"),
+            Self::Client(ClientError::TlsInjection) => Some("validation-failure"),
+            Self::Client(_) | Self::Bind(_) | Self::NoWay(_) | Self::Connect(_) | Self::Closed | Self::TimedOut | Self::Io(_) => None,
         }
     }
 
@@ -113,7 +136,7 @@ impl Broken {
             }
             Self::Bind(_) => ((3, 5), self.to_string()),
             Self::Connect(_) | Self::NoWay(_) => ((4, 1), self.to_string()),
-            Self::Handshake(_) => ((7, 5), self.to_string()),
+            Self::Handshake { .. } => ((7, 5), self.to_string()),
             Self::Closed | Self::TimedOut | Self::Io(_) => ((4, 2), self.to_string()),
         };
         let is_reply = matches!(self, Self::Client(error) if error.reply().is_some());
@@ -150,7 +173,9 @@ impl Connection {
             let is_no_way = matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
             if is_no_way { Broken::NoWay(error.to_string()) } else { Broken::Connect(error.to_string()) }
         };
-        let socket = if target.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        let socket = if target.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        // The system has no such family.
+        let socket = socket.map_err(|error| Broken::NoWay(error.to_string()))?;
         if let Some(address) = target.bind {
             let name = target.source.as_deref().unwrap_or_default();
             let unbound = |error: io::Error| Broken::Bind(format!("the address {address} of source \"{name}\" cannot be used: {error}"));
@@ -191,16 +216,20 @@ impl Connection {
     }
 
     async fn handshake(&mut self) -> Result<(), Broken> {
-        let failed = |reason: String| Broken::Handshake(reason);
+        let failed = |text: String| Broken::Handshake { text, result: "validation-failure" };
         let (Stream::Plain(stream), Some(connector)) = (std::mem::replace(&mut self.stream, Stream::Gone), &self.target.tls) else {
             return Err(failed("TLS is not set up".to_owned()));
         };
-        let name = match self.target.name.parse() {
+        let name = self.target.tls_name.as_ref().unwrap_or(&self.target.name);
+        let name = match name.parse() {
             Ok(address) => ServerName::IpAddress(IpAddr::into(address)),
-            Err(_) => ServerName::try_from(self.target.name.clone()).map_err(|error| failed(error.to_string()))?,
+            Err(_) => ServerName::try_from(name.clone()).map_err(|error| failed(error.to_string()))?,
         };
         let stream = timeout(self.target.connect_time, connector.connect(name, stream)).await;
-        let stream = stream.map_err(|_| failed("timed out".to_owned()))?.map_err(|error| failed(error.to_string()))?;
+        let stream = stream.map_err(|_| failed("timed out".to_owned()))?.map_err(|error| Broken::Handshake {
+            text: error.to_string(),
+            result: error.get_ref().and_then(|error| error.downcast_ref()).map_or("validation-failure", result_of),
+        })?;
         self.stream = Stream::Tls(Box::new(stream));
         Ok(())
     }
@@ -231,6 +260,16 @@ impl Connection {
             policy: if session.is_some() { self.target.policy.to_owned() } else { "none".to_owned() },
             source: text(stream.and_then(|stream| stream.local_addr().ok()).map(|address| address.ip().to_canonical().to_string())),
         }
+    }
+
+    /// Returns what was in force, where it counts for reports on TLS.
+    pub(super) fn seen(&self) -> Option<&Arc<Seen>> {
+        self.target.seen.as_ref()
+    }
+
+    /// Whether it is over TLS.
+    pub(super) fn is_secured(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
     }
 
     /// Transactions that were started on it.

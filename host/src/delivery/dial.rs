@@ -14,10 +14,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{Broken, Connection, Target};
+use super::dane::{self, Vouching};
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
 use super::protection::Guard;
 use super::route::{Surroundings, dead_time};
+use super::tls_report::{Fault, Seen};
 use crate::config::Source;
 use crate::dns::Dns;
 use crate::smtp::client::{Options, Security};
@@ -44,10 +46,15 @@ pub(super) enum NotDialled {
 }
 
 /// Where dialling is.
+#[derive(Default)]
 struct Progress {
     /// Connections that were tried.
     tries: u32,
     last: Option<Failure>,
+    /// An address of ours could not be used.
+    unbound: Option<Failure>,
+    /// Another one could.
+    bound: bool,
 }
 
 impl Progress {
@@ -60,16 +67,27 @@ impl Progress {
     }
 
     fn into_failure(self) -> NotDialled {
-        NotDialled::Failed(self.last.unwrap_or_else(|| Failure::transient((4, 1), "no host answers")))
+        match self.unbound {
+            Some(failure) if !self.bound => NotDialled::Unbound(failure),
+            unbound => NotDialled::Failed(self.last.or(unbound).unwrap_or_else(|| Failure::transient((4, 1), "no host answers"))),
+        }
     }
 }
 
 impl Dial<'_> {
     /// Connects to the best host that answers.
     pub(super) async fn any(&self, hosts: &[Host], guard: &Guard<'_>) -> Result<Connection, NotDialled> {
-        let mut progress = Progress { tries: 0, last: None };
+        let mut progress = Progress::default();
         for host in hosts {
-            let protected = match guard.protection(host) {
+            let vouching = guard.vouching(self.dns, host, self.port).await;
+            let seen = guard.seen(host, &vouching).map(Arc::new);
+            let protection = guard.protection(host, &vouching);
+            if let (Err(failure), Some(seen)) = (&protection, &seen)
+                && let Some((result, reason)) = guard.fault(seen, &vouching, failure)
+            {
+                self.note(seen, Err(Fault { result, from: None, to: None, reason }));
+            }
+            let protected = match protection {
                 Ok(protection) => mx::addresses(self.dns, host, self.reach).await.map(|addresses| (protection, addresses)),
                 Err(failure) => Err(failure),
             };
@@ -87,12 +105,15 @@ impl Dial<'_> {
                 name: host.to_text(),
                 options,
                 tls: protection.connector,
+                tls_name: protection.name,
+                seen,
+                observed: protection.observed,
                 policy: protection.policy,
                 connect_time: self.around.limits.connect_time,
                 source: self.source.map(|(name, _)| name.clone()),
                 bind: None,
             };
-            if let Some(connection) = self.host(&target, addresses, &mut progress).await? {
+            if let Some(connection) = self.host(&target, addresses, &mut progress).await {
                 return Ok(connection);
             }
             if progress.tries >= self.around.limits.host_tries {
@@ -114,6 +135,11 @@ impl Dial<'_> {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
                 let text = format!("the source \"{name}\" has no {family} address");
                 progress.note(Failure::transient((4, 1), text).at(&target.to_text()));
+            } else if let (Some((name, _)), Some(failure)) =
+                (self.source, bind.and_then(|address| self.around.book.address_failure(address, now)))
+            {
+                tracing::trace!(source = %name, "an address that could not be used a moment ago is passed over");
+                progress.unbound = Some(failure);
             } else if let Some(failure) = self.around.dead_hosts.failure(address, now) {
                 progress.last = Some(failure);
             } else {
@@ -128,7 +154,7 @@ impl Dial<'_> {
     }
 
     /// Tries the addresses of one host; `None` where none of them answers.
-    async fn host(&self, target: &Target, addresses: Vec<IpAddr>, progress: &mut Progress) -> Result<Option<Connection>, NotDialled> {
+    async fn host(&self, target: &Target, addresses: Vec<IpAddr>, progress: &mut Progress) -> Option<Connection> {
         let mut waiting = self.reachable(target, addresses, progress);
         let mut racing = FuturesUnordered::new();
         let mut under_way: Vec<Target> = Vec::new();
@@ -143,7 +169,7 @@ impl Dial<'_> {
                 racing.push(async move { (Connection::reach(&target).await, target) });
             }
             if racing.is_empty() {
-                return Ok(None);
+                return None;
             }
             let is_last = waiting.is_empty() || progress.tries >= self.around.limits.host_tries;
             let next = if is_last { Ok(racing.next().await) } else { timeout(HEAD_START, racing.next()).await };
@@ -151,14 +177,15 @@ impl Dial<'_> {
                 may_start = true;
                 continue;
             };
-            let Some((reached, target)) = next else { return Ok(None) };
+            let (reached, target) = next?;
             under_way.retain(|other| other.address != target.address);
             match reached {
                 Err(broken) => {
-                    self.failed(&target, &broken, progress)?;
+                    self.failed(&target, &broken, progress);
                     may_start = true;
                 }
                 Ok(stream) => {
+                    progress.bound = true;
                     if target.address.is_ipv4() && under_way.iter().any(|other| other.address.is_ipv6()) {
                         self.around.dead_hosts.remember_v6(self.around.clock.monotonic(), dead_time(self.around.limits));
                     }
@@ -169,12 +196,13 @@ impl Dial<'_> {
                         waiting.push_front(other);
                     }
                     let address = target.address;
-                    match open(target.clone(), stream).await {
+                    match self.open(target.clone(), stream).await {
                         Ok(connection) => {
+                            self.opened(&target, &connection);
                             self.around.dead_hosts.forget(address);
-                            return Ok(Some(connection));
+                            return Some(connection);
                         }
-                        Err(broken) => self.failed(&target, &broken, progress)?,
+                        Err(broken) => self.failed(&target, &broken, progress),
                     }
                     may_start = true;
                 }
@@ -182,38 +210,81 @@ impl Dial<'_> {
         }
     }
 
-    fn failed(&self, target: &Target, broken: &Broken, progress: &mut Progress) -> Result<(), NotDialled> {
+    fn failed(&self, target: &Target, broken: &Broken, progress: &mut Progress) {
         let host = target.to_text();
         let failure = broken.to_failure(&host);
         tracing::debug!(host = %host, "next hop failed: {broken}");
-        if let Broken::Bind(_) = broken {
-            return Err(NotDialled::Unbound(failure.at("")));
-        }
+        self.note_broken(target, broken);
         let now = self.around.clock.monotonic();
+        if let Broken::Bind(_) = broken {
+            // The other family has an address of its own, and another source has others. No connection was tried.
+            if let (Some((name, _)), Some(address)) = (self.source, target.bind) {
+                self.around.book.address_unusable(address, &failure.clone().at(""), now, now + dead_time(self.around.limits));
+                self.around.metrics.source_failed(name);
+            }
+            progress.unbound = Some(failure.at(""));
+            progress.tries = progress.tries.saturating_sub(1);
+            return;
+        }
+        progress.bound = true;
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
         // That a host does not do the TLS which one message or domain asks for says nothing of mail for others.
-        let is_of_policy = broken.is_of_tls() && matches!(target.policy, "mta-sts" | "requiretls");
+        let is_of_policy = broken.is_of_tls() && matches!(target.policy, "dane" | "mta-sts" | "requiretls");
         if self.around.remember && !is_of_policy {
             self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
         }
         progress.last = Some(failure);
-        Ok(())
     }
-}
 
-/// Speaks SMTP; where TLS is opportunistic and its handshake fails, once more without it (RFC 7435).
-async fn open(target: Target, stream: TcpStream) -> Result<Connection, Broken> {
-    let may_fall_back =
-        target.options.security == Security::Opportunistic && !target.options.implicit_tls && target.options.credentials.is_none();
-    match Connection::open(target.clone(), stream).await {
-        Err(Broken::Handshake(_)) if may_fall_back => {
-            let options = Options { security: Security::None, ..target.options.clone() };
-            let target = Target { options, tls: None, ..target };
-            let stream = Connection::reach(&target).await?;
-            Connection::open(target, stream).await
+    /// Speaks SMTP; where TLS is opportunistic and its handshake fails, once more without it (RFC 7435).
+    async fn open(&self, target: Target, stream: TcpStream) -> Result<Connection, Broken> {
+        let may_fall_back =
+            target.options.security == Security::Opportunistic && !target.options.implicit_tls && target.options.credentials.is_none();
+        match Connection::open(target.clone(), stream).await {
+            Err(broken @ Broken::Handshake { .. }) if may_fall_back => {
+                self.note_broken(&target, &broken);
+                let options = Options { security: Security::None, ..target.options.clone() };
+                let target = Target { options, tls: None, seen: None, ..target };
+                let stream = Connection::reach(&target).await?;
+                Connection::open(target, stream).await
+            }
+            result => result,
         }
-        result => result,
+    }
+
+    /// Counts a connection, as reports on TLS do.
+    fn note(&self, seen: &Seen, outcome: Result<(), Fault>) {
+        let around = self.around;
+        around.metrics.tls_session(seen.kind.word(), outcome.as_ref().err().map_or("good", |fault| fault.result));
+        let reports = &around.limits.tls_reports;
+        if reports.enabled {
+            around.tallies.note(around.route, seen, outcome, reports.domains, around.clock.now());
+        }
+    }
+
+    /// Counts a connection that is open.
+    fn opened(&self, target: &Target, connection: &Connection) {
+        // One that fell back was counted.
+        let Some(seen) = connection.seen() else { return };
+        let fault = |result, reason| Fault { result, from: target.bind, to: Some(target.address.ip()), reason };
+        let observed = target.observed.as_ref().and_then(|observed| observed.lock().clone());
+        self.note(
+            seen,
+            match observed {
+                _ if !connection.is_secured() => Err(fault("starttls-not-supported", "it does not offer STARTTLS".to_owned())),
+                Some((result, reason)) => Err(fault(result, reason)),
+                None => Ok(()),
+            },
+        );
+    }
+
+    /// Counts a connection that TLS was the end of.
+    fn note_broken(&self, target: &Target, broken: &Broken) {
+        if let (Some(seen), Some(result)) = (&target.seen, broken.tls_result()) {
+            let (from, to) = (target.bind, Some(target.address.ip()));
+            self.note(seen, Err(Fault { result, from, to, reason: broken.to_string() }));
+        }
     }
 }

@@ -25,17 +25,20 @@ use super::flow::Flow;
 use super::outcome::Settled;
 use super::place::Place;
 use super::policies::Policies;
+use super::route::Surroundings;
 use super::settings::Settings;
 use super::shaping::group::Wait;
 use super::shaping::{Allowance, Shaping, Slot};
 use super::source::SourceBook;
+use super::tls_report::Tallies;
 use super::waiting::{FAILING, Waiting};
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::mail::message_id::CopyId;
+use crate::spool::queue::{self, Lane};
 use crate::spool::suspension::Suspension;
-use crate::spool::{Leased, Spool, queue};
+use crate::spool::{Leased, Spool};
 use crate::store::{QueueName, StoreError};
 use crate::suppression::Suppressions;
 use crate::telemetry::metric::Metrics;
@@ -55,6 +58,7 @@ pub(super) struct Hub {
     pub(super) dead_hosts: DeadHosts,
     pub(super) sources: SourceBook,
     pub(super) policies: Policies,
+    pub(super) tallies: Tallies,
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
     pub(super) shaping: Arc<Shaping>,
@@ -115,6 +119,7 @@ impl Hub {
             dead_hosts: DeadHosts::default(),
             sources: SourceBook::default(),
             policies: Policies::default(),
+            tallies: Tallies::default(),
             failing: Failing::default(),
             flow: Arc::default(),
             shaping: Arc::default(),
@@ -137,6 +142,25 @@ impl Hub {
     /// Returns what holds for `queue`.
     pub(super) fn plan(&self, settings: &Settings, queue: &QueueName) -> Allowance {
         self.shaping.plan(&settings.limits.shaping, &settings.limits, &settings.backoff, queue)
+    }
+
+    /// Returns what connecting needs; `remember` says whether hosts that fail are to be remembered.
+    pub(super) fn surroundings<'a>(&'a self, settings: &'a Settings, route: &'a str, lane: &'a Lane, remember: bool) -> Surroundings<'a> {
+        Surroundings {
+            name: &settings.name,
+            route,
+            limits: &settings.limits,
+            dead_hosts: &self.dead_hosts,
+            sources: &settings.sources,
+            book: &self.sources,
+            policies: &self.policies,
+            tallies: &self.tallies,
+            metrics: &self.metrics,
+            lane,
+            clock: &self.clock,
+            entropy: &self.entropy,
+            remember,
+        }
     }
 
     /// How many connections are in use, idle, or being made.

@@ -44,6 +44,17 @@ pub enum Mode {
     None,
 }
 
+impl Mode {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Testing => "testing",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Why a text is no policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -100,6 +111,14 @@ impl Policy {
             return Err(PolicyError::Mx);
         }
         Ok(Self { mode, max_age: Duration::from_secs(max_age.min(LONGEST_AGE)), mx })
+    }
+
+    /// Returns the policy as it would be published.
+    pub fn to_text(&self) -> String {
+        let head = ["version: STSv1".to_owned(), format!("mode: {}", self.mode.as_str())];
+        let mx = self.mx.iter().map(|pattern| format!("mx: {pattern}"));
+        let lines: Vec<String> = head.into_iter().chain(mx).chain([format!("max_age: {}\n", self.max_age.as_secs())]).collect();
+        lines.join("\n")
     }
 
     /// Whether a host is one of the policy's (RFC 8461 §4.1): an asterisk stands for exactly one label, the first.
@@ -189,6 +208,7 @@ mod tests {
         fn nothing_panics_and_what_is_read_holds(octets in proptest::collection::vec(any::<u8>(), 0..300), text in "(v=STSv1;?)?[ -~]{0,60}") {
             if let Ok(policy) = Policy::parse(&octets) {
                 prop_assert!(policy.mx.len() <= PATTERNS);
+                prop_assert_eq!(Policy::parse(policy.to_text().as_bytes()), Ok(policy));
             }
             let _ = policy_id(&[text]);
         }

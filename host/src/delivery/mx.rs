@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::failure::Failure;
 use crate::clock::Entropy;
-use crate::dns::{Dns, DnsError, Mx};
+use crate::dns::{Dns, DnsError, Mx, RecordKind};
 use crate::mail::domain::Domain;
 use crate::network::address::is_public;
 
@@ -41,17 +41,28 @@ pub struct Reach<'a> {
     pub allow_private: bool,
 }
 
-/// Returns the hosts that take mail for `domain`, best first; equals in random order.
-pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &Entropy) -> Result<Vec<Host>, Failure> {
+/// Hosts that take mail for a domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchangers {
+    /// Best first; equals in random order.
+    pub hosts: Vec<Host>,
+    /// Whether it is sure that the domain names them: its MX records are signed, or it has none and is its own host.
+    pub secure: bool,
+}
+
+/// Returns the hosts that take mail for `domain`; whether they are sure is only asked where `dane` says so.
+pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &Entropy, dane: bool) -> Result<Exchangers, Failure> {
     if let Some(address) = domain.literal() {
-        return Ok(vec![Host::Address(address)]);
+        return Ok(Exchangers { hosts: vec![Host::Address(address)], secure: false });
     }
     let name = domain.to_ascii();
-    let mut records = match dns.mx(&name).await {
-        Ok(records) => records,
+    let answer = if dane { signed_mx(dns, &name).await } else { dns.mx(&name).await.map(|records| (records, false)) };
+    let (mut records, secure) = match answer {
+        Ok(answer) => answer,
         // No MX: the domain is its own host (the "implicit MX").
         Err(DnsError::NoRecords) if !reach.allow_private && name.eq_ignore_ascii_case(reach.own_name) => return Err(loops_back(&name)),
-        Err(DnsError::NoRecords) => return Ok(vec![Host::Name(name)]),
+        // What counts is whether its addresses are signed: then so is the answer that there are no MX records.
+        Err(DnsError::NoRecords) => return Ok(Exchangers { hosts: vec![Host::Name(name)], secure: dane }),
         Err(DnsError::NoSuchName) => return Err(Failure::permanent((1, 2), format!("the domain {name} does not exist"))),
         Err(error @ DnsError::Unavailable(_)) => return Err(Failure::transient((4, 3), format!("{name}: {error}"))),
     };
@@ -75,7 +86,17 @@ pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &E
         return Err(Failure::permanent((4, 4), format!("the MX records of {name} name addresses in the place of hosts")));
     }
     records.truncate(HOSTS);
-    Ok(records.into_iter().map(|record| Host::Name(record.host)).collect())
+    Ok(Exchangers { hosts: records.into_iter().map(|record| Host::Name(record.host)).collect(), secure })
+}
+
+/// Returns MX records, and whether they are signed.
+async fn signed_mx(dns: &dyn Dns, name: &str) -> Result<(Vec<Mx>, bool), DnsError> {
+    let found = dns.validated(name, RecordKind::Mx).await?;
+    let records = found.records.iter().filter_map(|text| {
+        let (preference, host) = text.split_once(' ')?;
+        Some(Mx { preference: preference.parse().ok()?, host: host.trim_end_matches('.').to_owned() })
+    });
+    Ok((records.collect(), found.secure))
 }
 
 fn loops_back(name: &str) -> Failure {
@@ -129,8 +150,9 @@ mod tests {
 
     async fn names(zone: &Zone, domain: &str, seed: u64) -> Result<Vec<String>, String> {
         let domain = Domain::parse(domain).unwrap();
-        let hosts = hosts(zone, &domain, STRICT, &Entropy::seeded(seed)).await.map_err(|failure| failure.to_string())?;
-        Ok(hosts.iter().map(Host::to_text).collect())
+        let found = hosts(zone, &domain, STRICT, &Entropy::seeded(seed), false).await.map_err(|failure| failure.to_string())?;
+        assert_eq!(hosts(zone, &domain, STRICT, &Entropy::seeded(seed), true).await.unwrap().hosts, found.hosts);
+        Ok(found.hosts.iter().map(Host::to_text).collect())
     }
 
     #[tokio::test]

@@ -203,17 +203,28 @@ impl Judge<'_> {
         settled
     }
 
-    /// Leaves copies for later that were not tried: their attempts are not counted.
+    /// Leaves copies for later that were not tried: their attempts are not counted, but their time to live runs from when their turn came first.
     pub(super) fn postpone(self, entry: &Entry, copies: Vec<Leased>, text: &str, until: Timestamp) -> Settled {
         let mut settled = Settled::default();
         for leased in copies {
-            let state = CopyState { last: Some(text.to_owned()), ..leased.state.clone() };
-            settled.settlements.push(Settlement::Again { copy: leased.copy, due: until, state });
+            let next = until.min(self.gives_up(entry, &leased));
+            let first_attempt = leased.state.first_attempt.or(Some(self.now));
+            let state = CopyState { last: Some(text.to_owned()), first_attempt, ..leased.state.clone() };
+            settled.settlements.push(Settlement::Again { copy: leased.copy, due: next, state });
             let (reply, attempt, class) = (text.to_owned(), leased.state.attempts, class(EnhancedStatus::new(4, 0, 0), text));
-            let kind = EventKind::Deferred { host: String::new(), reply, attempt, next: until, class };
+            let kind = EventKind::Deferred { host: String::new(), reply, attempt, next, class };
             settled.events.push(self.event(entry, &leased, kind));
         }
         settled
+    }
+
+    /// Takes off copies that were to wait longer (RFC 4865), and puts them back: a row may be due too early when the clock was set, or the configuration
+    /// allows less than it did. What an operator has asked for has had its turn and goes.
+    pub(super) fn too_early(self, entry: &Entry, copies: &mut Vec<Leased>) -> Settled {
+        let Some(due) = entry.terms.not_before.filter(|time| *time > self.now) else { return Settled::default() };
+        let waits = copies.extract_if(.., |leased| leased.state.attempts == 0 && leased.state.first_attempt.is_none());
+        let settlements = waits.map(|leased| Settlement::Again { copy: leased.copy, due, state: leased.state });
+        Settled { settlements: settlements.collect(), ..Settled::default() }
     }
 
     /// Returns an event of one copy.
@@ -257,12 +268,18 @@ impl Judge<'_> {
         kinds.into_iter().map(|kind| self.event(entry, leased, kind)).collect()
     }
 
+    /// What becomes of a copy that would wait once more without an attempt, but has no time left for that.
+    pub(super) fn out_of_time(self, entry: &Entry, leased: &Leased, text: &str) -> Option<Verdict> {
+        let is_over = self.gives_up(entry, leased) <= self.now;
+        is_over.then(|| Verdict::Bounced { status: EnhancedStatus::new(5, 4, 7), text: text.to_owned(), is_reply: false })
+    }
+
     fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
         let next = self.backoff.next_attempt(self.first_attempt(entry, leased), leased.state.attempts + 1, self.now)?;
         entry.deliver_before.is_none_or(|end| next < end).then_some(next)
     }
 
-    /// When the time to live begins: what waited because it was told to, or was held, has all of its time when it is tried first.
+    /// When the time to live begins: what waited because it was told to, or was held, has all of its time when its turn comes first.
     fn first_attempt(self, entry: &Entry, leased: &Leased) -> Timestamp {
         entry.received.at.max(leased.state.first_attempt.unwrap_or(self.now))
     }

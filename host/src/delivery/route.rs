@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 
 use super::connection::Connection;
 use super::dead_hosts::DeadHosts;
 use super::dial::{Dial, NotDialled};
 use super::failure::Failure;
-use super::mx::{self, Host, Reach};
+use super::mx::{self, Exchangers, Host, Reach};
 use super::policies::{Fetching, Policies, Standing};
 use super::protection::Guard;
 use super::source::{NoSource, SourceBook};
+use super::tls_report::Tallies;
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::config;
+use crate::config::{self, TlsLevel};
 use crate::dns::Dns;
 use crate::mail::domain::Domain;
 use crate::smtp::client::{Credentials, Options, Security};
@@ -38,8 +40,14 @@ pub(super) struct MxRoute {
     pub(super) tls: TlsPolicy,
     /// Takes only valid certificates; `None` where there is no certification authority to trust.
     pub(super) verifying: Option<TlsConnector>,
+    /// What that goes by.
+    pub(super) verifier: Option<Arc<dyn ServerCertVerifier>>,
+    /// Takes any certificate.
+    pub(super) anyone: TlsConnector,
     /// How policies are fetched; `None` where they do not count.
     pub(super) fetching: Option<Fetching>,
+    /// TLSA records of hosts count.
+    pub(super) dane: bool,
 }
 
 /// To one server for all.
@@ -50,6 +58,8 @@ pub(super) struct SmartHostRoute {
     pub(super) tls: TlsPolicy,
     /// As in [`MxRoute`].
     pub(super) verifying: Option<TlsConnector>,
+    /// As in [`MxRoute`].
+    pub(super) anyone: TlsConnector,
     pub(super) implicit_tls: bool,
     pub(super) credentials: Option<Credentials>,
 }
@@ -69,11 +79,14 @@ pub(super) enum TlsPolicy {
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     pub(super) name: &'a Arc<str>,
+    /// Which route it is.
+    pub(super) route: &'a str,
     pub(super) limits: &'a config::Delivery,
     pub(super) dead_hosts: &'a DeadHosts,
     pub(super) sources: &'a config::Sources,
     pub(super) book: &'a SourceBook,
     pub(super) policies: &'a Policies,
+    pub(super) tallies: &'a Tallies,
     pub(super) metrics: &'a Metrics,
     /// What keeps the queue apart from others of the same way.
     pub(super) lane: &'a Lane,
@@ -120,29 +133,34 @@ impl Route {
         }
     }
 
+    /// The least that is done about TLS, in the words of the configuration.
+    pub(super) fn tls(&self) -> &'static str {
+        match self {
+            Self::Mx(MxRoute { tls, .. }) | Self::SmartHost(SmartHostRoute { tls, .. }) => match tls {
+                TlsPolicy::Required(_) => "required",
+                TlsPolicy::Opportunistic(_) => "opportunistic",
+                TlsPolicy::None => "none",
+            },
+            Self::Capture => "none",
+        }
+    }
+
     /// Connects to the best host that answers. The failure is that of the last host.
     pub(super) async fn connect(&self, domain: Option<&str>, around: Surroundings<'_>) -> Result<Connection, NotConnected> {
         match self {
-            Self::Mx(MxRoute { dns, port, allow_private, tls, verifying, fetching }) => {
-                let reach = Reach { own_name: around.name, allow_private: *allow_private };
+            Self::Mx(route) => {
                 let domain = domain.and_then(|domain| Domain::parse(domain).ok());
                 let domain = domain.ok_or_else(|| Failure::transient((3, 5), "the queue names no domain"))?;
-                let hosts = mx::hosts(&**dns, &domain, reach, around.entropy).await?;
-                let transport = around.lane.transport;
-                // A message that shall arrive whatever policies say needs none.
-                let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && domain.literal().is_none());
-                let policy = match fetching {
-                    Some(fetching) => around.policies.policy(&**dns, fetching, &domain.to_ascii(), around.clock.monotonic()).await,
-                    None => Standing::None,
-                };
-                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy, by_mx: domain.literal().is_none() };
+                let (hosts, guard) = route.find(&domain, around).await?;
+                let MxRoute { dns, port, .. } = route;
+                let reach = route.reach(around);
                 let options = options(false, None, around);
                 dial(Dial { dns: &**dns, port: *port, reach, options, source: None, around }, &hosts, &guard).await
             }
-            Self::SmartHost(SmartHostRoute { dns, host, port, tls, verifying, implicit_tls, credentials }) => {
+            Self::SmartHost(route) => {
+                let SmartHostRoute { dns, host, port, implicit_tls, credentials, .. } = route;
                 let reach = Reach { own_name: "", allow_private: true };
-                let transport = around.lane.transport;
-                let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy: Standing::None, by_mx: false };
+                let guard = route.guard(around.lane.transport);
                 let options = options(*implicit_tls, credentials.clone(), around);
                 let dialled = Dial { dns: &**dns, port: *port, reach, options, source: None, around };
                 dial(dialled, std::slice::from_ref(host), &guard).await.map_err(|why| match why {
@@ -152,6 +170,64 @@ impl Route {
                 })
             }
             Self::Capture => Err(Failure::transient((3, 5), "this route sends nothing").into()),
+        }
+    }
+}
+
+impl MxRoute {
+    fn reach<'a>(&self, around: Surroundings<'a>) -> Reach<'a> {
+        Reach { own_name: around.name, allow_private: self.allow_private }
+    }
+
+    /// Finds the hosts of `domain`, and what asks for protection of mail to them.
+    ///
+    /// # Errors
+    /// There are none, or DNS does not say.
+    pub(super) async fn find<'a>(&'a self, domain: &Domain, around: Surroundings<'a>) -> Result<(Vec<Host>, Guard<'a>), Failure> {
+        let Self { dns, tls, verifying, verifier, anyone, fetching, dane, .. } = self;
+        let name = domain.to_ascii();
+        let rule = around.limits.tls_rules.iter().find(|rule| rule.matches(around.route, &name));
+        let dane = (*dane || rule.is_some_and(|rule| rule.tls == TlsLevel::Dane)) && dns.validates() && domain.literal().is_none();
+        let Exchangers { hosts, secure } = mx::hosts(&**dns, domain, self.reach(around), around.entropy, dane).await?;
+        let transport = around.lane.transport;
+        // A message that shall arrive whatever policies say needs none.
+        let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && domain.literal().is_none());
+        let policy = match fetching {
+            Some(fetching) => around.policies.policy(&**dns, fetching, &name, around.clock.monotonic()).await,
+            None => Standing::None,
+        };
+        let guard = Guard {
+            floor: tls,
+            rule,
+            verifying: verifying.as_ref(),
+            anyone,
+            transport,
+            policy,
+            by_mx: domain.literal().is_none(),
+            secure,
+            verifier: verifier.as_ref(),
+            reported: (transport == TransportSecurity::AsConfigured && domain.literal().is_none()).then(|| name.clone()),
+            dane: dane.then_some(name),
+        };
+        Ok((hosts, guard))
+    }
+}
+
+impl SmartHostRoute {
+    /// What asks for protection of mail to it.
+    pub(super) fn guard(&self, transport: TransportSecurity) -> Guard<'_> {
+        Guard {
+            floor: &self.tls,
+            rule: None,
+            verifying: self.verifying.as_ref(),
+            anyone: &self.anyone,
+            transport,
+            policy: Standing::None,
+            by_mx: false,
+            secure: false,
+            verifier: None,
+            reported: None,
+            dane: None,
         }
     }
 }
@@ -180,7 +256,6 @@ async fn dial(mut dial: Dial<'_>, hosts: &[Host], guard: &Guard<'_>) -> Result<C
             Err(NotDialled::Failed(failure)) => return Err(failure.into()),
             Err(NotDialled::Unbound(failure)) => {
                 let now = around.clock.monotonic();
-                around.metrics.source_failed(name);
                 around.book.unusable(name, &failure, now, now + dead_time(around.limits));
                 last = Some(failure);
             }

@@ -32,6 +32,7 @@ use crate::spool::backoff::Backoff;
 use crate::spool::entry::Entry;
 use crate::verp::Verp;
 use bytes::Bytes;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 
 /// Why delivery cannot start with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -205,11 +206,16 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
         policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
     };
     // For what asks for more than the route does: a message, or the recipient's domain. A system without authorities can still have a route.
-    let verifying = |ca: Option<&Path>| match tls::verifying(ca) {
-        Ok(connector) => Ok(Some(connector)),
+    let verifier = |ca: Option<&Path>| match tls::verifier(ca) {
+        Ok(verifier) => Ok(Some(verifier)),
         Err(TlsError::NoRoots) => Ok(None),
         Err(error) => Err(SettingsError::Tls { route: name.clone(), error }),
     };
+    let verifying = |verifier: Option<Arc<dyn ServerCertVerifier>>| {
+        let connector = verifier.map(tls::connector).transpose();
+        connector.map_err(|error| SettingsError::Tls { route: name.clone(), error })
+    };
+    let anyone = || tls::opportunistic().map_err(|error| SettingsError::Tls { route: name.clone(), error });
     let dns = |servers: &[SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
         let servers = if servers.is_empty() { nameservers } else { servers };
         let dns =
@@ -218,7 +224,8 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
     };
     Ok(match kind {
         config::Route::Mx(route) => {
-            let verifying = verifying(route.ca.as_deref())?;
+            let verifier = verifier(route.ca.as_deref())?;
+            let verifying = verifying(verifier.clone())?;
             let fetching = verifying.as_ref().filter(|_| route.mta_sts).map(|tls| Fetching {
                 client: HttpClient::new(Some(tls.clone())),
                 port: route.mta_sts_port,
@@ -233,13 +240,17 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
                 allow_private: route.allow_private,
                 tls: policy(route.tls, route.ca.as_deref())?,
                 verifying,
+                verifier,
+                anyone: anyone()?,
                 fetching,
+                dane: route.dane,
             })
         }
         config::Route::SmartHost(route) => {
             let literal = route.host.parse().ok().or_else(|| Domain::parse(&route.host).ok()?.literal());
             Route::SmartHost(SmartHostRoute {
-                verifying: verifying(route.ca.as_deref())?,
+                verifying: verifying(verifier(route.ca.as_deref())?)?,
+                anyone: anyone()?,
                 // An address needs no name servers, and a machine without them can still have a smart host.
                 dns: if literal.is_some() { Arc::new(NoDns) } else { dns(&[])? },
                 host: literal.map_or_else(|| Host::Name(route.host.clone()), Host::Address),

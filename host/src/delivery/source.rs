@@ -1,6 +1,7 @@
 //! From which address a connection is made: members of a pool by weight, those that are warmed up within the day's plan.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +37,10 @@ pub(super) enum NoSource {
 /// What is known about sources. Times are those of [`Clock::monotonic`].
 #[derive(Debug, Default)]
 pub(super) struct SourceBook {
-    /// Addresses that could not be bound, until when that is believed.
+    /// Sources of which no address could be bound, until when that is believed.
     unusable: Mutex<BTreeMap<Arc<str>, (Duration, Failure)>>,
+    /// The same of single addresses: a source may have one of the other family.
+    addresses: Mutex<BTreeMap<IpAddr, (Duration, Failure)>>,
     counts: Mutex<BTreeMap<Arc<str>, Count>>,
 }
 
@@ -136,6 +139,19 @@ impl SourceBook {
     }
 
     /// An address could not be bound. Says so in the log, once for each time.
+    pub(super) fn address_unusable(&self, address: IpAddr, failure: &Failure, now: Duration, until: Duration) {
+        let before = self.addresses.lock().insert(address, (until, failure.clone()));
+        if before.is_none_or(|(until, _)| until <= now) {
+            tracing::warn!(%address, "mail cannot leave from this address: {}", failure.text);
+        }
+    }
+
+    /// Returns why an address cannot be bound, if that is to be believed still.
+    pub(super) fn address_failure(&self, address: IpAddr, now: Duration) -> Option<Failure> {
+        self.addresses.lock().get(&address).filter(|(until, _)| *until > now).map(|(_, failure)| failure.clone())
+    }
+
+    /// No address of a source could be bound. Says so in the log, once for each time.
     pub(super) fn unusable(&self, name: &Arc<str>, failure: &Failure, now: Duration, until: Duration) {
         let before = self.unusable.lock().insert(Arc::clone(name), (until, failure.clone()));
         if before.is_none_or(|(until, _)| until <= now) {

@@ -5,7 +5,7 @@
 mod connections;
 mod content;
 mod endings;
-mod memory;
+pub(super) mod memory;
 mod outcomes;
 mod peer;
 mod reports;
@@ -13,6 +13,7 @@ mod routes;
 mod security;
 mod suspensions;
 mod time;
+mod tls_reports;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -108,6 +109,7 @@ struct Setup {
     up_by_mx: bool,
     /// Bounces come back here.
     returns: Option<ReturnPaths>,
+    sources: config::Sources,
 }
 
 /// Answers slow nothing down: the clock of these tests stands still.
@@ -155,7 +157,9 @@ pub(super) fn limits() -> config::Delivery {
         outcome_queue: 1024,
         returned_size: ByteSize(64 << 10),
         copy_log: ByteSize(1024),
-        dns: config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5) },
+        dns: config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5), trust_ad: None },
+        tls_rules: Vec::new(),
+        tls_reports: config::TlsReports::default(),
         rendered_size: ByteSize(u64::MAX),
     }
 }
@@ -176,6 +180,7 @@ impl Setup {
             signers: Signers::default(),
             up_by_mx: false,
             returns: None,
+            sources: config::Sources::default(),
         }
     }
 
@@ -190,15 +195,26 @@ impl Setup {
         let tls = TlsPolicy::Opportunistic(tls);
         let by_mx = |dns: Arc<Zone>, tls: TlsPolicy| {
             let dns: Arc<dyn crate::dns::Dns> = dns;
-            Route::Mx(MxRoute { dns, port: self.port, allow_private: true, tls, verifying: None, fetching: None })
+            let anyone = crate::network::tls::opportunistic().unwrap();
+            Route::Mx(MxRoute {
+                dns,
+                port: self.port,
+                allow_private: true,
+                tls,
+                verifying: None,
+                verifier: None,
+                anyone,
+                fetching: None,
+                dane: true,
+            })
         };
         routes.insert("direct".into(), by_mx(dns.clone(), tls.clone()));
         routes.insert("box".into(), Route::Capture);
         if let Some((address, tls)) = self.smart_host {
             let (host, port) = (Host::Address(address.ip()), address.port());
             let (implicit_tls, credentials) = (self.implicit_tls, self.credentials);
-            let verifying = None;
-            let route = SmartHostRoute { dns, host, port, tls, verifying, implicit_tls, credentials };
+            let (verifying, anyone) = (None, crate::network::tls::opportunistic().unwrap());
+            let route = SmartHostRoute { dns, host, port, tls, verifying, anyone, implicit_tls, credentials };
             routes.insert("up".into(), Route::SmartHost(route));
         } else if self.up_by_mx {
             kinds.insert("up".into(), config::Route::Mx(mx));
@@ -206,7 +222,8 @@ impl Setup {
         }
         let hostname = Domain::parse("tp.example").unwrap();
         let renderer = Arc::new(PlainRenderer { rendered });
-        Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, renderer).with_return_paths(self.returns)
+        let settings = Settings::assemble(&hostname, self.limits, routes, kinds, self.signers, renderer);
+        Settings { sources: self.sources, ..settings }.with_return_paths(self.returns)
     }
 
     fn start(self) -> Running {

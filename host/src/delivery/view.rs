@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::DeliveryHandle;
+use super::dane::Vouching;
 use super::failure::Failure;
 use super::hub::Hub;
-use super::mx::{self, Host, Reach};
+use super::mx::Host;
 use super::outcome::{Judge, Subject, Verdict};
-use super::policies::Standing;
 use super::protection::Guard;
-use super::route::{MxRoute, Route, SmartHostRoute};
+use super::route::{Route, Surroundings};
 use super::settings::Settings;
 use super::shaping::GroupView;
 use super::source::NoSource;
@@ -21,7 +22,7 @@ use crate::config;
 use crate::event::Event;
 use crate::mail::domain::Domain;
 use crate::mail::enhanced_status::EnhancedStatus;
-use crate::spool::entry::{Entry, TransportSecurity};
+use crate::spool::entry::Entry;
 use crate::spool::queue::{self, Lane};
 use crate::spool::{Leased, NewEntry, Settlement};
 
@@ -55,6 +56,10 @@ pub struct DestinationView {
     pub sources: Vec<SourceView>,
     /// Why mail cannot leave from any of them now.
     pub no_source: Option<String>,
+    /// The least that is done about TLS: `none`, `opportunistic`, `encrypted`, `required`, `dane`. Policies of the domain may ask for more.
+    pub tls: &'static str,
+    /// Which of `[[tls_rules]]` says so, if it is not the route.
+    pub tls_rule: Option<String>,
     /// The `[[shaping]]` rule that holds.
     pub rule: Option<String>,
     /// Transactions on one connection.
@@ -133,7 +138,9 @@ impl DeliveryHandle {
         // The same that a worker does who is about to connect: the rule may go by the hosts.
         hub.shaping.learn(&domain, route.host_names(&domain).await, now);
         let plan = hub.plan(&settings, &name);
-        let (hosts, no_hosts) = match hosts(hub, &settings, route, asked.domain).await {
+        let tls_rule = settings.limits.tls_rules.iter().find(|rule| rule.matches(asked.route, &domain));
+        let around = hub.surroundings(&settings, asked.route, &lane, false);
+        let (hosts, no_hosts) = match hosts(route, asked.domain, around).await {
             Ok(hosts) => (hosts, None),
             Err(failure) => (Vec::new(), Some(failure.to_string())),
         };
@@ -151,6 +158,8 @@ impl DeliveryHandle {
             source: source.map(|source| source.to_string()),
             sources,
             no_source,
+            tls: tls_rule.map_or_else(|| route.tls(), |rule| rule.tls.as_str()),
+            tls_rule: tls_rule.map(|rule| rule.name.to_string()),
             rule: plan.rule.as_ref().map(ToString::to_string),
             messages_per_connection: plan.messages_per_connection,
             recipients_per_transaction: plan.recipients_per_transaction,
@@ -160,29 +169,20 @@ impl DeliveryHandle {
 }
 
 /// Finds the hosts, each with what is asked for to protect mail without wishes of its own.
-async fn hosts(hub: &Hub, settings: &Settings, route: &Route, domain: &Domain) -> Result<Vec<HostView>, Failure> {
-    let transport = TransportSecurity::AsConfigured;
+async fn hosts(route: &Route, domain: &Domain, around: Surroundings<'_>) -> Result<Vec<HostView>, Failure> {
     match route {
-        Route::Mx(MxRoute { dns, allow_private, tls, verifying, fetching, .. }) => {
-            let reach = Reach { own_name: &settings.name, allow_private: *allow_private };
-            let hosts = mx::hosts(&**dns, domain, reach, &hub.entropy).await?;
-            let policy = match fetching.as_ref().filter(|_| domain.literal().is_none()) {
-                Some(fetching) => hub.policies.policy(&**dns, fetching, &domain.to_ascii(), hub.clock.monotonic()).await,
-                None => Standing::None,
-            };
-            let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy, by_mx: domain.literal().is_none() };
-            Ok(hosts.iter().map(|host| host_view(host, &guard)).collect())
+        Route::Mx(route) => {
+            let (hosts, guard) = route.find(domain, around).await?;
+            let views = hosts.iter().map(async |host| host_view(host, &guard, &guard.vouching(&*route.dns, host, route.port).await));
+            Ok(join_all(views).await)
         }
-        Route::SmartHost(SmartHostRoute { host, tls, verifying, .. }) => {
-            let guard = Guard { floor: tls, verifying: verifying.as_ref(), transport, policy: Standing::None, by_mx: false };
-            Ok(vec![host_view(host, &guard)])
-        }
+        Route::SmartHost(route) => Ok(vec![host_view(&route.host, &route.guard(around.lane.transport), &Vouching::None)]),
         Route::Capture => Ok(Vec::new()),
     }
 }
 
-fn host_view(host: &Host, guard: &Guard<'_>) -> HostView {
-    let (tls, refused) = match guard.protection(host) {
+fn host_view(host: &Host, guard: &Guard<'_>, vouching: &Vouching) -> HostView {
+    let (tls, refused) = match guard.protection(host, vouching) {
         Ok(protection) => (Some(protection.policy), None),
         Err(failure) => (None, Some(failure.to_string())),
     };

@@ -12,7 +12,7 @@ use super::failure::{Failure, TEXT_LENGTH};
 use super::hub::Hub;
 use super::outcome::{Settled, Verdict};
 use super::place::Place;
-use super::route::{NotConnected, Route, Surroundings, dead_time};
+use super::route::{NotConnected, Route, dead_time};
 use super::settings::Settings;
 use super::shaping::Slot;
 use super::shaping::group::{Wait, is_too_fast};
@@ -236,19 +236,8 @@ impl Worker {
     /// Makes the connection; where there is none, all that is leased is seen to, and what follows is returned.
     async fn connect(&mut self, route: &Route, domain: Option<&str>) -> Result<(), Round> {
         let hub = self.place.hub.clone();
-        let around = Surroundings {
-            name: &self.settings.name,
-            limits: &self.settings.limits,
-            dead_hosts: &hub.dead_hosts,
-            sources: &self.settings.sources,
-            book: &hub.sources,
-            policies: &hub.policies,
-            metrics: &hub.metrics,
-            lane: &self.lane,
-            clock: &hub.clock,
-            entropy: &hub.entropy,
-            remember: !self.place.has_company(),
-        };
+        let name = queue::split(&self.place.destination.queue).0;
+        let around = hub.surroundings(&self.settings, name, &self.lane, !self.place.has_company());
         match Box::pin(route.connect(domain, around)).await {
             Ok(connection) => {
                 self.metrics.connected(true);

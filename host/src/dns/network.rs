@@ -1,22 +1,30 @@
 //! DNS over the network: a stub resolver with a bounded cache that keeps answers as long as their time to live says.
+//!
+//! Whether records are signed, name servers say that we trust (RFC 4035 §4.9.3): those of the machine itself, or those that the configuration says are
+//! reached over a way that nobody else can write to. They are asked for that past the cache, as it does not keep their word; they have caches of their own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::net::xfer::{DnsHandle as _, FirstAnswer as _, RetryDnsHandle};
+use hickory_resolver::net::{DnsError as ResponseError, NetError};
+use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver, system_conf};
 
-use super::{Dns, DnsError, Mx, RecordKind};
+use super::{Dns, DnsError, Mx, RecordKind, Validated};
 use crate::config;
 
 /// Asks name servers.
 #[derive(Clone)]
 pub struct NetworkDns {
     resolver: TokioResolver,
+    /// Name servers whose word on signatures is taken.
+    trusted: Option<RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>>,
 }
 
 impl NetworkDns {
@@ -25,8 +33,8 @@ impl NetworkDns {
     /// # Errors
     /// The system does not say which name servers to ask.
     pub fn new(servers: &[SocketAddr], limits: &config::Dns) -> Result<Self, NetError> {
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder_tokio()?
+        let (config, mut options) = if servers.is_empty() {
+            system_conf::read_system_conf()?
         } else {
             let servers = servers.iter().map(|server| {
                 let connection = |protocol: ProtocolConfig| {
@@ -36,11 +44,20 @@ impl NetworkDns {
                 };
                 NameServerConfig::new(server.ip(), true, vec![connection(ProtocolConfig::Udp), connection(ProtocolConfig::Tcp)])
             });
-            let config = ResolverConfig::from_name_servers(servers.collect());
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            (ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default())
         };
-        set_options(builder.options_mut(), limits);
-        Ok(Self { resolver: builder.build()? })
+        set_options(&mut options, limits);
+        let provider = TokioRuntimeProvider::default();
+        let is_own = |server: &NameServerConfig| server.ip.is_loopback();
+        let is_trusted = limits.trust_ad.unwrap_or_else(|| !config.name_servers.is_empty() && config.name_servers.iter().all(is_own));
+        let trusted = is_trusted.then(|| {
+            let context = PoolContext::new(options.clone(), TlsConfig::new()?);
+            let pool = NameServerPool::from_config(config.name_servers.clone(), Arc::new(context), provider.clone());
+            Ok::<_, NetError>(RetryDnsHandle::new(pool, options.attempts))
+        });
+        let trusted = trusted.transpose()?;
+        let resolver = TokioResolver::builder_with_config(config, provider).with_options(options).build()?;
+        Ok(Self { resolver, trusted })
     }
 
     /// Returns what asks, for libraries that ask by themselves.
@@ -78,8 +95,7 @@ impl Dns for NetworkDns {
             let lookup = self.resolver.mx_lookup(absolute(name)).await.map_err(|failure| error(&failure))?;
             let records = lookup.answers().iter().filter_map(|record| {
                 let RData::MX(mx) = &record.data else { return None };
-                let host = mx.exchange.to_ascii();
-                Some(Mx { preference: mx.preference, host: host.trim_end_matches('.').to_ascii_lowercase() })
+                Some(Mx { preference: mx.preference, host: text_of_name(&mx.exchange) })
             });
             let records: Vec<_> = records.collect();
             if records.is_empty() { Err(DnsError::NoRecords) } else { Ok(records) }
@@ -118,6 +134,36 @@ impl Dns for NetworkDns {
         }
         .boxed()
     }
+
+    fn validates(&self) -> bool {
+        self.trusted.is_some()
+    }
+
+    fn validated<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Validated, DnsError>> {
+        async move {
+            let Some(trusted) = &self.trusted else {
+                return Ok(Validated { secure: false, owner: name.to_ascii_lowercase(), records: self.records(name, kind).await? });
+            };
+            let wanted = record_type(kind);
+            let name = Name::from_ascii(absolute(name)).map_err(|error| DnsError::Unavailable(error.to_string()))?;
+            let mut question = Message::query();
+            question.metadata.recursion_desired = true;
+            // "Say whether it is signed" (RFC 6840 §5.7), for those that understand it, and "I understand DNSSEC" (RFC 3225) for all.
+            question.metadata.authentic_data = true;
+            let mut edns = Edns::new();
+            let options = DnsRequestOptions::default();
+            edns.set_max_payload(options.edns_payload_len).set_dnssec_ok(true);
+            question.set_edns(edns);
+            question.add_query(Query::query(name, wanted));
+            let answer = trusted.send(DnsRequest::new(question, options)).first_answer().await.map_err(|failure| error(&failure))?;
+            let answer = ResponseError::from_response(answer).map_err(|failure| error(&NetError::from(failure)))?;
+            let fitting: Vec<_> = answer.answers.iter().filter(|record| record.record_type() == wanted).collect();
+            let owner = fitting.first().map(|record| text_of_name(&record.name)).ok_or(DnsError::NoRecords)?;
+            let records = fitting.iter().map(|record| text_of(&record.data)).collect();
+            Ok(Validated { secure: answer.metadata.authentic_data, owner, records })
+        }
+        .boxed()
+    }
 }
 
 fn record_type(kind: RecordKind) -> RecordType {
@@ -128,7 +174,12 @@ fn record_type(kind: RecordKind) -> RecordType {
         RecordKind::A => RecordType::A,
         RecordKind::Aaaa => RecordType::AAAA,
         RecordKind::Caa => RecordType::CAA,
+        RecordKind::Tlsa => RecordType::TLSA,
     }
+}
+
+fn text_of_name(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// A record as mail reads it.
@@ -207,7 +258,8 @@ mod tests {
         address
     }
 
-    const LIMITS: config::Dns = config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5) };
+    const LIMITS: config::Dns =
+        config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5), trust_ad: None };
 
     #[tokio::test]
     async fn answers_of_a_name_server_are_told_apart() {

@@ -1,17 +1,19 @@
 //! A zone for tests: answers that the test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Dns, DnsError, Mx, RecordKind};
+use super::{Dns, DnsError, Mx, RecordKind, Validated};
 
 /// Names and what DNS says of them. What is not here does not exist.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Zone {
     names: BTreeMap<String, Result<Records, DnsError>>,
+    /// Names whose records are signed.
+    signed: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,12 @@ impl Zone {
         self
     }
 
+    /// The records of a name are signed, and the name server says so.
+    pub(crate) fn signed(mut self, name: &str) -> Self {
+        self.signed.insert(name.to_owned());
+        self
+    }
+
     /// Takes away everything of a name.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.names.remove(name);
@@ -65,6 +73,25 @@ impl Zone {
     fn entry(&mut self, name: &str) -> &mut Records {
         let entry = self.names.entry(name.to_owned()).or_insert_with(|| Ok(Records::default()));
         entry.as_mut().expect("a name is broken or has records")
+    }
+
+    /// The name, and those that it stands for.
+    fn aliases<'a>(&'a self, name: &'a str, kind: RecordKind) -> Vec<&'a str> {
+        let mut names = vec![name];
+        let mut name = name;
+        // As many as a resolver follows.
+        for _ in 0..8 {
+            let Some(Ok(records)) = self.names.get(name) else { break };
+            let alias = records.others.iter().find(|(other, _)| *other == RecordKind::Cname);
+            match alias {
+                Some((_, target)) if kind != RecordKind::Cname => {
+                    name = target;
+                    names.push(name);
+                }
+                Some(_) | None => break,
+            }
+        }
+        names
     }
 
     fn answer<T>(&self, name: &str, pick: impl Fn(&Records) -> Vec<T>) -> Result<Vec<T>, DnsError> {
@@ -83,17 +110,22 @@ impl Dns for Zone {
         ready(self.answer(name, |records| records.addresses.clone())).boxed()
     }
 
-    fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
-        let mut name = name;
-        // As many aliases as a resolver follows.
-        for _ in 0..8 {
-            let Some(Ok(records)) = self.names.get(name) else { break };
-            let alias = records.others.iter().find(|(other, _)| *other == RecordKind::Cname);
-            match alias {
-                Some((_, target)) if kind != RecordKind::Cname => name = target,
-                Some(_) | None => break,
-            }
+    fn validates(&self) -> bool {
+        !self.signed.is_empty()
+    }
+
+    fn validated<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Validated, DnsError>> {
+        async move {
+            let records = self.records(name, kind).await?;
+            let names = self.aliases(name, kind);
+            let owner = names.last().copied().unwrap_or(name).to_owned();
+            Ok(Validated { secure: names.iter().all(|name| self.signed.contains(*name)), owner, records })
         }
+        .boxed()
+    }
+
+    fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        let name = self.aliases(name, kind).last().copied().unwrap_or(name);
         let picked = self.answer(name, |records| {
             let of_kind = records.others.iter().filter(|(other, _)| *other == kind).map(|(_, value)| value.clone());
             let exchangers = records.mx.iter().filter(|_| kind == RecordKind::Mx).map(|mx| format!("{} {}", mx.preference, mx.host));

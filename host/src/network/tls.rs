@@ -1,9 +1,11 @@
 //! TLS towards others: whom to believe.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -31,6 +33,18 @@ pub enum TlsError {
 
 /// Takes certificates that are valid for the host's name: of the authorities in `ca`, or of those that the system trusts.
 pub fn verifying(ca: Option<&Path>) -> Result<TlsConnector, TlsError> {
+    connector(verifier(ca)?)
+}
+
+/// Takes what `verifier` takes.
+pub fn connector(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnector, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
+}
+
+/// Knows certificates that are valid for a host's name: of the authorities in `ca`, or of those that the system trusts.
+pub fn verifier(ca: Option<&Path>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
         let file = |reason: String| TlsError::File { path: path.display().to_string(), reason };
@@ -47,35 +61,50 @@ pub fn verifying(ca: Option<&Path>) -> Result<TlsConnector, TlsError> {
             return Err(TlsError::NoRoots);
         }
     }
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?.with_root_certificates(roots);
-    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    Ok(verifier.map_err(|error| Error::General(error.to_string()))?)
 }
 
 /// Takes any certificate: against those who only listen (RFC 7435).
 pub fn opportunistic() -> Result<TlsConnector, TlsError> {
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())));
-    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
+    judging(Arc::new(|_, _, _| Ok(())))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// Says whether to believe the certificate of a host, which comes with others, at a time.
+pub type Judge = Arc<dyn Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime) -> Result<(), Error> + Send + Sync>;
+
+/// Takes the certificates that `judge` takes.
+pub fn judging(judge: Judge) -> Result<TlsConnector, TlsError> {
+    connector(Arc::new(Judging { judge, provider: provider() }))
+}
+
+/// The cryptography that is used everywhere.
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Believes every certificate, but not every signature: the handshake itself stays sound.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+/// Believes what it is told to, but not every signature: the handshake itself stays sound.
+struct Judging {
+    judge: Judge,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl fmt::Debug for Judging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judging")
+    }
+}
+
+impl ServerCertVerifier for Judging {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        (self.judge)(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -84,7 +113,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -93,10 +122,10 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

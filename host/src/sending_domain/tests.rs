@@ -30,7 +30,7 @@ impl Changing {
                     let (preference, host) = record.value.split_once(' ').unwrap();
                     zone.clone().mx(&record.name, preference.parse().unwrap(), host)
                 }
-                RecordKind::Txt | RecordKind::Cname | RecordKind::A | RecordKind::Aaaa | RecordKind::Caa => {
+                RecordKind::Txt | RecordKind::Cname | RecordKind::A | RecordKind::Aaaa | RecordKind::Caa | RecordKind::Tlsa => {
                     zone.clone().record(&record.name, record.kind, &record.value)
                 }
             };

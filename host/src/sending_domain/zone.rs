@@ -73,7 +73,7 @@ impl Zone {
             let value = match record.kind {
                 RecordKind::Txt => quoted(&record.value),
                 RecordKind::Cname | RecordKind::Mx => format!("{}.", record.value),
-                RecordKind::A | RecordKind::Aaaa | RecordKind::Caa => record.value.clone(),
+                RecordKind::A | RecordKind::Aaaa | RecordKind::Caa | RecordKind::Tlsa => record.value.clone(),
             };
             let _ = writeln!(file, "{}. IN {} {value}", record.name, record.kind.as_str());
         }

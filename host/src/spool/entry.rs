@@ -125,7 +125,7 @@ pub struct CopyState {
     pub held: Option<String>,
     /// An operator has let it go: plugins that would hold it are not heard again.
     pub released: bool,
-    /// When it was tried first: the time to live counts from then.
+    /// When its turn came first, be it that it was tried, or that it had to wait for other mail: the time to live counts from then.
     pub first_attempt: Option<Timestamp>,
     /// The sender was told that it takes long.
     pub delay_told: bool,

@@ -229,6 +229,8 @@ struct Inner {
     returned_mail: Family<Labels<1>, Counter>,
     source_failures: Family<Labels<1>, Counter>,
     protections: Family<Labels<1>, Counter>,
+    tls_sessions: Family<Labels<2>, Counter>,
+    tls_reports: Family<Labels<1>, Counter>,
     plugins: AllPlugins,
     plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
@@ -290,6 +292,17 @@ impl Metrics {
         registry.register("bounces", "Recipients that mail will not reach, by what that means", bounces.clone());
         registry.register("returned_mail", "Mail that came back and was understood, by what it was", returned_mail.clone());
         registry.register("delivery_connections_protected", "Connections to next hops, by what asked for their TLS", protections.clone());
+        let (tls_sessions, tls_reports) = (Family::<Labels<2>, Counter>::default(), Family::<Labels<1>, Counter>::default());
+        registry.register(
+            "delivery_tls_sessions",
+            "Connections to hosts found by MX, by the policy of their domain and what became of TLS",
+            tls_sessions.clone(),
+        );
+        registry.register(
+            "delivery_tls_reports",
+            "Reports on TLS of a domain and day (RFC 8460), by what became of them",
+            tls_reports.clone(),
+        );
         registry.register("delivery_source_failures", "Connections that a source's address could not be used for", source_failures.clone());
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
@@ -323,6 +336,8 @@ impl Metrics {
             returned_mail,
             source_failures,
             protections,
+            tls_sessions,
+            tls_reports,
             plugins,
             plugin_reloads,
             commit_time,
@@ -411,6 +426,16 @@ impl Metrics {
     /// Counts a connection that was made, by what asked for its TLS: `mta-sts`, `opportunistic`, …, or `none`.
     pub fn protected(&self, policy: &str) {
         self.0.protections.get_or_create_owned(&[("policy", policy.to_owned())]).inc();
+    }
+
+    /// Counts a connection by the policy that was in force and what became of TLS, both in the words of RFC 8460.
+    pub fn tls_session(&self, policy: &'static str, result: &'static str) {
+        self.0.tls_sessions.get_or_create_owned(&[("policy", policy.to_owned()), ("result", result.to_owned())]).inc();
+    }
+
+    /// Counts a report on TLS.
+    pub fn tls_reported(&self, result: &'static str) {
+        self.0.tls_reports.get_or_create_owned(&[("result", result.to_owned())]).inc();
     }
 
     /// Returns the handle of a route. Get it once: this takes a lock.

@@ -45,6 +45,10 @@ kind = "smarthost"
 0 = 1
 [[shaping]]
 0 = 1
+[[tls_rules]]
+0 = 1
+[tls_reports]
+0 = 1
 [smtp]
 0 = 1
 [mx]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::store::{Batch, Change, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 
-pub(super) struct MemoryStore {
+pub(in crate::delivery) struct MemoryStore {
     clock: Clock,
     state: Mutex<State>,
     changed: Notify,
@@ -34,6 +35,7 @@ struct State {
     damaged: BTreeSet<MessageId>,
     rests: BTreeMap<QueueName, Duration>,
     events: Vec<Bytes>,
+    values: BTreeMap<(Arc<str>, Bytes), (Bytes, Timestamp)>,
 }
 
 impl State {
@@ -46,7 +48,7 @@ impl State {
 }
 
 impl MemoryStore {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(in crate::delivery) fn new(clock: Clock) -> Self {
         Self {
             clock,
             state: Mutex::default(),
@@ -108,6 +110,13 @@ impl Store for MemoryStore {
             }
         }
         state.events.extend(batch.events);
+        for change in batch.values {
+            let key = (change.table, change.key);
+            match change.value {
+                Some(value) => drop(state.values.insert(key, (value, change.expires))),
+                None => drop(state.values.remove(&key)),
+            }
+        }
         drop(state);
         self.changed.notify_one();
         self.committed.notify_waiters();
@@ -242,12 +251,17 @@ impl Store for MemoryStore {
 
     fn values<'a>(
         &'a self,
-        _: &'a str,
-        _: Option<&'a [u8]>,
-        _: Timestamp,
-        _: usize,
+        table: &'a str,
+        after: Option<&'a [u8]>,
+        now: Timestamp,
+        limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(Bytes, Bytes)>, StoreError>> {
-        at_once(Vec::new())
+        let state = self.state.lock();
+        let fits = |((name, key), (_, expires)): &(&(Arc<str>, Bytes), &(Bytes, Timestamp))| {
+            **name == *table && *expires > now && after.is_none_or(|after| **key > *after)
+        };
+        let values = state.values.iter().filter(fits).map(|((_, key), (value, _))| (key.clone(), value.clone()));
+        at_once(values.take(limit).collect())
     }
 
     fn table_usage<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TableUsage, StoreError>> {

@@ -74,3 +74,97 @@ async fn content_that_cannot_be_read_ends_in_a_report() {
     assert!(peer.log().messages[0].contains("Subject: Hello\r\n"), "{}", peer.log().messages[0]);
     running.stop().await;
 }
+
+/// Mail leaves from an address that may send to nobody more today.
+fn warming_up(peer: &Peer) -> Setup {
+    Setup { sources: warm_source(0), ..Setup::to(peer) }
+}
+
+fn warm_source(plan: u32) -> config::Sources {
+    let day = Timestamp::from_millis(1_800_000_000_000).as_seconds() / 86_400;
+    let warm_up = Some(config::WarmUp { start: day, plan: vec![plan; 366] });
+    let source = config::Source { v4: Some("127.0.0.1".parse().unwrap()), v6: None, hostname: None, warm_up };
+    config::Sources { sources: BTreeMap::from([("new".into(), source)]), ..config::Sources::default() }
+}
+
+fn from_source(mut mail: NewEntry) -> NewEntry {
+    for (_, queue) in &mut mail.copies {
+        *queue = format!("{queue}#new").into();
+    }
+    mail
+}
+
+#[tokio::test]
+async fn f17_mail_that_waits_for_a_plan_ends_with_its_time_to_live() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = warming_up(&peer).start();
+    let mut new = from_source(mail("direct", &["x@b.example"]));
+    new.entry.reverse_path = ReversePath::parse("sender@b.example").unwrap();
+    running.accept(new).await;
+    let said = "the warm-up plan of source \"new\" has 0 recipients for today, and 0 had their turn";
+    assert_eq!(running.wait_for_events(1).await, [format!("deferred x@b.example 0 {said}")]);
+    // It gives up after 24 hours, though the plan goes on.
+    let mut count = 1;
+    while !running.events().iter().any(|event| event.starts_with("bounced")) {
+        running.advance(Duration::from_hours(8));
+        count += 1;
+        assert!(count < 9, "{:?}", running.events());
+        running.wait_a_little().await;
+    }
+    let events = running.wait("the report", |running| Some(running.events()).filter(|events| events.len() >= 4)).await;
+    let bounced = events.iter().find(|event| event.starts_with("bounced")).unwrap();
+    assert_eq!(*bounced, format!("bounced x@b.example 0 5.4.7 {said}"));
+    assert!(events.iter().any(|event| event == "delivered sender@b.example 0 250 2.0.0 queued"), "{events:?}");
+    assert!(peer.log().messages[0].contains("Subject: Hello\r\n"), "{}", peer.log().messages[0]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn f17_a_plan_does_not_outlast_the_deadline_of_a_message() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = warming_up(&peer).start();
+    let mut new = from_source(mail("direct", &["x@b.example"]));
+    new.entry.deliver_before = Some(running.clock.now().plus(Duration::from_mins(10)));
+    new.entry.reverse_path = ReversePath::Null;
+    running.accept(new).await;
+    running.wait_for_events(1).await;
+    running.advance(Duration::from_mins(11));
+    assert!(running.wait_for_events(2).await[1].starts_with("bounced x@b.example 0 5.4.7 the warm-up plan"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_told_to_wait_is_not_sent_before_whatever_makes_it_due() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = Setup::to(&peer).start();
+    let time = running.clock.now().plus(Duration::from_hours(48));
+    let mut new = mail("direct", &["x@b.example"]);
+    new.entry.terms.not_before = Some(time);
+    // The configuration allows less than it did: its time is taken for one of a clock that was ahead.
+    new.not_before = Some(running.clock.now().plus(Duration::from_hours(1)));
+    running.accept(new).await;
+    running.advance(Duration::from_mins(61));
+    running.wait("its own time", |running| running.store.all_rows().iter().all(|(row, _)| row.due == time).then_some(())).await;
+    assert_eq!(running.events(), [""; 0]);
+    running.advance(Duration::from_hours(48));
+    assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_family_whose_address_is_not_ours_leaves_the_other() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let mut setup = Setup { sources: warm_source(10), ..Setup::to(&peer) };
+    setup.zone = setup.zone.address("mx.b.example", "::1");
+    let source = setup.sources.sources.get_mut("new").unwrap();
+    // Nobody has it (RFC 3849).
+    source.v6 = Some("2001:db8::9".parse().unwrap());
+    let running = setup.start();
+    running.accept(from_source(mail("direct", &["x@b.example"]))).await;
+    assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
+    assert_eq!(running.counted("delivery_source_failures_total{source=\"new\"}"), "1");
+    // It is not tried again for every connection, and does no harm to others.
+    running.accept(from_source(mail("direct", &["y@b.example"]))).await;
+    assert_eq!(running.wait_for_events(2).await[1], "delivered y@b.example 0 250 2.0.0 queued");
+    running.stop().await;
+}

@@ -1,0 +1,87 @@
+//! `[[tls_rules]]`: how well mail for certain domains is to be protected, whatever their servers offer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::document::{Section, Value, is_name};
+use super::shaping::HostPattern;
+use super::suggestion::did_you_mean;
+
+/// `[[tls_rules]]`: the least that is done for the mail of certain recipients. The first rule that matches takes the place of what the route says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsRule {
+    /// `name`: unique; in deferrals, and in what is explained of a destination.
+    pub name: Arc<str>,
+    /// `domains`: recipients' domains; none given are all.
+    pub domains: Vec<HostPattern>,
+    /// `route`: only mail of this route.
+    pub route: Option<Arc<str>>,
+    /// `tls`.
+    pub tls: TlsLevel,
+    /// `hosts`: the only hosts that get the mail; none given are all that DNS names.
+    pub hosts: Vec<HostPattern>,
+}
+
+/// How well a connection is protected, from bad to good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsLevel {
+    /// `none`: not at all.
+    None,
+    /// `opportunistic`: where it is offered, whatever the certificate says (RFC 7435).
+    Opportunistic,
+    /// `encrypted`: always, whatever the certificate says.
+    Encrypted,
+    /// `required`: with a certificate that is valid for the host.
+    Required,
+    /// `dane`: with a certificate that signed TLSA records vouch for.
+    Dane,
+}
+
+impl TlsLevel {
+    /// Returns the word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opportunistic => "opportunistic",
+            Self::Encrypted => "encrypted",
+            Self::Required => "required",
+            Self::Dane => "dane",
+        }
+    }
+}
+
+const LEVELS: [TlsLevel; 5] = [TlsLevel::None, TlsLevel::Opportunistic, TlsLevel::Encrypted, TlsLevel::Required, TlsLevel::Dane];
+
+impl TlsRule {
+    /// Whether it is about mail for `domain`, in A-labels, over `route`.
+    pub fn matches(&self, route: &str, domain: &str) -> bool {
+        self.route.as_deref().is_none_or(|wanted| wanted == route)
+            && (self.domains.is_empty() || self.domains.iter().any(|pattern| pattern.matches(domain)))
+    }
+}
+
+pub(super) fn read(file: &Section<'_>, route_names: &[&str]) -> Vec<TlsRule> {
+    let mut names = BTreeSet::new();
+    file.sections("tls_rules", |section, number| {
+        section.rename(format!("TLS rule {number}"));
+        let name = section.required("name", |value| {
+            let name: Arc<str> = value.text()?.into();
+            if !is_name(&name) {
+                return Err("a name has 1 to 64 letters, digits, \"-\", \"_\" and \".\"".to_owned());
+            }
+            section.rename(format!("TLS rule \"{name}\""));
+            if names.insert(Arc::clone(&name)) { Ok(name) } else { Err("another rule has this name".to_owned()) }
+        });
+        let domains = section.list("domains", Value::parsed::<HostPattern>);
+        let route = section.optional("route", |value| {
+            let route = value.text()?;
+            if route_names.contains(&route) {
+                return Ok(route.into());
+            }
+            Err(format!("no route \"{route}\"{}", did_you_mean(route, route_names.iter().copied())))
+        });
+        let tls = section.required("tls", |value| value.choice(&LEVELS.map(|level| (level.as_str(), level))));
+        let hosts = section.list("hosts", Value::parsed::<HostPattern>);
+        Some(TlsRule { name: name?, domains, route, tls: tls?, hosts })
+    })
+}

@@ -1,0 +1,308 @@
+//! Reports on TLS (RFC 8460): what domains that ask for it are told, once a day, of how TLS towards their hosts went.
+//!
+//! Each connection to a host of a domain counts: by the policy that was in force (DANE, MTA-STS, none), whether it was as good as that, and what was wrong.
+//! The counts of a day (UTC) are in memory, and every minute in the table [`TABLE`] of the store: a crash loses the last of them. When the day is over, the
+//! domain is asked for `_smtp._tls`; without an answer to that its counts are thrown away. What is sent to report does not count, so that nothing goes in circles.
+//!
+//! Counted are at most `tls_reports.domains` domains, of each at most [`POLICIES`] policies with [`FAILURES`] kinds of failures.
+
+pub mod destination;
+pub mod document;
+pub(super) mod sending;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio_rustls::rustls::{CertificateError, Error};
+
+use crate::clock::Timestamp;
+use crate::config::day;
+use crate::store::{Batch, Store, StoreError, ValueChange};
+use std::time::Duration;
+
+/// The table of the store in which counts are.
+const TABLE: &str = "tls_reports";
+/// How long a count is kept: its day, and two more to report it.
+const KEPT: Duration = Duration::from_hours(72);
+/// Policies of one domain and day.
+const POLICIES: usize = 8;
+/// Different failures of one policy; those behind are in the sum alone.
+const FAILURES: usize = 50;
+/// Lines of a policy that are kept.
+const STRINGS: usize = 64;
+/// Octets of a failure's own words.
+const REASON: usize = 200;
+
+/// What kind of policy was in force (RFC 8460 §4.4, `policy-type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyKind {
+    /// DANE.
+    #[serde(rename = "tlsa")]
+    Tlsa,
+    /// MTA-STS.
+    #[serde(rename = "sts")]
+    Sts,
+    /// None: TLS where it is offered.
+    #[serde(rename = "no-policy-found")]
+    None,
+}
+
+impl PolicyKind {
+    /// Returns the word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tlsa => "tlsa",
+            Self::Sts => "sts",
+            Self::None => "no-policy-found",
+        }
+    }
+}
+
+/// What was in force for one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The recipients' domain, in A-labels.
+    pub domain: String,
+    /// What kind of policy.
+    pub kind: PolicyKind,
+    /// The policy, line by line.
+    pub strings: Vec<String>,
+    /// Hosts that it names.
+    pub mx: Vec<String>,
+    /// The host.
+    pub host: String,
+}
+
+/// What was wrong with one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// In the words of RFC 8460 §4.3.
+    pub result: &'static str,
+    /// From which address of ours it came, where that is known.
+    pub from: Option<IpAddr>,
+    /// Where it went, if it went anywhere.
+    pub to: Option<IpAddr>,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Counts of one domain and day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The route over which it went last.
+    pub route: String,
+    /// By policy.
+    pub policies: Vec<PolicyTally>,
+    /// Those who have the report already, when not all could be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<String>,
+    /// How often the report was tried.
+    #[serde(default)]
+    pub tries: u32,
+    /// Not before this time again.
+    #[serde(default)]
+    pub next: Timestamp,
+    /// The store does not know it yet.
+    #[serde(skip)]
+    changed: bool,
+}
+
+/// Counts of one policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyTally {
+    /// What kind.
+    pub kind: PolicyKind,
+    /// Line by line.
+    pub strings: Vec<String>,
+    /// Hosts that it names.
+    pub mx: Vec<String>,
+    /// Connections that were as good as it asks.
+    pub good: u64,
+    /// Connections that were not.
+    pub bad: u64,
+    /// Why not.
+    pub failures: Vec<FailureTally>,
+}
+
+/// How often one thing was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureTally {
+    /// In the words of RFC 8460 §4.3.
+    pub result: String,
+    /// From where.
+    pub from: Option<IpAddr>,
+    /// Where to.
+    pub to: Option<IpAddr>,
+    /// The host's name.
+    pub host: String,
+    /// Why, for people: of the first.
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+}
+
+impl Tally {
+    fn note(&mut self, seen: &Seen, outcome: Result<(), Fault>) {
+        let place = self.policies.iter().position(|policy| policy.kind == seen.kind && policy.strings == seen.strings);
+        if place.is_none() {
+            if self.policies.len() >= POLICIES {
+                return;
+            }
+            let (strings, mx) = (seen.strings.clone(), seen.mx.clone());
+            self.policies.push(PolicyTally { kind: seen.kind, strings, mx, good: 0, bad: 0, failures: Vec::new() });
+        }
+        let last = self.policies.len().saturating_sub(1);
+        let Some(policy) = self.policies.get_mut(place.unwrap_or(last)) else { return };
+        self.changed = true;
+        let Err(fault) = outcome else {
+            policy.good += 1;
+            return;
+        };
+        policy.bad += 1;
+        let is_same = |known: &&mut FailureTally| {
+            known.result == fault.result && known.from == fault.from && known.to == fault.to && known.host == seen.host
+        };
+        if let Some(known) = policy.failures.iter_mut().find(is_same) {
+            known.count += 1;
+        } else if policy.failures.len() < FAILURES {
+            let mut reason = fault.reason;
+            reason.truncate(reason.floor_char_boundary(REASON));
+            let host = seen.host.clone();
+            policy.failures.push(FailureTally { result: fault.result.to_owned(), from: fault.from, to: fault.to, host, reason, count: 1 });
+        }
+    }
+}
+
+/// All counts, by day and domain.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    known: Mutex<BTreeMap<(u64, String), Tally>>,
+}
+
+impl Tallies {
+    /// Counts a connection.
+    pub(super) fn note(&self, route: &str, seen: &Seen, outcome: Result<(), Fault>, most: u32, now: Timestamp) {
+        let mut known = self.known.lock();
+        let key = (day(now), seen.domain.clone());
+        if !known.contains_key(&key) && known.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
+            return;
+        }
+        let tally = known.entry(key).or_default();
+        if tally.route != route {
+            route.clone_into(&mut tally.route);
+        }
+        tally.note(seen, outcome);
+    }
+
+    /// Returns what is to be reported: counts of days that were over `delay` ago.
+    fn due(&self, now: Timestamp, delay: Duration) -> Vec<(u64, String, Tally)> {
+        let before = day(now.minus(delay));
+        let known = self.known.lock();
+        let due = known.iter().filter(|((day, _), tally)| *day < before && tally.next <= now);
+        due.map(|((day, domain), tally)| (*day, domain.clone(), tally.clone())).collect()
+    }
+
+    /// A report was tried and is to be tried again.
+    fn again(&self, day: u64, domain: String, tally: Tally) {
+        self.known.lock().insert((day, domain), Tally { changed: true, ..tally });
+    }
+
+    /// A report is done with.
+    async fn end(&self, day: u64, domain: &str, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        self.known.lock().remove(&(day, domain.to_owned()));
+        let change = ValueChange { table: TABLE.into(), key: key(day, domain), value: None, expires: now.plus(KEPT) };
+        store.commit(Batch { values: vec![change], ..Batch::default() }).await
+    }
+
+    /// Reads what was counted before the start.
+    pub(super) async fn load(&self, store: &dyn Store, now: Timestamp, most: u32) -> Result<(), StoreError> {
+        let values = store.values(TABLE, None, now, usize::try_from(most).unwrap_or(usize::MAX)).await?;
+        let mut known = self.known.lock();
+        for (key, value) in values {
+            let name = str::from_utf8(&key).ok().and_then(|key| key.split_once(' '));
+            if let Some((day, domain)) = name.and_then(|(day, domain)| Some((day.parse().ok()?, domain.to_owned())))
+                && let Ok(tally) = serde_json::from_slice(&value)
+            {
+                known.insert((day, domain), tally);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what was counted since the last time.
+    pub(super) async fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let changed: Vec<_> = {
+            let mut known = self.known.lock();
+            let changed = |((day, domain), tally): (&(u64, String), &mut Tally)| {
+                let is_changed = std::mem::take(&mut tally.changed);
+                is_changed.then(|| (*day, domain.clone(), serde_json::to_vec(tally).unwrap_or_default()))
+            };
+            known.iter_mut().filter_map(changed).collect()
+        };
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let value = |(day, domain, tally): &(u64, String, Vec<u8>)| ValueChange {
+            table: TABLE.into(),
+            key: key(*day, domain),
+            value: Some(Bytes::copy_from_slice(tally)),
+            expires: Timestamp::from_millis(day.saturating_mul(DAY)).plus(KEPT),
+        };
+        let saved = store.commit(Batch { values: changed.iter().map(value).collect(), ..Batch::default() }).await;
+        if saved.is_err() {
+            let mut known = self.known.lock();
+            for (day, domain, _) in changed {
+                if let Some(tally) = known.get_mut(&(day, domain)) {
+                    tally.changed = true;
+                }
+            }
+        }
+        saved
+    }
+
+    /// Forgets counts that nobody was told of in time.
+    fn forget(&self, now: Timestamp) {
+        let oldest = day(now.minus(KEPT));
+        self.known.lock().retain(|(day, _), _| *day > oldest);
+    }
+}
+
+/// Milliseconds.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+fn key(day: u64, domain: &str) -> Bytes {
+    format!("{day} {domain}").into()
+}
+
+impl Seen {
+    /// Nothing but the least that counts of a policy.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.strings.truncate(STRINGS);
+        self.mx.truncate(STRINGS);
+        self
+    }
+}
+
+/// What is wrong with a handshake, in the words of RFC 8460 §4.3.2.
+pub(super) fn result_of(error: &Error) -> &'static str {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer,
+    };
+    let Error::InvalidCertificate(error) = error else { return "validation-failure" };
+    if matches!(error, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }) {
+        "certificate-expired"
+    } else if matches!(error, NotValidForName | NotValidForNameContext { .. }) {
+        "certificate-host-mismatch"
+    } else if matches!(error, UnknownIssuer) {
+        "certificate-not-trusted"
+    } else {
+        "validation-failure"
+    }
+}
+
+#[cfg(test)]
+mod tests;

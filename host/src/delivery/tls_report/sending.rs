@@ -1,0 +1,212 @@
+//! Sends the reports of days that are over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::destination::{Destination, destinations};
+use super::document::{MEDIA_TYPE, Report};
+use super::{DAY, Tally};
+use crate::chain::Plan;
+use crate::clock::Timestamp;
+use crate::delivery::hub::Hub;
+use crate::delivery::mx::ADDRESSES;
+use crate::delivery::route::{MxRoute, Route};
+use crate::delivery::settings::Settings;
+use crate::dns::{DnsError, RecordKind};
+use crate::event::{Event, EventKind};
+use crate::mail::address::EmailAddress;
+use crate::mail::content::Composition;
+use crate::mail::envelope::{BodyType, Notify, ReversePath, TransportSecurity};
+use crate::mail::message_id::MessageId;
+use crate::network::http_client::{Bounds, HttpClient, Outgoing};
+use crate::spool::NewEntry;
+use crate::spool::entry::{Copy, Entry, Terms};
+use crate::spool::queue::{self, Lane};
+use crate::submission::{Protocol, Received};
+use bytes::Bytes;
+use url::Url;
+
+/// How long after the end of a day its reports are sent at the latest, so that not all the world reports at midnight (RFC 8460 §4.1).
+pub(in crate::delivery) const SPREAD: Duration = Duration::from_hours(4);
+/// The time between two looks for reports that are due.
+pub(in crate::delivery) const ROUND: Duration = Duration::from_mins(10);
+/// How long after a failure a report is tried again, and how often: for a day (RFC 8460 §5.4).
+const PAUSE: Duration = Duration::from_hours(1);
+const TRIES: u32 = 24;
+/// How long a web server may take.
+const TIME: Duration = Duration::from_secs(30);
+/// Octets of what it answers.
+const ANSWER: usize = 64 * 1024;
+/// Under which login reports are seen.
+const LOGIN: &str = "tls-reports";
+
+/// Sends what is due, `delay` after the end of its day.
+pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
+    let settings = hub.settings();
+    hub.tallies.forget(hub.clock.now());
+    for (day, domain, tally) in hub.tallies.due(hub.clock.now(), delay) {
+        if hub.draining.is_cancelled() {
+            return;
+        }
+        let begins = Timestamp::from_millis(day.saturating_mul(DAY));
+        let (now, mut tally) = (hub.clock.now(), tally);
+        tally.tries += 1;
+        match report(hub, &settings, &domain, begins, &mut tally).await {
+            Told::Later if tally.tries < TRIES => {
+                tally.next = now.plus(PAUSE);
+                hub.tallies.again(day, domain, tally);
+            }
+            told @ (Told::Sent | Told::NotWanted | Told::Later) => {
+                hub.metrics.tls_reported(told.word());
+                if let Err(error) = hub.tallies.end(day, &domain, &**hub.spool.store(), now).await {
+                    tracing::debug!("cannot write down that {domain} has its report on TLS, it may get it again after a restart: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// What came of a report.
+enum Told {
+    /// All who want it have it.
+    Sent,
+    /// Nobody wants it.
+    NotWanted,
+    /// It did not work.
+    Later,
+}
+
+impl Told {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::NotWanted => "not_wanted",
+            Self::Later => "failed",
+        }
+    }
+}
+
+async fn report(hub: &Hub, settings: &Settings, domain: &str, begins: Timestamp, tally: &mut Tally) -> Told {
+    let reports = &settings.limits.tls_reports;
+    let Some(Route::Mx(route)) = settings.routes.get(&*tally.route) else { return Told::NotWanted };
+    let Some(contact) = reports.contact.as_ref().filter(|_| reports.enabled) else { return Told::NotWanted };
+    let texts = match route.dns.records(&format!("_smtp._tls.{domain}"), RecordKind::Txt).await {
+        Ok(texts) => texts,
+        Err(DnsError::NoSuchName | DnsError::NoRecords) => return Told::NotWanted,
+        Err(DnsError::Unavailable(_)) => return Told::Later,
+    };
+    let destinations = destinations(&texts);
+    if destinations.is_empty() {
+        return Told::NotWanted;
+    }
+    let id = MessageId::new(hub.clock.now(), &hub.entropy);
+    let counted = tally.clone();
+    let report = Report {
+        id,
+        organization: reports.organization.as_deref().unwrap_or(&settings.name),
+        contact,
+        hostname: &settings.name,
+        domain,
+        begins,
+        ends: Timestamp::from_millis(begins.as_millis().saturating_add(DAY - 1)),
+        tally: &counted,
+    };
+    let Ok(packed) = report.packed() else { return Told::Later };
+    let mut told = Told::Sent;
+    for destination in destinations {
+        let name = match &destination {
+            Destination::Mail(to) => to.to_string(),
+            Destination::Web(url) => url.to_string(),
+        };
+        if tally.told.contains(&name) {
+            continue;
+        }
+        let sent = match destination {
+            Destination::Mail(to) => mail(hub, settings, &report, &counted.route, &to, &packed).await,
+            Destination::Web(url) => post(route, url, packed.clone()).await,
+        };
+        match sent {
+            Ok(()) => tally.told.push(name),
+            Err(reason) => {
+                tracing::info!("the report on TLS towards {domain} cannot be sent: {reason}");
+                told = Told::Later;
+            }
+        }
+    }
+    told
+}
+
+async fn post(route: &MxRoute, url: Url, packed: Bytes) -> Result<(), String> {
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let addresses = match url.domain() {
+        Some(name) => route.dns.addresses(name).await.map_err(|error| format!("{name}: {error}"))?,
+        None => Vec::new(),
+    };
+    let addresses: Vec<_> = addresses.into_iter().take(ADDRESSES).collect();
+    let headers = vec![("Content-Type".to_owned(), MEDIA_TYPE.to_owned())];
+    let what = Outgoing { method: "POST".to_owned(), url, headers, body: packed };
+    let bounds = Bounds { time: TIME, size: ANSWER, private: route.allow_private };
+    // A report may go where a certificate is not valid (RFC 8460 §3): it says nothing that is secret, and may be about just that.
+    let client = HttpClient::new(Some(route.anyone.clone()));
+    let answer = client.send_to(what, bounds, &addresses).await.map_err(|error| format!("{host}: {error}"))?;
+    if (200..300).contains(&answer.status) { Ok(()) } else { Err(format!("{host} answers {}", answer.status)) }
+}
+
+/// Puts the report into the spool: from nobody, so that no report of ours is reported on, and past the policies of the domain, which it may be about.
+async fn mail(hub: &Hub, settings: &Settings, report: &Report<'_>, route: &str, to: &EmailAddress, packed: &Bytes) -> Result<(), String> {
+    let kind = settings.kinds.get(route).ok_or("there is no such route")?;
+    let now = hub.clock.now();
+    let id = MessageId::new(now, &hub.entropy);
+    let content = Report { id, ..*report }.mail(to, packed, now);
+    let (login, route): (Arc<str>, Arc<str>) = (LOGIN.into(), route.into());
+    let source = settings.sources.choose(&login, Some(report.contact.domain()), &route).cloned();
+    let queue = queue::name(&route, kind, to.domain(), &Lane { source, ..Lane::default() });
+    let subject = report.subject();
+    let accepted = Event {
+        at: now,
+        message: id,
+        login: login.clone(),
+        recipient: None,
+        address: None,
+        tags: Vec::new(),
+        kind: EventKind::Accepted {
+            protocol: "local".to_owned(),
+            peer: String::new(),
+            reverse_path: String::new(),
+            recipients: vec![to.to_string()],
+            recipient_count: 1,
+            subject: subject.clone(),
+            size: u64::try_from(content.len()).unwrap_or(u64::MAX),
+            plugins: Vec::new(),
+        },
+    };
+    let entry = Entry {
+        id,
+        login: login.clone(),
+        route,
+        received: Received { at: now, peer: std::net::Ipv4Addr::LOCALHOST.into(), helo: None, protocol: Protocol::Local },
+        reverse_path: ReversePath::Null,
+        ret: None,
+        envid: None,
+        body: BodyType::SevenBit,
+        smtputf8: !to.is_ascii(),
+        subject,
+        tags: Vec::new(),
+        recipient_count: 1,
+        deliver_before: None,
+        options: String::new(),
+        plan: Plan::plain(login, id, now),
+        terms: Terms { transport: TransportSecurity::Optional, ..Terms::default() },
+    };
+    let copy = Copy { address: to.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() };
+    let new = NewEntry {
+        entry,
+        body: Composition::plain(content).encode(),
+        original: None,
+        copies: vec![(copy, queue)],
+        held: None,
+        not_before: None,
+        events: vec![accepted],
+    };
+    hub.spool.accept(new).await.map(drop).map_err(|error| error.to_string())
+}

@@ -1,0 +1,112 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::io::Read as _;
+
+use super::document::Report;
+use super::*;
+use crate::clock::Clock;
+use crate::delivery::tests::memory::MemoryStore;
+use crate::mail::address::EmailAddress;
+use crate::mail::message_id::MessageId;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn seen(domain: &str, kind: PolicyKind) -> Seen {
+    let strings = if kind == PolicyKind::Sts { vec!["version: STSv1".to_owned(), "mode: testing".to_owned()] } else { Vec::new() };
+    let mx = if kind == PolicyKind::Sts { vec!["*.mail.b.example".to_owned()] } else { Vec::new() };
+    Seen { domain: domain.to_owned(), kind, strings, mx, host: "mx.b.example".to_owned() }
+}
+
+fn fault(result: &'static str) -> Result<(), Fault> {
+    Err(Fault { result, from: None, to: Some("192.0.2.1".parse().unwrap()), reason: "for some reason".to_owned() })
+}
+
+#[tokio::test]
+async fn counts_outlive_a_restart_and_are_due_when_their_day_is_over() {
+    // 2027-01-15T08:00:00Z.
+    let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+    let (store, before) = (MemoryStore::new(clock.clone()), Tallies::default());
+    for outcome in [Ok(()), Ok(()), fault("certificate-expired"), fault("certificate-expired"), fault("starttls-not-supported")] {
+        before.note("direct", &seen("b.example", PolicyKind::Sts), outcome, 2, clock.now());
+    }
+    before.note("direct", &seen("b.example", PolicyKind::None), Ok(()), 2, clock.now());
+    before.note("direct", &seen("c.example", PolicyKind::None), Ok(()), 2, clock.now());
+    before.note("direct", &seen("d.example", PolicyKind::None), Ok(()), 2, clock.now());
+    before.save(&store).await.unwrap();
+    let after = Tallies::default();
+    after.load(&store, clock.now(), 100).await.unwrap();
+    assert_eq!(after.due(clock.now(), Duration::ZERO).len(), 0, "the day goes on");
+    clock.advance(16 * HOUR);
+    assert_eq!(after.due(clock.now(), HOUR).len(), 0, "not all at midnight");
+    clock.advance(2 * HOUR);
+    let due = after.due(clock.now(), HOUR);
+    let domains: Vec<_> = due.iter().map(|(_, domain, _)| domain.as_str()).collect();
+    assert_eq!(domains, ["b.example", "c.example"], "no more than the limit");
+    let policies = &due[0].2.policies;
+    assert_eq!(policies.len(), 2);
+    assert_eq!((policies[0].good, policies[0].bad), (2, 3));
+    let failures: Vec<_> = policies[0].failures.iter().map(|failure| (failure.result.as_str(), failure.count)).collect();
+    assert_eq!(failures, [("certificate-expired", 2), ("starttls-not-supported", 1)]);
+    after.end(due[0].0, "b.example", &store, clock.now()).await.unwrap();
+    let later = Tallies::default();
+    later.load(&store, clock.now(), 100).await.unwrap();
+    assert_eq!(later.due(clock.now(), HOUR).len(), 1);
+    clock.advance(72 * HOUR);
+    later.forget(clock.now());
+    assert_eq!(later.due(clock.now(), HOUR).len(), 0);
+}
+
+#[test]
+fn a_report_has_the_form_of_the_rfc() {
+    let mut tally = Tally::default();
+    for outcome in [Ok(()), fault("certificate-host-mismatch")] {
+        tally.note(&seen("b.example", PolicyKind::Sts), outcome);
+    }
+    let contact = EmailAddress::parse("tls@tp.example").unwrap();
+    let report = Report {
+        id: MessageId::from_bytes([1; 16]),
+        organization: "Tubepost \"Example\"",
+        contact: &contact,
+        hostname: "mail.tp.example",
+        domain: "b.example",
+        begins: Timestamp::from_millis(1_799_971_200_000),
+        ends: Timestamp::from_millis(1_800_057_599_999),
+        tally: &tally,
+    };
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*report.packed().unwrap()).read_to_string(&mut text).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json, report.to_json());
+    let id = format!("{}@mail.tp.example", report.id);
+    let expected = serde_json::json!({
+        "organization-name": "Tubepost \"Example\"",
+        "date-range": { "start-datetime": "2027-01-15T00:00:00Z", "end-datetime": "2027-01-15T23:59:59Z" },
+        "contact-info": "tls@tp.example",
+        "report-id": id,
+        "policies": [{
+            "policy": {
+                "policy-type": "sts",
+                "policy-string": ["version: STSv1", "mode: testing"],
+                "policy-domain": "b.example",
+                "mx-host": ["*.mail.b.example"],
+            },
+            "summary": { "total-successful-session-count": 1, "total-failure-session-count": 1 },
+            "failure-details": [{
+                "result-type": "certificate-host-mismatch",
+                "receiving-mx-hostname": "mx.b.example",
+                "failed-session-count": 1,
+                "failure-reason-code": "for some reason",
+                "receiving-ip": "192.0.2.1",
+            }],
+        }],
+    });
+    assert_eq!(json, expected);
+    let to = EmailAddress::parse("reports@b.example").unwrap();
+    let mail = report.mail(&to, &report.packed().unwrap(), Timestamp::from_millis(1_800_060_000_000));
+    let mail = str::from_utf8(&mail).unwrap();
+    for line in ["From: <tls@tp.example>", "TLS-Required: No", "TLS-Report-Domain: b.example", "TLS-Report-Submitter: mail.tp.example"] {
+        assert!(mail.contains(&format!("\r\n{line}\r\n")) || mail.starts_with(&format!("{line}\r\n")), "{mail}");
+    }
+    assert!(mail.contains("filename=\"mail.tp.example!b.example!1799971200!1800057599!001.json.gz\""), "{mail}");
+    assert!(mail.lines().all(|line| line.len() <= 998) && mail.is_ascii());
+}

@@ -1,0 +1,139 @@
+//! DANE (RFC 7672): hosts whose own, signed records say which certificate they have; and what the operator asks for by himself.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use tubepost_tests::certificate::Certificate;
+use tubepost_tests::client::Client;
+use tubepost_tests::host::Host;
+use tubepost_tests::peer::{Peer, Protection};
+use tubepost_tests::setup::{PASSWORD, config, login, message};
+use tubepost_tests::wait::wait_for;
+use tubepost_tests::zone::Zone;
+
+/// Mail for `domain` goes to a host whose name, and whose address, are signed.
+fn signed(zone: Zone, domain: &str) -> Zone {
+    let mx = format!("mx.{domain}");
+    zone.mx(domain, 10, &mx).address_of(&mx, Ipv4Addr::LOCALHOST).signed(domain).signed(&mx)
+}
+
+fn start(peer: &Peer, zone: &Zone, more: &str) -> Result<Host> {
+    let (port, nameserver) = (peer.address().port(), zone.address());
+    let route = format!("[routes.direct]\nkind = \"mx\"\nport = {port}\nnameservers = [\"{nameserver}\"]\nallow_private = true\n");
+    Host::start(&config(peer.address(), &format!("{route}{}{more}", login("direct", "route = \"direct\""))), &[])
+}
+
+fn send(host: &Host, to: &str) -> Result<String> {
+    Client::login(host.address("smtp none"), "direct", PASSWORD)?.deliver("sender@origin.example", &[to], &message(to))
+}
+
+/// What is said of a message once the word is in it.
+fn shown(host: &Host, id: &str, word: &str) -> Result<String> {
+    wait_for(word, || {
+        let shown = host.say(&["message", "show", id]).ok()?;
+        shown.contains(word).then_some(shown)
+    })
+}
+
+#[test]
+fn a_host_gets_mail_only_with_the_certificate_that_its_records_name() -> Result<()> {
+    // Nobody has signed it, and its name is another: DANE-EE asks for neither.
+    let certificate = Certificate::new()?;
+    let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
+    let port = peer.address().port();
+    let at = |domain: &str| format!("_{port}._tcp.mx.{domain}");
+    let mut zone = Zone::start()?;
+    for domain in ["good.example", "bad.example", "unsigned.example", "none.example", "forged.example"] {
+        zone = signed(zone, domain);
+    }
+    let (good, bad) = (certificate.key_digest()?, [7; 32]);
+    zone = zone.tlsa(&at("good.example"), &good).signed(&at("good.example")).tlsa(&at("bad.example"), &bad).signed(&at("bad.example"));
+    zone = zone.tlsa(&at("unsigned.example"), &bad).broken(&at("forged.example"));
+    // Without signed MX records anybody could have named the host.
+    zone = zone.mx("insecure.example", 10, "mx.bad.example");
+    let host = start(&peer, &zone, "")?;
+
+    let said = shown(&host, &send(&host, "reader@good.example")?, "delivered")?;
+    assert!(said.contains("(dane)"), "{said}");
+    for domain in ["unsigned.example", "none.example", "insecure.example"] {
+        let said = shown(&host, &send(&host, &format!("reader@{domain}"))?, "delivered")?;
+        assert!(said.contains("(opportunistic)"), "{domain}: {said}");
+    }
+    let bad = send(&host, "reader@bad.example")?;
+    let said = shown(&host, &bad, "deferred")?;
+    assert!(said.contains("TLS handshake failed"), "{said}");
+    let forged = send(&host, "reader@forged.example")?;
+    let said = shown(&host, &forged, "deferred")?;
+    assert!(said.contains("the TLSA records of mx.forged.example cannot be found out"), "{said}");
+    assert_eq!(peer.count(), 4);
+    for id in [bad, forged] {
+        host.say(&["queue", "cancel", &id])?;
+    }
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn a_host_with_records_gets_nothing_in_clear() -> Result<()> {
+    let peer = Peer::start()?;
+    let at = format!("_{}._tcp.mx.good.example", peer.address().port());
+    let zone = signed(Zone::start()?, "good.example").tlsa(&at, &[7; 32]).signed(&at);
+    let host = start(&peer, &zone, "")?;
+    let id = send(&host, "reader@good.example")?;
+    let said = shown(&host, &id, "deferred")?;
+    assert!(said.contains("STARTTLS"), "{said}");
+    assert_eq!(peer.count(), 0);
+    host.say(&["queue", "cancel", &id])?;
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn a_rule_says_the_least_that_is_done_for_a_domain() -> Result<()> {
+    let certificate = Certificate::new()?;
+    let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
+    let mut zone = Zone::start()?;
+    for domain in ["clear.example", "encrypted.example", "verified.example", "dane.example", "other.example", "elsewhere.example"] {
+        let mx = format!("mx.{domain}");
+        zone = zone.mx(domain, 10, &mx).address_of(&mx, Ipv4Addr::LOCALHOST);
+    }
+    let rules = r#"
+[[tls_rules]]
+name = "old-machine"
+domains = ["clear.example"]
+tls = "none"
+[[tls_rules]]
+name = "partner"
+domains = ["encrypted.example"]
+tls = "encrypted"
+hosts = ["*.encrypted.example"]
+[[tls_rules]]
+name = "elsewhere"
+domains = ["elsewhere.example"]
+tls = "encrypted"
+hosts = ["mx.encrypted.example"]
+[[tls_rules]]
+name = "bank"
+domains = ["verified.example"]
+tls = "required"
+[[tls_rules]]
+name = "signed"
+domains = ["dane.example"]
+tls = "dane"
+"#;
+    let host = start(&peer, &zone, rules)?;
+    for (domain, word) in [("clear", "without TLS"), ("encrypted", "(encrypted)"), ("other", "(opportunistic)")] {
+        let said = shown(&host, &send(&host, &format!("reader@{domain}.example"))?, "delivered")?;
+        assert!(said.contains(word), "{domain}: {said}");
+    }
+    for (domain, word) in [
+        ("verified", "TLS handshake failed"),
+        ("dane", "the TLS rule asks for DANE"),
+        ("elsewhere", "the TLS rule \"elsewhere\" does not name this host"),
+    ] {
+        let id = send(&host, &format!("reader@{domain}.example"))?;
+        let said = shown(&host, &id, "deferred")?;
+        assert!(said.contains(word) || said.contains("certification authorities"), "{domain}: {said}");
+        host.say(&["queue", "cancel", &id])?;
+    }
+    assert_eq!(peer.count(), 3);
+    host.wait_for_empty_queue()
+}
