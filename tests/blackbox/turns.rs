@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::Result;
@@ -12,10 +12,10 @@ use tubepost_tests::peer::Peer;
 use tubepost_tests::setup::{PASSWORD, config, login, message};
 
 /// An address in front of `peer` where connections stand still until something is sent to the channel.
-fn gate(peer: SocketAddr) -> Result<(SocketAddr, Sender<()>)> {
+fn gate(peer: SocketAddr) -> Result<(SocketAddr, SyncSender<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let (open, opened) = channel();
+    let (open, opened) = sync_channel(1);
     thread::spawn(move || -> Result<()> {
         let mut is_open = false;
         for client in listener.incoming() {

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{Broken, Connection, Target};
-use super::dane::{self, Vouching};
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
 use super::protection::Guard;
