@@ -8,6 +8,7 @@
 //! | [`v1`], [`turbosmtp`], [`mailpace`] | one dialect each: fields → [`order::Order`], pure functions |
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
+//! | [`idempotency`] | calls that are made again |
 //! | [`dmarc_reports`] | DMARC reports that came in |
 //! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
 //! | [`sender_domains`] | domains that mail is sent from, over REST |
@@ -29,6 +30,7 @@ pub mod dashboard;
 pub mod dmarc_reports;
 pub mod events;
 pub mod fields;
+pub mod idempotency;
 pub mod json;
 pub mod logins;
 pub mod mailpace;
@@ -47,6 +49,7 @@ pub mod v1;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -85,6 +88,8 @@ pub struct Services {
     pub links: LinkSigner,
     /// Tells the time.
     pub clock: Clock,
+    /// Knows calls that were made before.
+    pub idempotency: idempotency::Keys,
     /// For ids, boundaries, sessions.
     pub entropy: Entropy,
     /// Domain of Message-IDs.
@@ -95,6 +100,8 @@ pub struct Services {
     pub chains: Arc<BTreeMap<Arc<str>, Chain>>,
     /// Limits.
     pub limits: Http,
+    /// How long a message may ask to be held, over REST as over SMTP.
+    pub longest_hold: Duration,
     /// Who may look at the dashboard.
     pub dashboard: dashboard::Access,
     /// Writes metrics in the text format of `OpenMetrics`.
