@@ -1,6 +1,7 @@
 //! Bodies of calls over HTTP.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use tubepost::clock::{Entropy, Timestamp};
 use tubepost::config::{self, Config, JSON_VALUES};
 use tubepost::http::compose::{Content, Stamp};
 use tubepost::http::order::{Order, Stations};
+use tubepost::http::v1::timing::Moment;
 use tubepost::http::{body, mailpace, turbosmtp, v1};
 use tubepost::mail::domain::Domain;
 use tubepost::mail::message_id::MessageId;
@@ -17,6 +19,7 @@ use tubepost::mail::message_id::MessageId;
 use crate::input::{directive, has_bare_line_end};
 
 const NOW: Timestamp = Timestamp::from_millis(1_533_081_600_000);
+const MOMENT: Moment = Moment { now: NOW, longest_hold: Duration::from_hours(24) };
 
 /// A login with a chain, so that switches have plugins to switch.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
@@ -41,7 +44,7 @@ pub fn rest(octets: &[u8]) {
     let order = match dialect {
         "v1" => {
             let stations = CONFIG.logins.first().map_or_else(Stations::default, |login| Stations::of(login, &CONFIG.chains));
-            v1::send::parse(&fields, &stations, NOW).ok()
+            v1::send::parse(&fields, &stations, MOMENT).ok()
         }
         "turbosmtp" => turbosmtp::parse(&fields).ok(),
         _ => mailpace::parse(&fields).ok(),

@@ -186,7 +186,8 @@ pub fn smtp_session(octets: &[u8]) {
             assert_eq!(result, first, "pieces make a difference");
         }
         check_replies(&first.0);
-        for Message { envelope, content } in &first.1 {
+        for Message { envelope, content, binary } in &first.1 {
+            assert_eq!(binary.is_some(), envelope.body == BodyType::BinaryMime);
             assert!((1..=RECIPIENTS as usize).contains(&envelope.forward_paths.len()));
             check_content(content);
             // Nobody who is not logged in is promised a report.

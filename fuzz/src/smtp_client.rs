@@ -85,6 +85,7 @@ fn transaction(letters: &str, number: usize) -> Transaction {
         transport: if letters.contains('q') { TransportSecurity::Required } else { TransportSecurity::AsConfigured },
         forward_paths,
         content: Bytes::from(content),
+        is_binary: letters.contains('b'),
     }
 }
 

@@ -52,7 +52,8 @@ use crate::store::Store;
 use crate::store::embedded::Embedded;
 use crate::submission::login::Logins;
 use crate::submission::permission::Rates;
-use crate::suppression::{self, Suppressions};
+use crate::submission::sender_domain::SenderDomains;
+use crate::suppression;
 use crate::telemetry::metric::Metrics;
 use crate::verp::Verp;
 use sockets::Sockets;
@@ -160,12 +161,13 @@ impl App {
         let chains = ChainRegistry::new(pipeline::chains(&config, &engine).await?);
         let recorder = Recorder::new(store.clone());
         let (links, verp) = signers(&config, &entropy)?;
-        let renderer = Renderer::new(chains.clone(), links.clone());
         let spool = Spool::new(store.clone(), clock.clone());
         spool.load_suspensions().await.context("what is suspended")?;
         let logins = logins(&config, &entropy, &clock, &metrics);
         let domains = sender_domains(&config, &store, &clock, &entropy).await?;
         logins.open_book(store.clone(), domains.clone(), Arc::new(config.clone())).await.context("the logins that were made")?;
+        let renderer = Renderer::new(chains.clone(), links.clone());
+        let renderer = renderer.with_sender_domains(SenderDomains::new(domains.clone(), logins.clone()));
         let (shadows, shadow_worker) = shadow::queue(config.plugin_runtime.shadow_memory);
         let intake = Intake::new(IntakeParts {
             clock: clock.clone(),
@@ -423,7 +425,7 @@ async fn observer(parts: &Parts, shutdown: &CancellationToken) -> Result<Observe
 /// Starts those who act on what the log says: what tells plugins, and what fills the suppression list.
 async fn read_log(tasks: &TaskTracker, parts: &Parts, spool: &Spool, shutdown: &CancellationToken) -> Result<()> {
     tasks.spawn(observer(parts, shutdown).await?.run());
-    let suppressions = Suppressions::new(Arc::clone(&parts.store), parts.clock.clone());
+    let suppressions = parts.intake.suppressions().clone();
     let reader = suppression::reader::Reader::open(suppressions, spool.clone(), parts.logins.clone());
     tasks.spawn(reader.await.context("the suppression list")?.run(shutdown.clone()));
     Ok(())

@@ -30,8 +30,8 @@ use crate::event::search::Summary;
 use crate::intake::Intake;
 use crate::intake::dry_run::{Content, DryRun};
 use crate::mail::address::EmailAddress;
-use crate::mail::content::Composition;
-use crate::mail::envelope::{Envelope, ForwardPath};
+use crate::mail::content::{Composition, Wire};
+use crate::mail::envelope::{BodyType, Envelope, ForwardPath};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::Spool;
 use crate::spool::entry::{Copy, CopyState, Entry};
@@ -158,7 +158,7 @@ impl Archive {
 
     /// Returns the lists of whom mail is sent to and whom not.
     pub fn suppressions(&self) -> Suppressions {
-        Suppressions::new(Arc::clone(self.spool.store()), self.clock.clone())
+        self.intake.suppressions().clone()
     }
 
     /// What the events of one message add up to, and the events, oldest first: those that the index leads to, and those that it has not come to yet.
@@ -239,11 +239,22 @@ impl Archive {
         let login = login.map_or_else(known, Ok)?;
         let as_kept = || Some(Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new()));
         let content = original.or_else(as_kept).ok_or("what was kept of the message cannot be read")?;
+        // As it was when plugins saw it.
+        let content = if entry.body == BodyType::BinaryMime { Wire::Lines.fit(content) } else { content };
         let recipients = summary.map(|summary| summary.recipients.as_slice()).unwrap_or_default();
         let mut envelope = Envelope::new(entry.reverse_path);
         envelope.forward_paths = recipients.iter().filter_map(|text| text.parse().ok()).map(ForwardPath::new).collect();
         let options = options(&entry.options);
-        Ok(Submission { id: entry.id, login, received: entry.received, envelope, content, options, checked: Some(CheckedPaths::default()) })
+        Ok(Submission {
+            id: entry.id,
+            login,
+            received: entry.received,
+            envelope,
+            content,
+            binary: None,
+            options,
+            checked: Some(CheckedPaths::default()),
+        })
     }
 
     /// Returns one recipient's copy: what a capture route kept, else as delivery makes it, before DKIM.

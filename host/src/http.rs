@@ -9,6 +9,7 @@
 //! | [`compose`] | fields → MIME |
 //! | [`rest`] | the handlers of the three: who, what, submit, answer |
 //! | [`queue`] | what waits, suspending it, and why mail goes as it does |
+//! | [`idempotency`] | calls that are made again |
 //! | [`dmarc_reports`] | DMARC reports that came in |
 //! | [`logins`], [`events`] | logins that are made while the server runs; what became of a message |
 //! | [`sender_domains`] | domains that mail is sent from, over REST |
@@ -30,6 +31,7 @@ pub mod dashboard;
 pub mod dmarc_reports;
 pub mod events;
 pub mod fields;
+pub mod idempotency;
 pub mod json;
 pub mod logins;
 pub mod mailpace;
@@ -49,6 +51,7 @@ pub mod v1;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -87,6 +90,8 @@ pub struct Services {
     pub links: LinkSigner,
     /// Tells the time.
     pub clock: Clock,
+    /// Knows calls that were made before.
+    pub idempotency: idempotency::Keys,
     /// For ids, boundaries, sessions.
     pub entropy: Entropy,
     /// Domain of Message-IDs.
@@ -97,6 +102,8 @@ pub struct Services {
     pub chains: Arc<BTreeMap<Arc<str>, Chain>>,
     /// Limits.
     pub limits: Http,
+    /// How long a message may ask to be held, over REST as over SMTP.
+    pub longest_hold: Duration,
     /// Who may look at the dashboard.
     pub dashboard: dashboard::Access,
     /// Writes metrics in the text format of `OpenMetrics`.

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -31,6 +32,7 @@ use crate::mail::domain::Domain;
 use crate::mail::refusal::Refusal;
 use crate::plugin::service::desk::Effects;
 use crate::sending_domain::SendingDomains;
+use crate::smtp::data::ContentFault;
 use crate::spool::Spool;
 use crate::spool::receipt::Receipt;
 use crate::store::StoreError;
@@ -39,7 +41,7 @@ use crate::submission::{Protocol, Submission};
 use crate::suppression::Suppressions;
 use crate::telemetry::metric::{Ingress, Metrics};
 use composing::Composed;
-use trace_header::{ADDED_FIELDS, Flaw, HeaderFacts};
+use trace_header::{ADDED_FIELDS, Flaw, HeaderFacts, prepend};
 
 /// Received fields of a message that goes in circles (RFC 5321 §6.3 says at least 100).
 pub const HOPS: usize = 100;
@@ -117,8 +119,17 @@ impl IntakeSettings {
 
     /// Looks at the header of a message.
     fn facts<'a>(&self, submission: &'a Submission) -> HeaderFacts<'a> {
+        self.facts_of(submission, &submission.content)
+    }
+
+    fn facts_of<'a>(&self, submission: &Submission, content: &'a [u8]) -> HeaderFacts<'a> {
         let limit = usize::try_from(self.header_size.0).unwrap_or(usize::MAX);
-        HeaderFacts::read(&submission.content, limit, submission.login.treatment.rebuild)
+        HeaderFacts::read(content, limit, submission.login.treatment.rebuild)
+    }
+
+    /// Returns a submission's content as it came, with our fields in front of it.
+    fn with_trace(&self, submission: &Submission, binary: &[u8], has_chain: bool) -> Bytes {
+        prepend(submission, binary, &self.facts_of(submission, binary), &self.hostname, has_chain)
     }
 }
 
@@ -166,6 +177,11 @@ impl Intake {
     /// Returns the domains that mail is sent from.
     pub fn domains(&self) -> Option<&SendingDomains> {
         self.0.domains.as_ref()
+    }
+
+    /// Returns the lists of whom mail is sent to and whom not.
+    pub fn suppressions(&self) -> &Suppressions {
+        &self.0.suppressions
     }
 
     /// Returns the chains in force.
@@ -308,6 +324,7 @@ impl Parts {
             | Refusal::StorageFailed => return,
             Refusal::SenderNotAllowed { .. }
             | Refusal::UnknownRecipient { .. }
+            | Refusal::Suppressed { .. }
             | Refusal::RelayDenied { .. }
             | Refusal::NotAuthentic { .. }
             | Refusal::TooManyRecipients { .. }
@@ -361,6 +378,11 @@ fn check(submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSett
         Some(Flaw::TooLarge) => return Err(Refusal::HeaderTooLarge { limit: settings.header_size.0 }),
         Some(Flaw::Junk) => return Err(Refusal::InvalidContent("the header has a line that is no field".to_owned())),
         None => {}
+    }
+    // Over SMTP it was refused already.
+    let is_by_smtp = matches!(submission.received.protocol, Protocol::Esmtpa | Protocol::Esmtpsa | Protocol::Esmtp | Protocol::Esmtps);
+    if !is_by_smtp && memchr::memchr(0, content).is_some() {
+        return Err(Refusal::InvalidContent(ContentFault::Nul.to_string()));
     }
     if facts.fields > FIELDS {
         // With ours in front, what stands behind could not be seen by plugins.

@@ -3,6 +3,7 @@
 pub mod checked_paths;
 pub mod login;
 pub mod permission;
+pub mod sender_domain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ pub struct Submission {
     pub envelope: Envelope,
     /// An RFC 5322 message with CRLF line ends and without dot-stuffing; the trace header field is not in it yet.
     pub content: Bytes,
+    /// The same as it came in, where that was not in lines (`BODY=BINARYMIME`).
+    pub binary: Option<Bytes>,
     /// What the sender wants done.
     pub options: Options,
     /// What plugins said of the forward-paths; `None` where they have not been asked yet.

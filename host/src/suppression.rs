@@ -6,20 +6,23 @@
 //! The lists are enforced in two places, for every way in alike: when a message is taken (`intake`), and each time before a copy is tried
 //! (`delivery`), as an entry may have come while it waited. [`reader`] puts there what bounces and unsubscriptions say.
 
+mod catalog;
 pub mod csv;
 pub mod entry;
 pub mod import;
 pub mod query;
 pub mod reader;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::clock::Clock;
 use crate::mail::address::EmailAddress;
 use crate::store::{Batch, Store, StoreError, ValueChange};
+use catalog::{Catalog, Place};
 use entry::{Entry, List, Note, Recipient, Scope, Sender};
 use query::{Found, Query};
 
@@ -32,11 +35,22 @@ const PAGE: usize = 1_000;
 /// Entries that one commit takes.
 const COMMIT: usize = 1_000;
 
-/// The lists. Cloning is cheap; all that work with one store see the same.
+/// The lists. Cloning is cheap. All that work with one store see the same of an address; who looks for entries must be a clone of who changes them.
 #[derive(Clone)]
 pub struct Suppressions {
     store: Arc<dyn Store>,
     clock: Clock,
+    /// Made when somebody looks for entries. Held by whoever changes them until the store has the change.
+    catalog: Arc<RwLock<Option<Catalog>>>,
+}
+
+/// Up to where entries were gone through.
+#[derive(Clone, Debug)]
+enum Passed {
+    /// All of the table, in the order of its keys.
+    Key(Bytes),
+    /// Those of one list and scope.
+    Place(Place),
 }
 
 /// All that the lists say of one address.
@@ -74,7 +88,7 @@ impl Standing {
 impl Suppressions {
     /// The lists in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock }
+        Self { store, clock, catalog: Arc::default() }
     }
 
     /// Returns what is known of an address. Of the postmaster nothing ever is: he must be reachable (RFC 5321 §4.5.1).
@@ -161,7 +175,7 @@ impl Suppressions {
         let mut count = 0;
         let mut after = None;
         loop {
-            let (page, next) = self.page(after).await?;
+            let (page, next) = self.walk(query, after).await?;
             let found: Vec<_> = page.iter().filter(|entry| query.matches(entry)).collect();
             let keys = found.iter().filter_map(|entry| entry::key(entry.list, &entry.scope, &entry.recipient));
             let removals: Vec<_> = keys.map(removal).collect();
@@ -174,15 +188,20 @@ impl Suppressions {
         }
     }
 
-    /// Finds entries: all are looked at, a page of them is kept.
+    /// Finds entries. Where nothing but list, scope and time is asked for, those of the page are looked at; else all of the scope, and a page of them is
+    /// kept.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn find(&self, query: &Query) -> Result<Found, StoreError> {
+        if query.is_by_date() {
+            let (count, keys) = self.catalog().await?.as_ref().map(|catalog| catalog.page(query)).unwrap_or_default();
+            return Ok(Found { count, entries: self.entries(keys).await? });
+        }
         let mut found = query.start();
         let mut after = None;
         loop {
-            let (page, next) = self.page(after).await?;
+            let (page, next) = self.walk(query, after).await?;
             for entry in page.into_iter().filter(|entry| query.matches(entry)) {
                 found.add(entry);
             }
@@ -191,6 +210,69 @@ impl Suppressions {
                 None => return Ok(found.finish()),
             }
         }
+    }
+
+    /// Returns some of the entries among which those are that a query finds, from behind a place on, and the place behind them where there are more.
+    async fn walk(&self, query: &Query, after: Option<Passed>) -> Result<(Vec<Entry>, Option<Passed>), StoreError> {
+        let Some(scope) = &query.scope else {
+            let after = match after {
+                Some(Passed::Key(key)) => Some(key),
+                Some(Passed::Place(_)) | None => None,
+            };
+            let (entries, next) = self.page(after).await?;
+            return Ok((entries, next.map(Passed::Key)));
+        };
+        let after = match after {
+            Some(Passed::Place(place)) => Some(place),
+            Some(Passed::Key(_)) | None => None,
+        };
+        tokio::task::yield_now().await;
+        let list = query.list.unwrap_or(List::Blocked);
+        let catalog = self.catalog().await?;
+        let places = catalog.as_ref().map(|catalog| catalog.after(list, scope, after.as_ref(), PAGE)).unwrap_or_default();
+        drop(catalog);
+        let next = places.last().filter(|_| places.len() == PAGE).cloned();
+        let entries = self.entries(places.into_iter().map(|(_, key)| key)).await?;
+        Ok((entries, next.map(Passed::Place)))
+    }
+
+    /// Reads entries; those that are gone meanwhile are left out.
+    async fn entries(&self, keys: impl IntoIterator<Item = Bytes>) -> Result<Vec<Entry>, StoreError> {
+        let now = self.clock.now();
+        let mut entries = Vec::new();
+        for key in keys {
+            let value = self.store.value(TABLE, &key, now).await?;
+            entries.extend(value.and_then(|value| Entry::decode(&key, &value)));
+        }
+        Ok(entries)
+    }
+
+    /// Returns the catalog, which is made first where there is none.
+    async fn catalog(&self) -> Result<RwLockReadGuard<'_, Option<Catalog>>, StoreError> {
+        let guard = self.catalog.read().await;
+        if guard.is_some() {
+            return Ok(guard);
+        }
+        drop(guard);
+        let mut guard = self.catalog.write().await;
+        if guard.is_none() {
+            let (mut catalog, mut after) = (Catalog::default(), None);
+            loop {
+                tokio::task::yield_now().await;
+                let page = self.store.values(TABLE, after.as_deref(), self.clock.now(), PAGE).await?;
+                for (key, value) in &page {
+                    if let Some(entry) = Entry::decode(key, value) {
+                        catalog.insert(key.clone(), &entry);
+                    }
+                }
+                match page.last() {
+                    Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                    Some(_) | None => break,
+                }
+            }
+            *guard = Some(catalog);
+        }
+        Ok(guard.downgrade())
     }
 
     /// Returns entries in the order of their addresses from behind a place on, and the place behind them where there are more.
@@ -212,11 +294,46 @@ impl Suppressions {
         Entry { list, scope, recipient, note }
     }
 
+    /// Makes changes of the lists, and of other tables together with them.
     async fn commit(&self, values: Vec<ValueChange>) -> Result<(), StoreError> {
         if values.is_empty() {
             return Ok(());
         }
-        self.store.commit(Batch { values, ..Batch::default() }).await
+        let mut guard = self.catalog.write().await;
+        // Taken out: whoever does not wait for the end of this leaves none.
+        let Some(mut catalog) = guard.take() else {
+            return self.store.commit(Batch { values, ..Batch::default() }).await;
+        };
+        // What each entry was, and what it is now: of several changes of one the last counts.
+        let mut changed: BTreeMap<Bytes, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
+        for change in values.iter().filter(|change| *change.table == *TABLE) {
+            let new = change.value.as_ref().and_then(|value| Entry::decode(&change.key, value));
+            if let Some((_, known)) = changed.get_mut(&change.key) {
+                *known = new;
+                continue;
+            }
+            let old = self.store.value(TABLE, &change.key, self.clock.now()).await?;
+            let old = old.and_then(|value| Entry::decode(&change.key, &value));
+            changed.insert(change.key.clone(), (old, new));
+        }
+        match self.store.commit(Batch { values, ..Batch::default() }).await {
+            Ok(()) => {}
+            Err(StoreError::Full) => {
+                *guard = Some(catalog);
+                return Err(StoreError::Full);
+            }
+            Err(error) => return Err(error),
+        }
+        for (key, (old, new)) in changed {
+            if let Some(entry) = old {
+                catalog.remove(key.clone(), &entry);
+            }
+            if let Some(entry) = new {
+                catalog.insert(key, &entry);
+            }
+        }
+        *guard = Some(catalog);
+        Ok(())
     }
 }
 

@@ -156,6 +156,69 @@ fn a_forward_path_is_refused_put_off_or_led_elsewhere() -> Result<()> {
 }
 
 #[test]
+fn a19_plugins_and_the_suppression_list_refuse_at_rcpt_and_the_others_get_the_message() -> Result<()> {
+    let peer = Peer::start()?;
+    let text = with(peer.address(), QUIET, &[("careful", "\"probe\"".to_owned())])
+        .replace("chain = \"careful\"", "chain = \"careful\"\nsuppressed = \"refuse\"");
+    let quiet = login("strict", "route = \"peer\"\nsuppressed = \"refuse\"");
+    let host = Host::start(&format!("{text}{quiet}"), &[("probe.wasm", probe())])?;
+    host.say(&["suppression", "add", "--scope", "login:careful", "left@example.net", "new@example.net"])?;
+    host.say(&["suppression", "add", "--scope", "global", "never@example.net", "allowed@example.net"])?;
+    host.say(&["suppression", "allow", "add", "--scope", "login:careful", "allowed@example.net"])?;
+
+    // All in one piece: the replies come in the order of the commands, whoever gives them.
+    let mut client = Client::login(host.address("smtp none"), "careful", PASSWORD)?;
+    let said = [
+        ("ann@example.net", 250, "2.1.5"),
+        ("gone@example.net", 550, "5.1.1 gone@example.net has left"),
+        ("Left@Example.net", 550, "5.7.1 Left@example.net is on the suppression list: manual"),
+        ("busy@example.net", 450, "4.2.1 not now"),
+        ("nonsense@", 501, "5.1.3"),
+        ("never@example.net", 550, "5.7.1"),
+        // A plugin leads it to somebody who wants no mail.
+        ("old@example.net", 550, "5.7.1 new@example.net is on the suppression list"),
+        ("allowed@example.net", 250, "2.1.5"),
+        ("bob@example.net", 250, "2.1.5"),
+    ];
+    let mut commands = String::new();
+    for (recipient, ..) in said {
+        write!(commands, "RCPT TO:<{recipient}>\r\n")?;
+    }
+    client.send(format!("MAIL FROM:<sender@example.com>\r\n{commands}DATA\r\n"))?;
+    client.expect(250)?;
+    for (recipient, code, text) in said {
+        let reply = client.reply()?;
+        assert!(reply.code == code && reply.text().starts_with(text), "{recipient}: {reply:?}");
+    }
+    client.expect(354)?;
+    client.send([message("mixed"), b".\r\n".to_vec()].concat())?;
+    client.expect(250)?;
+    let mut to: Vec<_> = peer.wait(1)?.into_iter().flat_map(|mail| mail.to).collect();
+    to.sort();
+    assert_eq!(to, ["allowed@example.net", "ann@example.net", "bob@example.net"]);
+
+    // Where nobody is left, there is no message; for a login without plugins the list counts as much.
+    let mut client = Client::login(host.address("smtp none"), "strict", PASSWORD)?;
+    client.send("MAIL FROM:<sender@example.com>\r\nRCPT TO:<never@example.net>\r\nDATA\r\nRSET\r\n")?;
+    for code in [250, 550, 554, 250] {
+        client.expect(code)?;
+    }
+    // Over REST a call is taken whole or not at all, and so by an operator.
+    let call = json!({ "recipients": ["ann@example.net", "left@example.net"], "from": "sender@example.com", "subject": "s", "text": "t" });
+    let refused = post_json(host.address("http none"), &format!("/v1/send?access_token={SECOND_TOKEN}"), &[], &call)?;
+    assert_eq!(
+        (refused.status, refused.json()?["error"]["message"].as_str()),
+        (422, Some("left@example.net is on the suppression list: manual"))
+    );
+    // A login that says nothing hears nothing: its copy is dropped.
+    let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
+    client.deliver("sender@example.com", &["never@example.net"], &message("dropped"))?;
+    host.wait_for_empty_queue()?;
+    assert_eq!(peer.count(), 1);
+    Ok(())
+}
+
+#[test]
 fn a_call_over_rest_is_taken_whole_or_not_at_all() -> Result<()> {
     let peer = Peer::start()?;
     let host = Host::start(&with(peer.address(), QUIET, &[("careful", "\"probe\"".to_owned())]), &[("probe.wasm", probe())])?;

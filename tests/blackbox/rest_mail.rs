@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tubepost_tests::host::Host;
 use tubepost_tests::http::{Response, post_json};
 use tubepost_tests::mime::Part;
-use tubepost_tests::peer::{Peer, Taken};
+use tubepost_tests::peer::{Peer, Protection, Taken};
 use tubepost_tests::setup::{PASSWORD, SECOND_TOKEN, SECOND_TOKEN_HASH, TOKEN, config, login};
 use tubepost_tests::wait::wait_for;
 
@@ -334,4 +334,54 @@ fn tracking_is_on_unless_it_is_switched_off() -> Result<()> {
         assert_eq!(tracked(json!({ alias: false }))?, (true, true, String::new()), "{alias}");
     }
     Ok(())
+}
+
+#[test]
+fn a_call_says_how_urgent_its_mail_is_and_when_it_goes_out() -> Result<()> {
+    let peer = Peer::offering(Protection::None, &["MT-PRIORITY", "8BITMIME"])?;
+    let second = login("second", &format!("route = \"peer\"\ntoken = \"{SECOND_TOKEN_HASH}\"\nlimits = {{ priority = 4 }}"));
+    let host = Host::start(&config(peer.address(), &format!("{second}[smtp]\nfuture_release = \"365d\"\n")), &[])?;
+    let post = |fields| post_json(host.address("http none"), &format!("/v1/send?access_token={SECOND_TOKEN}"), &[], &v1(fields));
+    for fields in [json!({ "priority": 10 }), json!({ "holduntil": "2999-01-01 00:00:00" }), json!({ "holduntil": "soon" })] {
+        let answer = post(fields.clone())?;
+        ensure!(answer.status == 400, "{fields}: {} {}", answer.status, answer.text());
+    }
+    // As over SMTP: what is above the login's highest is lowered to it, and a time that is over is now.
+    for (fields, expected) in [
+        (json!({ "priority": 9 }), Some(" MT-PRIORITY=4")),
+        (json!({ "priority": -3, "holduntil": "2020-01-01 00:00:00" }), Some(" MT-PRIORITY=-3")),
+        (json!({}), None),
+    ] {
+        let before = peer.transcript().len();
+        ensure!(post(fields.clone())?.status == 200, "{fields}");
+        let line = wait_for("MAIL", || peer.transcript().split_off(before).into_iter().find(|line| line.starts_with("MAIL")))?;
+        ensure!(expected.map_or(!line.contains("MT-PRIORITY"), |expected| line.contains(expected)), "{fields}: {line}");
+        host.wait_for_empty_queue()?;
+    }
+    // In a month, whenever this is run.
+    let later = time_of(now()? + 30 * 86_400);
+    ensure!(post(json!({ "recipient": "later@sink.example", "holduntil": later }))?.status == 200);
+    let queue = host.json(&["queue", "list"])?.to_string();
+    ensure!(queue.contains("later@sink.example") && peer.count() == 3, "{queue}");
+    Ok(())
+}
+
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the server that is tested has the clock of the system")]
+fn now() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
+}
+
+/// `YYYY-MM-DD hh:mm:ss` of seconds since 1970 (civil-from-days, H. Hinnant).
+fn time_of(seconds: u64) -> String {
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let time = seconds % 86_400;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", time / 3600, time / 60 % 60, time % 60)
 }

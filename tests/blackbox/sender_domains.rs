@@ -386,6 +386,32 @@ fn f20_unverified_senders_are_re_enveloped_or_refused() -> Result<()> {
 }
 
 #[test]
+fn f20_a_from_that_is_made_for_each_recipient_is_held_against_approved_domains() -> Result<()> {
+    const TEMPLATED: &str = "third-token-of-the-test-suite";
+    let hash = "sha256:d8e023622b57b0c4265e49dbbdac9f3ccb91a0d1fa0ec7da12dd04586cc96de3";
+    let (zone, peer) = (Zone::start()?, Peer::start()?);
+    let login = login("templated", &format!("route = \"peer\"\nchain = \"marketing\"\ntoken = \"{hash}\""));
+    let host = start(&zone, peer.address(), &login)?;
+    approve(&Rest { host: &host, token: TOKEN }, &zone, "own.example")?;
+    let rest = Rest { host: &host, token: TEMPLATED };
+    let call = |recipients: Value| json!({ "from": "{$who}", "subject": "s", "text": "t", "envelope": "me@free.example", "recipients": recipients });
+    let (free, theirs) = (json!({ "who": "ann@free.example" }), json!({ "who": "boss@own.example" }));
+    // Of several copies the one is sent, and the other comes back.
+    rest.post("send", &call(json!({ "one@example.net": free, "two@example.net": theirs })))?;
+    let taken = peer.wait(2)?;
+    assert!(
+        taken.iter().any(|mail| mail.to == ["one@example.net"] && mail.header("From").is_some_and(|from| from.contains("ann@"))),
+        "{taken:?}"
+    );
+    let report = taken.iter().find(|mail| mail.to == ["me@free.example"]).context("a report")?.text();
+    assert!(report.contains("two@example.net") && report.contains("this login may not send as boss@own.example"), "{report}");
+    // Where it is the first, the caller hears of it.
+    let (status, answer) = rest.call("POST", "send", &call(json!({ "two@example.net": theirs })))?;
+    assert!(status == 422 && answer.to_string().contains("boss@own.example"), "{status} {answer}");
+    host.wait_for_empty_queue()
+}
+
+#[test]
 fn f21_mail_is_sent_from_the_bounce_host_of_its_domain() -> Result<()> {
     let (zone, peer) = (Zone::start()?, Peer::start()?);
     let more = login("tracked", "route = \"peer\"\nbounces = \"track\"") + "[bounces]\ndomain = \"bounces.example.com\"\n";

@@ -153,31 +153,6 @@ fn a6_nobody_sends_without_a_login() -> Result<()> {
 }
 
 #[test]
-fn a14_switches_in_the_header_are_followed_and_taken_out() -> Result<()> {
-    let peer = Peer::start()?;
-    let host = Host::start(
-        &config(peer.address(), &login("asked", "route = \"peer\"\nchain = \"asked\"")).replacen(
-            "[chains]\n",
-            "[chains]\nasked = [ { use = \"inline-css\", when = \"requested\" } ]\n",
-            1,
-        ),
-        &[],
-    )?;
-    let html = "<html><head><style>p { color: red }</style></head><body><p>Hello</p></body></html>";
-    let header = "From: s@example.com\r\nTo: r@example.net\r\nSubject: switches\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n";
-    let mut client = Client::login(host.address("smtp none"), "asked", PASSWORD)?;
-    client.deliver("s@example.com", &["r@example.net"], format!("{header}\r\n{html}\r\n").as_bytes())?;
-    let asked = format!("{header}x-smtpeter-inlinecss: true\r\n\r\n{html}\r\n");
-    client.deliver("s@example.com", &["r@example.net"], asked.as_bytes())?;
-    let taken = peer.wait(2)?;
-    let inlined =
-        |text: &str| text.contains("style=\"color: red") || text.contains("style=3D\"color: red") || text.contains("style=\"color:red");
-    assert_eq!(taken.iter().filter(|mail| inlined(&mail.text())).count(), 1, "{taken:?}");
-    assert!(!taken.iter().any(|mail| mail.text().to_lowercase().contains("x-smtpeter-")), "a switch is left");
-    Ok(())
-}
-
-#[test]
 fn a15_tags_in_the_header_are_stored_and_taken_out() -> Result<()> {
     let peer = Peer::start()?;
     let host = Host::start(&config(peer.address(), ""), &[])?;

@@ -7,6 +7,7 @@ mod clients;
 mod hops;
 mod matrix;
 mod root;
+mod signatures;
 mod system;
 
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         println!("interoperability: other servers cannot be installed here: {obstacle}");
         return ExitCode::SUCCESS;
     }
-    let result: Result<Vec<Matrix>> = [clients::matrix, hops::matrix]
+    let result: Result<Vec<Matrix>> = [clients::matrix, hops::matrix, signatures::matrix]
         .into_iter()
         .map(|matrix| {
             let matrix = matrix(&store)?;

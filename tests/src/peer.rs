@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -95,6 +95,8 @@ struct Session {
     helo: String,
     from: String,
     to: Vec<String>,
+    /// What came with BDAT so far.
+    chunks: Vec<u8>,
 }
 
 impl Peer {
@@ -143,7 +145,8 @@ impl Peer {
         self.address
     }
 
-    /// Says `reply` the next time that somebody names `recipient`; several are said in order, then it is accepted.
+    /// Says `reply` the next time that somebody names `recipient`, or sends the last chunk where that is `BDAT`; several are said in order, then it is
+    /// accepted.
     pub fn refuse_next(&self, recipient: &str, reply: &str) {
         self.lock().rcpt.entry(recipient.to_owned()).or_default().push(reply.to_owned());
     }
@@ -202,6 +205,19 @@ impl Peer {
         Ok(())
     }
 
+    fn next_refusal(&self, of: &str) -> Option<String> {
+        self.lock().rcpt.get_mut(of).filter(|replies| !replies.is_empty()).map(|replies| replies.remove(0))
+    }
+
+    /// Keeps a message.
+    fn take(&self, session: &mut Session, content: Vec<u8>) -> Result<String> {
+        let client = session.plain.peer_addr()?.ip();
+        let (from, to) = (session.from.clone(), std::mem::take(&mut session.to));
+        let (user, helo) = (session.user.clone(), session.helo.clone());
+        self.lock().taken.push(Taken { from, to, content, tls: session.tls, user, helo, client });
+        Ok("250 2.0.0 taken".to_owned())
+    }
+
     fn answer(&self, session: &mut Session, command: &str) -> Result<String> {
         let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let offers_tls = matches!(self.protection, Protection::StartTls(_)) && !session.tls;
@@ -233,8 +249,7 @@ impl Peer {
             }
             "RCPT" => {
                 let recipient = path(command);
-                let refusal = self.lock().rcpt.get_mut(&recipient).filter(|replies| !replies.is_empty()).map(|replies| replies.remove(0));
-                refusal.unwrap_or_else(|| {
+                self.next_refusal(&recipient).unwrap_or_else(|| {
                     session.to.push(recipient);
                     "250 2.1.5 ok".to_owned()
                 })
@@ -243,20 +258,30 @@ impl Peer {
             "DATA" => {
                 session.say("354 go on")?;
                 let content = session.content()?;
-                let client = session.plain.peer_addr()?.ip();
-                let (from, to) = (session.from.clone(), std::mem::take(&mut session.to));
-                self.lock().taken.push(Taken {
-                    from,
-                    to,
-                    content,
-                    tls: session.tls,
-                    user: session.user.clone(),
-                    helo: session.helo.clone(),
-                    client,
-                });
-                "250 2.0.0 taken".to_owned()
+                self.take(session, content)?
+            }
+            "BDAT" => {
+                let mut words = command.split(' ').skip(1);
+                let length: usize = words.next().and_then(|word| word.parse().ok()).context("the size of a chunk")?;
+                let start = session.chunks.len();
+                session.chunks.resize(start + length, 0);
+                session.stream.read_exact(session.chunks.get_mut(start..).unwrap_or_default())?;
+                let is_last = words.next().is_some_and(|word| word.eq_ignore_ascii_case("LAST"));
+                if session.to.is_empty() {
+                    session.chunks.clear();
+                    return Ok("503 5.5.1 no recipients".to_owned());
+                }
+                if !is_last {
+                    return Ok("250 2.0.0 go on".to_owned());
+                }
+                let content = std::mem::take(&mut session.chunks);
+                match self.next_refusal("BDAT") {
+                    Some(refusal) => refusal,
+                    None => self.take(session, content)?,
+                }
             }
             "RSET" => {
+                session.chunks.clear();
                 session.to.clear();
                 "250 2.0.0 ok".to_owned()
             }
@@ -277,6 +302,7 @@ impl Session {
             helo: String::new(),
             from: String::new(),
             to: Vec::new(),
+            chunks: Vec::new(),
         })
     }
 

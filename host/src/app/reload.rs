@@ -51,6 +51,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
         trusted_proxies: new.server.trusted_proxies.clone().into(),
         chains: Arc::new(new.chains.clone()),
         limits: new.http.clone(),
+        longest_hold: new.smtp.future_release,
         ..parts.services.clone()
     });
     let mut said = format!("{} logins, {chain_count} chains, {} routes", new.logins.len(), new.routes.len());

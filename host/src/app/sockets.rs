@@ -17,6 +17,7 @@ use crate::config::{Config, Listener, ListenerKind, ListenerTls};
 use crate::event::recorder::Recorder;
 use crate::feedback::Feedback;
 use crate::http::challenge::Challenges;
+use crate::http::idempotency::Keys;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
@@ -110,12 +111,14 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         domains: doors.domains,
         recorder: doors.recorder,
         links: doors.links,
+        idempotency: Keys::new(Arc::clone(&store), clock.clone()),
         clock: clock.clone(),
         entropy: entropy.clone(),
         hostname: config.server.hostname.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         chains: Arc::new(config.chains.clone()),
         limits: config.http.clone(),
+        longest_hold: config.smtp.future_release,
         dashboard: dashboard::Access::new(&config.dashboard, open_dashboard),
         metrics: Arc::new(move || metrics.encode()),
         ready: Arc::new(move || {

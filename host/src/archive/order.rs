@@ -82,5 +82,5 @@ pub fn submission(order: Order, login: Arc<Login>, id: MessageId) -> Result<Subm
     }
     envelope.body = if order.content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
     let received = Received { at: id.received(), peer: IpAddr::V4(Ipv4Addr::LOCALHOST), helo: None, protocol: Protocol::Local };
-    Ok(Submission { id, login, received, envelope, content: order.content, options: Options::default(), checked: None })
+    Ok(Submission { id, login, received, envelope, content: order.content, binary: None, options: Options::default(), checked: None })
 }

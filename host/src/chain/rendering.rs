@@ -29,12 +29,15 @@ use crate::plugin::lease::{Circumstances, CopyFacts, Lease, Occasion, merged_var
 use crate::plugin::letter::Letter;
 use crate::plugin::verdict::{Failure, Verdict};
 use crate::submission::permission::{check_from, check_reverse_path};
+use crate::submission::sender_domain::SenderDomains;
 
 /// Renders copies. Cloning is cheap.
 #[derive(Clone)]
 pub struct Renderer {
     chains: ChainRegistry,
     links: LinkSigner,
+    /// Whose domains From may be of; `None` is that nobody looks.
+    domains: Option<SenderDomains>,
 }
 
 /// A copy as it is sent.
@@ -120,13 +123,19 @@ impl Renderer {
 
     /// Renders by the chains of `chains`, with links of `links`.
     pub fn new(chains: ChainRegistry, links: LinkSigner) -> Self {
-        Self { chains, links }
+        Self { chains, links, domains: None }
+    }
+
+    /// Checks From of copies that are made for each recipient against sender domains too.
+    #[must_use]
+    pub fn with_sender_domains(self, domains: SenderDomains) -> Self {
+        Self { domains: Some(domains), ..self }
     }
 
     /// Renders by other chains.
     #[must_use]
     pub fn with_chains(&self, chains: ChainRegistry) -> Self {
-        Self { chains, links: self.links.clone() }
+        Self { chains, ..self.clone() }
     }
 
     /// Returns what the links in copies begin with.
@@ -170,7 +179,7 @@ impl Renderer {
         let facts = facts(plan, recipient);
         let content = fill(&composition, &plan.nonce, &plan.slots, &facts, &self.links, chains.rendered_size())?;
         if plan.steps.is_empty() {
-            check_senders(plan, &content)?;
+            self.check_senders(plan, &content)?;
             return Ok(Rendered { content, reverse_path: None, tags: Vec::new(), held: None });
         }
         let mut run = CopyRun {
@@ -208,20 +217,22 @@ impl Renderer {
         remove_service_fields(&mut letter.draft);
         let reverse_path = (letter.reverse_path != plan.reverse_path).then_some(letter.reverse_path);
         let content = finish(letter.draft);
-        check_senders(plan, &content)?;
+        self.check_senders(plan, &content)?;
         if let Some(reverse_path) = &reverse_path {
             check_reverse_path(&plan.senders, reverse_path).map_err(|refusal| not_allowed(&refusal))?;
         }
         Ok(Rendered { content, reverse_path, tags: letter.tags, held })
     }
-}
 
-/// Checks From of a finished copy: it is as values and plugins have left it, and not as the intake saw it.
-fn check_senders(plan: &Plan, content: &[u8]) -> Result<(), RenderError> {
-    if plan.senders.is_empty() {
-        return Ok(());
+    /// Checks From of a finished copy: it is as values and plugins have left it, and not as the intake saw it.
+    fn check_senders(&self, plan: &Plan, content: &[u8]) -> Result<(), RenderError> {
+        let from = || raw_values(content, "From");
+        if !plan.senders.is_empty() {
+            check_from(&plan.senders, from()).map_err(|refusal| not_allowed(&refusal))?;
+        }
+        let made = self.domains.as_ref().filter(|_| !plan.is_plain());
+        made.map_or(Ok(()), |domains| domains.check(&plan.login, from())).map_err(|refusal| not_allowed(&refusal))
     }
-    check_from(&plan.senders, raw_values(content, "From")).map_err(|refusal| not_allowed(&refusal))
 }
 
 fn not_allowed(refusal: &Refusal) -> RenderError {

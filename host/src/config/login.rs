@@ -46,7 +46,7 @@ pub struct Login {
     pub unverified_senders: Option<UnverifiedSenders>,
     /// How it may be used.
     pub access: Access,
-    /// `rebuild`, `priority` and `limits.priority`.
+    /// `rebuild`, `priority`, `limits.priority` and `suppressed`.
     pub treatment: Treatment,
 }
 
@@ -59,6 +59,9 @@ pub struct Treatment {
     pub priority: i8,
     /// `limits.priority`: the highest that a message may ask for. Default: that of `priority`.
     pub highest_priority: i8,
+    /// `suppressed`: whether recipients on a suppression list are refused when they are named (`"refuse"`); else their copies are dropped (`"drop"`). Default
+    /// `"drop"`.
+    pub refuses_suppressed: bool,
 }
 
 impl Login {
@@ -250,7 +253,8 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
     let rebuild = section.or("rebuild", false, Value::boolean);
     let priority = section.or("priority", 0, priority);
     let (limits, highest_priority) = section.table("limits", |section| (limits(section, smtp), highest_priority(section, priority)));
-    let treatment = Treatment { rebuild, priority, highest_priority };
+    let refuses_suppressed = section.or("suppressed", false, |value| value.choice(&[("drop", false), ("refuse", true)]));
+    let treatment = Treatment { rebuild, priority, highest_priority, refuses_suppressed };
     let bounces = section.or("bounces", Bounces::default(), |value| {
         let bounces = value.choice(&[("return", Bounces::Return), ("track", Bounces::Track)])?;
         if bounces == Bounces::Track && returns.domain.is_none() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::connection::Connection;
 use super::destination::{Destination, Job};
 use super::dkim::{Occasion, Signers};
 use super::failure::Failure;
@@ -49,6 +50,10 @@ pub(super) struct Load {
     pub(super) again: bool,
     /// Octets of our signatures, with which the content begins.
     pub(super) signature_octets: usize,
+    /// The content as it came in, without signatures, where that was not in lines.
+    pub(super) binary: Option<Bytes>,
+    /// The content in lines, with the octets of its signatures, while the transaction has it as it came in: for reports, and for other next hops.
+    pub(super) lines: Option<(Bytes, usize)>,
     /// What plugins did, to be written down with the outcome.
     pub(super) events: Vec<Event>,
     /// How the connection goes that it was begun on.
@@ -62,8 +67,36 @@ impl Attempt {
         Self { load, transaction }
     }
 
+    /// Puts the content into the form that goes over a connection.
+    pub(super) fn suit(&mut self, connection: &Connection, signers: &Signers) {
+        if connection.takes_binary() {
+            return self.make_binary(signers);
+        }
+        self.make_lines();
+        if !connection.takes_eight_bit() {
+            self.make_seven_bit(signers);
+        }
+    }
+
+    /// Takes the content as it came in, where that was not in lines.
+    fn make_binary(&mut self, signers: &Signers) {
+        let Some(binary) = self.load.binary.clone().filter(|_| !self.transaction.is_binary) else { return };
+        let (content, signature_octets) = signed(signers, binary, &self.load.entry);
+        let lines = std::mem::replace(&mut self.transaction.content, content);
+        self.load.lines = Some((lines, std::mem::replace(&mut self.load.signature_octets, signature_octets)));
+        self.transaction.is_binary = true;
+    }
+
+    /// Takes the content in lines again: it was made ready for another connection.
+    fn make_lines(&mut self) {
+        if let Some(lines) = self.load.lines.take() {
+            (self.transaction.content, self.load.signature_octets) = lines;
+            self.transaction.is_binary = false;
+        }
+    }
+
     /// Makes the content ASCII, as far as that can be done, for a server that takes nothing else; it is signed again, as the signature is of the octets.
-    pub(super) fn make_seven_bit(&mut self, signers: &Signers) {
+    fn make_seven_bit(&mut self, signers: &Signers) {
         let content = &mut self.transaction.content;
         if content.is_ascii() {
             return;
@@ -287,7 +320,8 @@ impl Desk {
                 return None;
             }
         };
-        let content = Wire::EightBit.fit(line_ends(rendered.content));
+        let binary = (entry.body == BodyType::BinaryMime).then(|| rendered.content.clone());
+        let content = Wire::EightBit.fit(line_ends(without_nul(rendered.content, binary.is_some())));
         let (content, signature_octets) = signed(&settings.signers, content, &entry);
         let reverse_path = rendered.reverse_path.unwrap_or_else(|| entry.reverse_path.clone());
         let tracked = settings.return_path(&entry, &reverse_path, first, now);
@@ -307,8 +341,9 @@ impl Desk {
             transport: entry.terms.transport,
             forward_paths: forward_paths.collect(),
             content,
+            is_binary: false,
         };
-        let load = Load { entry, copies, until, again: false, events, via: None, signature_octets, reverse_path };
+        let load = Load { entry, copies, until, again: false, events, via: None, signature_octets, binary, lines: None, reverse_path };
         let attempt = Attempt::new(load, transaction);
         if attempt.load.entry.deliver_before.is_some_and(|end| end <= now) {
             let failure = Failure::permanent((4, 7), "the time in which it was to be delivered is over");
@@ -430,8 +465,10 @@ impl Desk {
 
     /// Ends an attempt with a verdict for each copy, by its place.
     pub(super) fn settle(&self, settings: &Settings, attempt: Attempt, host: &str, mut verdict: impl FnMut(usize) -> Verdict) -> Settled {
-        let (Load { entry, copies, events, reverse_path, .. }, transaction) = attempt.split();
-        let subject = Subject { entry: &entry, reverse_path: &reverse_path, content: &transaction.content, host };
+        let (Load { entry, copies, events, reverse_path, lines, .. }, transaction) = attempt.split();
+        // What comes back with a report goes its own way, over whatever next hops.
+        let content = lines.map_or(transaction.content, |(content, _)| content);
+        let subject = Subject { entry: &entry, reverse_path: &reverse_path, content: &content, host };
         let mut settled = Settled { events, ..Settled::default() };
         settled
             .append(self.judge(settings).settle(&subject, copies.into_iter().enumerate().map(|(place, leased)| (leased, verdict(place)))));
@@ -506,6 +543,16 @@ fn unknown_entry(id: MessageId, queue: &str) -> Entry {
     }
 }
 
+/// Puts content into lines that is binary, or has NUL in it: to a server that drops it, a line might end the message that to us does not.
+fn without_nul(content: Bytes, is_binary: bool) -> Bytes {
+    if !is_binary && memchr::memchr(0, &content).is_none() {
+        return content;
+    }
+    let lines = Wire::Lines.fit(content);
+    // In the header, and in what is signed, nothing is encoded.
+    if memchr::memchr(0, &lines).is_none() { lines } else { lines.iter().copied().filter(|octet| *octet != 0).collect() }
+}
+
 /// Makes CRLF of every bare CR or LF: a server that takes one for the end of a line, when we do not, could be told another message.
 fn line_ends(content: Bytes) -> Bytes {
     let is_bare = |at: usize| match content.get(at) {
@@ -529,6 +576,19 @@ fn line_ends(content: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_nul_goes_out() {
+        let header = "Subject: s\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n";
+        for (content, is_gone) in [(format!("{header}\r\nHi.\r\n\0.\r\nMAIL\r\n"), false), (format!("X: \0a\r\n{header}\r\nHi.\r\n"), true)]
+        {
+            let clean = without_nul(Bytes::from(content.clone()), false);
+            assert!(memchr::memchr(0, &clean).is_none(), "{clean:?}");
+            assert_eq!(clean == content.replace('\0', ""), is_gone, "{clean:?}");
+        }
+        let good = Bytes::from(format!("{header}\r\nHi.\r\n"));
+        assert_eq!(without_nul(good.clone(), false).as_ptr(), good.as_ptr());
+    }
 
     #[test]
     fn bare_line_ends_are_mended() {

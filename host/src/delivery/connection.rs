@@ -287,6 +287,11 @@ impl Connection {
         self.client.takes_eight_bit()
     }
 
+    /// Whether the server takes content that is not in lines.
+    pub(super) fn takes_binary(&self) -> bool {
+        self.client.takes_binary()
+    }
+
     /// Whether the server is still to say something.
     pub(super) fn awaits_reply(&self) -> bool {
         self.client.reply_time().is_some()

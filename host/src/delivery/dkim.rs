@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use mail_auth::common::crypto::{HashContext as _, HashImpl as _, Sha256, SigningKey as _};
+use mail_auth::common::headers::Writer;
 use mail_auth::dkim::Canonicalization;
 use mail_auth::dkim::canonicalize::BodyHasher;
 
@@ -138,9 +139,7 @@ impl Signers {
         if signatories.is_empty() {
             return message;
         }
-        let mut hasher = BodyHasher::new(Sha256::hasher(), Canonicalization::Relaxed, 0);
-        hasher.write(body);
-        let body_hash = STANDARD.encode(hasher.finish().0.complete());
+        let body_hash = STANDARD.encode(hash(body));
         let mut signed = BytesMut::with_capacity(message.len() + 1024 * signatories.len());
         for signatory in &signatories {
             match signature(signatory, &fields, &body_hash, occasion.received) {
@@ -204,6 +203,64 @@ enum SignError {
     Damaged,
     #[error(transparent)]
     Failed(#[from] mail_auth::Error),
+}
+
+/// The hash of a body, `relaxed` (RFC 6376 §3.4.4).
+fn hash(body: &[u8]) -> Vec<u8> {
+    // What canonicalises takes a bare LF for a line end and a bare CR for nothing; to verifiers they are octets like others, where content is binary.
+    let digest = if has_bare_line_end(body) {
+        let mut hasher = Sha256::hasher();
+        Writer::write(&mut hasher, &relaxed(body));
+        hasher.complete()
+    } else {
+        let mut hasher = BodyHasher::new(Sha256::hasher(), Canonicalization::Relaxed, 0);
+        hasher.write(body);
+        hasher.finish().0.complete()
+    };
+    digest.as_ref().to_vec()
+}
+
+fn has_bare_line_end(body: &[u8]) -> bool {
+    memchr::memchr2_iter(b'\r', b'\n', body).any(|at| match body.get(at) {
+        Some(b'\n') => at == 0 || body.get(at - 1) != Some(&b'\r'),
+        _ => body.get(at + 1) != Some(&b'\n'),
+    })
+}
+
+/// A body in `relaxed` form, where CRLF alone ends a line.
+fn relaxed(body: &[u8]) -> Vec<u8> {
+    let mut relaxed = Vec::with_capacity(body.len() + 2);
+    // Empty lines count once something stands behind them.
+    let (mut start, mut empty) = (0, 0);
+    let ends = memchr::memmem::find_iter(body, b"\r\n").chain(std::iter::once(body.len()));
+    for end in ends {
+        let line = body.get(start..end).unwrap_or_default();
+        start = end + 2;
+        let before = relaxed.len();
+        for _ in 0..empty {
+            relaxed.extend_from_slice(b"\r\n");
+        }
+        let begin = relaxed.len();
+        let mut blank = false;
+        for octet in line {
+            if matches!(octet, b' ' | b'\t') {
+                blank = true;
+                continue;
+            }
+            if std::mem::take(&mut blank) {
+                relaxed.push(b' ');
+            }
+            relaxed.push(*octet);
+        }
+        if relaxed.len() == begin {
+            relaxed.truncate(before);
+            empty += 1;
+        } else {
+            relaxed.extend_from_slice(b"\r\n");
+            empty = 0;
+        }
+    }
+    relaxed
 }
 
 fn signature(signatory: &Signatory, fields: &[Field<'_>], body_hash: &str, now: Timestamp) -> Result<String, SignError> {

@@ -315,9 +315,7 @@ impl Worker {
             }
             self.metrics.transaction();
             self.turn = self.turn.saturating_add(1);
-            if !connection.takes_eight_bit() {
-                attempt.make_seven_bit(&self.settings.signers);
-            }
+            attempt.suit(connection, &self.settings.signers);
             let (mut load, transaction) = attempt.split();
             load.via = Some(connection.via());
             connection.start(transaction);

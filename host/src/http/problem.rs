@@ -30,6 +30,16 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Returns a word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::TurboSmtp => "turbosmtp",
+            Self::MailPace => "mailpace",
+            Self::Plain => "plain",
+        }
+    }
+
     /// Returns the dialect that clients of this path expect, of paths that do not exist too.
     pub fn of(path: &str) -> Self {
         let versioned = |path: &str| path.strip_prefix("/v").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -95,6 +105,10 @@ pub enum Problem {
     BodyUnreadable(String),
     /// The request took too long.
     TimedOut,
+    /// A call with the same `Idempotency-Key` is being carried out.
+    KeyInUse,
+    /// The `Idempotency-Key` was that of another call.
+    KeyOfAnother,
 }
 
 impl From<Refusal> for Problem {
@@ -150,6 +164,8 @@ impl Problem {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::KeyInUse => StatusCode::CONFLICT,
+            Self::KeyOfAnother => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -174,7 +190,9 @@ impl Problem {
             | Self::MediaType
             | Self::BodyTooLarge { .. }
             | Self::BodyUnreadable(_)
-            | Self::TimedOut => None,
+            | Self::TimedOut
+            | Self::KeyOfAnother => None,
+            Self::KeyInUse => Some(Duration::from_secs(1)),
         }
     }
 
@@ -216,7 +234,9 @@ impl Problem {
             | Self::MediaType
             | Self::BodyTooLarge { .. }
             | Self::BodyUnreadable(_)
-            | Self::TimedOut => {}
+            | Self::TimedOut
+            | Self::KeyInUse
+            | Self::KeyOfAnother => {}
         }
         json!({ "error": error })
     }
@@ -245,7 +265,9 @@ impl Problem {
             | Self::MediaType
             | Self::BodyTooLarge { .. }
             | Self::BodyUnreadable(_)
-            | Self::TimedOut => json!({ "message": "error", "errors": [self.text()] }),
+            | Self::TimedOut
+            | Self::KeyInUse
+            | Self::KeyOfAnother => json!({ "message": "error", "errors": [self.text()] }),
         }
     }
 
@@ -279,7 +301,9 @@ impl Problem {
             | Self::NotFound
             | Self::MethodNotAllowed(_)
             | Self::BodyTooLarge { .. }
-            | Self::TimedOut => self.text(),
+            | Self::TimedOut
+            | Self::KeyInUse
+            | Self::KeyOfAnother => self.text(),
         };
         Some(json!({ "error": text }))
     }
@@ -309,6 +333,8 @@ impl Problem {
             Self::BodyTooLarge { limit } => format!("The request is larger than {limit} octets"),
             Self::BodyUnreadable(reason) => reason.clone(),
             Self::TimedOut => "The request took too long".to_owned(),
+            Self::KeyInUse => "A call with this Idempotency-Key is being carried out".to_owned(),
+            Self::KeyOfAnother => "This Idempotency-Key was used for another call".to_owned(),
         }
     }
 }
@@ -330,9 +356,12 @@ fn refusal_status(refusal: &Refusal, dialect: Dialect) -> StatusCode {
         Refusal::RateLimited { .. } | Refusal::TooMuchFromAddress { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if refusal.is_temporary() => StatusCode::SERVICE_UNAVAILABLE,
         // Clients of SMTPeter, turboSMTP and MailPace know 400 alone for a message that nobody wants.
-        Refusal::Plugin { .. } | Refusal::PluginFailed { .. } if dialect == Dialect::V1 => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Plugin { .. } | Refusal::PluginFailed { .. } | Refusal::Suppressed { .. } if dialect == Dialect::V1 => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Refusal::Plugin { .. }
         | Refusal::PluginFailed { .. }
+        | Refusal::Suppressed { .. }
         | Refusal::TooManyRecipients { .. }
         | Refusal::Loop { .. }
         | Refusal::InvalidContent(_)

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use super::body::Room;
 use super::compose::Stamp;
 use super::fields::Fields;
+use super::idempotency::{Taken, Turn};
 use super::order::{Order, Stations};
 use super::origin::Origin;
 use super::problem::{Dialect, Flaw, Problem};
@@ -89,13 +90,6 @@ impl Call {
     }
 }
 
-/// A call that was carried out.
-struct Done {
-    receipt: Receipt,
-    /// Fields of the call that meant nothing.
-    ignored: Vec<String>,
-}
-
 /// `POST /v1/send`.
 pub(super) async fn v1_send(call: Call) -> Response {
     answer(Dialect::V1, call.v1().await)
@@ -112,19 +106,20 @@ pub(super) async fn mailpace_send(call: Call) -> Response {
 }
 
 impl Call {
-    async fn v1(self) -> Result<Done, Problem> {
+    async fn v1(self) -> Result<Taken, Problem> {
         only_post(&self.parts)?;
         let token = token(&self.parts.headers, &self.parts.uri).ok_or(Problem::MissingCredentials)?;
         let login = self.services.logins.by_token(&token, self.origin.ip).map_err(credentials_problem)?;
         let Self { services, origin, room, parts, body } = self;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
+        let turn = services.idempotency.turn(&parts.headers, &login.name, Dialect::V1, &octets).await?;
         let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
         let stations = Stations::of(&login, &services.chains);
-        let order = v1::send::parse(&fields, &stations, services.clock.now())?;
-        submit(&services, login, &origin, order).await
+        let moment = v1::timing::Moment { now: services.clock.now(), longest_hold: services.longest_hold };
+        carry_out(services, Dialect::V1, turn, login, origin, || v1::send::parse(&fields, &stations, moment).map_err(Problem::from)).await
     }
 
-    async fn turbosmtp(self) -> Result<Done, Problem> {
+    async fn turbosmtp(self) -> Result<Taken, Problem> {
         only_post(&self.parts)?;
         let Self { services, origin, room, parts, body } = self;
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -143,12 +138,12 @@ impl Call {
             let credentials = body::pair(&parts.headers, &octets, ["authuser", "authpass"]).await?;
             check(credentials.ok_or(Problem::MissingCredentials)?).await?
         };
+        let turn = services.idempotency.turn(&parts.headers, &login.name, Dialect::TurboSmtp, &octets).await?;
         let fields = body::fields(&parts.headers, octets, services.limits.json_values).await?;
-        let order = turbosmtp::parse(&fields).map_err(Problem::Flaws)?;
-        submit(&services, login, &origin, order).await
+        carry_out(services, Dialect::TurboSmtp, turn, login, origin, || turbosmtp::parse(&fields).map_err(Problem::Flaws)).await
     }
 
-    async fn mailpace(self) -> Result<Done, Problem> {
+    async fn mailpace(self) -> Result<Taken, Problem> {
         let Self { services, origin, room, parts, body } = self;
         only_post(&parts)?;
         only_json(&parts.headers)?;
@@ -156,6 +151,10 @@ impl Call {
         let token = token.and_then(|value| value.to_str().ok()).filter(|token| !token.is_empty()).ok_or(Problem::MissingCredentials)?;
         let login = services.logins.by_token(token, origin.ip).map_err(credentials_problem)?;
         let (octets, _room) = room.read(&parts.headers, body, true).await?;
+        let turn = match services.idempotency.turn(&parts.headers, &login.name, Dialect::MailPace, &octets).await? {
+            Turn::Again(taken) => return Ok(taken),
+            turn @ (Turn::Free | Turn::First(_)) => turn,
+        };
         let order = mailpace::parse(&body::json(&octets, services.limits.json_values)?)?;
         // The other dialects take the message, and drop the copy: their clients know no such answer.
         match services.archive.intake().blocked(&login, &order.envelope).await {
@@ -166,11 +165,37 @@ impl Call {
                 return Err(Problem::Refused(Refusal::StorageFailed));
             }
         }
-        submit(&services, login, &origin, order).await
+        carry_out(services, Dialect::MailPace, turn, login, origin, || Ok(order)).await
     }
 }
 
-async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: Order) -> Result<Done, Problem> {
+/// Answers a call that was made before as then; carries out every other.
+async fn carry_out(
+    services: Arc<Services>,
+    dialect: Dialect,
+    turn: Turn,
+    login: Arc<Login>,
+    origin: Origin,
+    order: impl FnOnce() -> Result<Order, Problem>,
+) -> Result<Taken, Problem> {
+    let running = match turn {
+        Turn::Again(taken) => return Ok(taken),
+        Turn::Free => return submit(&services, dialect, login, &origin, order()?).await,
+        Turn::First(running) => running,
+    };
+    let order = order()?;
+    running.check(&order.envelope)?;
+    // Who has a key may go away and ask again: what was begun goes on without him, and he gets its answer then.
+    let tracker = services.background.clone();
+    let submitted = tracker.spawn(async move {
+        let taken = submit(&services, dialect, login, &origin, order).await?;
+        running.keep(&taken).await;
+        Ok(taken)
+    });
+    submitted.await.unwrap_or(Err(Problem::Refused(Refusal::StorageFailed)))
+}
+
+async fn submit(services: &Services, dialect: Dialect, login: Arc<Login>, origin: &Origin, order: Order) -> Result<Taken, Problem> {
     let now = services.clock.now();
     let id = MessageId::new(now, &services.entropy);
     let stamp = Stamp { id, now, hostname: &services.hostname, entropy: &services.entropy };
@@ -180,11 +205,12 @@ async fn submit(services: &Services, login: Arc<Login>, origin: &Origin, order: 
         received: Received { at: now, peer: origin.ip, helo: None, protocol: origin.protocol() },
         envelope: order.envelope,
         content: order.content.into_octets(stamp),
+        binary: None,
         options: order.options,
         checked: None,
     };
     let receipt = services.archive.intake().submit(submission).await.map_err(Problem::from)?;
-    Ok(Done { receipt, ignored: order.ignored })
+    Ok(taken(dialect, &receipt, order.ignored))
 }
 
 /// `{"<id>":"<recipient>"}`, in the order of the recipients.
@@ -196,9 +222,9 @@ fn copies(receipt: &Receipt) -> Value {
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
-fn answer(dialect: Dialect, outcome: Result<Done, Problem>) -> Response {
+fn answer(dialect: Dialect, outcome: Result<Taken, Problem>) -> Response {
     match outcome {
-        Ok(Done { receipt, ignored }) => taken(dialect, &receipt, &ignored),
+        Ok(taken) => response(taken),
         Err(problem) => {
             debug!(?dialect, status = problem.status(dialect).as_u16(), "call refused");
             problem.response(dialect)
@@ -207,18 +233,22 @@ fn answer(dialect: Dialect, outcome: Result<Done, Problem>) -> Response {
 }
 
 /// The answer that a message was taken, which nothing but its receipt makes.
-fn taken(dialect: Dialect, receipt: &Receipt, ignored: &[String]) -> Response {
+fn taken(dialect: Dialect, receipt: &Receipt, ignored: Vec<String>) -> Taken {
     let body = match dialect {
         Dialect::V1 | Dialect::Plain => copies(receipt),
         Dialect::TurboSmtp => json!({ "message": "OK" }),
         Dialect::MailPace => json!({ "id": receipt.message().to_number(), "status": "pending" }),
     };
-    let mut response = Response::new(Body::from(body.to_string()));
+    Taken { body: body.to_string(), message: receipt.message().to_string(), ignored }
+}
+
+fn response(taken: Taken) -> Response {
+    let mut response = Response::new(Body::from(taken.body));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.extend(HeaderValue::from_str(&receipt.message().to_string()).ok().map(|id| (HeaderName::from_static(MESSAGE_ID), id)));
-    headers.extend(ignored_names(ignored).map(|names| (HeaderName::from_static(IGNORED), names)));
+    headers.extend(HeaderValue::from_str(&taken.message).ok().map(|id| (HeaderName::from_static(MESSAGE_ID), id)));
+    headers.extend(ignored_names(&taken.ignored).map(|names| (HeaderName::from_static(IGNORED), names)));
     response
 }
 

@@ -6,3 +6,4 @@ pub mod recipients;
 pub mod send;
 pub mod switches;
 pub mod template;
+pub mod timing;

@@ -17,7 +17,7 @@ use crate::config::{Bounces, Route};
 use crate::event::{Event, EventKind};
 use crate::mail::address::EmailAddress;
 use crate::mail::content::{Composition, Draft};
-use crate::mail::envelope::{ForwardPath, ReversePath, TransportSecurity};
+use crate::mail::envelope::{BodyType, ForwardPath, ReversePath, TransportSecurity};
 use crate::mail::message_id::CopyId;
 use crate::mail::refusal::Refusal;
 use crate::mail::slot::Tokens;
@@ -91,6 +91,8 @@ pub(super) struct Letterpress {
     pub(super) route: Option<Arc<str>>,
     /// When delivery is tried first, where a plugin chose that.
     pub(super) not_before: Option<Timestamp>,
+    /// Whether each copy has a From of its own.
+    pub(super) from_is_open: bool,
     /// Whether plugins changed anything of the content.
     pub(super) changed: bool,
 }
@@ -121,7 +123,7 @@ impl Parts {
             Chained::Discarded { plugin, reason } => return Ok(Composed::Discarded { plugin, reason }),
         };
         // What the client can still be told: a template that cannot work, and a From that is not his.
-        let has_more_to_tell = !press.plan.steps.is_empty() || !press.plan.senders.is_empty();
+        let has_more_to_tell = !press.plan.steps.is_empty() || press.from_is_open;
         if has_more_to_tell && let Some((plugin, reason)) = self.render_first(submission, &mut press, trace).await? {
             return Ok(Composed::Discarded { plugin, reason });
         }
@@ -133,15 +135,26 @@ impl Parts {
             press.reverse_path = ReversePath::Null;
             press.plan.reverse_path = ReversePath::Null;
         }
+        let binary = submission.binary.as_ref().filter(|_| !press.changed);
+        if let Some(binary) = binary {
+            press.body = Composition::plain(settings.with_trace(submission, binary, prepared.chain.is_some())).encode();
+        }
+        let is_binary = binary.is_some();
         let mut kept = self.entry(submission, facts, prepared.content, *press, settings, trace);
         kept.entry.terms.track_bounces = is_tracked;
+        if is_binary {
+            kept.entry.body = BodyType::BinaryMime;
+        } else if kept.entry.body == BodyType::BinaryMime {
+            // What plugins have changed is in lines, as they saw it.
+            kept.entry.body = BodyType::EightBitMime;
+        }
         Ok(Composed::Kept(Box::new(kept)))
     }
 
     /// Finds the login's plugins and puts the trace header on.
     pub(super) fn prepare(&self, submission: &Submission, facts: &HeaderFacts<'_>, settings: &IntakeSettings) -> Result<Prepared, Refusal> {
         let chain = self.chain(submission)?;
-        Ok(Prepared { content: prepend(submission, facts, &settings.hostname, chain.is_some()), chain })
+        Ok(Prepared { content: prepend(submission, &submission.content, facts, &settings.hostname, chain.is_some()), chain })
     }
 
     /// The login's chain, unless there is no plugin in it.
@@ -224,7 +237,8 @@ impl Parts {
                 self.check_changed_sender(&submission.login, &from)?;
             }
         }
-        if is_from_open(&submission.login, facts, &letter.draft, &plan)? {
+        let from_is_open = is_from_open(&submission.login, facts, &letter.draft, &plan)?;
+        if from_is_open {
             plan.senders.clone_from(&submission.login.senders);
         }
         // What only plugins ask for is kept only where plugins will.
@@ -246,7 +260,19 @@ impl Parts {
             Composition::plain(circumstances.original.clone())
         };
         let body = composition.encode();
-        Ok(Chained::Kept(Box::new(Letterpress { body, plan, reverse_path, recipients, tags, subject, held, route, not_before, changed })))
+        Ok(Chained::Kept(Box::new(Letterpress {
+            body,
+            plan,
+            reverse_path,
+            recipients,
+            tags,
+            subject,
+            held,
+            route,
+            not_before,
+            from_is_open,
+            changed,
+        })))
     }
 
     /// Renders the first copy while the client waits: a template that cannot work is an answer and not a bounce.
@@ -419,21 +445,19 @@ fn plain(submission: &Submission, facts: &HeaderFacts<'_>, content: &Bytes, tag_
         held: None,
         route: None,
         not_before: None,
+        from_is_open: false,
         changed: false,
     }))
 }
 
 /// Checks From where plugins have changed it. Returns whether each copy's own is still to be checked when it is made.
 fn is_from_open(login: &Login, facts: &HeaderFacts<'_>, draft: &Draft, plan: &Plan) -> Result<bool, Refusal> {
-    if login.senders.is_empty() {
-        return Ok(false);
-    }
     let from: Vec<&[u8]> = draft.header_all_raw("From").collect();
     let tokens = Tokens::new(&plan.nonce);
     if !plan.steps.is_empty() || from.iter().any(|value| tokens.are_in(value)) {
         return Ok(true);
     }
-    if from != facts.from {
+    if from != facts.from && !login.senders.is_empty() {
         check_from(&login.senders, from)?;
     }
     Ok(false)

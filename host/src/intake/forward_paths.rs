@@ -1,4 +1,4 @@
-//! Forward-paths that plugins have a word on, before there is a message (SMTP), or before the chain sees one (everything else).
+//! Forward-paths that plugins, and the suppression list, have a word on, before there is a message (SMTP), or before the chain sees one (everything else).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::plugin::forward_path::Transaction;
 use crate::plugin::service::desk::Effects;
 use crate::submission::login::Login;
 use crate::submission::{CheckedPaths, Options, Received, Submission};
+use crate::suppression::entry::Sender;
 
 /// A transaction in which a client names forward-paths one by one, and plugins have a word on them.
 #[derive(Clone, Debug)]
@@ -38,28 +39,19 @@ pub struct Inquiry {
 }
 
 impl Intake {
-    /// Whether plugins of the login's chain have a word on forward-paths.
+    /// Whether anybody has a word on forward-paths of the login: plugins of its chain, or the suppression list.
     pub fn asks_about_paths(&self, login: &Login) -> bool {
-        self.0.path_chain(login).is_some()
+        login.treatment.refuses_suppressed || self.0.path_chain(login).is_some()
     }
 
-    /// Asks the login's plugins about a forward-path, of which `accepted` were taken before it. Returns the address to take.
+    /// Asks the login's plugins, and then the suppression list, about a forward-path, of which `accepted` were taken before it. Returns the address to
+    /// take.
     ///
     /// # Errors
     /// It is refused; the transaction may go on with others.
     pub async fn check_path(&self, inquiry: &mut Inquiry, path: &EmailAddress, accepted: u32) -> Result<EmailAddress, Refusal> {
         let parts = &self.0;
-        // Another configuration may be in force by now.
-        let Some(chain) = parts.path_chain(&inquiry.login) else { return Ok(path.clone()) };
-        let within = Transaction {
-            login: Arc::clone(&inquiry.login.name),
-            reverse_path: inquiry.reverse_path.to_string(),
-            accepted,
-            context: context(&inquiry.login, &inquiry.received, &Options::default(), parts.renderer.public_url()),
-            now: parts.clock.now(),
-            effects: Effects::Live,
-        };
-        let answer = chain.check_path(path, &within, &mut inquiry.checked).await;
+        let answer = parts.ask_about_path(inquiry, path, accepted).await;
         if let Err(refusal) = &answer {
             parts.metrics.path_refused(refusal.class());
             inquiry.refusal.get_or_insert_with(|| naming(refusal.clone(), path));
@@ -94,6 +86,42 @@ impl Intake {
 }
 
 impl Parts {
+    async fn ask_about_path(&self, inquiry: &mut Inquiry, path: &EmailAddress, accepted: u32) -> Result<EmailAddress, Refusal> {
+        // Another configuration may be in force by now.
+        let Some(chain) = self.path_chain(&inquiry.login) else {
+            return self.not_suppressed(&inquiry.login, &inquiry.reverse_path, path.clone()).await;
+        };
+        let within = Transaction {
+            login: Arc::clone(&inquiry.login.name),
+            reverse_path: inquiry.reverse_path.to_string(),
+            accepted,
+            context: context(&inquiry.login, &inquiry.received, &Options::default(), self.renderer.public_url()),
+            now: self.clock.now(),
+            effects: Effects::Live,
+        };
+        let address = chain.check_path(path, &within, &mut inquiry.checked).await?;
+        self.not_suppressed(&inquiry.login, &inquiry.reverse_path, address).await
+    }
+
+    /// Returns an address to which the login's mail goes.
+    ///
+    /// # Errors
+    /// It is on a suppression list, and the login wants that refused; others hear of it in the event log.
+    async fn not_suppressed(&self, login: &Login, reverse_path: &ReversePath, address: EmailAddress) -> Result<EmailAddress, Refusal> {
+        if !login.treatment.refuses_suppressed {
+            return Ok(address);
+        }
+        let standing = self.suppressions.standing(&address).await.map_err(|error| {
+            warn!(%error, "the suppression list cannot be asked");
+            Refusal::StorageFailed
+        })?;
+        let sender = Sender { login: &login.name, domain: reverse_path.mailbox().map(EmailAddress::domain) };
+        match standing.block(&sender) {
+            Some(entry) => Err(Refusal::Suppressed { address: address.to_string(), reason: entry.note.source.word() }),
+            None => Ok(address),
+        }
+    }
+
     /// The login's chain, where a plugin of it has a word on forward-paths.
     fn path_chain(&self, login: &Login) -> Option<Arc<Chain>> {
         let chains = self.chains.current();
@@ -115,7 +143,10 @@ impl Parts {
             return Ok(Cow::Borrowed(submission));
         }
         let login = &submission.login;
-        let Some(chain) = self.path_chain(login) else { return Ok(Cow::Borrowed(submission)) };
+        let chain = self.path_chain(login);
+        if chain.is_none() && !login.treatment.refuses_suppressed {
+            return Ok(Cow::Borrowed(submission));
+        }
         let counts = matches!(effects, Effects::Live);
         let mut within = Transaction {
             login: Arc::clone(&login.name),
@@ -130,7 +161,15 @@ impl Parts {
         changed.options.recipient_variables.clear();
         let only = submission.envelope.forward_paths.len() == 1;
         for (place, path) in (0..).zip(&submission.envelope.forward_paths) {
-            let address = chain.check_path(&path.address, &within, &mut trace.paths).await.map_err(|refusal| {
+            let asked = match &chain {
+                Some(chain) => chain.check_path(&path.address, &within, &mut trace.paths).await,
+                None => Ok(path.address.clone()),
+            };
+            let answer = match asked {
+                Ok(address) => self.not_suppressed(login, &submission.envelope.reverse_path, address).await,
+                Err(refusal) => Err(refusal),
+            };
+            let address = answer.map_err(|refusal| {
                 if counts {
                     self.metrics.path_refused(refusal.class());
                 }

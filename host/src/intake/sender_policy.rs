@@ -9,12 +9,11 @@ use super::trace_header::HeaderFacts;
 use crate::config::UnverifiedSenders;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::ReversePath;
-use crate::mail::header::Mailbox;
 use crate::mail::header::raw_fields::RawFields;
 use crate::mail::refusal::Refusal;
-use crate::sending_domain::{SendingDomains, Standing};
 use crate::submission::Submission;
 use crate::submission::login::Login;
+use crate::submission::sender_domain::{check_foreign, check_made, check_own, policy, unverified};
 
 impl Parts {
     /// Returns the submission as it goes on: with our envelope and a Sender field, where its From is not verified and that is what is to be done.
@@ -27,15 +26,15 @@ impl Parts {
         facts: &HeaderFacts<'_>,
     ) -> Result<Cow<'a, Submission>, Refusal> {
         let Some(domains) = &self.domains else { return Ok(Cow::Borrowed(submission)) };
-        check_foreign(domains, &submission.login, &facts.from)?;
+        check_foreign(domains, &submission.login.name, facts.from.iter().copied())?;
         if let Some(address) = submission.envelope.reverse_path.mailbox() {
-            check_own(domains, &submission.login, address)?;
+            check_own(domains, &submission.login.name, address)?;
         }
         let policy = policy(domains, &submission.login);
         if policy == UnverifiedSenders::Accept {
             return Ok(Cow::Borrowed(submission));
         }
-        let Some(address) = unverified(domains, &submission.login, facts.from.iter().copied()) else {
+        let Some(address) = unverified(domains, &submission.login.name, facts.from.iter().copied()) else {
             return Ok(Cow::Borrowed(submission));
         };
         if policy == UnverifiedSenders::Refuse {
@@ -44,6 +43,7 @@ impl Parts {
         let envelope = domains.envelope();
         let mut submission = submission.clone();
         submission.content = with_sender(&submission.content, &envelope);
+        submission.binary = submission.binary.as_ref().map(|binary| with_sender(binary, &envelope));
         // What has no reverse-path is a report: it must not come to have one.
         if submission.envelope.reverse_path != ReversePath::Null {
             submission.envelope.reverse_path = ReversePath::Mailbox(envelope);
@@ -57,62 +57,37 @@ impl Parts {
     /// As for [`Self::with_verified_sender`].
     pub(super) fn check_changed_sender(&self, login: &Login, from: &[&[u8]]) -> Result<(), Refusal> {
         let Some(domains) = &self.domains else { return Ok(()) };
-        check_foreign(domains, login, from)?;
-        match policy(domains, login) {
-            UnverifiedSenders::Refuse => match unverified(domains, login, from.iter().copied()) {
-                Some(address) => Err(Refusal::SenderNotAllowed { address }),
-                None => Ok(()),
-            },
-            UnverifiedSenders::Accept | UnverifiedSenders::ReEnvelope => Ok(()),
-        }
+        check_made(domains, &login.name, policy(domains, login), from.iter().copied())
     }
 }
 
-/// What is to be done.
-fn policy(domains: &SendingDomains, login: &Login) -> UnverifiedSenders {
-    login.unverified_senders.unwrap_or_else(|| domains.unverified_senders())
-}
-
-/// Refuses addresses in From whose domain is another's, whatever the policy. What cannot be read names nobody: it is for the policy.
-fn check_foreign(domains: &SendingDomains, login: &Login, from: &[&[u8]]) -> Result<(), Refusal> {
-    let mut addresses = from.iter().filter_map(|value| Mailbox::parse_senders(value).ok()).flatten();
-    addresses.try_for_each(|address| check_own(domains, login, &address))
-}
-
-fn check_own(domains: &SendingDomains, login: &Login, address: &EmailAddress) -> Result<(), Refusal> {
-    match domains.standing(&login.name, address.domain()) {
-        Standing::Unknown | Standing::Open => Ok(()),
-        Standing::Foreign => Err(Refusal::SenderNotAllowed { address: address.to_string() }),
-    }
-}
-
-/// The first address in From, as far as it can be read, whose domain is not approved; no From at all is one without name.
-fn unverified<'f>(domains: &SendingDomains, login: &Login, from: impl IntoIterator<Item = &'f [u8]>) -> Option<String> {
-    let mut is_there = false;
-    for value in from {
-        let Ok(addresses) = Mailbox::parse_senders(value) else {
-            return Some(String::from_utf8_lossy(value.trim_ascii()).chars().take(320).collect());
-        };
-        let other = addresses.iter().find(|address| !domains.is_approved(&login.name, address.domain()));
-        if let Some(other) = other {
-            return Some(other.to_string());
-        }
-        is_there |= !addresses.is_empty();
-    }
-    (!is_there).then(String::new)
-}
-
-/// Puts our Sender field (RFC 5322 §3.6.2) in the place of those that are there.
+/// Puts our Sender field (RFC 5322 §3.6.2) in the place of those that are there. Content without a header gets one, and is its body; the envelope of a
+/// mailbox file in front of a header goes, as nobody would look for it behind our field.
 fn with_sender(content: &Bytes, sender: &EmailAddress) -> Bytes {
     let mut changed = BytesMut::with_capacity(content.len() + 320);
     changed.extend_from_slice(format!("Sender: {sender}\r\n").as_bytes());
-    let mut lines = RawFields::of(content);
+    let start = changed.len();
+    let (mut lines, mut fields) = (RawFields::of(content), 0);
     for line in lines.by_ref() {
-        if !line.field.is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"sender")) {
-            changed.extend_from_slice(content.get(line.place).unwrap_or_default());
+        match line.field {
+            Some((name, _)) => {
+                fields += 1;
+                if name.eq_ignore_ascii_case(b"sender") {
+                    continue;
+                }
+            }
+            None if line.place.start == 0 => continue,
+            None => {}
         }
+        changed.extend_from_slice(content.get(line.place).unwrap_or_default());
     }
-    changed.extend_from_slice(content.get(lines.place()..).unwrap_or_default());
+    if fields == 0 && lines.place() > 0 {
+        changed.truncate(start);
+        changed.extend_from_slice(b"\r\n");
+        changed.extend_from_slice(content);
+    } else {
+        changed.extend_from_slice(content.get(lines.place()..).unwrap_or_default());
+    }
     changed.freeze()
 }
 
@@ -127,5 +102,20 @@ mod tests {
             Bytes::from_static(b"From: a@x.example\r\nsender : b@x.example,\r\n c@x.example\r\nSubject: s\r\n\r\nSender: body\r\n");
         let expected = "Sender: mailer@mail.example\r\nFrom: a@x.example\r\nSubject: s\r\n\r\nSender: body\r\n";
         assert_eq!(with_sender(&content, &ours), expected);
+    }
+
+    #[test]
+    fn content_without_a_header_becomes_a_body() {
+        let ours = EmailAddress::parse("mailer@mail.example").expect("an address");
+        for (content, expected) in [
+            ("Just text.\r\nAnd more.\r\n", "\r\nJust text.\r\nAnd more.\r\n"),
+            ("From a file\r\nand text\r\n", "\r\nFrom a file\r\nand text\r\n"),
+            ("\r\nA body.\r\n", "\r\nA body.\r\n"),
+            ("", ""),
+            ("From a@x.example Mon Aug  1\r\nFrom: a@x.example\r\n\r\nBody\r\n", "From: a@x.example\r\n\r\nBody\r\n"),
+        ] {
+            let changed = with_sender(&Bytes::copy_from_slice(content.as_bytes()), &ours);
+            assert_eq!(changed, format!("Sender: mailer@mail.example\r\n{expected}"), "{content:?}");
+        }
     }
 }

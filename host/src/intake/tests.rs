@@ -103,6 +103,7 @@ pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>
         },
         envelope,
         content: Bytes::copy_from_slice(message.as_bytes()),
+        binary: None,
         options: Options::default(),
         checked: None,
     }
@@ -362,7 +363,7 @@ proptest! {
         }
         let submission = submission(&content, &["b@one.example"], None);
         let hostname = Domain::parse("mail.example.com").unwrap();
-        let whole = trace_header::prepend(&submission, &facts, &hostname, true);
+        let whole = prepend(&submission, &submission.content, &facts, &hostname, true);
         let draft = Draft::new(whole.clone());
         let values: Vec<_> = draft.header_all_raw("From").collect();
         prop_assert_eq!(values, facts.from.clone());
@@ -371,7 +372,7 @@ proptest! {
         let hidden = |name: &String| ["bcc", "return-path"].contains(&name.to_ascii_lowercase().as_str());
         prop_assert!(!names.iter().any(hidden));
         prop_assert!(seen <= facts.fields + 1);
-        let stripped = trace_header::prepend(&submission, &facts, &hostname, false);
+        let stripped = prepend(&submission, &submission.content, &facts, &hostname, false);
         prop_assert!(!Draft::new(stripped).header_names().iter().any(|name| name.starts_with("X-SMTPeter")));
         if let Some(end) = content.find("\r\n\r\n") {
             prop_assert!(whole.ends_with(&content.as_bytes()[end..]));

@@ -168,9 +168,9 @@ fn is_known(name: &[u8]) -> bool {
     KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) || KNOWN_BEGINNINGS.iter().any(|start| begins(start))
 }
 
-/// Returns the message with our fields in front of it, and without what is not for the recipient. Where a chain comes that reads the fields
+/// Returns the `content` of a submission, which `facts` are about, with our fields in front of it, and without what is not for the recipient. Where a chain comes that reads the fields
 /// that steer a service, these stay.
-pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname: &Domain, has_chain: bool) -> Bytes {
+pub(super) fn prepend(submission: &Submission, content: &[u8], facts: &HeaderFacts<'_>, hostname: &Domain, has_chain: bool) -> Bytes {
     let mut fields = String::with_capacity(512);
     received_field(submission, hostname, &mut fields);
     // Writing to a String cannot fail.
@@ -183,7 +183,6 @@ pub(super) fn prepend(submission: &Submission, facts: &HeaderFacts<'_>, hostname
     if !facts.begins_as_header {
         fields.push_str("\r\n");
     }
-    let content = &submission.content;
     let mut octets = Vec::with_capacity(fields.len() + content.len());
     octets.extend_from_slice(fields.as_bytes());
     let mut kept = 0;

@@ -23,6 +23,14 @@ pub enum Refusal {
         /// The address.
         address: String,
     },
+    /// The address is on the suppression list, and the login wants to hear of that.
+    #[error("{address} is on the suppression list: {reason}")]
+    Suppressed {
+        /// The address.
+        address: String,
+        /// What put it there.
+        reason: &'static str,
+    },
     /// Mail for another domain, from somebody who is not logged in.
     #[error("mail for {domain} is not relayed")]
     RelayDenied {
@@ -137,6 +145,7 @@ impl Refusal {
             Self::PluginFailed { permanent, .. } => !permanent,
             Self::SenderNotAllowed { .. }
             | Self::UnknownRecipient { .. }
+            | Self::Suppressed { .. }
             | Self::RelayDenied { .. }
             | Self::NotAuthentic { .. }
             | Self::TooManyRecipients { .. }
@@ -154,7 +163,7 @@ impl Refusal {
             Self::SenderNotAllowed { .. } | Self::NotAuthenticatedYet | Self::LoginDefect { .. } => RefusalClass::Sender,
             Self::TooManyRecipients { .. } | Self::MessageTooLarge { .. } | Self::HeaderTooLarge { .. } => RefusalClass::Size,
             Self::Loop { .. } | Self::InvalidContent(_) | Self::InvalidField { .. } => RefusalClass::Invalid,
-            Self::UnknownRecipient { .. } | Self::RelayDenied { .. } => RefusalClass::Recipient,
+            Self::UnknownRecipient { .. } | Self::Suppressed { .. } | Self::RelayDenied { .. } => RefusalClass::Recipient,
             Self::NotAuthentic { .. } => RefusalClass::Authenticity,
             Self::RateLimited { .. } | Self::TooMuchFromAddress { .. } => RefusalClass::Rate,
             Self::Plugin { .. } => RefusalClass::Plugin,

@@ -199,6 +199,11 @@ impl Client {
         self.extensions.eight_bit_mime
     }
 
+    /// Whether the server takes content that is not in lines (RFC 3030).
+    pub fn takes_binary(&self) -> bool {
+        self.extensions.takes_binary()
+    }
+
     /// Whether the server keeps to `REQUIRETLS` (RFC 8689), and TLS is spoken.
     pub fn offers_require_tls(&self) -> bool {
         self.extensions.require_tls

@@ -274,22 +274,35 @@ impl Decoder {
     }
 }
 
-/// Puts binary content into lines, as all of it is from here on: parts that are not in lines are encoded (RFC 3030 §3 has gateways do it), and
-/// then it is looked at like any other.
+/// Content in lines, and as it came where that was not in lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Both {
+    /// For all who need lines.
+    pub lines: Content,
+    /// For next hops that take it.
+    pub binary: Option<Bytes>,
+}
+
+/// Puts binary content into lines too: parts that are not in lines are encoded (RFC 3030 §3 has gateways do it), and then it is looked at like any
+/// other.
 ///
 /// # Errors
 /// It cannot be done, or is too large then.
-pub fn to_lines(content: Content, mut share: Share, limits: &ContentLimits) -> Result<(Content, Share), ContentFault> {
-    let octets = Wire::Lines.fit(content.octets);
+pub fn to_lines(content: Content, share: Share, limits: &ContentLimits) -> Result<(Both, Share), ContentFault> {
+    let binary = content.octets;
+    let octets = Wire::Lines.fit(binary.clone());
     if octets.len() as u64 > limits.size_octets {
         return Err(ContentFault::TooLarge { limit_octets: limits.size_octets });
     }
-    if !share.cover(octets.len() as u64) {
-        return Err(ContentFault::NoMemory);
-    }
     let mut check = Decoder::counted(*limits, None, share);
     check.push(&octets);
-    check.finish().map_err(|fault| if fault.is_temporary() { fault } else { ContentFault::NotEncodable })
+    let (lines, mut share) = check.finish().map_err(|fault| if fault.is_temporary() { fault } else { ContentFault::NotEncodable })?;
+    let binary = (lines.octets != binary).then_some(binary);
+    let both = lines.octets.len().saturating_add(binary.as_ref().map_or(0, Bytes::len));
+    if !share.cover(both as u64) {
+        return Err(ContentFault::NoMemory);
+    }
+    Ok((Both { lines, binary }, share))
 }
 
 #[cfg(test)]

@@ -97,7 +97,10 @@ impl Reply {
 impl From<&Refusal> for Reply {
     fn from(refusal: &Refusal) -> Self {
         let (code, subject, detail) = match refusal {
-            Refusal::SenderNotAllowed { .. } | Refusal::RelayDenied { .. } | Refusal::NotAuthentic { .. } => (550, 7, 1),
+            // Of who is suppressed the address is as it should be, but mail is not wanted there.
+            Refusal::SenderNotAllowed { .. } | Refusal::RelayDenied { .. } | Refusal::NotAuthentic { .. } | Refusal::Suppressed { .. } => {
+                (550, 7, 1)
+            }
             Refusal::UnknownRecipient { .. } => (550, 1, 1),
             Refusal::TooManyRecipients { .. } => (550, 5, 3),
             Refusal::MessageTooLarge { .. } | Refusal::HeaderTooLarge { .. } => (552, 3, 4),

@@ -24,6 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{Envelope, ForwardPath, ReversePath};
@@ -196,8 +198,10 @@ pub enum SenderRefused {
 pub struct Message {
     /// Envelope, with at least one recipient.
     pub envelope: Envelope,
-    /// Content.
+    /// Content, in lines.
     pub content: Content,
+    /// As it came, where that was not in lines (`BODY=BINARYMIME`).
+    pub binary: Option<Bytes>,
 }
 
 /// A session, from the greeting to the end.

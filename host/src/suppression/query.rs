@@ -93,6 +93,11 @@ impl Words {
 }
 
 impl Query {
+    /// Whether nothing but list, scope and time is asked for, in the order of time.
+    pub(super) fn is_by_date(&self) -> bool {
+        self.order == Order::Date && self.sources.is_empty() && self.filter.is_none() && self.restrictions.is_empty()
+    }
+
     /// Whether an entry is looked for.
     pub fn matches(&self, entry: &Entry) -> bool {
         let note = &entry.note;

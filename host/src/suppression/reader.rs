@@ -118,7 +118,7 @@ impl Reader {
         self.unsaved += u64::try_from(page.len()).unwrap_or(u64::MAX);
         if !values.is_empty() || self.unsaved >= SAVE {
             values.push(place(next));
-            self.spool.store().commit(Batch { values, ..Batch::default() }).await?;
+            self.suppressions.commit(values).await?;
             self.unsaved = 0;
         }
         self.position = next;

@@ -156,3 +156,91 @@ fn a_full_table_takes_no_more_and_keeps_what_it_has() {
     let batch = Batch { values: vec![place], ..Batch::default() };
     assert_eq!(block_on(store.commit(batch)), Ok(()), "there is room left for what the server must know");
 }
+
+#[test]
+fn f13_the_newest_come_first_whatever_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists = Suppressions::new(store(folder.path(), ByteSize::mib(64)), Clock::manual(NOW));
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let put = |list, scope: &str, address: &str, seconds| {
+        let entry = lists.entry(list, scope.parse().unwrap(), recipient(address), "because");
+        block_on(lists.put(&[Entry { note: Note { at: at(seconds), ..entry.note }, ..entry }])).unwrap();
+    };
+    let find = |query: Query| {
+        let found = block_on(lists.find(&Query { limit: 10, ..query })).unwrap();
+        (found.count, found.entries.iter().map(|entry| entry.recipient.as_str()[..1].to_owned()).collect::<String>())
+    };
+    let of = |scope: &str| Query { scope: Some(scope.parse().unwrap()), ..Query::default() };
+    assert_eq!(find(Query::default()), (0, String::new()));
+    for (address, scope, seconds) in
+        [("a@x", "global", 5), ("b@x", "login:one", 3), ("c@x", "login:one", 7), ("d@x", "login:two", 6), ("e@x", "domain:x.example", 1)]
+    {
+        put(List::Blocked, scope, address, seconds);
+    }
+    put(List::Allowed, "login:one", "f@x", 9);
+    assert_eq!(find(Query::default()), (5, "cdabe".into()));
+    assert_eq!(find(Query { ascending: true, ..Query::default() }), (5, "ebadc".into()));
+    assert_eq!(find(Query { offset: 2, ..Query::default() }), (5, "abe".into()));
+    assert_eq!(find(of("login:one")), (2, "cb".into()));
+    assert_eq!(find(Query { list: Some(List::Allowed), ..of("login:one") }), (1, "f".into()));
+    assert_eq!(find(of("login:three")), (0, String::new()));
+    for (from, before, expected) in [
+        (Some(at(3)), None, (4, "cdab")),
+        (None, Some(at(5)), (2, "be")),
+        (Some(at(3)), Some(at(6)), (2, "ab")),
+        (Some(at(6)), Some(at(6)), (0, "")),
+        (Some(Timestamp::default()), Some(Timestamp::default()), (0, "")),
+        (Some(Timestamp::default()), None, (5, "cdabe")),
+    ] {
+        assert_eq!(find(Query { from, before, ..Query::default() }), (expected.0, expected.1.to_owned()), "{from:?} {before:?}");
+    }
+    // Another time takes the place of the first one; what is gone is gone.
+    put(List::Blocked, "login:one", "b@x", 8);
+    assert_eq!(find(Query::default()), (5, "bcdae".into()));
+    block_on(lists.remove(List::Blocked, &"login:one".parse().unwrap(), &[recipient("c@x")])).unwrap();
+    assert_eq!((find(Query::default()), find(of("login:one"))), ((4, "bdae".into()), (1, "b".into())));
+    assert_eq!(block_on(lists.remove_found(&of("login:one"))), Ok(1));
+    assert_eq!(find(Query::default()), (3, "dae".into()));
+}
+
+#[test]
+fn f13_a_page_of_a_long_list_takes_no_look_at_all_of_it() {
+    const COUNT: usize = 100_000;
+    let folder = tempfile::tempdir().unwrap();
+    let lists = Suppressions::new(store(folder.path(), ByteSize::mib(256)), Clock::manual(NOW));
+    let entries: Vec<_> = (0..COUNT)
+        .map(|number| {
+            let scope = Scope::Login(if number % 100 == 0 { "news" } else { "other" }.into());
+            let mut entry = lists.entry(List::Blocked, scope, recipient(&format!("r{number}@example.net")), "imported");
+            entry.note.at = NOW.plus(Duration::from_secs(number.try_into().unwrap()));
+            entry
+        })
+        .collect();
+    block_on(lists.put(&entries)).unwrap();
+    let find = |query: &Query| block_on(lists.find(query)).unwrap();
+    let newest = Query { limit: 10, ..Query::default() };
+    assert_eq!(find(&newest).entries.first().map(|entry| entry.recipient.to_string()).as_deref(), Some("r99999@example.net"));
+
+    let clock = Clock::system();
+    let time = |what: &dyn Fn()| {
+        let began = clock.monotonic();
+        what();
+        clock.monotonic().saturating_sub(began)
+    };
+    let all = time(&|| assert_eq!(find(&Query { filter: Some(Words::new("r5@", false)), ..newest.clone() }).count, 1));
+    let news = Query { scope: Some("login:news".parse().unwrap()), offset: 500, ..newest.clone() };
+    let pages = time(&|| {
+        for _ in 0..20 {
+            assert_eq!(find(&newest).count, COUNT);
+            let found = find(&news);
+            assert_eq!((found.count, found.entries.len()), (COUNT / 100, 10));
+            let standing = block_on(lists.standing(&"r77777@example.net".parse().unwrap())).unwrap();
+            assert_eq!(standing.entries().len(), 1);
+        }
+    });
+    // Sixty questions together take less time than one that goes through the list.
+    assert!(pages < all, "{pages:?} for the pages, {all:?} for a look at all");
+    // What has to be looked for in the texts is looked for in the list of the login alone.
+    let own = time(&|| assert_eq!(find(&Query { filter: Some(Words::new("r500@", false)), ..news.clone() }).count, 1));
+    assert!(own < all / 5, "{own:?} for a hundredth, {all:?} for all");
+}

@@ -92,6 +92,31 @@ async fn signatures_verify() {
     }
 }
 
+proptest::proptest! {
+    /// Of content in lines both ways say the same.
+    #[test]
+    fn the_relaxed_body_is_that_of_an_independent_one(lines in proptest::collection::vec("[a \t.]{0,4}\r\n", 0..12)) {
+        let body = lines.concat();
+        let mut hasher = Sha256::hasher();
+        Writer::write(&mut hasher, &relaxed(body.as_bytes()));
+        proptest::prop_assert_eq!(hasher.complete().as_ref().to_vec(), hash(body.as_bytes()), "{:?}", body);
+    }
+}
+
+#[test]
+fn in_binary_content_crlf_alone_ends_a_line() {
+    for (body, expected) in [
+        ("", ""),
+        ("\n", "\n\r\n"),
+        ("a \nb\t\r\n", "a \nb\r\n"),
+        ("a\r\r\n\r\n", "a\r\r\n"),
+        (" \t\0 \t \r\n \r\n\r\nx", " \0\r\n\r\n\r\nx\r\n"),
+    ] {
+        assert_eq!(String::from_utf8(relaxed(body.as_bytes())).unwrap(), expected, "{body:?}");
+    }
+    assert!(has_bare_line_end(b"a\nb") && has_bare_line_end(b"\r") && !has_bare_line_end(b"\r\n"));
+}
+
 #[tokio::test]
 async fn a_second_from_breaks_the_signature() {
     let signed = sign("From: bill@example.com\nSubject: a\n\nb\n");

@@ -44,6 +44,8 @@ fn problems_in_all_dialects() {
         Problem::BodyTooLarge { limit: 100 },
         Problem::BodyUnreadable("the body is no JSON: EOF while parsing a value at line 1 column 0".into()),
         Problem::TimedOut,
+        Problem::KeyInUse,
+        Problem::KeyOfAnother,
     ];
     let mut table = String::new();
     for problem in refusals.into_iter().map(Problem::from).chain(others) {

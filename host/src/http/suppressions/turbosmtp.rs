@@ -71,6 +71,8 @@ fn message_of(problem: &Problem) -> Value {
         | Problem::Forbidden
         | Problem::TooManyFailures { .. }
         | Problem::Unprotected
+        | Problem::KeyInUse
+        | Problem::KeyOfAnother
         | Problem::BodyUnreadable(_) => "request_is_not_readable",
     };
     json!({ "message": text })

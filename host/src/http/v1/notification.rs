@@ -1,4 +1,4 @@
-//! `dsn` and `maxdelivertime`: who hears of failures, and when it is too late.
+//! `dsn`: who hears of failures; and how times are written.
 
 use serde_json::{Map, Value};
 

@@ -7,8 +7,8 @@
 use serde_json::Value;
 
 use super::template::Template;
+use super::timing::{self, Moment};
 use super::{attachments, notification, recipients::Recipients, switches, template};
-use crate::clock::Timestamp;
 use crate::http::address_list::{BadAddress, Element, has_line_break, parse_template, parse_value};
 use crate::http::compose::{Body, Content, HeaderField, Letter, address_field};
 use crate::http::fields::Fields;
@@ -38,6 +38,7 @@ const KNOWN: &[&str] = &[
     "extra",
     "from",
     "headers",
+    "holduntil",
     "html",
     "images",
     "inlinecss",
@@ -49,6 +50,7 @@ const KNOWN: &[&str] = &[
     "patch",
     "plugins",
     "preventscam",
+    "priority",
     "recipient",
     "recipients",
     "replyto",
@@ -64,7 +66,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Reads a call of `/v1/send`.
-pub fn parse(fields: &Fields, stations: &Stations, now: Timestamp) -> Result<Order, Flaw> {
+pub fn parse(fields: &Fields, stations: &Stations, moment: Moment) -> Result<Order, Flaw> {
     let recipients = Recipients::read(fields)?;
     let addresses = recipients.addresses();
     let recipient_variables = recipients.into_data();
@@ -73,12 +75,12 @@ pub fn parse(fields: &Fields, stations: &Stations, now: Timestamp) -> Result<Ord
     options.recipient_variables = recipient_variables;
     let mut ignored = fields.unknown(KNOWN);
     ignored.append(&mut switches::read(fields, stations, &mut options)?);
-    options.deliver_before = deliver_before(fields, now)?;
     let unsubscribe = switches::read_unsubscribe(fields, stations, &mut options)?;
     let placeholders = stations.runs(template::PLUGIN, &options);
     let call = Call { fields, template: template.unwrap_or_default(), placeholders };
     let content = call.content(&addresses, unsubscribe)?;
-    let envelope = envelope(fields, with_hidden(fields, addresses)?, &content)?;
+    let mut envelope = envelope(fields, with_hidden(fields, addresses)?, &content)?;
+    timing::read(fields, moment, &mut envelope, &mut options)?;
     options.track_bounces = fields.switch(&switches::TRACK_BOUNCES)?;
     options.has_no_envelope = fields.text(&["envelope"])?.is_none_or(|text| text.is_empty());
     Ok(Order::new(envelope, content, options, ignored))
@@ -282,13 +284,6 @@ fn tags(fields: &Fields) -> Result<Vec<Tag>, Flaw> {
         Tag::parse(word).map_err(|error| Flaw::new(&name, error.to_string()))
     };
     words.into_iter().map(read).collect()
-}
-
-fn deliver_before(fields: &Fields, now: Timestamp) -> Result<Option<Timestamp>, Flaw> {
-    let Some(text) = fields.text(&["maxdelivertime"])?.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let time = notification::read_time(&text)
-        .ok_or_else(|| Flaw::new("maxdelivertime", "a time of the form \"YYYY-MM-DD hh:mm:ss\" in UTC is expected"))?;
-    if time <= now { Err(Flaw::new("maxdelivertime", "this time has passed")) } else { Ok(Some(time)) }
 }
 
 #[cfg(test)]

@@ -363,6 +363,7 @@ impl<R: Reception> Conversation<R> {
             received,
             envelope: message.envelope,
             content: message.content.octets,
+            binary: message.binary,
             options: Options::default(),
             checked: Some(checked),
         };

@@ -51,7 +51,7 @@ impl<'a> Iterator for RawFields<'a> {
 }
 
 /// Returns the raw values of all fields of this name, in order.
-pub fn raw_values<'a>(content: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+pub fn raw_values<'a>(content: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
     let fields = RawFields::of(content).filter_map(|line| line.field);
     fields.filter(move |(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
 }

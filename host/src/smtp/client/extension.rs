@@ -10,6 +10,8 @@ pub struct Extensions {
     pub pipelining: bool,
     /// `CHUNKING` (RFC 3030).
     pub chunking: bool,
+    /// `BINARYMIME` (RFC 3030).
+    pub binary_mime: bool,
     /// `8BITMIME` (RFC 6152).
     pub eight_bit_mime: bool,
     /// `SMTPUTF8` (RFC 6531).
@@ -40,6 +42,11 @@ pub enum Size {
 }
 
 impl Extensions {
+    /// Whether content may be anything but lines: there is no way to send that but in chunks (RFC 3030 §3).
+    pub fn takes_binary(&self) -> bool {
+        self.binary_mime && self.chunking
+    }
+
     /// Reads the answer to EHLO. What is not known or is not well-formed is passed over.
     pub fn parse(reply: &Reply) -> Self {
         let mut extensions = Self::default();
@@ -50,6 +57,7 @@ impl Extensions {
             match keyword.to_ascii_uppercase().as_str() {
                 "PIPELINING" => extensions.pipelining = true,
                 "CHUNKING" => extensions.chunking = true,
+                "BINARYMIME" => extensions.binary_mime = true,
                 "8BITMIME" => extensions.eight_bit_mime = true,
                 "SMTPUTF8" => extensions.smtputf8 = true,
                 "DSN" => extensions.dsn = true,
@@ -90,6 +98,8 @@ mod tests {
             ..Extensions::default()
         };
         assert_eq!(Extensions::parse(&reply), expected);
+        assert!(Extensions::parse(&Reply::local(250, "mx\nCHUNKING\nBINARYMIME")).takes_binary());
+        assert!(!Extensions::parse(&Reply::local(250, "mx\nBINARYMIME")).takes_binary());
         assert_eq!(Extensions::parse(&Reply::local(250, "PIPELINING")), Extensions::default());
         assert_eq!(Extensions::parse(&Reply::local(250, "mx\nSIZE")).size, Some(Size::Unlimited));
         assert_eq!(Extensions::parse(&Reply::local(250, "mx\nSIZE 0")).size, Some(Size::Unlimited));

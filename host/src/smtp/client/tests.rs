@@ -29,6 +29,7 @@ fn transaction(recipients: &[&str], content: &'static str) -> Transaction {
         transport: TransportSecurity::AsConfigured,
         forward_paths: recipients.iter().map(|text| ForwardPath::new(EmailAddress::parse(text).unwrap())).collect(),
         content: Bytes::from_static(content.as_bytes()),
+        is_binary: false,
     }
 }
 
@@ -118,6 +119,24 @@ fn with_chunking_a_small_message_is_one_write() {
     assert_eq!(conclusion(&mut client), ["550 no"]);
     client.start(transaction(&["x@b.example"], "a\r\n"));
     assert_eq!(sent(&mut client), "RSET|MAIL FROM:<s@a.example>|RCPT TO:<x@b.example>|BDAT 3 LAST|a|");
+}
+
+#[test]
+fn binary_content_goes_in_chunks_or_not_at_all() {
+    let binary = Transaction { is_binary: true, ..transaction(&["x@b.example"], "A: 1\r\n\r\n\0\n.\n") };
+    let mut client = ready(options(), "250-PIPELINING|250-CHUNKING|250-BINARYMIME|");
+    assert!(client.takes_binary());
+    client.start(binary.clone());
+    assert_eq!(sent(&mut client), "MAIL FROM:<s@a.example> BODY=BINARYMIME|RCPT TO:<x@b.example>|BDAT 12 LAST|A: 1||\0\n.\n");
+    step(&mut client, "250 ok|250 ok|554 5.6.1 no|", "");
+    assert_eq!(conclusion(&mut client), ["554 5.6.1 no"]);
+    for extensions in ["250-PIPELINING|250-BINARYMIME|", "250-CHUNKING|250-8BITMIME|", ""] {
+        let mut client = ready(options(), extensions);
+        assert!(!client.takes_binary());
+        client.start(binary.clone());
+        assert_eq!(sent(&mut client), "", "{extensions}");
+        assert_eq!(conclusion(&mut client), ["554 5.6.1 The next hop takes no binary content (no BINARYMIME)"]);
+    }
 }
 
 #[test]

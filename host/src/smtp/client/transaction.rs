@@ -27,8 +27,10 @@ pub struct Transaction {
     pub transport: TransportSecurity,
     /// Arguments of `RCPT TO`; at least one.
     pub forward_paths: Vec<ForwardPath>,
-    /// The message, with CRLF line ends.
+    /// The message, with CRLF line ends, unless it is binary.
     pub content: Bytes,
+    /// The content is not in lines, for a server that takes that.
+    pub is_binary: bool,
 }
 
 /// What became of a transaction, recipient by recipient.
@@ -71,6 +73,10 @@ impl Transaction {
                 "5.7.30 The message requires TLS on all of its way (REQUIRETLS), and the next hop does not offer that",
             ));
         }
+        if self.is_binary {
+            let text = "5.6.1 The next hop takes no binary content (no BINARYMIME)";
+            return (!extensions.takes_binary()).then(|| Reply::local(554, text));
+        }
         if !extensions.eight_bit_mime && !self.content.is_ascii() {
             let text = "5.6.3 The next hop takes ASCII only (no 8BITMIME), and the message cannot be converted";
             return Some(Reply::local(554, text));
@@ -99,7 +105,9 @@ impl Transaction {
         if extensions.size.is_some() {
             let _ = write!(command, " SIZE={}", self.content.len());
         }
-        if extensions.eight_bit_mime && !self.content.is_ascii() {
+        if self.is_binary {
+            command.push_str(" BODY=BINARYMIME");
+        } else if extensions.eight_bit_mime && !self.content.is_ascii() {
             command.push_str(" BODY=8BITMIME");
         }
         if smtputf8 {

@@ -30,6 +30,7 @@ fn every_refusal_has_its_reply() {
         Refusal::StorageFull,
         Refusal::StorageFailed,
         Refusal::Overloaded,
+        Refusal::Suppressed { address: "ann@example.net".to_owned(), reason: "unsubscribe" },
         Refusal::UnknownRecipient { address: "nobody@bounces.example.com".to_owned() },
         Refusal::RelayDenied { domain: "example.net".to_owned() },
         Refusal::NotAuthentic { domain: "example.net".to_owned() },

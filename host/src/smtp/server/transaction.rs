@@ -7,7 +7,7 @@ use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath, TransportSecurity};
 use crate::mail::refusal::Refusal;
 use crate::smtp::command::{self, Bdat, Hold, Mail, Rcpt, SyntaxError};
-use crate::smtp::data::{self, ContentFault, ContentLimits, Decoder};
+use crate::smtp::data::{self, Both, ContentFault, ContentLimits, Decoder};
 use crate::smtp::reply::Reply;
 
 /// A transaction that is open, or will be once its sender is known to be good.
@@ -299,17 +299,17 @@ impl Session {
         self.messages += 1;
         let limits = self.content_limits();
         let is_binary = envelope.body == BodyType::BinaryMime;
-        let finished = decoder
-            .finish()
-            .and_then(|(content, share)| if is_binary { data::to_lines(content, share, &limits) } else { Ok((content, share)) });
+        let finished = decoder.finish().and_then(|(content, share)| {
+            if is_binary { data::to_lines(content, share, &limits) } else { Ok((Both { lines: content, binary: None }, share)) }
+        });
         match finished {
-            Ok((content, share)) => {
+            Ok((Both { lines: content, binary }, share)) => {
+                // Said or not: what delivers it must know.
                 if content.eight_bit || is_binary {
-                    // Said or not: what delivers it must know.
-                    envelope.body = BodyType::EightBitMime;
+                    envelope.body = if binary.is_some() { BodyType::BinaryMime } else { BodyType::EightBitMime };
                 }
                 self.state = State::Asking(Question::Submission(share));
-                Some(Action::Submit(Box::new(Message { envelope, content })))
+                Some(Action::Submit(Box::new(Message { envelope, content, binary })))
             }
             Err(fault) => {
                 self.content_fault(fault);

@@ -13,6 +13,7 @@ use super::line;
 use super::record::Frame;
 use super::shared::{Found, Shared};
 use super::summary::Summary;
+use super::values::Key;
 use super::writer::Writer;
 use crate::mail::message_id::MessageId;
 use crate::store::{Batch, NewMessage, NewRow, QueueName, StoreError};
@@ -34,6 +35,8 @@ struct Work {
     segment: u32,
     /// Messages of the segment that were not looked at yet, the last first.
     left: Vec<MessageId>,
+    /// The last value that was moved: those before it were looked at.
+    moved: Option<Key>,
 }
 
 impl Reclaim {
@@ -95,7 +98,7 @@ impl Writer {
         let queued = state.index.live(segment).messages > 0;
         drop(state);
         match if queued { self.messages_of(segment) } else { Ok(Vec::new()) } {
-            Ok(left) => self.reclaim.work = Some(Work { segment, left }),
+            Ok(left) => self.reclaim.work = Some(Work { segment, left, moved: None }),
             Err(error) => tracing::warn!(segment, %error, "what an old segment holds cannot be read now"),
         }
     }
@@ -141,10 +144,17 @@ impl Writer {
             }
         }
         if batch.messages.is_empty() {
-            batch.values = self.shared.state.lock().values.in_segment(work.segment, MOVE_OCTETS);
+            batch.values = self.shared.state.lock().values.in_segment(work.segment, work.moved.as_ref(), MOVE_OCTETS);
         }
         if !batch.messages.is_empty() || !batch.values.is_empty() {
             self.write_moved(&batch)?;
+            if let Some(last) = batch.values.last() {
+                work.moved = Some((Arc::clone(&last.table), last.key.clone()));
+            }
+            return Ok(false);
+        }
+        if work.moved.take().is_some() && self.shared.state.lock().values.are_in(work.segment) {
+            // None should be left. What would be lost is looked for from the beginning.
             return Ok(false);
         }
         if self.shared.state.lock().index.live(work.segment).messages > 0 {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::clock::Entropy;
+use crate::clock::{Entropy, Timestamp};
 use crate::http::compose::Stamp;
 use crate::http::{body, fields::Fields};
 use crate::mail::domain::Domain;
@@ -17,13 +18,14 @@ use crate::mail::envelope::{BodyType, Notify};
 use crate::mail::message_id::MessageId;
 
 const NOW: Timestamp = Timestamp::from_millis(1_533_081_600_000);
+const MOMENT: Moment = Moment { now: NOW, longest_hold: Duration::from_hours(24) };
 
 fn parse_call(call: &Value) -> Result<Order, Flaw> {
     parse_for(&["tracking", "template"], call)
 }
 
 fn parse_for(stations: &[&str], call: &Value) -> Result<Order, Flaw> {
-    parse(&Fields::from_object(call.as_object().unwrap().clone())?, &Stations::named(stations), NOW)
+    parse(&Fields::from_object(call.as_object().unwrap().clone())?, &Stations::named(stations), MOMENT)
 }
 
 /// A call that is fine, with `changes` laid over it; null takes a field away.
@@ -330,7 +332,7 @@ async fn all_forms_of_body_make_the_same_mail() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
         let fields = body::fields(&headers, Bytes::from(content), 100).await.unwrap();
-        let order = parse(&fields, &Stations::named(&["tracking"]), NOW).unwrap();
+        let order = parse(&fields, &Stations::named(&["tracking"]), MOMENT).unwrap();
         mails.push((format!("{:?} {:?}", order.envelope, order.options), octets(order)));
     }
     assert_eq!(mails[0], mails[1]);
@@ -364,4 +366,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn how_urgent_and_when_is_read_within_limits() {
+    let order =
+        parse_call(&call(json!({ "priority": 4, "holduntil": "2018-08-01 10:00:00", "maxdelivertime": "2018-08-01 11:00:00" }))).unwrap();
+    assert_eq!((order.envelope.priority, order.envelope.not_before), (Some(4), Some(NOW.plus(Duration::from_hours(10)))));
+    let order = parse_call(&call(json!({ "priority": "-9", "holduntil": "2018-07-01 00:00:00" }))).unwrap();
+    assert_eq!(order.envelope.priority, Some(-9));
+    assert!(order.envelope.not_before.is_some_and(|time| time < NOW));
+    for priority in [json!(10), json!(-10), json!(1.5), json!("high"), json!(1_000_000_000_000_u64)] {
+        assert_eq!(flaw(json!({ "priority": priority })), "priority: a whole number from -9 to 9 is expected");
+    }
+    assert_eq!(
+        flaw(json!({ "holduntil": "2018-08-02 00:00:01" })),
+        "holduntil: messages are held until 2018-08-02T00:00:00Z at the latest"
+    );
+    assert_eq!(flaw(json!({ "holduntil": "tomorrow" })), "holduntil: a time of the form \"YYYY-MM-DD hh:mm:ss\" in UTC is expected");
+    let held = json!({ "holduntil": "2018-08-01 10:00:00", "maxdelivertime": "2018-08-01 10:00:00" });
+    assert_eq!(flaw(held), "maxdelivertime: the message is held for longer than that");
+    let fields = Fields::from_object(call(json!({ "holduntil": "2018-08-01 10:00:00" })).as_object().unwrap().clone()).unwrap();
+    let none = Moment { longest_hold: Duration::ZERO, ..MOMENT };
+    assert_eq!(parse(&fields, &Stations::named(&[]), none).unwrap_err().reason, "this server holds no messages");
 }

@@ -330,8 +330,10 @@ fn describe(envelope: &Envelope) -> String {
             let _ = write!(text, " orcpt {original}");
         }
     }
-    if envelope.body == BodyType::EightBitMime {
-        text += " 8bitmime";
+    match envelope.body {
+        BodyType::SevenBit => {}
+        BodyType::EightBitMime => text += " 8bitmime",
+        BodyType::BinaryMime => text += " binarymime",
     }
     if envelope.smtputf8 {
         text += " smtputf8";
