@@ -270,7 +270,7 @@ pub fn store_frame(octets: &[u8]) {
         }
         for queue in store.due_queues(Timestamp::NEVER, 10).await.unwrap_or_default() {
             let many = std::num::NonZeroU32::new(100).expect("more than nothing");
-            for row in store.lease(&queue, NOW, Duration::from_millis(NOW.as_millis() + 1000), many).await.unwrap_or_default() {
+            for row in store.lease(&queue.queue, NOW, Duration::from_millis(NOW.as_millis() + 1000), many).await.unwrap_or_default() {
                 let _ = store.commit(Batch { changes: vec![Change::Done(row.copy)], ..Batch::default() }).await;
             }
         }

@@ -244,7 +244,7 @@ async fn round(name: &str, size: usize, count: usize) -> Figures {
     let event = Bytes::from(vec![b'e'; 600]);
     let messages = ids.iter().map(|id| {
         let (payload, state) = (Bytes::from_static(&[b'p'; 60]), Bytes::from_static(&[b's'; 4]));
-        let row = NewRow { recipient: 0, due: DUE, queue: "direct/example.com".into(), payload, state };
+        let row = NewRow { recipient: 0, due: DUE, queue: "direct/example.com".into(), share: "".into(), priority: 0, payload, state };
         let message = NewMessage { id: *id, head: Bytes::from_static(&[b'h'; 200]), body: body.clone(), original: None, rows: vec![row] };
         Batch { messages: vec![message], events: vec![event.clone()], ..Batch::default() }
     });

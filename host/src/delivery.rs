@@ -11,7 +11,8 @@
 //! - Work that waits in memory is bounded: one lease per destination, and a bounded queue of outcomes that the writer commits together. When the store is
 //!   behind, workers wait; when it has no room, nothing is begun until all outcomes are written down.
 //! - What goes to one provider shares limits of connections and speed ([`shaping`]). What has to wait for them stays in the store and takes no connection.
-//! - Connections to destinations that failed the last time are a bounded share of all: mail that was just accepted does not wait for them.
+//! - Connections to destinations that failed the last time are a bounded share of all, and what is put off for them has a pace: mail that was just accepted
+//!   does not wait for them. Logins take turns: the mail of one does not wait behind a million of another.
 //! - A copy is only sent under a lease, and never after its end; it leaves the queue only when the next hop has taken it or it is over. A crash between
 //!   the next hop's 250 and our commit sends it twice; nothing else does.
 //! - What is suspended is left alone: a whole queue in the store, a single copy when its turn comes, without a connection and without an attempt.
@@ -42,6 +43,7 @@ mod protection;
 mod sieve;
 mod source;
 mod suspended;
+mod waiting;
 mod worker;
 mod writer;
 
@@ -72,6 +74,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The shortest time between two looks at the store: changes that come together are seen together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// For how long a queue that waits for its group is left alone in the store, unless it is called.
+const WAIT: Duration = Duration::from_mins(10);
 /// How often it is written down what was sent from sources that are warmed up.
 const COUNT_PAUSE: Duration = Duration::from_secs(5);
 /// How long to leave a store alone that fails.
@@ -107,6 +111,9 @@ impl DeliveryHandle {
     /// Uses other settings from the next transaction on; connections stay as they are until they end.
     pub fn reconfigure(&self, settings: Settings) {
         *self.hub.settings.write() = Arc::new(settings);
+        // Other limits may hold, and other groups.
+        self.hub.waiting.clear();
+        self.hub.spool.store().rouse(None);
     }
 }
 
@@ -202,7 +209,7 @@ async fn dispatch(hub: &Arc<Hub>, shutdown: &CancellationToken) {
             () = hub.spool.store().changed(), if !failing => {}
             () = tokio::time::sleep(pause) => {}
             () = hub.freed.notified(), if waiting => {}
-            () = hub.spool.suspensions().changed() => {}
+            () = hub.spool.suspensions().changed() => hub.spool.store().rouse(None),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -223,6 +230,46 @@ struct Look {
     waiting: bool,
 }
 
+/// What a look has seen so far.
+#[derive(Default)]
+struct Seen {
+    /// A destination waits for a connection.
+    left_out: bool,
+    /// Workers are at work, and more is due for them.
+    busy: bool,
+    /// When the first group may have something again.
+    earliest: Option<Duration>,
+}
+
+impl Seen {
+    fn note(&mut self, woken: Woken) -> Woken {
+        match &woken {
+            Woken::Taken | Woken::Suspended(_) | Woken::HeldBack { wait: Wait::Connection, .. } => {}
+            Woken::Busy => self.busy = true,
+            Woken::LeftOut => self.left_out = true,
+            Woken::HeldBack { wait: Wait::Until(until), .. } => {
+                self.earliest = Some(self.earliest.map_or(*until, |earliest| earliest.min(*until)));
+            }
+        }
+        woken
+    }
+}
+
+/// Calls those that wait for a group, until it has nothing more to have.
+fn call_group(hub: &Arc<Hub>, name: &Arc<str>, seen: &mut Seen) {
+    while let Some(due) = hub.waiting.first(name) {
+        match seen.note(hub.wake(&due.queue)) {
+            Woken::LeftOut => return,
+            Woken::HeldBack { group: Some(group), .. } if group == *name => return,
+            // It belongs to another one by now, or to none: the store lists it again.
+            Woken::Taken | Woken::Busy | Woken::Suspended(_) | Woken::HeldBack { .. } => {
+                hub.waiting.take(name);
+                hub.spool.store().rouse(Some(&due.queue));
+            }
+        }
+    }
+}
+
 /// One look at the store; `last` is when the last one was.
 async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, StoreError> {
     let store = hub.spool.store();
@@ -232,32 +279,26 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         let settings = hub.settings();
         store.hasten(now.plus(settings.limits.retry_longest.max(settings.longest_hold))).await?;
     }
-    let held_back = hub.held_back.load(Ordering::Relaxed);
-    let queues = store.due_queues(now, hub.destinations() + hub.failing.count() + held_back + QUEUES).await?;
-    let (mut left_out, mut postponed, mut busy) = (false, false, false);
-    let (mut held_back, mut earliest) = (0, None::<Duration>);
-    for queue in &queues {
-        match hub.wake(queue) {
-            Woken::Taken => {}
-            Woken::Busy => busy = true,
-            Woken::LeftOut => left_out = true,
-            Woken::Postponed => postponed = true,
-            Woken::HeldBack(wait) => {
-                held_back += 1;
-                match wait {
-                    Wait::Connection => postponed = true,
-                    Wait::Until(time) => earliest = Some(earliest.map_or(time, |earliest| earliest.min(time))),
-                }
-            }
-            Woken::Suspended(until) => {
-                // It is not worth looking at again before the suspensions change, or time ends this one.
-                held_back += 1;
-                let end = until.map(|until| hub.clock.monotonic().saturating_add(until.since(now)));
-                earliest = earliest.min(end).or(earliest).or(end);
-            }
-        }
+    let mut seen = Seen::default();
+    for group in hub.waiting.groups() {
+        call_group(hub, &group, &mut seen);
     }
-    hub.held_back.store(held_back, Ordering::Relaxed);
+    for due in store.due_queues(now, hub.destinations() + QUEUES).await? {
+        let passed = hub.clock.monotonic();
+        let until = match seen.note(hub.wake(&due.queue)) {
+            Woken::Taken | Woken::Busy | Woken::LeftOut => continue,
+            Woken::HeldBack { group: Some(group), .. } => {
+                hub.waiting.add(&group, &due);
+                passed + WAIT
+            }
+            Woken::HeldBack { group: None, wait: Wait::Until(until) } => until,
+            Woken::HeldBack { group: None, wait: Wait::Connection } => passed + BUSY_PAUSE,
+            // Whoever changes what is suspended ends all rests.
+            Woken::Suspended(until) => passed + until.map_or(WAIT, |until| until.since(now).min(WAIT)),
+        };
+        store.rest(&due.queue, until);
+    }
+    let Seen { left_out, busy, earliest } = seen;
     hub.pressure.store(left_out, Ordering::Relaxed);
     if left_out {
         hub.give_way.notify_waiters();
@@ -266,5 +307,5 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     let next = store.next_due(now).await?;
     let longest = if busy { BUSY_PAUSE } else { LONGEST_PAUSE };
     let longest = earliest.map_or(longest, |time| time.saturating_sub(hub.clock.monotonic()).min(longest));
-    Ok(Look { pause: next.map_or(longest, |due| due.since(now).min(longest)), waiting: left_out || postponed })
+    Ok(Look { pause: next.map_or(longest, |due| due.since(now).min(longest)), waiting: left_out || hub.waiting.is_needed() })
 }

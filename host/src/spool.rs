@@ -174,9 +174,10 @@ impl Spool {
         let kept = new.copies.into_iter().zip(0..).filter(|(_, recipient)| !dropped.contains(recipient));
         // Whatever way it came in: what it asks for keeps it apart from other mail.
         let transport = new.entry.terms.transport;
+        let (share, priority) = (&new.entry.login, new.entry.terms.priority);
         let rows = kept.map(|((copy, queue), recipient)| {
             let queue = queue::protected(queue, transport);
-            NewRow { recipient, due, queue, payload: copy.encode(), state: state.clone() }
+            NewRow { recipient, due, queue, share: Arc::clone(share), priority, payload: copy.encode(), state: state.clone() }
         });
         batch.messages.push(NewMessage {
             id: new.entry.id,

@@ -80,10 +80,23 @@ pub struct NewRow {
     pub due: Timestamp,
     /// Where it waits.
     pub queue: QueueName,
+    /// Whose it is: shares take turns, so that the many rows of one do not delay the few of another.
+    pub share: Arc<str>,
+    /// Within its share the higher one comes first.
+    pub priority: i8,
     /// What never changes: address and data.
     pub payload: Bytes,
     /// What changes with each attempt.
     pub state: Bytes,
+}
+
+/// A queue that has something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueQueue {
+    /// Which.
+    pub queue: QueueName,
+    /// Whose turn it is that it was listed for; others may have rows in it too.
+    pub share: Arc<str>,
 }
 
 /// A row as it was handed out, or as it stands.
@@ -181,14 +194,23 @@ pub trait Store: Send + Sync + 'static {
     /// Makes all of `batch` durable, or nothing of it. Batches of concurrent callers share one sync.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Returns names of queues with rows due at `now` and not leased, the longest waiting first; at most `limit`.
-    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>>;
+    /// Returns queues with rows due at `now` and not leased, but those that [rest](Store::rest): shares in turn, of each the longest waiting first; at
+    /// most `limit`.
+    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueQueue>, StoreError>>;
 
-    /// Returns when the next row that is not due yet becomes due.
+    /// Leaves a queue alone until `until`, a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): it is not listed before, so that looking for
+    /// due queues costs nothing for those that have to wait anyway. No promise and no commit: whoever leases gets rows, and a queue that becomes empty
+    /// forgets it.
+    fn rest(&self, queue: &str, until: Duration);
+
+    /// Ends the rest of a queue, or of all where none is named.
+    fn rouse(&self, queue: Option<&str>);
+
+    /// Returns when the next row that is not due yet becomes due, or a rest ends.
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 
-    /// Takes at most `limit` rows of `queue` that are due at `now`, in the order of due time and id; nobody else gets them until
-    /// they are changed or `until` has passed. That is a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): whoever sets the time of day
+    /// Takes at most `limit` rows of `queue` that are due at `now`: shares in turn, of each the highest priority first, then in the order of due time and
+    /// id. Nobody else gets them until they are changed or `until` has passed. That is a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): whoever sets the time of day
     /// ends no lease.
     fn lease<'a>(
         &'a self,

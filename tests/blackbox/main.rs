@@ -53,6 +53,7 @@ mod submission_over_smtp;
 mod submission_protocol;
 mod suppression;
 mod trusted_plugins;
+mod turns;
 mod tutorial;
 mod users_own_plugin;
 mod versions_outlive_restarts;

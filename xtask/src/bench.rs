@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// Only scenarios whose name contains this.
     #[arg(long)]
     only: Option<String>,
-    /// Measures a queue of so many recipients instead: memory, and other mail beside it.
+    /// Measures a queue of so many recipients that cannot be delivered instead: memory, other mail beside it, a start with it.
     #[arg(long)]
     queue: Option<u64>,
     /// Recipients of each message of that queue.

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::clock::Clock;
+
 /// User name and password of every login.
 pub const CREDENTIALS: (&str, &str) = ("bench", "bench");
 /// The same for the login whose mail goes nowhere.
@@ -61,6 +63,21 @@ impl OwnServer {
     fn keeping_its_folder(mut self) -> Self {
         self.folder = PathBuf::new();
         self
+    }
+
+    /// Kills it and starts it again on what it has kept; returns how long that start took.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn restart(&mut self, clock: &Clock) -> Result<Duration> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let started = clock.monotonic();
+        let mut again = Self::launch(self.folder.clone())?.keeping_its_folder();
+        let time = clock.monotonic().saturating_sub(started);
+        std::mem::swap(&mut self.child, &mut again.child);
+        (self.smtp, self.http) = (again.smtp, again.http);
+        Ok(time)
     }
 
     /// Returns its process id.

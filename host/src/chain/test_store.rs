@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
+use crate::store::{Batch, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 
 #[derive(Debug, Default)]
 pub(crate) struct CommitLog(pub(crate) Mutex<Vec<Batch>>);
@@ -20,7 +20,7 @@ impl Store for CommitLog {
         self.0.lock().push(batch);
         ready(Ok(())).boxed()
     }
-    fn due_queues(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
+    fn due_queues(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<DueQueue>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
     }
     fn next_due(&self, _: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
@@ -41,6 +41,8 @@ impl Store for CommitLog {
     fn hasten(&self, _: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(Ok(())).boxed()
     }
+    fn rest(&self, _: &str, _: Duration) {}
+    fn rouse(&self, _: Option<&str>) {}
     fn changed(&self) -> BoxFuture<'_, ()> {
         pending().boxed()
     }

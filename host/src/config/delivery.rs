@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::document::{Section, Value};
-use super::shaping::ShapingRule;
+use super::shaping::{Rate, ShapingRule};
 use super::unit::ByteSize;
 
 /// `[delivery]`.
@@ -46,6 +46,8 @@ pub struct Delivery {
     /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
     /// `connections`.
     pub failing_connections: u32,
+    /// `unreachable_rate`: copies to destinations that cannot be reached that are put off or given up in a time, all together. Default 1000/s.
+    pub unreachable_rate: Rate,
     /// `dead_time`: how long a host that failed is left alone, at most. Default 30 s.
     pub dead_time: Duration,
     /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
@@ -103,6 +105,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
         delay_report: section.or("delay_report", Duration::from_hours(4), Value::duration),
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
+        unreachable_rate: section.or("unreachable_rate", Rate { count: 1000, period: Duration::from_secs(1) }, Value::parsed),
         dead_time: section.or("dead_time", Duration::from_secs(30), Value::duration_from_zero),
         host_tries: section.or("host_tries", 8, Value::count),
         outcome_queue: section.or("outcome_queue", 1024, Value::count),

@@ -350,9 +350,12 @@ impl Desk {
     }
 
     /// Ends all that is leased, and an attempt that is ready, with the same failure. Copies are not rendered for that, unless their sender gets a report.
-    pub(super) async fn fail(&mut self, settings: &Settings, attempt: Option<Attempt>, failure: &Failure) {
+    /// Returns how many there were.
+    pub(super) async fn fail(&mut self, settings: &Settings, attempt: Option<Attempt>, failure: &Failure) -> usize {
         let verdict = Verdict::of_failure(failure);
+        let mut copies = 0;
         if let Some(attempt) = attempt {
+            copies += attempt.load.copies.len();
             let settled = self.settle(settings, attempt, &failure.host, |_| verdict.clone());
             self.hub.settle(settled).await;
         }
@@ -362,23 +365,28 @@ impl Desk {
             if self.hub.is_leased(job.until)
                 && let Some(job) = self.open(settings, job).await
             {
+                copies += job.copies.len();
                 self.fail_job(settings, job, &verdict, &failure.host).await;
             }
         }
+        copies
     }
 
-    /// Leaves all that is leased, and an attempt that is ready, for later: it was not tried.
-    pub(super) async fn postpone(&mut self, settings: &Settings, attempt: Option<Attempt>, text: &str, until: Timestamp) {
+    /// Leaves all that is leased, and an attempt that is ready, for later: it was not tried. Returns how many there were.
+    pub(super) async fn postpone(&mut self, settings: &Settings, attempt: Option<Attempt>, text: &str, until: Timestamp) -> usize {
+        let mut postponed = 0;
         let jobs: Vec<Job> = self.clear().chain(attempt.map(Attempt::into_job)).chain(self.destination.take_jobs()).collect();
         for job in jobs {
             if self.hub.is_leased(job.until)
                 && let Some(OpenJob { entry, mut copies, .. }) = self.open(settings, job).await
             {
+                postponed += copies.len();
                 copies.reverse();
                 let settled = self.judge(settings).postpone(&entry, copies, text, until);
                 self.hub.settle(settled).await;
             }
         }
+        postponed
     }
 
     async fn fail_job(&self, settings: &Settings, mut job: OpenJob, verdict: &Verdict, host: &str) {

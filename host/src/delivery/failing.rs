@@ -5,16 +5,25 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::config::Rate;
 use crate::store::QueueName;
 
 /// Destinations that are remembered; with more, new ones are taken for good ones.
 const DESTINATIONS: usize = 10_000;
+
+/// The longest pause of a destination: others like it may be many, and it may answer again.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// What the rate allows in this time may be put off at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What is known. Times are those of [`Clock::monotonic`](crate::clock::Clock::monotonic).
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     /// Until when each is remembered.
     queues: Mutex<BTreeMap<QueueName, Duration>>,
+    /// When the next copies may be put off.
+    next: Mutex<Duration>,
 }
 
 impl Failing {
@@ -23,9 +32,15 @@ impl Failing {
         self.queues.lock().get(queue).is_some_and(|until| *until > now)
     }
 
-    /// How many there are, at most.
-    pub(super) fn count(&self) -> usize {
-        self.queues.lock().len()
+    /// So many copies were put off, or given up, as their destination could not be reached. Returns when the next ones of the same destination may be,
+    /// where that is not now: a million of them must not hold up what can be delivered. Some may be at once.
+    pub(super) fn pace(&self, copies: usize, rate: Rate, now: Duration) -> Option<Duration> {
+        let mut next = self.next.lock();
+        let copies = u32::try_from(copies).unwrap_or(u32::MAX);
+        let end = (*next).max(now).saturating_add(rate.interval().saturating_mul(copies));
+        *next = end.min(now.saturating_add(LONGEST));
+        let until = next.saturating_sub(AT_ONCE);
+        (until > now).then_some(until)
     }
 
     /// A destination could not be reached.
@@ -59,7 +74,18 @@ mod tests {
         failing.remember(&queue, Duration::ZERO, 30 * second);
         assert!(failing.contains(&queue, 29 * second));
         assert!(!failing.contains(&queue, 30 * second));
+        failing.remember(&queue, 30 * second, 60 * second);
         failing.forget(&queue);
-        assert_eq!(failing.count(), 0);
+        assert!(!failing.contains(&queue, 30 * second));
+    }
+
+    #[test]
+    fn copies_that_lead_nowhere_are_put_off_at_a_pace() {
+        let (failing, rate) = (Failing::default(), Rate { count: 1000, period: Duration::from_secs(1) });
+        let second = Duration::from_secs(1);
+        assert_eq!(failing.pace(1000, rate, second), None, "a few may be at once");
+        assert_eq!(failing.pace(500, rate, second), Some(second * 3 / 2), "all such destinations share it");
+        assert_eq!(failing.pace(1_000_000, rate, second), Some(60 * second), "no pause is long");
+        assert_eq!(failing.pace(1, rate, 61 * second), None);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +27,9 @@ use super::place::Place;
 use super::policies::Policies;
 use super::settings::Settings;
 use super::shaping::group::Wait;
-use super::shaping::{Allowance, Shaping};
+use super::shaping::{Allowance, Shaping, Slot};
 use super::source::SourceBook;
+use super::waiting::{FAILING, Waiting};
 use super::worker::Worker;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
@@ -57,8 +58,8 @@ pub(super) struct Hub {
     pub(super) failing: Failing,
     pub(super) flow: Arc<Flow>,
     pub(super) shaping: Arc<Shaping>,
-    /// Queues that the last look at the store found due, and that wait for their group.
-    pub(super) held_back: AtomicUsize,
+    /// Queues that wait for their group.
+    pub(super) waiting: Waiting,
     /// No new work: running transactions end, the rest is given back.
     pub(super) draining: CancellationToken,
     /// The drain is over: workers end where they stand.
@@ -75,7 +76,7 @@ pub(super) struct Hub {
 }
 
 /// Who takes care of a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
     /// A worker was woken or added.
     Taken,
@@ -83,10 +84,12 @@ pub(super) enum Woken {
     Busy,
     /// Nobody: no connection is left for it.
     LeftOut,
-    /// Nobody: it could not be reached the last time, and others like it take their share of the connections already.
-    Postponed,
-    /// Nobody: the group that it belongs to has all that it may have now.
-    HeldBack(Wait),
+    /// Nobody: the group that it belongs to has all that it may have now. Those that could not be reached the last time are such a group too.
+    HeldBack {
+        /// Which group; `None` where it is the queue alone.
+        group: Option<Arc<str>>,
+        wait: Wait,
+    },
     /// Nobody: an operator wants nothing of it to be tried, until then or until he says so.
     Suspended(Option<Timestamp>),
 }
@@ -115,7 +118,7 @@ impl Hub {
             failing: Failing::default(),
             flow: Arc::default(),
             shaping: Arc::default(),
-            held_back: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
             pressure: AtomicBool::new(false),
@@ -133,7 +136,7 @@ impl Hub {
 
     /// Returns what holds for `queue`.
     pub(super) fn plan(&self, settings: &Settings, queue: &QueueName) -> Allowance {
-        self.shaping.plan(&settings.limits.shaping, &settings.limits, &settings.backoff, queue, self.clock.monotonic())
+        self.shaping.plan(&settings.limits.shaping, &settings.limits, &settings.backoff, queue)
     }
 
     /// How many connections are in use, idle, or being made.
@@ -170,9 +173,9 @@ impl Hub {
                 && registry.connections < limits.connections
                 && !self.pressure.load(Ordering::Relaxed)
                 && self.may_try(&registry, queue, limits)
-                && self.shaping.wait(&plan, self.clock.monotonic()).is_none()
+                && let Ok(slot) = self.shaping.take(&plan, self.clock.monotonic())
             {
-                self.add_worker(&mut registry, &destination);
+                self.add_worker(&mut registry, &destination, slot);
                 return Woken::Taken;
             }
             return if idle { Woken::Taken } else { Woken::Busy };
@@ -181,21 +184,40 @@ impl Hub {
             return Woken::LeftOut;
         }
         if !self.may_try(&registry, queue, &limits.limits) {
-            return Woken::Postponed;
+            return Woken::HeldBack { group: Some(FAILING.into()), wait: Wait::Connection };
         }
-        if let Some(wait) = self.shaping.wait(&plan, self.clock.monotonic()) {
-            if wait == Wait::Connection {
-                self.shaping.want(&plan);
-                self.give_way.notify_waiters();
+        // Taken here and not by the worker: one connection that is free wakes one queue, not all that wait for it.
+        let slot = match self.shaping.take(&plan, self.clock.monotonic()) {
+            Ok(slot) => slot,
+            Err(wait) => {
+                if wait == Wait::Connection {
+                    self.shaping.want(&plan);
+                    self.give_way.notify_waiters();
+                }
+                return Woken::HeldBack { group: (plan.group != *queue).then_some(plan.group), wait };
             }
-            return Woken::HeldBack(wait);
-        }
+        };
         let destination = Destination::new(queue.clone());
         destination.board.lock().may_have_more = true;
         registry.destinations.insert(queue.clone(), destination.clone());
         self.metrics.set_destinations(registry.destinations.len());
-        self.add_worker(&mut registry, &destination);
+        self.add_worker(&mut registry, &destination, slot);
         Woken::Taken
+    }
+
+    /// Whether others wait for a connection that a worker with `plan` has.
+    pub(super) fn is_pressed(&self, plan: &Allowance) -> bool {
+        self.pressure.load(Ordering::Relaxed) || self.shaping.is_wanted(plan)
+    }
+
+    /// Waits until others need a connection that a worker with `plan` has.
+    pub(super) async fn pressed(&self, plan: &Allowance) {
+        loop {
+            self.give_way.notified().await;
+            if self.is_pressed(plan) {
+                return;
+            }
+        }
     }
 
     /// Returns why nothing of `queue` is tried now, if somebody wants that.
@@ -224,17 +246,15 @@ impl Hub {
         }
         let settings = self.settings();
         let plan = self.plan(&settings, &destination.queue);
-        if self.shaping.wait(&plan, self.clock.monotonic()).is_some() {
-            return;
-        }
         let mut registry = self.registry.lock();
         let workers = destination.board.lock().workers;
         // With none left the destination is out of the registry: whoever asks is the last one and goes himself.
         if registry.connections < settings.limits.connections
             && (1..plan.limits.connections).contains(&workers)
             && self.may_try(&registry, &destination.queue, &settings.limits)
+            && let Ok(slot) = self.shaping.take(&plan, self.clock.monotonic())
         {
-            self.add_worker(&mut registry, destination);
+            self.add_worker(&mut registry, destination, slot);
         }
     }
 
@@ -243,7 +263,7 @@ impl Hub {
         registry.failing < limits.failing_connections || !self.failing.contains(queue, self.clock.monotonic())
     }
 
-    fn add_worker(self: &Arc<Self>, registry: &mut Registry, destination: &Arc<Destination>) {
+    fn add_worker(self: &Arc<Self>, registry: &mut Registry, destination: &Arc<Destination>, slot: Slot) {
         registry.connections += 1;
         let failing = self.failing.contains(&destination.queue, self.clock.monotonic());
         registry.failing += u32::from(failing);
@@ -254,7 +274,7 @@ impl Hub {
         }
         let place = Place::new(self.clone(), destination.clone(), failing);
         let cut_off = self.cut_off.clone();
-        self.workers.spawn(async move { cut_off.run_until_cancelled(Worker::new(place).run()).await });
+        self.workers.spawn(async move { cut_off.run_until_cancelled(Worker::new(place, slot).run()).await });
     }
 
     /// Takes the next job of `destination`, leasing more where none waits. `None`: nothing is due.

@@ -149,6 +149,7 @@ pub(super) fn limits() -> config::Delivery {
         delay_report: Duration::from_hours(4),
         lease: Duration::from_mins(15),
         failing_connections: 25,
+        unreachable_rate: config::Rate { count: 1000, period: Duration::from_secs(1) },
         dead_time: Duration::from_secs(30),
         host_tries: 8,
         outcome_queue: 1024,

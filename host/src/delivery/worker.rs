@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +45,8 @@ pub(super) struct Worker {
     turn: u32,
     /// The connection as its group counts it.
     slot: Option<Slot>,
+    /// The same of the first connection, before it is made.
+    promised: Option<Slot>,
     /// What keeps the queue apart from others of the same way.
     lane: Lane,
 }
@@ -60,7 +61,7 @@ enum Round {
 }
 
 impl Worker {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place, promised: Slot) -> Self {
         let settings = place.hub.settings();
         let lane = queue::lane(&place.destination.queue);
         let metrics = place.hub.metrics.route(queue::split(&place.destination.queue).0);
@@ -76,6 +77,7 @@ impl Worker {
             running: VecDeque::new(),
             turn: 0,
             slot: None,
+            promised: Some(promised),
             lane,
         }
     }
@@ -118,13 +120,13 @@ impl Worker {
         if let Some(connection) = self.connection.take() {
             connection.quit().await;
         }
-        drop(self.slot.take());
+        drop((self.slot.take(), self.promised.take()));
         self.place.hub.freed.notify_one();
     }
 
     /// Whether another destination needs the connection more: this one has others, or had its turn.
     fn must_give_way(&self) -> bool {
-        (self.place.hub.pressure.load(Ordering::Relaxed) || self.place.hub.shaping.is_wanted(self.desk.plan()))
+        self.place.hub.is_pressed(self.desk.plan())
             && self.ready.is_none()
             && !self.desk.has_work()
             && (self.turn >= TURN || self.place.destination.board.lock().workers > 1)
@@ -162,7 +164,7 @@ impl Worker {
     /// Waits for work; `false` when it is time to go.
     async fn idle(&mut self) -> bool {
         let hub = self.place.hub.clone();
-        let pressed = hub.pressure.load(Ordering::Relaxed) || hub.shaping.is_wanted(self.desk.plan());
+        let pressed = hub.is_pressed(self.desk.plan());
         let Some(connection) = self.connection.as_mut().filter(|_| !hub.draining.is_cancelled() && !pressed) else {
             return !self.place.give_up();
         };
@@ -178,7 +180,7 @@ impl Worker {
         let woken = tokio::select! {
             () = destination.work.notified() => true,
             () = tokio::time::sleep(self.settings.limits.idle_time) => false,
-            () = hub.give_way.notified() => false,
+            () = hub.pressed(self.desk.plan()) => false,
             () = hub.draining.cancelled() => false,
             () = connection.spoilt() => { spoilt = true; false }
         };
@@ -189,10 +191,20 @@ impl Worker {
         woken || !self.place.give_up()
     }
 
-    /// Ends all that is leased with the same failure.
+    /// Ends all that is leased with the same failure. What is not leased waits a little: it has no better prospects.
     async fn fail(&mut self, failure: &Failure) {
         self.place.connected(false);
-        self.desk.fail(&self.settings, self.ready.take(), failure).await;
+        let copies = self.desk.fail(&self.settings, self.ready.take(), failure).await;
+        self.rest(copies);
+    }
+
+    /// So many copies have led nowhere: leaves the rest of the queue alone for a time that is fair to the mail of others.
+    fn rest(&self, copies: usize) {
+        let (hub, destination) = (&self.place.hub, &self.place.destination);
+        if let Some(until) = hub.failing.pace(copies, self.settings.limits.unreachable_rate, hub.clock.monotonic()) {
+            hub.spool.store().rest(&destination.queue, until);
+            destination.board.lock().may_have_more = false;
+        }
     }
 
     /// Sees to it that an attempt is ready; `false` where nothing is left of what was due.
@@ -205,6 +217,7 @@ impl Worker {
 
     /// Keeps what is ready in the place of sending it.
     async fn capture(&mut self) {
+        self.promised = None;
         self.place.connected(true);
         self.render().await;
         let Some(attempt) = self.ready.take() else { return };
@@ -248,7 +261,8 @@ impl Worker {
             Err(NotConnected::Waits { text, until }) => {
                 self.slot = None;
                 self.place.connected(false);
-                self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
+                let copies = self.desk.postpone(&self.settings, self.ready.take(), &text, until).await;
+                self.rest(copies);
                 Err(Round::Over)
             }
             Err(NotConnected::Failed(failure)) => Err(self.not_connected(&failure).await),
@@ -258,6 +272,9 @@ impl Worker {
     /// One round with the next hop: starts what can be started, then takes what it says.
     async fn attempt(&mut self, route: &Route, domain: Option<&str>) -> Round {
         let hub = self.place.hub.clone();
+        if self.running.is_empty() {
+            self.learn_hosts(route, domain).await;
+        }
         let most = self.desk.plan().messages_per_connection;
         let worn = |connection: &Connection| connection.started() >= most;
         if self.running.is_empty()
@@ -265,7 +282,7 @@ impl Worker {
         {
             connection.quit().await;
         }
-        if self.connection.is_none() && !self.reserve(route, domain).await {
+        if self.connection.is_none() && !self.reserve() {
             self.desk.hand_over(self.ready.take());
             return Round::Leave;
         }
@@ -347,11 +364,9 @@ impl Worker {
         Round::Leave
     }
 
-    /// Takes a place among the connections of the group; `false` where there is none, or no transaction could begin soon. Which group it is, the hosts of
-    /// the domain may have to tell first.
-    async fn reserve(&mut self, route: &Route, domain: Option<&str>) -> bool {
+    /// Which group it is, the hosts of the domain may have to tell; on a connection that is open for long, again.
+    async fn learn_hosts(&mut self, route: &Route, domain: Option<&str>) {
         let hub = self.place.hub.clone();
-        self.slot = None;
         if let Some(domain) = domain
             && self.settings.limits.shaping.iter().any(|rule| !rule.mx.is_empty())
         {
@@ -360,6 +375,17 @@ impl Worker {
                 hub.shaping.learn(&domain, route.host_names(&domain).await, hub.clock.monotonic());
                 self.desk.look_up(&self.settings);
             }
+        }
+    }
+
+    /// Takes a place among the connections of the group; `false` where there is none, or no transaction could begin soon.
+    fn reserve(&mut self) -> bool {
+        let hub = self.place.hub.clone();
+        self.slot = None;
+        let promised = self.promised.take().filter(|slot| slot.is_of(self.desk.plan()));
+        if promised.is_some() {
+            self.slot = promised;
+            return true;
         }
         let now = hub.clock.monotonic();
         if let Some(Wait::Until(until)) = hub.shaping.wait(self.desk.plan(), now)
@@ -379,14 +405,14 @@ impl Worker {
     async fn hold_back(&mut self, until: Duration) -> Round {
         let hub = self.place.hub.clone();
         let wait = until.saturating_sub(hub.clock.monotonic());
-        let others_wait = hub.pressure.load(Ordering::Relaxed) || hub.shaping.is_wanted(self.desk.plan());
+        let others_wait = hub.is_pressed(self.desk.plan());
         let Some(connection) = self.connection.as_mut().filter(|_| wait <= self.settings.limits.idle_time && !others_wait) else {
             self.desk.hand_over(self.ready.take());
             return Round::Leave;
         };
         let spoilt = tokio::select! {
             () = tokio::time::sleep(wait) => false,
-            () = hub.give_way.notified() => false,
+            () = hub.pressed(self.desk.plan()) => false,
             () = hub.draining.cancelled() => false,
             () = connection.spoilt() => true,
         };

@@ -22,6 +22,7 @@ mod events;
 mod inbox;
 mod index;
 mod journal;
+mod line;
 mod reclaim;
 mod record;
 mod recovery;
@@ -55,7 +56,7 @@ use self::reclaim::Reclaim;
 use self::record::Frame;
 use self::shared::{OpenFiles, Shared};
 use self::writer::{Limits, Writer};
-use super::{Batch, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
+use super::{Batch, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::mail::message_id::{CopyId, MessageId};
@@ -187,7 +188,7 @@ impl Store for Embedded {
         })
     }
 
-    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
+    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueQueue>, StoreError>> {
         Box::pin(async move { Ok(self.shared.index_now().index.due_queues(now, limit)) })
     }
 
@@ -260,6 +261,14 @@ impl Store for Embedded {
             self.shared.reorder(|index| index.hasten(latest));
             Ok(())
         })
+    }
+
+    fn rest(&self, queue: &str, until: Duration) {
+        self.shared.state.lock().index.rest(queue, until);
+    }
+
+    fn rouse(&self, queue: Option<&str>) {
+        self.shared.reorder(|index| index.rouse(queue));
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {

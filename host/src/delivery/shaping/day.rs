@@ -72,7 +72,7 @@ fn a_simulated_day() {
             if !shaping.knows(domain, now) {
                 shaping.learn(domain, [format!("mx{place}.provider.example")], now);
             }
-            let plan = shaping.plan(&rules, &defaults, &backoff, queue, now);
+            let plan = shaping.plan(&rules, &defaults, &backoff, queue);
             // As many connections as there may be, each for one transaction.
             let slots: Vec<_> = std::iter::from_fn(|| shaping.connect(&plan, now).ok()).collect();
             let view = shaping.view(&plan, now);

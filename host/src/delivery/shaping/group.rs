@@ -97,7 +97,9 @@ impl Window {
 impl Group {
     /// Whether nothing would be lost if it were forgotten.
     pub fn is_neutral(&self, now: Duration) -> bool {
-        self.open == 0 && self.next <= now && self.slow.is_none() && now.saturating_sub(self.window.begins) >= WINDOW
+        // After so many steps it is as fast as before, even if nobody has asked since.
+        let is_slow = self.slow.as_ref().is_some_and(|slow| now.saturating_sub(slow.grown) < RECOVERY * STEPS);
+        self.open == 0 && self.next <= now && !is_slow && now.saturating_sub(self.window.begins) >= WINDOW
     }
 
     /// How many connections there are.

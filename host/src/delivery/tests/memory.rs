@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
+use crate::store::{Batch, Change, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
 
 pub(super) struct MemoryStore {
     clock: Clock,
@@ -32,6 +32,7 @@ struct State {
     messages: BTreeMap<MessageId, StoredMessage>,
     rows: BTreeMap<CopyId, (Row, Option<Duration>)>,
     damaged: BTreeSet<MessageId>,
+    rests: BTreeMap<QueueName, Duration>,
     events: Vec<Bytes>,
 }
 
@@ -113,14 +114,20 @@ impl Store for MemoryStore {
         at_once(())
     }
 
-    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<QueueName>, StoreError>> {
-        let queues: BTreeSet<_> = self.state.lock().due(now, self.clock.monotonic()).map(|row| row.queue.clone()).collect();
-        at_once(queues.into_iter().take(limit).collect())
+    fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueQueue>, StoreError>> {
+        let passed = self.clock.monotonic();
+        let mut state = self.state.lock();
+        state.rests.retain(|_, until| *until > passed);
+        let queues: BTreeSet<_> =
+            state.due(now, passed).map(|row| row.queue.clone()).filter(|queue| !state.rests.contains_key(queue)).collect();
+        at_once(queues.into_iter().take(limit).map(|queue| DueQueue { queue, share: "".into() }).collect())
     }
 
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
         let state = self.state.lock();
-        at_once(state.rows.values().map(|(row, _)| row.due).filter(|due| *due > now && *due != Timestamp::NEVER).min())
+        let passed = self.clock.monotonic();
+        let rests = state.rests.values().filter(|until| **until > passed).map(|until| now.plus(until.saturating_sub(passed)));
+        at_once(state.rows.values().map(|(row, _)| row.due).filter(|due| *due > now && *due != Timestamp::NEVER).chain(rests).min())
     }
 
     fn lease<'a>(
@@ -181,6 +188,15 @@ impl Store for MemoryStore {
         self.changed.notify_one();
         self.committed.notify_waiters();
         at_once(())
+    }
+
+    fn rest(&self, queue: &str, until: Duration) {
+        self.state.lock().rests.insert(queue.into(), until);
+    }
+
+    fn rouse(&self, queue: Option<&str>) {
+        self.state.lock().rests.retain(|name, _| queue.is_some_and(|queue| queue != &**name));
+        self.changed.notify_one();
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {

@@ -111,8 +111,15 @@ mod tests {
 
     fn message(number: u8) -> NewMessage {
         let (payload, state) = (Bytes::from_static(b"payload"), Bytes::from_static(b"state"));
-        let row =
-            |recipient| NewRow { recipient, due: Timestamp::default(), queue: "q".into(), payload: payload.clone(), state: state.clone() };
+        let row = |recipient| NewRow {
+            recipient,
+            due: Timestamp::default(),
+            queue: "q".into(),
+            share: "".into(),
+            priority: 0,
+            payload: payload.clone(),
+            state: state.clone(),
+        };
         NewMessage {
             id: MessageId::from_bytes([number; 16]),
             head: Bytes::new(),

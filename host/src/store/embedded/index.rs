@@ -9,13 +9,13 @@ mod live;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::live::Live;
-use self::order::{Queue, ReadyKey};
+use self::order::{LineNumber, Order, ReadyKey};
+use super::line::LineName;
 use super::record::{Meta, RowRecord, Span};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
@@ -33,7 +33,7 @@ pub(super) struct Place {
 pub(super) struct RowView {
     pub(super) copy: CopyId,
     pub(super) due: Timestamp,
-    queue: QueueNumber,
+    line: LineNumber,
     pub(super) payload: Place,
     pub(super) state: Place,
 }
@@ -42,11 +42,8 @@ pub(super) struct RowView {
 #[derive(Clone, Debug)]
 pub(super) struct LiveMessage {
     pub(super) content: Place,
-    pub(super) rows: Vec<(RowView, QueueName)>,
+    pub(super) rows: Vec<(RowView, LineName)>,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct QueueNumber(NonZeroU32);
 
 /// A message that is queued.
 struct Message {
@@ -66,7 +63,7 @@ enum Rows {
 struct Row {
     due: Timestamp,
     recipient: u32,
-    queue: QueueNumber,
+    line: LineNumber,
     /// In the segment of the message.
     payload: Span,
     state_segment: u32,
@@ -78,7 +75,7 @@ impl Message {
         RowView {
             copy: CopyId { message: id, recipient: row.recipient },
             due: row.due,
-            queue: row.queue,
+            line: row.line,
             payload: Place { segment: self.segment, span: row.payload },
             state: Place { segment: row.state_segment, span: row.state },
         }
@@ -136,13 +133,9 @@ impl Rows {
 #[derive(Default)]
 pub(super) struct Index {
     messages: BTreeMap<MessageId, Box<Message>>,
-    queues: Vec<Option<Queue>>,
-    free_queues: Vec<QueueNumber>,
-    names: HashMap<QueueName, QueueNumber>,
+    order: Order,
     /// Rows that are not leased.
     ready: BTreeSet<ReadyKey>,
-    /// Queues by the due time of their first row.
-    heads: BTreeSet<(Timestamp, QueueNumber)>,
     /// How many rows that are not leased are due at a time.
     dues: BTreeMap<Timestamp, u32>,
     leases: HashMap<CopyId, Duration>,
@@ -180,7 +173,7 @@ impl Index {
             .map(|(view, name)| Row {
                 due: view.due,
                 recipient: view.copy.recipient,
-                queue: self.queue_number(name),
+                line: self.order.line_number(name),
                 payload: view.payload.span,
                 state_segment: view.state.segment,
                 state: view.state.span,
@@ -196,7 +189,7 @@ impl Index {
             .map(|row| Row {
                 due: row.due,
                 recipient: row.recipient,
-                queue: self.queue_number(&row.queue),
+                line: self.order.line_number(&row.line),
                 payload: row.payload.at(base),
                 state_segment: segment,
                 state: row.state.at(base),
@@ -208,10 +201,8 @@ impl Index {
     fn put(&mut self, id: MessageId, segment: u32, content: Span, rows: Vec<Row>) {
         for row in &rows {
             self.rows += 1;
-            if let Some(queue) = self.queue_mut(row.queue) {
-                queue.rows += 1;
-            }
-            self.make_ready(row.queue, row.due, CopyId { message: id, recipient: row.recipient });
+            self.order.enter(row.line);
+            self.make_ready(row.line, row.due, CopyId { message: id, recipient: row.recipient });
         }
         if let Some(rows) = Rows::new(rows) {
             self.count_live(segment, content, true);
@@ -252,22 +243,10 @@ impl Index {
     fn forget(&mut self, id: MessageId, row: Row) {
         let copy = CopyId { message: id, recipient: row.recipient };
         if !self.end_lease(copy) {
-            self.unready(row.queue, row.due, copy);
+            self.unready(row.line, row.due, copy);
         }
         self.rows -= 1;
-        self.leave_queue(row.queue);
-    }
-
-    /// Counts a row out of its queue; an empty queue is none.
-    fn leave_queue(&mut self, number: QueueNumber) {
-        let emptied = self.queue_mut(number).is_some_and(|queue| {
-            queue.rows -= 1;
-            queue.rows == 0
-        });
-        if emptied && let Some(queue) = self.queues.get_mut(number.0.get() as usize - 1).and_then(Option::take) {
-            self.names.remove(&queue.name);
-            self.free_queues.push(number);
-        }
+        self.order.leave(row.line);
     }
 
     /// Removes a row; returns whether that was the message's last.
@@ -292,20 +271,15 @@ impl Index {
 
     fn change_due(&mut self, copy: CopyId, due: Timestamp, state: Option<Place>) {
         let Some(row) = self.messages.get_mut(&copy.message).and_then(|message| message.rows.get_mut(copy.recipient)) else { return };
-        let (queue, old_due) = (row.queue, row.due);
+        let (line, old_due) = (row.line, row.due);
         row.due = due;
         if let Some(state) = state {
             (row.state_segment, row.state) = (state.segment, state.span);
         }
         if !self.end_lease(copy) {
-            self.unready(queue, old_due, copy);
+            self.unready(line, old_due, copy);
         }
-        self.make_ready(queue, due, copy);
-    }
-
-    pub(super) fn due_queues(&self, now: Timestamp, limit: usize) -> Vec<QueueName> {
-        let due = self.heads.iter().take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER).take(limit);
-        due.filter_map(|(_, number)| Some(Arc::clone(&self.queue(*number)?.name))).collect()
+        self.make_ready(line, due, copy);
     }
 
     /// Returns when there may be more to do; `passed` is the time of leases at `now`.
@@ -314,8 +288,9 @@ impl Index {
             return None;
         }
         let row = self.dues.range((Bound::Excluded(now), Bound::Excluded(Timestamp::NEVER))).next().map(|(due, _)| *due);
-        let lease = self.expiries.first().map(|(until, _)| now.plus(until.saturating_sub(passed)));
-        row.into_iter().chain(lease.filter(|until| *until != Timestamp::NEVER)).min()
+        let lease = self.expiries.first().map(|(until, _)| *until);
+        let first = lease.into_iter().chain(self.first_rest()).min().map(|until| now.plus(until.saturating_sub(passed)));
+        row.into_iter().chain(first.filter(|until| *until != Timestamp::NEVER)).min()
     }
 
     fn views(id: MessageId, message: &Message) -> impl Iterator<Item = RowView> {
@@ -329,7 +304,11 @@ impl Index {
     }
 
     pub(super) fn name(&self, view: &RowView) -> QueueName {
-        self.queue(view.queue).map(|queue| Arc::clone(&queue.name)).unwrap_or_default()
+        self.order.queue_of(view.line).map(|queue| Arc::clone(&queue.name)).unwrap_or_default()
+    }
+
+    fn line_name(&self, view: &RowView) -> LineName {
+        self.order.line(view.line).map(|line| Arc::clone(&line.name)).unwrap_or_default()
     }
 
     /// Returns where a queued message is.
@@ -340,13 +319,13 @@ impl Index {
     /// Returns a queued message as it stands.
     pub(super) fn live_message(&self, id: MessageId) -> Option<LiveMessage> {
         let message = self.messages.get(&id)?;
-        let rows = Self::views(id, message).map(|view| (view, self.name(&view))).collect();
+        let rows = Self::views(id, message).map(|view| (view, self.line_name(&view))).collect();
         Some(LiveMessage { content: Place { segment: message.segment, span: message.content }, rows })
     }
 
     /// Looks at up to `scan` messages from after `after` on and returns rows of them, and where to go on.
     pub(super) fn rows(&self, queue: Option<&str>, after: Option<CopyId>, limit: usize, scan: usize) -> (Vec<RowView>, Option<CopyId>) {
-        let number = queue.map(|name| self.names.get(name).copied());
+        let number = queue.map(|name| self.order.find_queue(name));
         if number == Some(None) {
             return (Vec::new(), None);
         }
@@ -361,7 +340,10 @@ impl Index {
                 return (found, last);
             }
             let rows = Self::views(*id, message).filter(|view| after.is_none_or(|after| view.copy > after));
-            found.extend(rows.filter(|view| wanted.is_none_or(|number| view.queue == number)).take(limit - found.len()));
+            found.extend(
+                rows.filter(|view| wanted.is_none_or(|number| self.order.line(view.line).is_some_and(|line| line.queue == number)))
+                    .take(limit - found.len()),
+            );
             if found.len() == limit {
                 break;
             }
@@ -383,8 +365,8 @@ impl Index {
 }
 
 impl RowView {
-    /// A row as a summary has it; its queue is looked up when it is restored.
+    /// A row as a summary has it; its line is looked up when it is restored.
     pub(super) fn new(copy: CopyId, due: Timestamp, payload: Place, state: Place) -> Self {
-        Self { copy, due, queue: QueueNumber(NonZeroU32::MIN), payload, state }
+        Self { copy, due, line: LineNumber::ANY, payload, state }
     }
 }

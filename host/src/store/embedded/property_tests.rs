@@ -15,6 +15,9 @@ use crate::store::{Change, NewMessage, NewRow, ValueChange};
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const RETENTION: Duration = Duration::from_hours(1);
 const QUEUES: [&str; 3] = ["direct/a.example", "direct/b.example", "upstream"];
+/// One share and one priority in each queue: then its order is that of the model.
+const SHARES: [&str; 3] = ["one", "two", ""];
+const PRIORITIES: [i8; 3] = [4, 0, 0];
 
 /// One caller's batch, in numbers that are made to fit what there is.
 #[derive(Clone, Debug)]
@@ -128,6 +131,8 @@ impl Bench {
                 recipient,
                 due: now.plus(Duration::from_secs((*due).into())),
                 queue: QUEUES[usize::from(*queue)].into(),
+                share: SHARES[usize::from(*queue)].into(),
+                priority: PRIORITIES[usize::from(*queue)],
                 payload: format!("payload {}-{recipient}", self.next).into(),
                 state: format!("state {}", self.next).into(),
             });
@@ -283,7 +288,7 @@ impl Bench {
         let now = self.clock.now();
         let store = self.store.as_ref().unwrap();
         assert_eq!(self.found(usize::MAX).await, Self::expected(&self.model));
-        let queues = store.due_queues(now, 10).await.unwrap().iter().map(ToString::to_string).collect();
+        let queues = store.due_queues(now, 10).await.unwrap().iter().map(|due| due.queue.to_string()).collect();
         assert_eq!(self.model.due_queues(now), queues);
         assert_eq!(self.model.next_due(now), store.next_due(now).await.unwrap());
         let usage = store.usage().await.unwrap();

@@ -9,12 +9,13 @@ use bytes::Bytes;
 
 use super::disk::FileName;
 use super::index::LiveMessage;
+use super::line;
 use super::record::Frame;
 use super::shared::{Found, Shared};
 use super::summary::Summary;
 use super::writer::Writer;
 use crate::mail::message_id::MessageId;
-use crate::store::{Batch, NewMessage, NewRow, StoreError};
+use crate::store::{Batch, NewMessage, NewRow, QueueName, StoreError};
 
 /// Octets that are moved with one sync, unless one message is larger: callers wait for it.
 const MOVE_OCTETS: usize = 1 << 20;
@@ -209,10 +210,12 @@ impl Shared {
     fn read_live(&self, id: MessageId, live: LiveMessage) -> Result<NewMessage, StoreError> {
         let gone = || StoreError::Damaged(format!("message {id} cannot be found").into());
         let content = self.read_message(id)?.ok_or_else(gone)?;
-        let rows = live.rows.into_iter().map(|(view, queue)| {
+        let rows = live.rows.into_iter().map(|(view, name)| {
+            let (queue, share, priority) = line::split(&name);
+            let (queue, share) = (QueueName::from(queue), share.into());
             let found = Found { view, queue: Arc::clone(&queue), cached: None };
             let row = self.complete(found)?.ok_or_else(gone)?;
-            Ok(NewRow { recipient: view.copy.recipient, due: view.due, queue, payload: row.payload, state: row.state })
+            Ok(NewRow { recipient: view.copy.recipient, due: view.due, queue, share, priority, payload: row.payload, state: row.state })
         });
         let rows = rows.collect::<Result<_, StoreError>>()?;
         Ok(NewMessage { id, head: content.head, body: content.body, original: content.original, rows })

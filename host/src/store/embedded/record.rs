@@ -24,9 +24,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use self::chunks::{Chunks, Piece, copied_octets};
+use super::line::{self, LineName};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, QueueName, StoreError, StoredMessage};
+use crate::store::{Batch, Change, StoreError, StoredMessage};
 
 /// Most octets of one frame.
 pub(super) const FRAME_OCTETS: usize = 1 << 30;
@@ -73,7 +74,7 @@ pub(super) struct Meta {
 impl Meta {
     /// Returns about how many octets it takes, rather more than less.
     fn estimate(&self) -> usize {
-        let rows = self.messages.iter().flat_map(|message| &message.rows).map(|row| 36 + row.queue.len());
+        let rows = self.messages.iter().flat_map(|message| &message.rows).map(|row| 36 + row.line.len());
         let values = self.values.iter().map(|value| 32 + value.table.len() + value.key.len() + value.value.as_ref().map_or(0, Bytes::len));
         64 + rows.chain(values).sum::<usize>() + 36 * self.messages.len() + 48 * self.changes.len()
     }
@@ -94,7 +95,7 @@ pub(super) struct MessageRecord {
 pub(super) struct RowRecord {
     pub(super) recipient: u32,
     pub(super) due: Timestamp,
-    pub(super) queue: QueueName,
+    pub(super) line: LineName,
     pub(super) payload: Span,
     pub(super) state: Span,
 }
@@ -144,7 +145,7 @@ impl Frame {
                     Ok(RowRecord {
                         recipient: row.recipient,
                         due: row.due,
-                        queue: Arc::clone(&row.queue),
+                        line: line::name(&row.queue, &row.share, row.priority),
                         payload: chunks.push(&row.payload)?,
                         state: chunks.push(&row.state)?,
                     })

@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::disk::{Disk, FileName};
 use super::index::{Index, LiveMessage, Place, RowView};
 use super::journal::WriteError;
+use super::line::LineName;
 use super::record::{Meta, Span, ValueRecord, long, number, put};
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::QueueName;
 
 const MAGIC: [u8; 8] = *b"TubeSum1";
 const HEADER: usize = 28;
@@ -83,10 +83,10 @@ impl Contents {
         let mut queued = Vec::new();
         for some in table.chunks(LOOK_UP_AT_ONCE) {
             queued.extend(live(some).into_iter().filter(|(_, message)| message.content.segment == segment).map(|(id, message)| {
-                let rows = message.rows.into_iter().map(|(row, queue)| Row {
+                let rows = message.rows.into_iter().map(|(row, line)| Row {
                     recipient: row.copy.recipient,
                     due: row.due,
-                    queue,
+                    line,
                     payload: row.payload.span,
                     state: row.state.span,
                 });
@@ -127,7 +127,7 @@ struct Queued {
 struct Row {
     recipient: u32,
     due: Timestamp,
-    queue: QueueName,
+    line: LineName,
     payload: Span,
     /// In the same segment: nothing was written after it yet.
     state: Span,
@@ -199,7 +199,7 @@ impl Summary {
         for message in &self.record.live {
             let rows = message.rows.iter().map(|row| {
                 let copy = CopyId { message: message.id, recipient: row.recipient };
-                (RowView::new(copy, row.due, place(row.payload), place(row.state)), Arc::clone(&row.queue))
+                (RowView::new(copy, row.due, place(row.payload), place(row.state)), Arc::clone(&row.line))
             });
             index.restore(message.id, &LiveMessage { content: place(message.content), rows: rows.collect() });
         }

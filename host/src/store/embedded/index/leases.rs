@@ -3,15 +3,17 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::order::ReadyKey;
-use super::{Index, QueueNumber, RowView};
+use super::super::line::{self, LineName};
+use super::order::{LineNumber, ReadyKey};
+use super::{Index, RowView};
 use crate::clock::Timestamp;
 use crate::mail::message_id::CopyId;
 use crate::store::QueueName;
 
 impl Index {
-    /// Makes rows whose lease has run out ready again.
+    /// Makes rows whose lease has run out ready again, and ends rests of queues.
     pub(in super::super) fn expire(&mut self, passed: Duration) {
+        self.end_rests(passed);
         while let Some((_, copy)) = self.expiries.first().copied().filter(|(until, _)| *until <= passed) {
             self.give_back(copy);
         }
@@ -25,8 +27,8 @@ impl Index {
     pub(in super::super) fn give_back(&mut self, copy: CopyId) -> bool {
         let leased = self.end_lease(copy);
         if leased && let Some(row) = self.messages.get_mut(&copy.message).and_then(|message| message.rows.get_mut(copy.recipient)) {
-            let (queue, due) = (row.queue, row.due);
-            self.make_ready(queue, due, copy);
+            let (line, due) = (row.line, row.due);
+            self.make_ready(line, due, copy);
         }
         leased
     }
@@ -39,22 +41,20 @@ impl Index {
         }
     }
 
-    pub(super) fn hand_out(&mut self, queue: QueueNumber, due: Timestamp, copy: CopyId, until: Duration) {
-        self.unready(queue, due, copy);
+    pub(super) fn hand_out(&mut self, line: LineNumber, due: Timestamp, copy: CopyId, until: Duration) {
+        self.unready(line, due, copy);
         self.leases.insert(copy, until);
         self.expiries.insert((until, copy));
     }
 
     /// Takes rows that are due.
     pub(in super::super) fn lease(&mut self, queue: &str, now: Timestamp, until: Duration, limit: usize) -> Vec<RowView> {
-        let Some(number) = self.names.get(queue).copied() else { return Vec::new() };
-        let first = ReadyKey { queue: number, due: Timestamp::default(), message: [0; 16], recipient: 0 };
-        let due = self.ready.range(first..).take_while(|key| key.queue == number && key.due <= now && key.due != Timestamp::NEVER);
-        let keys: Vec<_> = due.take(limit).copied().collect();
+        let Some(number) = self.order.find_queue(queue) else { return Vec::new() };
+        let keys = self.pick(number, now, limit);
         let mut views = Vec::with_capacity(keys.len());
         for key in keys {
             let copy = key.copy();
-            self.hand_out(number, key.due, copy, until);
+            self.hand_out(key.line, key.due, copy, until);
             views.extend(self.view(copy));
         }
         views
@@ -63,7 +63,7 @@ impl Index {
     /// Takes a row that nobody has, whenever it is due.
     pub(in super::super) fn claim(&mut self, copy: CopyId, until: Duration) -> Option<RowView> {
         let view = self.view(copy).filter(|_| !self.leases.contains_key(&copy))?;
-        self.hand_out(view.queue, view.due, copy, until);
+        self.hand_out(view.line, view.due, copy, until);
         Some(view)
     }
 
@@ -72,13 +72,15 @@ impl Index {
         if !self.end_lease(copy) {
             return false;
         }
-        let number = self.queue_number(name);
+        let Some(old) = self.view(copy).map(|view| view.line) else { return false };
+        let old_name = self.order.line(old).map(|line| LineName::clone(&line.name)).unwrap_or_default();
+        let (_, share, priority) = line::split(&old_name);
+        let number = self.order.line_number(&line::name(name, share, priority));
+        self.order.enter(number);
         let Some(row) = self.messages.get_mut(&copy.message).and_then(|message| message.rows.get_mut(copy.recipient)) else { return false };
-        let (old, due) = (std::mem::replace(&mut row.queue, number), row.due);
-        if let Some(queue) = self.queue_mut(number) {
-            queue.rows += 1;
-        }
-        self.leave_queue(old);
+        row.line = number;
+        let due = row.due;
+        self.order.leave(old);
         self.make_ready(number, due, copy);
         true
     }

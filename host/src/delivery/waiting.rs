@@ -1,0 +1,113 @@
+//! Queues that have work and wait for what they share with others: a connection, or a moment, of their group. They rest in the store meanwhile, so that
+//! looking for work costs nothing for them, and are called one by one when there is something to have: shares in turn.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::store::{DueQueue, QueueName};
+
+/// The name of the group of all that could not be reached the last time. Names of rules and queues have no NUL in them.
+pub(super) const FAILING: &str = "\0failing";
+
+/// All that wait. Each has a queue in the store's memory: there are no more of these than of those.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    groups: Mutex<BTreeMap<Arc<str>, Group>>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Shares that have queues here; the first has its turn.
+    turns: VecDeque<Arc<str>>,
+    queues: HashMap<Arc<str>, VecDeque<QueueName>>,
+    known: HashSet<QueueName>,
+}
+
+impl Waiting {
+    /// A queue waits from now on.
+    pub(super) fn add(&self, group: &Arc<str>, due: &DueQueue) {
+        let mut groups = self.groups.lock();
+        let group = groups.entry(Arc::clone(group)).or_default();
+        if group.known.insert(Arc::clone(&due.queue)) {
+            let queues = group.queues.entry(Arc::clone(&due.share)).or_default();
+            if queues.is_empty() {
+                group.turns.push_back(Arc::clone(&due.share));
+            }
+            queues.push_back(Arc::clone(&due.queue));
+        }
+    }
+
+    /// Returns the one whose turn it is.
+    pub(super) fn first(&self, group: &str) -> Option<DueQueue> {
+        let groups = self.groups.lock();
+        let group = groups.get(group)?;
+        let share = group.turns.front()?;
+        Some(DueQueue { queue: group.queues.get(share)?.front().cloned()?, share: Arc::clone(share) })
+    }
+
+    /// The one whose turn it is waits no more; the next share has its turn.
+    pub(super) fn take(&self, name: &str) {
+        let mut groups = self.groups.lock();
+        let Some(group) = groups.get_mut(name) else { return };
+        if let Some(share) = group.turns.pop_front()
+            && let Some(queues) = group.queues.get_mut(&share)
+        {
+            if let Some(queue) = queues.pop_front() {
+                group.known.remove(&queue);
+            }
+            if queues.is_empty() {
+                group.queues.remove(&share);
+            } else {
+                group.turns.push_back(share);
+            }
+        }
+        if group.turns.is_empty() {
+            groups.remove(name);
+        }
+    }
+
+    /// Groups that something waits for.
+    pub(super) fn groups(&self) -> Vec<Arc<str>> {
+        self.groups.lock().keys().cloned().collect()
+    }
+
+    /// Whether anything waits.
+    pub(super) fn is_needed(&self) -> bool {
+        !self.groups.lock().is_empty()
+    }
+
+    /// Forgets all of it: other rules hold now.
+    pub(super) fn clear(&self) {
+        self.groups.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(queue: &str, share: &str) -> DueQueue {
+        DueQueue { queue: queue.into(), share: share.into() }
+    }
+
+    #[test]
+    fn shares_take_turns() {
+        let (waiting, group) = (Waiting::default(), Arc::from("provider"));
+        for number in 0..1000 {
+            waiting.add(&group, &due(&format!("direct/{number}.example"), "many"));
+        }
+        waiting.add(&group, &due("direct/0.example", "many"));
+        waiting.add(&group, &due("direct/few.example", "few"));
+        assert_eq!(waiting.groups(), ["provider".into()]);
+        let mut order = Vec::new();
+        while let Some(first) = waiting.first("provider") {
+            waiting.take("provider");
+            order.push(first.queue);
+        }
+        assert_eq!(order.len(), 1001, "each waits once");
+        assert_eq!(order.iter().position(|queue| &**queue == "direct/few.example"), Some(1));
+        assert_eq!(waiting.groups(), Vec::<Arc<str>>::new());
+    }
+}
