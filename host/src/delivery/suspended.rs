@@ -20,6 +20,8 @@ use crate::store::StoreError;
 const LONGEST: Duration = Duration::from_hours(24);
 /// Rows that are looked at in one go for marks of a suspension that has ended.
 const PAGE: usize = 1000;
+/// How long a search that failed is not tried again.
+const FAILED_PAUSE: Duration = Duration::from_mins(5);
 /// How long making them due may take: nobody else gets them meanwhile.
 const CHANGE_TIME: Duration = Duration::from_mins(1);
 
@@ -142,6 +144,7 @@ pub(super) async fn release_ended(hub: Arc<Hub>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             released = release(&hub, &ended) => released,
         };
+        let mut pause = STORE_PAUSE;
         match released {
             Ok(Released { copies, missed: 0 }) => {
                 tracing::info!(copies, "mail that was suspended is due again");
@@ -149,11 +152,15 @@ pub(super) async fn release_ended(hub: Arc<Hub>, shutdown: CancellationToken) {
             }
             // Somebody else has them at this moment.
             Ok(Released { copies, missed }) => tracing::debug!(copies, missed, "some mail that was suspended is looked for again"),
-            Err(error) => tracing::warn!("mail that was suspended cannot be made due, it is tried again: {error}"),
+            Err(error) => {
+                // Until then it comes by itself, a day after it was put off at the latest.
+                tracing::warn!("mail that was suspended cannot be made due, it is tried again: {error}");
+                pause = FAILED_PAUSE;
+            }
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(STORE_PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
