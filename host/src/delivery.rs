@@ -60,7 +60,6 @@ use crate::spool::{Spool, queue};
 use crate::store::StoreError;
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
-use route::Route;
 use serde::Serialize;
 use settings::Settings;
 use shaping::GroupView;
@@ -116,10 +115,8 @@ pub struct DestinationView {
     pub messages_per_connection: u32,
     /// Recipients of one transaction.
     pub recipients_per_transaction: u32,
-    /// The least that is done about TLS: `none`, `opportunistic`, `encrypted`, `required`, `dane`. Policies of the domain may ask for more.
-    pub tls: &'static str,
-    /// Which of `[[tls_rules]]` says so, if it is not the route.
-    pub tls_rule: Option<String>,
+    /// What asks for TLS towards each of them, or why it gets no mail.
+    pub protection: Vec<String>,
     /// What it shares with others.
     pub group: GroupView,
     /// No host answered the last time.
@@ -147,10 +144,15 @@ impl DeliveryHandle {
         let now = self.hub.clock.monotonic();
         self.hub.shaping.learn(&domain, hosts.iter().cloned(), now);
         let plan = self.hub.plan(&settings, &name);
-        let tls_rule = settings.limits.tls_rules.iter().find(|rule| rule.matches(route, &domain));
+        let lane = queue::Lane::default();
+        let around = self.hub.surroundings(&settings, route, &lane);
+        let protections = settings.routes.get(route)?.protections(Some(&domain), around).await.unwrap_or_default();
+        let protection = protections.into_iter().map(|(host, asked)| {
+            let asked = asked.map_or_else(|failure| failure.to_string(), str::to_owned);
+            format!("{}: {asked}", host.to_text())
+        });
         Some(DestinationView {
-            tls: tls_rule.map_or_else(|| settings.routes.get(route).map_or("none", Route::tls), |rule| rule.tls.as_str()),
-            tls_rule: tls_rule.map(|rule| rule.name.to_string()),
+            protection: protection.collect(),
             unreachable: self.hub.failing.contains(&name, now),
             queue: name.to_string(),
             hosts,

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{Broken, Connection, Target};
-use super::dane::{self, Vouching};
 use super::failure::Failure;
 use super::mx::{self, Host, Reach};
 use super::protection::Guard;
@@ -79,10 +78,7 @@ impl Dial<'_> {
     pub(super) async fn any(&self, hosts: &[Host], guard: &Guard<'_>) -> Result<Connection, NotDialled> {
         let mut progress = Progress::default();
         for host in hosts {
-            let vouching = match (guard.vouched_domain(), host) {
-                (Some(domain), Host::Name(name)) => dane::look_up(self.dns, name, domain, self.port).await,
-                (Some(_), Host::Address(_)) | (None, _) => Vouching::None,
-            };
+            let vouching = guard.vouching(self.dns, host, self.port).await;
             let seen = guard.seen(host, &vouching).map(Arc::new);
             let protection = guard.protection(host, &vouching);
             if let (Err(failure), Some(seen)) = (&protection, &seen)
@@ -109,6 +105,7 @@ impl Dial<'_> {
                 options,
                 tls: protection.connector,
                 tls_name: protection.name,
+                is_particular: guard.rule.is_some() || matches!(protection.policy, "dane" | "mta-sts" | "requiretls"),
                 seen,
                 observed: protection.observed,
                 policy: protection.policy,
@@ -233,9 +230,7 @@ impl Dial<'_> {
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
-        // That a host does not do the TLS which one message or domain asks for says nothing of mail for others.
-        let is_of_policy = broken.is_of_tls() && matches!(target.policy, "dane" | "mta-sts" | "requiretls");
-        if self.around.remember && !is_of_policy {
+        if self.around.remember && !(broken.is_of_tls() && target.is_particular) {
             self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
         }
         progress.last = Some(failure);

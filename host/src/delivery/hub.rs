@@ -25,6 +25,7 @@ use super::flow::Flow;
 use super::outcome::Settled;
 use super::place::Place;
 use super::policies::Policies;
+use super::route::Surroundings;
 use super::settings::Settings;
 use super::shaping::group::Wait;
 use super::shaping::{Allowance, Shaping};
@@ -34,6 +35,7 @@ use super::worker::Worker;
 use crate::clock::{Clock, Entropy};
 use crate::config;
 use crate::mail::message_id::CopyId;
+use crate::spool::queue::Lane;
 use crate::spool::{Leased, Spool};
 use crate::store::{QueueName, StoreError};
 use crate::suppression::Suppressions;
@@ -129,6 +131,25 @@ impl Hub {
 
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.read().clone()
+    }
+
+    /// Returns what connecting needs, over a route of this name.
+    pub(super) fn surroundings<'a>(&'a self, settings: &'a Settings, route: &'a str, lane: &'a Lane) -> Surroundings<'a> {
+        Surroundings {
+            name: &settings.name,
+            route,
+            limits: &settings.limits,
+            dead_hosts: &self.dead_hosts,
+            sources: &settings.sources,
+            book: &self.sources,
+            policies: &self.policies,
+            tallies: &self.tallies,
+            metrics: &self.metrics,
+            lane,
+            clock: &self.clock,
+            entropy: &self.entropy,
+            remember: false,
+        }
     }
 
     /// Returns what holds for `queue`.

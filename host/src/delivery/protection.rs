@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::dane::{Vouched, Vouching};
+use super::dane::{self, Vouched, Vouching};
 use super::failure::Failure;
 use super::mta_sts::Mode;
 use super::mx::Host;
@@ -23,6 +23,7 @@ use super::policies::Standing;
 use super::route::TlsPolicy;
 use super::tls_report::{PolicyKind, Seen, result_of};
 use crate::config::{TlsLevel, TlsRule};
+use crate::dns::Dns;
 use crate::network::tls;
 use crate::smtp::client::Security;
 use crate::spool::entry::TransportSecurity;
@@ -75,8 +76,16 @@ pub(super) struct Guard<'a> {
 }
 
 impl Guard<'_> {
+    /// Finds out what DNS says of the certificates of `host`, where that counts.
+    pub(super) async fn vouching(&self, dns: &dyn Dns, host: &Host, port: u16) -> Vouching {
+        match (self.vouched_domain(), host) {
+            (Some(domain), Host::Name(name)) => dane::look_up(dns, name, domain, port).await,
+            (Some(_), Host::Address(_)) | (None, _) => Vouching::None,
+        }
+    }
+
     /// The domain for whose hosts TLSA records are to be looked up, if they are.
-    pub(super) fn vouched_domain(&self) -> Option<&str> {
+    fn vouched_domain(&self) -> Option<&str> {
         let counts = self.transport != TransportSecurity::Optional || self.level() == TlsLevel::Dane;
         self.dane.as_deref().filter(|_| counts && self.secure)
     }
@@ -283,7 +292,7 @@ mod tests {
     }
 
     fn records() -> Vouching {
-        Vouching::Records(crate::delivery::dane::tests::some())
+        Vouching::Records(dane::tests::some())
     }
 
     #[test]

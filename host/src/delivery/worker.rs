@@ -223,21 +223,8 @@ impl Worker {
     /// Makes the connection; where there is none, all that is leased is seen to, and what follows is returned.
     async fn connect(&mut self, route: &Route, domain: Option<&str>) -> Result<(), Round> {
         let hub = self.place.hub.clone();
-        let around = Surroundings {
-            name: &self.settings.name,
-            route: queue::split(&self.place.destination.queue).0,
-            limits: &self.settings.limits,
-            dead_hosts: &hub.dead_hosts,
-            sources: &self.settings.sources,
-            book: &hub.sources,
-            policies: &hub.policies,
-            tallies: &hub.tallies,
-            metrics: &hub.metrics,
-            lane: &self.lane,
-            clock: &hub.clock,
-            entropy: &hub.entropy,
-            remember: !self.place.has_company(),
-        };
+        let name = queue::split(&self.place.destination.queue).0;
+        let around = Surroundings { remember: !self.place.has_company(), ..hub.surroundings(&self.settings, name, &self.lane) };
         match Box::pin(route.connect(domain, around)).await {
             Ok(connection) => {
                 self.metrics.connected(true);
