@@ -48,13 +48,16 @@ fn zone() -> Result<Zone> {
 }
 
 fn start(peer: &Peer, certificate: &Certificate, zone: &Zone, web: &PolicyServer) -> Result<Host> {
+    Host::start(&configuration(peer, zone, web), &[("ca.pem", certificate.pem().as_bytes())])
+}
+
+fn configuration(peer: &Peer, zone: &Zone, web: &PolicyServer) -> String {
     let (port, nameserver, web) = (peer.address().port(), zone.address(), web.address().port());
     let route = format!(
         "[routes.direct]\nkind = \"mx\"\nport = {port}\nnameservers = [\"{nameserver}\"]\nallow_private = true\nca = \"ca.pem\"\n\
          mta_sts_port = {web}\n"
     );
-    let config = config(peer.address(), &format!("{route}{}", login("direct", "route = \"direct\"")));
-    Host::start(&config, &[("ca.pem", certificate.pem().as_bytes())])
+    config(peer.address(), &format!("{route}{}", login("direct", "route = \"direct\"")))
 }
 
 fn send(host: &Host, to: &str) -> Result<String> {
@@ -108,6 +111,29 @@ fn an_enforced_policy_is_never_delivered_in_clear() -> Result<()> {
     assert!(said.contains("STARTTLS"), "{said}");
     let testing = shown(&host, &send(&host, "reader@testing.example")?, "delivered")?;
     assert!(testing.contains("without TLS"), "{testing}");
+    host.say(&["queue", "cancel", &id])?;
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn a_restart_forgets_no_policy() -> Result<()> {
+    let certificate = Certificate::for_names(&NAMES)?;
+    let (zone, web) = (zone()?, PolicyServer::start(certificate.server()?, policy)?);
+    let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
+    let mut host = start(&peer, &certificate, &zone, &web)?;
+    let before = shown(&host, &send(&host, "reader@enforced.example")?, "delivered")?;
+    assert!(before.contains("(mta-sts)"), "{before}");
+    host.terminate()?;
+
+    // Whoever can hide the record, and stands in the place of the host, gets nothing.
+    let zone = zone.without("_mta-sts.enforced.example");
+    let stranger = Peer::start()?;
+    host.configure(&configuration(&stranger, &zone, &web))?;
+    host.launch()?;
+    let id = send(&host, "reader@enforced.example")?;
+    let said = shown(&host, &id, "deferred")?;
+    assert!(said.contains("STARTTLS"), "{said}");
+    assert_eq!(stranger.count(), 0);
     host.say(&["queue", "cancel", &id])?;
     host.wait_for_empty_queue()
 }

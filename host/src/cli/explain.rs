@@ -91,8 +91,7 @@ fn print_way(way: &Value) {
     if text(destination, "/unreachable") == "true" {
         field("reachable", "not the last time");
     }
-    let (tls, tls_rule) = (text(destination, "/tls"), text(destination, "/tls_rule"));
-    field("TLS at least", &if tls_rule.is_empty() { tls } else { format!("{tls}, by the rule {tls_rule}") });
+    maybe("TLS rule", &text(destination, "/tls_rule"));
     let rule = text(destination, "/rule");
     let rule = if rule.is_empty() { "no rule: the limits of [delivery]".to_owned() } else { format!("rule {rule}") };
     field("shaping", &format!("{rule}, shared by {}", text(destination, "/group/group")));

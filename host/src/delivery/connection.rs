@@ -46,6 +46,8 @@ pub(super) struct Target {
     pub(super) tls_name: Option<String>,
     /// What asks for that TLS: see [`Protection`](super::protection::Protection).
     pub(super) policy: &'static str,
+    /// One message, one domain or a rule asks for it: that a host does not do it says nothing of mail for others.
+    pub(super) is_particular: bool,
     /// What was in force, for reports on TLS.
     pub(super) seen: Option<Arc<Seen>>,
     /// What is found wrong with a certificate that is taken all the same.

@@ -105,6 +105,7 @@ impl Dial<'_> {
                 options,
                 tls: protection.connector,
                 tls_name: protection.name,
+                is_particular: guard.rule.is_some() || matches!(protection.policy, "dane" | "mta-sts" | "requiretls"),
                 seen,
                 observed: protection.observed,
                 policy: protection.policy,
@@ -229,9 +230,7 @@ impl Dial<'_> {
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
-        // That a host does not do the TLS which one message or domain asks for says nothing of mail for others.
-        let is_of_policy = broken.is_of_tls() && matches!(target.policy, "dane" | "mta-sts" | "requiretls");
-        if self.around.remember && !is_of_policy {
+        if self.around.remember && !(broken.is_of_tls() && target.is_particular) {
             self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
         }
         progress.last = Some(failure);

@@ -139,13 +139,8 @@ impl Hub {
         self.settings.read().clone()
     }
 
-    /// Returns what holds for `queue`.
-    pub(super) fn plan(&self, settings: &Settings, queue: &QueueName) -> Allowance {
-        self.shaping.plan(&settings.limits.shaping, &settings.limits, &settings.backoff, queue)
-    }
-
-    /// Returns what connecting needs; `remember` says whether hosts that fail are to be remembered.
-    pub(super) fn surroundings<'a>(&'a self, settings: &'a Settings, route: &'a str, lane: &'a Lane, remember: bool) -> Surroundings<'a> {
+    /// Returns what connecting needs, over a route of this name.
+    pub(super) fn surroundings<'a>(&'a self, settings: &'a Settings, route: &'a str, lane: &'a Lane) -> Surroundings<'a> {
         Surroundings {
             name: &settings.name,
             route,
@@ -159,8 +154,13 @@ impl Hub {
             lane,
             clock: &self.clock,
             entropy: &self.entropy,
-            remember,
+            remember: false,
         }
+    }
+
+    /// Returns what holds for `queue`.
+    pub(super) fn plan(&self, settings: &Settings, queue: &QueueName) -> Allowance {
+        self.shaping.plan(&settings.limits.shaping, &settings.limits, &settings.backoff, queue)
     }
 
     /// How many connections are in use, idle, or being made.
@@ -298,7 +298,7 @@ impl Hub {
         }
         let place = Place::new(self.clone(), destination.clone(), failing);
         let cut_off = self.cut_off.clone();
-        self.workers.spawn(async move { cut_off.run_until_cancelled(Worker::new(place, slot).run()).await });
+        self.workers.spawn(async move { cut_off.run_until_cancelled(Box::pin(Worker::new(place, slot).run())).await });
     }
 
     /// Takes the next job of `destination`, leasing more where none waits. `None`: nothing is due.

@@ -77,7 +77,7 @@ pub(super) struct Guard<'a> {
 
 impl Guard<'_> {
     /// The domain for whose hosts TLSA records are to be looked up, if they are.
-    pub(super) fn vouched_domain(&self) -> Option<&str> {
+    fn vouched_domain(&self) -> Option<&str> {
         let counts = self.transport != TransportSecurity::Optional || self.level() == TlsLevel::Dane;
         self.dane.as_deref().filter(|_| counts && self.secure)
     }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn records() -> Vouching {
-        Vouching::Records(crate::delivery::dane::tests::some())
+        Vouching::Records(dane::tests::some())
     }
 
     #[test]

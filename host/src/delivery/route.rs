@@ -133,103 +133,97 @@ impl Route {
         }
     }
 
-    /// The least that is done about TLS, in the words of the configuration.
-    pub(super) fn tls(&self) -> &'static str {
-        match self {
-            Self::Mx(MxRoute { tls, .. }) | Self::SmartHost(SmartHostRoute { tls, .. }) => match tls {
-                TlsPolicy::Required(_) => "required",
-                TlsPolicy::Opportunistic(_) => "opportunistic",
-                TlsPolicy::None => "none",
-            },
-            Self::Capture => "none",
-        }
-    }
-
     /// Connects to the best host that answers. The failure is that of the last host.
     pub(super) async fn connect(&self, domain: Option<&str>, around: Surroundings<'_>) -> Result<Connection, NotConnected> {
+        let Way { hosts, guard, dns, port, reach, options } = self.way(domain, around).await?;
+        let dialled = dial(Dial { dns, port, reach, options, source: None, around }, &hosts, &guard).await;
+        dialled.map_err(|why| match (self, why) {
+            // Whatever is wrong with our own smart host, the recipient cannot help it.
+            (Self::SmartHost(_), NotConnected::Failed(failure)) => NotConnected::Failed(failure.softened()),
+            (Self::Mx(_) | Self::SmartHost(_) | Self::Capture, why) => why,
+        })
+    }
+
+    /// Returns the hosts that would be tried, each with what asks for its TLS (see [`Protection`](super::protection::Protection)), or why it gets no mail.
+    pub(super) async fn protections(
+        &self,
+        domain: Option<&str>,
+        around: Surroundings<'_>,
+    ) -> Result<Vec<(Host, Result<&'static str, Failure>)>, Failure> {
+        let Way { hosts, guard, dns, port, .. } = self.way(domain, around).await?;
+        let mut found = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let vouching = guard.vouching(dns, &host, port).await;
+            let protection = guard.protection(&host, &vouching).map(|protection| protection.policy);
+            found.push((host, protection));
+        }
+        Ok(found)
+    }
+
+    /// Finds out where mail goes, and what is asked for on the way.
+    async fn way<'a>(&'a self, domain: Option<&str>, around: Surroundings<'a>) -> Result<Way<'a>, Failure> {
+        let transport = around.lane.transport;
         match self {
-            Self::Mx(route) => {
+            Self::Mx(MxRoute { dns, port, allow_private, tls, verifying, verifier, anyone, fetching, dane }) => {
+                let reach = Reach { own_name: around.name, allow_private: *allow_private };
                 let domain = domain.and_then(|domain| Domain::parse(domain).ok());
                 let domain = domain.ok_or_else(|| Failure::transient((3, 5), "the queue names no domain"))?;
-                let (hosts, guard) = route.find(&domain, around).await?;
-                let MxRoute { dns, port, .. } = route;
-                let reach = route.reach(around);
-                let options = options(false, None, around);
-                dial(Dial { dns: &**dns, port: *port, reach, options, source: None, around }, &hosts, &guard).await
+                let (name, by_mx) = (domain.to_ascii(), domain.literal().is_none());
+                let rule = around.limits.tls_rules.iter().find(|rule| rule.matches(around.route, &name));
+                let dane = (*dane || rule.is_some_and(|rule| rule.tls == TlsLevel::Dane)) && dns.validates() && by_mx;
+                let Exchangers { hosts, secure } = mx::hosts(&**dns, &domain, reach, around.entropy, dane).await?;
+                // A message that shall arrive whatever policies say needs none.
+                let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && by_mx);
+                let policy = match fetching {
+                    Some(fetching) => around.policies.policy(&**dns, fetching, &name, around.clock.monotonic()).await,
+                    None => Standing::None,
+                };
+                let guard = Guard {
+                    floor: tls,
+                    rule,
+                    verifying: verifying.as_ref(),
+                    verifier: verifier.as_ref(),
+                    anyone,
+                    transport,
+                    policy,
+                    by_mx,
+                    secure,
+                    reported: (transport == TransportSecurity::AsConfigured && by_mx).then(|| name.clone()),
+                    dane: dane.then_some(name),
+                };
+                Ok(Way { hosts, guard, dns: &**dns, port: *port, reach, options: options(false, None, around) })
             }
-            Self::SmartHost(route) => {
-                let SmartHostRoute { dns, host, port, implicit_tls, credentials, .. } = route;
+            Self::SmartHost(SmartHostRoute { dns, host, port, tls, verifying, anyone, implicit_tls, credentials }) => {
+                let guard = Guard {
+                    floor: tls,
+                    rule: None,
+                    verifying: verifying.as_ref(),
+                    verifier: None,
+                    anyone,
+                    transport,
+                    policy: Standing::None,
+                    by_mx: false,
+                    secure: false,
+                    reported: None,
+                    dane: None,
+                };
                 let reach = Reach { own_name: "", allow_private: true };
-                let guard = route.guard(around.lane.transport);
                 let options = options(*implicit_tls, credentials.clone(), around);
-                let dialled = Dial { dns: &**dns, port: *port, reach, options, source: None, around };
-                dial(dialled, std::slice::from_ref(host), &guard).await.map_err(|why| match why {
-                    // Whatever is wrong with our own smart host, the recipient cannot help it.
-                    NotConnected::Failed(failure) => NotConnected::Failed(failure.softened()),
-                    waits @ NotConnected::Waits { .. } => waits,
-                })
+                Ok(Way { hosts: vec![host.clone()], guard, dns: &**dns, port: *port, reach, options })
             }
-            Self::Capture => Err(Failure::transient((3, 5), "this route sends nothing").into()),
+            Self::Capture => Err(Failure::transient((3, 5), "this route sends nothing")),
         }
     }
 }
 
-impl MxRoute {
-    fn reach<'a>(&self, around: Surroundings<'a>) -> Reach<'a> {
-        Reach { own_name: around.name, allow_private: self.allow_private }
-    }
-
-    /// Finds the hosts of `domain`, and what asks for protection of mail to them.
-    ///
-    /// # Errors
-    /// There are none, or DNS does not say.
-    pub(super) async fn find<'a>(&'a self, domain: &Domain, around: Surroundings<'a>) -> Result<(Vec<Host>, Guard<'a>), Failure> {
-        let Self { dns, tls, verifying, verifier, anyone, fetching, dane, .. } = self;
-        let name = domain.to_ascii();
-        let rule = around.limits.tls_rules.iter().find(|rule| rule.matches(around.route, &name));
-        let dane = (*dane || rule.is_some_and(|rule| rule.tls == TlsLevel::Dane)) && dns.validates() && domain.literal().is_none();
-        let Exchangers { hosts, secure } = mx::hosts(&**dns, domain, self.reach(around), around.entropy, dane).await?;
-        let transport = around.lane.transport;
-        // A message that shall arrive whatever policies say needs none.
-        let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && domain.literal().is_none());
-        let policy = match fetching {
-            Some(fetching) => around.policies.policy(&**dns, fetching, &name, around.clock.monotonic()).await,
-            None => Standing::None,
-        };
-        let guard = Guard {
-            floor: tls,
-            rule,
-            verifying: verifying.as_ref(),
-            anyone,
-            transport,
-            policy,
-            by_mx: domain.literal().is_none(),
-            secure,
-            verifier: verifier.as_ref(),
-            reported: (transport == TransportSecurity::AsConfigured && domain.literal().is_none()).then(|| name.clone()),
-            dane: dane.then_some(name),
-        };
-        Ok((hosts, guard))
-    }
-}
-
-impl SmartHostRoute {
-    /// What asks for protection of mail to it.
-    pub(super) fn guard(&self, transport: TransportSecurity) -> Guard<'_> {
-        Guard {
-            floor: &self.tls,
-            rule: None,
-            verifying: self.verifying.as_ref(),
-            anyone: &self.anyone,
-            transport,
-            policy: Standing::None,
-            by_mx: false,
-            secure: false,
-            verifier: None,
-            reported: None,
-            dane: None,
-        }
-    }
+/// Where mail goes, and what is asked for on the way.
+struct Way<'a> {
+    hosts: Vec<Host>,
+    guard: Guard<'a>,
+    dns: &'a dyn Dns,
+    port: u16,
+    reach: Reach<'a>,
+    options: Options,
 }
 
 /// Dials from the sources of the lane, one after the other while their addresses cannot be used.

@@ -42,9 +42,12 @@ pub(super) async fn leave_alone(hub: &Hub, destination: &Destination) -> bool {
 /// Puts off what is suspended of `job` and of all others that wait at the destination, which is no attempt. Returns a job of what is left.
 pub(super) async fn set_aside(hub: &Hub, destination: &Destination, job: Job) -> Option<Job> {
     let suspensions = hub.spool.suspensions();
-    if !suspensions.any_of_copies() {
-        return Some(job);
-    }
+    // In a box: it is rare, and a worker's own state is small.
+    if suspensions.any_of_copies() { Box::pin(set_aside_jobs(hub, destination, job)).await } else { Some(job) }
+}
+
+async fn set_aside_jobs(hub: &Hub, destination: &Destination, job: Job) -> Option<Job> {
+    let suspensions = hub.spool.suspensions();
     // All with one commit: there may be very many.
     let jobs: Vec<Job> = std::iter::once(job).chain(destination.take_jobs()).collect();
     let _marking = suspensions.marking().await;
@@ -74,9 +77,11 @@ pub(super) async fn set_aside(hub: &Hub, destination: &Destination, job: Job) ->
 /// Puts off what is suspended by now of copies whose message was fetched; returns the others.
 pub(super) async fn left_of(hub: &Hub, destination: &Destination, entry: &Entry, copies: Vec<Leased>) -> Vec<Leased> {
     let suspensions = hub.spool.suspensions();
-    if !suspensions.any_of_copies() {
-        return copies;
-    }
+    if suspensions.any_of_copies() { Box::pin(set_aside_copies(hub, destination, entry, copies)).await } else { copies }
+}
+
+async fn set_aside_copies(hub: &Hub, destination: &Destination, entry: &Entry, copies: Vec<Leased>) -> Vec<Leased> {
+    let suspensions = hub.spool.suspensions();
     let _marking = suspensions.marking().await;
     let mut settlements = Vec::new();
     let others = sort_out(hub, destination, (entry.id, Some(entry)), copies, &mut settlements);

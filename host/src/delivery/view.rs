@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::DeliveryHandle;
-use super::dane::Vouching;
 use super::failure::Failure;
 use super::hub::Hub;
 use super::mx::Host;
 use super::outcome::{Judge, Subject, Verdict};
-use super::protection::Guard;
 use super::route::{Route, Surroundings};
 use super::settings::Settings;
 use super::shaping::GroupView;
@@ -56,9 +53,7 @@ pub struct DestinationView {
     pub sources: Vec<SourceView>,
     /// Why mail cannot leave from any of them now.
     pub no_source: Option<String>,
-    /// The least that is done about TLS: `none`, `opportunistic`, `encrypted`, `required`, `dane`. Policies of the domain may ask for more.
-    pub tls: &'static str,
-    /// Which of `[[tls_rules]]` says so, if it is not the route.
+    /// Which of `[[tls_rules]]` says what is done about TLS at least, if it is not the route.
     pub tls_rule: Option<String>,
     /// The `[[shaping]]` rule that holds.
     pub rule: Option<String>,
@@ -139,8 +134,8 @@ impl DeliveryHandle {
         hub.shaping.learn(&domain, route.host_names(&domain).await, now);
         let plan = hub.plan(&settings, &name);
         let tls_rule = settings.limits.tls_rules.iter().find(|rule| rule.matches(asked.route, &domain));
-        let around = hub.surroundings(&settings, asked.route, &lane, false);
-        let (hosts, no_hosts) = match hosts(route, asked.domain, around).await {
+        let around = hub.surroundings(&settings, asked.route, &lane);
+        let (hosts, no_hosts) = match hosts(route, &domain, around).await {
             Ok(hosts) => (hosts, None),
             Err(failure) => (Vec::new(), Some(failure.to_string())),
         };
@@ -158,7 +153,6 @@ impl DeliveryHandle {
             source: source.map(|source| source.to_string()),
             sources,
             no_source,
-            tls: tls_rule.map_or_else(|| route.tls(), |rule| rule.tls.as_str()),
             tls_rule: tls_rule.map(|rule| rule.name.to_string()),
             rule: plan.rule.as_ref().map(ToString::to_string),
             messages_per_connection: plan.messages_per_connection,
@@ -169,24 +163,15 @@ impl DeliveryHandle {
 }
 
 /// Finds the hosts, each with what is asked for to protect mail without wishes of its own.
-async fn hosts(route: &Route, domain: &Domain, around: Surroundings<'_>) -> Result<Vec<HostView>, Failure> {
-    match route {
-        Route::Mx(route) => {
-            let (hosts, guard) = route.find(domain, around).await?;
-            let views = hosts.iter().map(async |host| host_view(host, &guard, &guard.vouching(&*route.dns, host, route.port).await));
-            Ok(join_all(views).await)
-        }
-        Route::SmartHost(route) => Ok(vec![host_view(&route.host, &route.guard(around.lane.transport), &Vouching::None)]),
-        Route::Capture => Ok(Vec::new()),
+async fn hosts(route: &Route, domain: &str, around: Surroundings<'_>) -> Result<Vec<HostView>, Failure> {
+    if matches!(route, Route::Capture) {
+        return Ok(Vec::new());
     }
-}
-
-fn host_view(host: &Host, guard: &Guard<'_>, vouching: &Vouching) -> HostView {
-    let (tls, refused) = match guard.protection(host, vouching) {
-        Ok(protection) => (Some(protection.policy), None),
-        Err(failure) => (None, Some(failure.to_string())),
+    let view = |(host, asked): (Host, Result<&'static str, Failure>)| {
+        let (tls, refused) = asked.map_or_else(|failure| (None, Some(failure.to_string())), |policy| (Some(policy), None));
+        HostView { name: host.to_text(), tls, refused }
     };
-    HostView { name: host.to_text(), tls, refused }
+    Ok(route.protections(Some(domain), around).await?.into_iter().map(view).collect())
 }
 
 /// The members of a source or pool, and why none of them can be used.

@@ -12,7 +12,7 @@ use super::failure::{Failure, TEXT_LENGTH};
 use super::hub::Hub;
 use super::outcome::{Settled, Verdict};
 use super::place::Place;
-use super::route::{NotConnected, Route, dead_time};
+use super::route::{NotConnected, Route, Surroundings, dead_time};
 use super::settings::Settings;
 use super::shaping::Slot;
 use super::shaping::group::{Wait, is_too_fast};
@@ -237,7 +237,7 @@ impl Worker {
     async fn connect(&mut self, route: &Route, domain: Option<&str>) -> Result<(), Round> {
         let hub = self.place.hub.clone();
         let name = queue::split(&self.place.destination.queue).0;
-        let around = hub.surroundings(&self.settings, name, &self.lane, !self.place.has_company());
+        let around = Surroundings { remember: !self.place.has_company(), ..hub.surroundings(&self.settings, name, &self.lane) };
         match Box::pin(route.connect(domain, around)).await {
             Ok(connection) => {
                 self.metrics.connected(true);

@@ -3,7 +3,7 @@
 //! Whether records are signed, name servers say that we trust (RFC 4035 §4.9.3): those of the machine itself, or those that the configuration says are
 //! reached over a way that nobody else can write to. They are asked for that past the cache, as it does not keep their word; they have caches of their own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -18,6 +18,9 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver, sy
 
 use super::{Dns, DnsError, Mx, RecordKind, Validated};
 use crate::config;
+
+/// Docker's name server, on loopback of each container: it hands on what others say, over whatever way.
+const DOCKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// Asks name servers.
 #[derive(Clone)]
@@ -48,7 +51,7 @@ impl NetworkDns {
         };
         set_options(&mut options, limits);
         let provider = TokioRuntimeProvider::default();
-        let is_own = |server: &NameServerConfig| server.ip.is_loopback();
+        let is_own = |server: &NameServerConfig| server.ip.is_loopback() && server.ip != DOCKER;
         let is_trusted = limits.trust_ad.unwrap_or_else(|| !config.name_servers.is_empty() && config.name_servers.iter().all(is_own));
         let trusted = is_trusted.then(|| {
             let context = PoolContext::new(options.clone(), TlsConfig::new()?);
@@ -221,6 +224,7 @@ mod tests {
                 let question = Message::from_vec(buffer.get(..length).unwrap()).unwrap();
                 let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
                 answer.metadata.recursion_available = true;
+                answer.metadata.authentic_data = question.metadata.authentic_data;
                 let query = question.queries.first().unwrap().clone();
                 let name = query.name().to_ascii();
                 let record = |data| Record::from_rdata(Name::from_ascii(&name).unwrap(), 60, data);
@@ -277,6 +281,25 @@ mod tests {
         assert!(matches!(dns.addresses("half.example").await.unwrap_err(), DnsError::Unavailable(_)));
         assert_eq!(dns.mx("nowhere.example").await.unwrap_err(), DnsError::NoSuchName);
         assert!(matches!(dns.mx("broken.example").await.unwrap_err(), DnsError::Unavailable(_)));
+    }
+
+    #[tokio::test]
+    async fn the_word_on_signatures_is_taken_from_those_that_are_trusted() {
+        let server = server().await;
+        for (trust_ad, expected) in [(None, true), (Some(true), true), (Some(false), false)] {
+            let dns = NetworkDns::new(&[server], &config::Dns { trust_ad, ..LIMITS }).unwrap();
+            assert_eq!(dns.validates(), expected);
+            let found = dns.validated("alias.example", RecordKind::Txt).await.unwrap();
+            assert_eq!((found.secure, found.records.as_slice()), (expected, &["Behind".to_owned()][..]));
+            if expected {
+                assert_eq!(found.owner, "texts.example");
+            }
+            assert_eq!(dns.validated("nowhere.example", RecordKind::Tlsa).await, Err(DnsError::NoSuchName));
+            assert_eq!(dns.validated("bare.example", RecordKind::Tlsa).await, Err(DnsError::NoRecords));
+            assert!(matches!(dns.validated("broken.example", RecordKind::Mx).await, Err(DnsError::Unavailable(_))));
+        }
+        let elsewhere = |address: &str| NetworkDns::new(&[server, address.parse().unwrap()], &LIMITS).unwrap().validates();
+        assert!(!elsewhere("192.0.2.1:53") && !elsewhere("127.0.0.11:53") && elsewhere("[::1]:53"));
     }
 
     #[tokio::test]

@@ -90,10 +90,11 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, begins: Timestamp,
     let reports = &settings.limits.tls_reports;
     let Some(Route::Mx(route)) = settings.routes.get(&*tally.route) else { return Told::NotWanted };
     let Some(contact) = reports.contact.as_ref().filter(|_| reports.enabled) else { return Told::NotWanted };
-    let texts = match route.dns.records(&format!("_smtp._tls.{domain}"), RecordKind::Txt).await {
-        Ok(texts) => texts,
-        Err(DnsError::NoSuchName | DnsError::NoRecords) => return Told::NotWanted,
-        Err(DnsError::Unavailable(_)) => return Told::Later,
+    let name = format!("_smtp._tls.{domain}");
+    let texts = match hub.draining.run_until_cancelled(route.dns.records(&name, RecordKind::Txt)).await {
+        Some(Ok(texts)) => texts,
+        Some(Err(DnsError::NoSuchName | DnsError::NoRecords)) => return Told::NotWanted,
+        Some(Err(DnsError::Unavailable(_))) | None => return Told::Later,
     };
     let destinations = destinations(&texts);
     if destinations.is_empty() {
@@ -123,7 +124,10 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, begins: Timestamp,
         }
         let sent = match destination {
             Destination::Mail(to) => mail(hub, settings, &report, &counted.route, &to, &packed).await,
-            Destination::Web(url) => post(route, url, packed.clone()).await,
+            Destination::Web(url) => {
+                let posted = hub.draining.run_until_cancelled(post(route, url, packed.clone())).await;
+                posted.unwrap_or_else(|| Err("the server is being stopped".to_owned()))
+            }
         };
         match sent {
             Ok(()) => tally.told.push(name),
