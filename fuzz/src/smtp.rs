@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tubepost::clock::Timestamp;
 use tubepost::mail::domain::Domain;
-use tubepost::mail::envelope::ReversePath;
+use tubepost::mail::envelope::{BodyType, ReversePath};
 use tubepost::mail::refusal::Refusal;
 use tubepost::smtp::command::{self, Command, Rcpt};
 use tubepost::smtp::data::{Content, ContentFault, ContentLimits, Decoder};

@@ -253,7 +253,8 @@ fn senders_are_authenticated_and_disowned_mail_is_refused() -> Result<()> {
     Client::login(sending.address("smtp none"), "plain", PASSWORD)?.deliver(
         "sender@example.com",
         &["a@strict.example.com"],
-        &message("signed"),
+        // Lines of blanks at the end are none, to who signs and to who verifies.
+        &[message("signed").as_slice(), b" \r\n\t \r\n"].concat(),
     )?;
     sending.wait_for_empty_queue()?;
     let found = wait_for("the signed message", || {

@@ -1,4 +1,4 @@
-//! The interoperability matrix: mail programs and mail servers of others on both sides, on loopback, printed as two tables.
+//! The interoperability matrix: mail programs and mail servers of others on both sides, on loopback, printed as three tables.
 //!
 //! `cargo xtask interop` runs it. Servers live in roots of their own below `TUBEPOST_INTEROP`; without it there is nothing to do, as under plain `cargo test`.
 #![allow(clippy::print_stdout, reason = "it prints tables")]

@@ -44,7 +44,7 @@ enum Chore {
     Reference,
     /// Builds the example plugins in four languages into target/examples.
     Examples,
-    /// Mail programs and servers of others on both sides, printed as two tables.
+    /// Mail programs and servers of others on both sides, printed as three tables.
     Interop {
         /// Only these rows: `smtplib`, `nodemailer`, `swaks`, `msmtp`, `curl`, `Postfix`, `Exim`, `OpenSMTPD`.
         rows: Vec<String>,

@@ -13,10 +13,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use mail_auth::common::crypto::{HashContext as _, HashImpl as _, Sha256, SigningKey as _};
-use mail_auth::common::headers::Writer;
-use mail_auth::dkim::Canonicalization;
-use mail_auth::dkim::canonicalize::BodyHasher;
+use mail_auth::common::crypto::SigningKey as _;
+use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
 use crate::config;
@@ -139,7 +137,7 @@ impl Signers {
         if signatories.is_empty() {
             return message;
         }
-        let body_hash = STANDARD.encode(hash(body));
+        let body_hash = STANDARD.encode(Sha256::digest(relaxed(body)));
         let mut signed = BytesMut::with_capacity(message.len() + 1024 * signatories.len());
         for signatory in &signatories {
             match signature(signatory, &fields, &body_hash, occasion.received) {
@@ -205,29 +203,10 @@ enum SignError {
     Failed(#[from] mail_auth::Error),
 }
 
-/// The hash of a body, `relaxed` (RFC 6376 §3.4.4).
-fn hash(body: &[u8]) -> Vec<u8> {
-    // What canonicalises takes a bare LF for a line end and a bare CR for nothing; to verifiers they are octets like others, where content is binary.
-    let digest = if has_bare_line_end(body) {
-        let mut hasher = Sha256::hasher();
-        Writer::write(&mut hasher, &relaxed(body));
-        hasher.complete()
-    } else {
-        let mut hasher = BodyHasher::new(Sha256::hasher(), Canonicalization::Relaxed, 0);
-        hasher.write(body);
-        hasher.finish().0.complete()
-    };
-    digest.as_ref().to_vec()
-}
-
-fn has_bare_line_end(body: &[u8]) -> bool {
-    memchr::memchr2_iter(b'\r', b'\n', body).any(|at| match body.get(at) {
-        Some(b'\n') => at == 0 || body.get(at - 1) != Some(&b'\r'),
-        _ => body.get(at + 1) != Some(&b'\n'),
-    })
-}
-
-/// A body in `relaxed` form, where CRLF alone ends a line.
+/// A body in `relaxed` form (RFC 6376 §3.4.4): blanks made one, none at the ends of lines, no empty lines at the end. CRLF alone ends a line; what stands
+/// alone is an octet like others, in binary content.
+///
+/// What `mail-auth` has for this counts lines at the end that hold nothing but blanks, and takes a bare LF for a line end.
 fn relaxed(body: &[u8]) -> Vec<u8> {
     let mut relaxed = Vec::with_capacity(body.len() + 2);
     // Empty lines count once something stands behind them.
@@ -236,31 +215,34 @@ fn relaxed(body: &[u8]) -> Vec<u8> {
     for end in ends {
         let line = body.get(start..end).unwrap_or_default();
         start = end + 2;
-        let before = relaxed.len();
-        for _ in 0..empty {
-            relaxed.extend_from_slice(b"\r\n");
-        }
-        let begin = relaxed.len();
-        let mut blank = false;
-        for octet in line {
-            if matches!(octet, b' ' | b'\t') {
-                blank = true;
-                continue;
-            }
-            if std::mem::take(&mut blank) {
-                relaxed.push(b' ');
-            }
-            relaxed.push(*octet);
-        }
-        if relaxed.len() == begin {
-            relaxed.truncate(before);
+        let line = line.get(..line.len() - line.iter().rev().take_while(|octet| is_blank(**octet)).count()).unwrap_or_default();
+        if line.is_empty() {
             empty += 1;
-        } else {
-            relaxed.extend_from_slice(b"\r\n");
-            empty = 0;
+            continue;
         }
+        for _ in 0..std::mem::take(&mut empty) {
+            relaxed.extend_from_slice(b"\r\n");
+        }
+        push_relaxed(&mut relaxed, line);
+        relaxed.extend_from_slice(b"\r\n");
     }
     relaxed
+}
+
+/// Appends a line with one blank in the place of several.
+fn push_relaxed(relaxed: &mut Vec<u8>, line: &[u8]) {
+    let mut rest = line;
+    while let Some(blank) = memchr::memchr2(b' ', b'\t', rest) {
+        let (word, tail) = rest.split_at(blank);
+        relaxed.extend_from_slice(word);
+        relaxed.push(b' ');
+        rest = tail.get(tail.iter().take_while(|octet| is_blank(**octet)).count()..).unwrap_or_default();
+    }
+    relaxed.extend_from_slice(rest);
+}
+
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
 }
 
 fn signature(signatory: &Signatory, fields: &[Field<'_>], body_hash: &str, now: Timestamp) -> Result<String, SignError> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mail_auth::common::headers::HeaderWriter as _;
+use mail_auth::dkim::Canonicalization;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
@@ -117,6 +118,8 @@ async fn find(authenticator: &MessageAuthenticator, sender: &Sender, content: &[
     };
     let looked_at = if bounds.skip_signatures { Cow::Owned(without_signatures(content)) } else { Cow::Borrowed(content) };
     let message = AuthenticatedMessage::parse(&looked_at).unwrap_or_default();
+    let shortened = without_blank_end(&message);
+    let message = shortened.as_deref().map_or(message, |shortened| AuthenticatedMessage::parse(shortened).unwrap_or_default());
     let dkim = authenticator.verify_dkim(&message).await;
     let arc = authenticator.verify_arc(&message).await;
     let domain = reverse_path.rsplit_once('@').map_or(helo, |(_, domain)| domain);
@@ -194,6 +197,23 @@ fn without_signatures(content: &[u8]) -> Vec<u8> {
     octets
 }
 
+/// Returns a message without the lines at its end that hold nothing but blanks, where it has any and all its signatures are of the `relaxed` body.
+///
+/// In that form such lines are none (RFC 6376 §3.4.4), but what verifies here counts them, and good signatures would fail.
+fn without_blank_end(message: &AuthenticatedMessage<'_>) -> Option<Vec<u8>> {
+    let is_relaxed = |form: Canonicalization, length: u64| form == Canonicalization::Relaxed && length == 0;
+    let are_relaxed = message.dkim_headers.iter().all(|field| is_relaxed(field.header.cb, field.header.l))
+        && message.ams_headers.iter().all(|field| is_relaxed(field.header.cb, field.header.l));
+    let start = usize::try_from(message.body_offset).ok()?;
+    let (header, body) = message.raw_message.split_at_checked(start)?;
+    let blanks = body.iter().rev().take_while(|octet| matches!(octet, b' ' | b'\t' | b'\r' | b'\n')).count();
+    let (text, tail) = body.split_at_checked(body.len() - blanks)?;
+    // What stands behind the last words in their own line is no matter.
+    let own = if text.is_empty() { 0 } else { memchr::memchr(b'\n', tail).map_or(tail.len(), |end| end + 1) };
+    let has_blanks = tail.get(own..).unwrap_or_default().iter().any(|octet| matches!(octet, b' ' | b'\t'));
+    (are_relaxed && has_blanks).then(|| [header, text, tail.get(..own).unwrap_or_default()].concat())
+}
+
 /// The best of some signatures: one that is good says who takes responsibility, whatever the others are.
 fn best(dkim: &[DkimOutput<'_>]) -> &'static str {
     let words: Vec<_> = dkim.iter().map(|output| dkim_word(output.result())).collect();
@@ -254,6 +274,28 @@ mod tests {
         }
         let findings = Findings::unknown("mx.example.com");
         assert!(is_field(&findings.fields), "{findings:?}");
+    }
+
+    #[test]
+    fn lines_of_blanks_at_the_end_are_none_for_relaxed_signatures() {
+        let signature = |form: &str| {
+            format!("DKIM-Signature: v=1; a=rsa-sha256; c={form}; d=a.example; s=s; h=from; bh=AAAA; b=AAAA\r\nFrom: a@a.example\r\n\r\n")
+        };
+        let relaxed = signature("relaxed/relaxed");
+        for (header, body, expected) in [
+            (&*relaxed, "a \r\n\r\n", None),
+            (&relaxed, "a \r\n\t\r\n \r\n", Some("a \r\n")),
+            (&relaxed, "a\r\n ", Some("a\r\n")),
+            (&relaxed, " \r\n", Some("")),
+            (&relaxed, "", None),
+            (&signature("relaxed/simple"), "a\r\n \r\n", None),
+        ] {
+            let text = format!("{header}{body}");
+            let message = AuthenticatedMessage::parse(text.as_bytes()).expect("a message");
+            assert_eq!(message.dkim_headers.len(), 1, "{text}");
+            let shortened = without_blank_end(&message);
+            assert_eq!(shortened, expected.map(|expected| format!("{header}{expected}").into_bytes()), "{text}");
+        }
     }
 
     #[test]
