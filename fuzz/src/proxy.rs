@@ -5,7 +5,7 @@ use tubepost::network::proxy_header::ProxyHeader;
 /// Nothing behind a header is taken for a part of it, and reading it ends.
 pub fn proxy_header(octets: &[u8]) {
     let mut read = 0;
-    let client = loop {
+    let behind = loop {
         match ProxyHeader::parse(octets.get(..read).unwrap_or_default()) {
             Ok(ProxyHeader::Needs(count)) => {
                 read += count.get();

@@ -242,7 +242,9 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, role: Role) -> (Vec<u8>
                 assert!(unused.is_empty(), "clear text is left for after the handshake");
                 break;
             }
-            Action::FindVerifier(username) => session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username, &Shapes::default())), "nonce"),
+            Action::FindVerifier(username) => {
+                session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username, &Shapes::default())), "nonce");
+            }
             Action::Authenticate(proof) => match proof {
                 Proof::Password(credentials) if credentials.password != "wrong" => session.login_checked(Ok(ALLOWANCE)),
                 Proof::Scram { stored_key, .. } => {
