@@ -5,7 +5,7 @@ use tubepost::network::proxy_header::ProxyHeader;
 /// Nothing behind a header is taken for a part of it, and reading it ends.
 pub fn proxy_header(octets: &[u8]) {
     let mut read = 0;
-    let client = loop {
+    let behind = loop {
         match ProxyHeader::parse(octets.get(..read).unwrap_or_default()) {
             Ok(ProxyHeader::Needs(count)) => {
                 read += count.get();
@@ -14,12 +14,12 @@ pub fn proxy_header(octets: &[u8]) {
                     return;
                 }
             }
-            Ok(ProxyHeader::Client(client)) => break client,
+            Ok(ProxyHeader::Whole(behind)) => break behind,
             Err(_) => return,
         }
     };
     // What was read is the header, and a header says the same whenever it is read.
     let header = octets.get(..read).unwrap_or_default();
-    assert_eq!(ProxyHeader::parse(header), Ok(ProxyHeader::Client(client)));
+    assert_eq!(ProxyHeader::parse(header), Ok(ProxyHeader::Whole(behind)));
     assert!(header.ends_with(b"\r\n") || header.starts_with(b"\r\n\r\n\0"));
 }

@@ -12,7 +12,7 @@ use tubepost::smtp::data::{Content, ContentFault, ContentLimits, Decoder};
 use tubepost::smtp::extension::{push_xtext, xtext_decode};
 use tubepost::smtp::memory::ContentMemory;
 use tubepost::smtp::reply::Reply;
-use tubepost::smtp::scram::{Verifier, check_messages};
+use tubepost::smtp::scram::{Shapes, Verifier, check_messages};
 use tubepost::smtp::server::{
     Action, Allowance, Connection, LoginRefused, Message, Proof, Role, SenderRefused, Session, Settings, Step, Tls,
 };
@@ -243,7 +243,9 @@ fn drive<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, role: Role) -> (Vec<u8>
                 assert!(unused.is_empty(), "clear text is left for after the handshake");
                 break;
             }
-            Action::FindVerifier(username) => session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username)), "nonce"),
+            Action::FindVerifier(username) => {
+                session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username, &Shapes::default())), "nonce");
+            }
             Action::Authenticate(proof) => match proof {
                 Proof::Password(credentials) if credentials.password != "wrong" => session.login_checked(Ok(ALLOWANCE)),
                 Proof::Scram { stored_key, .. } => {

@@ -1,13 +1,17 @@
 //! The one place that wires: builds everything from a configuration, binds, connects, reloads, drains.
 //!
-//! Whatever goes wrong before the sockets are open ends the start with an error. Everything that is started is waited for when it ends, in the
+//! What needs rights is opened first ([`opening::Opened`]); whatever goes wrong before mail is taken ends the start with an error. Everything that is started is waited for when it ends, in the
 //! order of the way of mail: nothing new comes in, what is under way is finished or given back, then the store is closed.
 
 mod components;
+mod inherited;
 mod keys;
+pub mod opening;
 pub mod pipeline;
+mod privileges;
 mod process;
 mod reload;
+mod service_manager;
 mod sockets;
 mod watch;
 
@@ -56,6 +60,8 @@ use crate::submission::sender_domain::SenderDomains;
 use crate::suppression;
 use crate::telemetry::metric::Metrics;
 use crate::verp::Verp;
+use opening::Opened;
+use service_manager::ServiceManager;
 use sockets::Sockets;
 
 /// How often gauges are read from the store.
@@ -73,6 +79,7 @@ pub struct App {
     cut_off: CancellationToken,
     /// Ends the readers of the log.
     egress: CancellationToken,
+    manager: ServiceManager,
 }
 
 /// The signals that a server listens to. From the moment when they are caught, none of them ends the process by itself.
@@ -138,20 +145,24 @@ struct Parts {
 }
 
 impl App {
-    /// Starts a server; its sockets are open when this returns. `open_dashboard` lets everybody on loopback look at the dashboard.
+    /// Starts a server with what is opened for it; mail is taken when this returns. `open_dashboard` lets everybody on loopback look at the dashboard.
     ///
     /// # Errors
-    /// Whatever keeps it from starting: the data folder is in use, a plugin is broken, an address is taken.
+    /// Whatever keeps it from starting: the data folder is in use, a plugin is broken.
     #[expect(clippy::too_many_lines, reason = "the one place where everything meets, in the order of the way of mail")]
-    pub async fn start(config: Config, path: Option<PathBuf>, clock: Clock, entropy: Entropy, open_dashboard: bool) -> Result<Self> {
+    pub async fn start(
+        config: Config,
+        opened: Opened,
+        path: Option<PathBuf>,
+        (clock, entropy): (Clock, Entropy),
+        open_dashboard: bool,
+    ) -> Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        process::raise_file_limit(&config);
         let data = config.server.data.clone();
-        keys::make_folder(&data)?;
-        let bound = sockets::bind(&config).await?;
-        let certificate = sockets::certificate(&config)?;
+        let Opened { bound, certificate, manager } = opened;
+        let open = bound.listen()?;
         let metrics = Metrics::new();
         let store: Arc<dyn Store> = Arc::new(
             Embedded::open(&data, &config.store, clock.clone(), entropy.clone(), metrics.clone())
@@ -257,11 +268,12 @@ impl App {
             let keeper = Keeper { config: Arc::clone(&parts.config), certificate, challenges, clock: clock.clone() };
             tasks.spawn(keeper.run(ingress.clone()));
         }
-        let sockets = sockets::serve(bound, certificate, &parts, &entropy, &ingress)?;
+        let sockets = sockets::serve(open, certificate, &parts, &entropy, &ingress)?;
         if let Some(certificate) = sockets.certificate.clone() {
             tasks.spawn(watch::certificate(Arc::clone(&parts), certificate, ingress.clone()));
         }
-        Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress })
+        tasks.spawn(manager.clone().keep_alive(egress.clone()));
+        Ok(Self { parts, sockets, delivering, tasks, ingress, cut_off, egress, manager })
     }
 
     /// Returns where each listener is bound: kind, address, and how it is protected.
@@ -284,6 +296,7 @@ impl App {
     /// # Errors
     /// If the store cannot be closed.
     pub async fn run_until_signalled(self, mut signals: Signals) -> Result<()> {
+        self.manager.ready(&self.status());
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
@@ -296,10 +309,20 @@ impl App {
 
     /// Reads the configuration again and switches to it; where anything is wrong with it, everything stays as it is.
     async fn reload(&self) {
+        self.manager.reloading();
         match reload::reload(&self.parts, &self.sockets).await {
             Ok(changed) => info!("reloaded: {changed}"),
-            Err(failure) => error!("not reloaded, everything stays as it was: {failure:#}"),
+            Err(failure) => {
+                let reason = format!("{failure:#}");
+                error!("not reloaded, everything stays as it was: {reason}{}", privileges::out_of_reach(&self.parts.started, &reason));
+            }
         }
+        self.manager.ready(&self.status());
+    }
+
+    /// Returns what the service manager shows of us.
+    fn status(&self) -> String {
+        format!("{} listeners", self.sockets.listening().len())
     }
 
     /// Ends in good order: no new mail, sessions and transactions under way may finish for `drain_time`, then the store is closed. What sessions still hand
@@ -309,7 +332,8 @@ impl App {
     /// If the store cannot be closed.
     pub async fn stop(self) -> Result<()> {
         info!("draining");
-        let Self { parts, sockets, delivering, tasks, ingress, cut_off, egress } = self;
+        let Self { parts, sockets, delivering, tasks, ingress, cut_off, egress, manager } = self;
+        manager.stopping();
         let drain_time = parts.config.read().server.drain_time;
         ingress.cancel();
         let sessions = async {

@@ -80,6 +80,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Returns the microseconds of the kernel's monotonic clock, by which service managers tell what came first.
+pub fn kernel_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or_default(), u64::try_from(time.tv_nsec).unwrap_or_default());
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
+}
+
 /// Tells the time: of the system, or, in tests, whatever the test says.
 #[derive(Clone, Debug)]
 pub struct Clock(ClockSource);

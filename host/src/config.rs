@@ -81,7 +81,7 @@ pub use smtp::Smtp;
 pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
 pub use template::Template;
-pub use tls::Tls;
+pub use tls::{NamedCertificate, Tls, WATCH_INTERVAL};
 pub use tls_reports::TlsReports;
 pub use tls_rule::{TlsLevel, TlsRule};
 pub use trust::{PluginTrust, TrustedKey};
@@ -132,6 +132,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let has_certificate = file.has("tls") || file.has("acme");
     let listeners = listen::read(file, has_certificate, server.as_ref().is_some_and(|server| !server.trusted_proxies.is_empty()));
     let tls = file.section("tls", tls::read);
+    let certificates = tls::named(file, has_certificate);
     let acme = file.section("acme", acme::read);
     if file.has("tls") && file.has("acme") {
         file.report("[tls] and [acme] exclude each other: one says where the certificate is, the other fetches one");
@@ -171,6 +172,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         store,
         listeners,
         tls,
+        certificates,
         acme,
         plugins,
         templates,
@@ -222,6 +224,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[tls]`.
     pub tls: Option<Tls>,
+    /// `[[certificates]]`.
+    pub certificates: Vec<NamedCertificate>,
     /// `[acme]`.
     pub acme: Option<Acme>,
     /// `[plugins.NAME]`, first-party plugins included.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
+use crate::app::opening::Opened;
 use crate::app::{App, Signals};
 use crate::clock::{Clock, Entropy};
 use crate::config::secret::{hash_password, hash_token, new_token};
@@ -58,7 +59,8 @@ impl Demo {
         let path = folder.0.join("tubepost.toml");
         std::fs::write(&path, configuration(http, &hash_password(&password, &entropy), &hash_token(&token)))?;
         let config = crate::config::load(&path, &|_| None).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-        let app = App::start(config, Some(path), clock, entropy, true).await?;
+        let opened = Opened::new(&config)?;
+        let app = App::start(config, opened, Some(path), (clock, entropy), true).await?;
         let signals = Signals::catch()?;
         Ok(Self { app, folder, password, token, signals })
     }

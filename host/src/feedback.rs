@@ -17,8 +17,10 @@ pub mod callback;
 pub mod dmarc;
 mod forwarding;
 mod repetition;
+mod reporters;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,7 @@ use crate::submission::login::Logins;
 use crate::telemetry::metric::Metrics;
 use crate::verp::{Returned, Verp};
 use repetition::Repeated;
+use reporters::Reporters;
 
 /// Events behind those that are indexed that are looked through for an address.
 const RECENT_EVENTS: usize = 2_000;
@@ -89,6 +92,7 @@ struct Parts {
     clock: Clock,
     entropy: Entropy,
     settings: RwLock<Arc<FeedbackSettings>>,
+    reporters: Reporters,
 }
 
 /// What is taken of the configuration.
@@ -140,6 +144,8 @@ pub struct ReturnedMail<'a> {
     pub content: &'a Bytes,
     /// How it came.
     pub arrival: Arrival<'a>,
+    /// Whence.
+    pub peer: IpAddr,
 }
 
 impl ReturnedMail<'_> {
@@ -205,7 +211,8 @@ impl Feedback {
     /// Puts it together.
     pub fn new(parts: FeedbackParts) -> Self {
         let FeedbackParts { spool, index, logins, verp, links, metrics, clock, entropy, settings } = parts;
-        Self(Arc::new(Parts { spool, index, logins, verp, links, metrics, clock, entropy, settings: RwLock::new(Arc::new(settings)) }))
+        let (settings, reporters) = (RwLock::new(Arc::new(settings)), Reporters::default());
+        Self(Arc::new(Parts { spool, index, logins, verp, links, metrics, clock, entropy, settings, reporters }))
     }
 
     /// Goes on with other settings.
@@ -404,7 +411,7 @@ impl Parts {
         match aside(move || Aggregate::read(&file, limits)).await? {
             Ok(report) => {
                 self.metrics.returned("dmarc_reported");
-                let values = self.listed(&report, mail.id).await?.into_iter().collect();
+                let values = self.listed(&report, mail).await?.into_iter().collect();
                 let event = Event {
                     at: self.clock.now(),
                     message: mail.id,

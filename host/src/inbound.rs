@@ -265,7 +265,18 @@ impl Parts {
         let (login, content) = (&submission.login.name, &arrival.kept());
         for (recipient, purpose) in asked {
             let arrived = bounce::Arrival { recipient, reverse_path: &submission.envelope.reverse_path, at: arrival.now };
-            all.append(self.feedback.consequences(ReturnedMail { purpose, id: submission.id, login, content, arrival: arrived }).await?);
+            all.append(
+                self.feedback
+                    .consequences(ReturnedMail {
+                        purpose,
+                        id: submission.id,
+                        login,
+                        content,
+                        arrival: arrived,
+                        peer: submission.received.peer,
+                    })
+                    .await?,
+            );
         }
         Ok(all)
     }

@@ -3,6 +3,8 @@
 pub mod connections;
 pub mod dns;
 pub mod mx;
+mod places;
+pub mod port;
 pub mod proxy;
 pub mod smtp;
 pub mod tls;

@@ -1,4 +1,4 @@
-//! A renewed certificate is shown without a restart, and a broken one is not.
+//! A renewed certificate is shown without a restart, and a broken one is not. Who asks for a name gets the certificate for it.
 
 use anyhow::{Result, ensure};
 use tubepost_tests::certificate::Certificate;
@@ -34,5 +34,41 @@ fn a_new_certificate_is_shown_and_an_open_connection_goes_on() -> Result<()> {
     ensure!(open(&host.certificate).is_err(), "the old one is shown no more");
     before.deliver("s@example.com", &["r@example.net"], &message("over the change"))?;
     ensure!(peer.wait(1)?.len() == 1);
+    Ok(())
+}
+
+/// Says what a server must show to be believed, and who asks.
+fn is_shown(address: std::net::SocketAddr, name: &str, certificate: &Certificate) -> Result<bool> {
+    let mut client = Client::connect(address)?;
+    client.start_tls_with(certificate.client()?, name)?;
+    Ok(client.handshake().is_ok())
+}
+
+#[test]
+fn the_name_that_a_client_asks_for_chooses_the_certificate() -> Result<()> {
+    let peer = Peer::start()?;
+    let text = config(
+        peer.address(),
+        "[[certificates]]\ncertificate = \"one.pem\"\nkey = \"one.key\"\n[[certificates]]\nnames = [\"*.two.example\"]\ncertificate = \"two.pem\"\nkey = \"two.key\"\n",
+    );
+    let text = text.replace("key = \"key.pem\"", "key = \"key.pem\"\nwatch_interval = \"50ms\"");
+    let text = format!("{text}\n[[listen]]\nkind = \"http\"\naddress = \"127.0.0.1:0\"\ntls = \"implicit\"\n");
+    let (one, two) = (Certificate::for_names(&["one.example"])?, Certificate::for_names(&["*.two.example"])?);
+    let files = [("one.pem", one.files().0), ("one.key", one.files().1), ("two.pem", two.files().0), ("two.key", two.files().1)];
+    let host = Host::start(&text, &files)?;
+    for address in [host.address("smtp implicit"), host.address("http implicit")] {
+        for (name, certificate) in [("one.example", &one), ("mail.two.example", &two), ("localhost", &host.certificate)] {
+            ensure!(is_shown(address, name, certificate)?, "{name}");
+        }
+        // One that nobody has is answered with the first, which is not for it.
+        ensure!(!is_shown(address, "three.example", &one)? && !is_shown(address, "a.b.two.example", &two)?);
+    }
+    // By address there is no name to ask for.
+    ensure!(is_shown(host.address("smtp implicit"), "127.0.0.1", &host.certificate)?);
+    let renewed = Certificate::for_names(&["one.example"])?;
+    std::fs::write(host.folder().join("one.key"), renewed.files().1)?;
+    std::fs::write(host.folder().join("one.pem"), renewed.files().0)?;
+    wait_for("the new certificate", || is_shown(host.address("smtp implicit"), "one.example", &renewed).ok()?.then_some(()))?;
+    ensure!(is_shown(host.address("smtp implicit"), "localhost", &host.certificate)?);
     Ok(())
 }

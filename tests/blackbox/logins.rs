@@ -349,10 +349,96 @@ fn mechanisms_are_offered_where_logins_can_use_them() -> Result<()> {
     Ok(())
 }
 
-/// The client's side of SCRAM-SHA-256 (RFC 5802 §3).
+#[test]
+fn a13_scram_tells_nobody_that_his_password_is_right_who_may_not_come_in() -> Result<()> {
+    let peer = Peer::start()?;
+    let (host, password, _) = with_scram(&peer)?;
+    for (key, closed, open) in [("--ips", "192.0.2.1", "192.0.2.1,127.0.0.0/8"), ("--permissions", "rest", "rest,smtp")] {
+        host.say(&["login", "change", "new", key, closed])?;
+        // The last message of the client is answered the same, whatever it proves, and nothing of ours comes before.
+        let answers = [&password, "wrong"].map(|password| {
+            let mut client = Client::connect(host.address("smtp none"))?;
+            client.expect(220)?;
+            client.command("EHLO client.example", 250)?;
+            let proof = scram_proof(&mut client, &Bound::Not("n"), "new", password)?;
+            client.send(format!("{}\r\n", proof.last))?;
+            client.reply()
+        });
+        let [right, wrong] = answers;
+        let (right, wrong) = (right?, wrong?);
+        ensure!(right.code == 535 && right == wrong, "{right:?} {wrong:?}");
+        host.say(&["login", "change", "new", key, open])?;
+        let mut client = Client::connect(host.address("smtp none"))?;
+        client.expect(220)?;
+        client.command("EHLO client.example", 250)?;
+        scram(&mut client, "new", &password)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_login_can_be_bound_to_the_tls_that_it_goes_over() -> Result<()> {
+    let peer = Peer::start()?;
+    let (host, password, _) = with_scram(&peer)?;
+    let greet = || -> Result<Client> {
+        let mut client = Client::connect_tls(host.address("smtp implicit"), host.certificate.client()?)?;
+        client.expect(220)?;
+        let said = client.command("EHLO client.example", 250)?.text();
+        ensure!(said.contains("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"), "{said}");
+        Ok(client)
+    };
+    let mut client = greet()?;
+    let channel = client.channel().context("TLS")?;
+    scram_bound(&mut client, &Bound::To(channel), "new", &password)?;
+    client.deliver("s@example.com", &["r@example.net"], &message("bound"))?;
+    // Who passes a proof on from another connection has none of ours.
+    let mut between = greet()?;
+    ensure!(scram_bound(&mut between, &Bound::To(channel), "new", &password).is_err());
+    // A client that does without is let in; one that believes it has to is told that it was lied to.
+    scram(&mut between, "new", &password)?;
+    let mut lied_to = greet()?;
+    lied_to.command(&format!("AUTH SCRAM-SHA-256 {}", BASE64_STANDARD.encode("y,,n=new,r=abcdef")), 535)?;
+    // In the clear there is nothing to bind to, and nobody is lied to.
+    let mut clear = Client::connect(host.address("smtp none"))?;
+    clear.expect(220)?;
+    ensure!(!clear.command("EHLO client.example", 250)?.text().contains("PLUS"));
+    clear.command(&format!("AUTH SCRAM-SHA-256-PLUS {}", BASE64_STANDARD.encode("p=tls-exporter,,n=new,r=abcdef")), 504)?;
+    scram_bound(&mut clear, &Bound::Not("y"), "new", &password)
+}
+
+/// What a client binds its login to.
+enum Bound {
+    /// Nothing; the flag says whether it could.
+    Not(&'static str),
+    To([u8; 32]),
+}
+
+/// A client's last message, and what the server must answer to prove itself.
+struct ScramProof {
+    last: String,
+    expected: String,
+}
+
+/// The client's side of SCRAM-SHA-256.
 fn scram(client: &mut Client, username: &str, password: &str) -> Result<()> {
+    scram_bound(client, &Bound::Not("n"), username, password)
+}
+
+fn scram_bound(client: &mut Client, bound: &Bound, username: &str, password: &str) -> Result<()> {
+    let proof = scram_proof(client, bound, username, password)?;
+    let answer = client.command(&proof.last, 334)?.text();
+    ensure!(BASE64_STANDARD.decode(answer)? == proof.expected.as_bytes(), "the server proves nothing");
+    client.command("", 235).map(drop)
+}
+
+/// Asks for the challenge, and computes what answers it (RFC 5802 §3).
+fn scram_proof(client: &mut Client, bound: &Bound, username: &str, password: &str) -> Result<ScramProof> {
+    let (mechanism, header, channel) = match bound {
+        Bound::Not(flag) => ("SCRAM-SHA-256", format!("{flag},,"), &[][..]),
+        Bound::To(channel) => ("SCRAM-SHA-256-PLUS", "p=tls-exporter,,".to_owned(), &channel[..]),
+    };
     let bare = format!("n={username},r=abcdef");
-    let first = client.command(&format!("AUTH SCRAM-SHA-256 {}", BASE64_STANDARD.encode(format!("n,,{bare}"))), 334)?.text();
+    let first = client.command(&format!("AUTH {mechanism} {}", BASE64_STANDARD.encode(format!("{header}{bare}"))), 334)?.text();
     let first = String::from_utf8(BASE64_STANDARD.decode(first)?)?;
     let value =
         |name: &str| first.split(',').find_map(|part| part.strip_prefix(name)).map(str::to_owned).context("a part of the challenge");
@@ -371,12 +457,10 @@ fn scram(client: &mut Client, username: &str, password: &str) -> Result<()> {
     }
     let client_key = mac(&salted, b"Client Key");
     let stored_key: [u8; 32] = Sha256::digest(client_key).into();
-    let unproven = format!("c=biws,r={nonce}");
+    let unproven = format!("c={},r={nonce}", BASE64_STANDARD.encode([header.as_bytes(), channel].concat()));
     let authentication = format!("{bare},{first},{unproven}");
     let proof = xor(client_key, mac(&stored_key, authentication.as_bytes()));
-    let last = format!("{unproven},p={}", BASE64_STANDARD.encode(proof));
-    let answer = client.command(&BASE64_STANDARD.encode(last), 334)?.text();
+    let last = BASE64_STANDARD.encode(format!("{unproven},p={}", BASE64_STANDARD.encode(proof)));
     let expected = format!("v={}", BASE64_STANDARD.encode(mac(&mac(&salted, b"Server Key"), authentication.as_bytes())));
-    ensure!(BASE64_STANDARD.decode(answer)? == expected.as_bytes(), "the server proves nothing");
-    client.command("", 235).map(drop)
+    Ok(ScramProof { last, expected })
 }

@@ -496,6 +496,22 @@ fn the_client_behind_a_balancer_is_who_counts() -> Result<()> {
     client.send("EHLO client.example\r\n")?;
     assert!(client.reply().is_err());
     drop(host);
+    // What the balancer may, as it is on loopback, is not for whom it does not know; and what looks whether we are there sends nothing.
+    let host = Host::start(&text("127.0.0.1")?.replace("require_tls = false", ""), &[])?;
+    let unknown = b"\r\n\r\n\0\r\nQUIT\n\x21\x00\0\0";
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0";
+    for (header, code) in
+        [(b"PROXY UNKNOWN\r\n".as_slice(), 530), (unknown, 530), (local, 550), (b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", 235)]
+    {
+        let mut client = Client::connect(host.address("smtp none"))?;
+        client.send(header)?;
+        let offer = greet(&mut client)?;
+        assert_eq!(has(&offer, "AUTH"), code == 235, "{offer:?}");
+        client.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(format!("\0plain\0{PASSWORD}"))), code)?;
+        client.command("MAIL FROM:<s@example.com>", if code == 235 { 250 } else { code })?;
+        client.command("QUIT", 221)?;
+    }
+    drop(host);
     // Who is no trusted proxy is told so, whatever header he has.
     let host = Host::start(&text("192.0.2.1")?, &[])?;
     Client::connect(host.address("smtp none"))?.expect(421)?;

@@ -17,8 +17,32 @@ pub struct Client {
     plain: TcpStream,
 }
 
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
+trait Stream: Read + Write + Send {
+    /// What both ends of TLS have (RFC 9266).
+    fn channel(&self) -> Option<[u8; 32]>;
+    /// Shakes hands, where that is not done yet.
+    fn handshake(&mut self) -> std::io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn channel(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn handshake(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    fn channel(&self) -> Option<[u8; 32]> {
+        self.conn.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
+    }
+
+    fn handshake(&mut self) -> std::io::Result<()> {
+        self.conn.complete_io(&mut self.sock).map(drop)
+    }
+}
 
 /// A reply: its code and its lines without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +111,19 @@ impl Client {
         let stream = rustls::StreamOwned::new(connection, self.plain.try_clone()?);
         self.stream = BufReader::new(Box::new(stream));
         Ok(())
+    }
+
+    /// What a login can be bound to, once TLS is spoken.
+    pub fn channel(&self) -> Option<[u8; 32]> {
+        self.stream.get_ref().channel()
+    }
+
+    /// Shakes hands at once, and not with the first command.
+    ///
+    /// # Errors
+    /// If the handshake fails.
+    pub fn handshake(&mut self) -> Result<()> {
+        Ok(self.stream.get_mut().handshake()?)
     }
 
     /// Sends octets as they are.

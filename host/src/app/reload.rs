@@ -29,8 +29,8 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     let chains = chains(parts, &new).await?;
     let domains = sending_domain::settings::Settings::new(&new, parts.services.domains.secret()).map_err(|error| anyhow!(error))?;
     let delivery = pipeline::delivery(&new, parts.renderer.clone(), &parts.verp, &parts.services.domains)?;
-    if let (Some(certificate), Some(files)) = (&sockets.certificate, &new.tls) {
-        certificate.reload(files).context("[tls]")?;
+    if let Some(certificate) = &sockets.certificate {
+        certificate.reload(new.tls.as_ref(), &new.certificates).context("[tls] and [[certificates]]")?;
     }
     for warning in &new.warnings {
         tracing::warn!("{warning}");
@@ -104,6 +104,7 @@ fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         ("[dns_server]", started.dns_server != new.dns_server),
         ("server.nameservers", started.server.nameservers != new.server.nameservers),
         ("[search]", started.search != new.search),
+        ("server.user", (&started.server.user, &started.server.group) != (&new.server.user, &new.server.group)),
         ("server.public_url", started.server.public_url != new.server.public_url),
         ("server.submissions", started.server.submissions != new.server.submissions),
         ("[authentication]", started.authentication != new.authentication),

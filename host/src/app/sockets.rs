@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Parts;
+use super::inherited::Inherited;
 use crate::acme;
 use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
@@ -21,8 +22,9 @@ use crate::http::idempotency::Keys;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
-use crate::listener::dns::DnsListener;
+use crate::listener::dns::{DnsListener, DnsPorts};
 use crate::listener::mx::MxDesk;
+use crate::listener::port::Port;
 use crate::listener::smtp::reception::FrontDesk;
 use crate::listener::smtp::{Door, Protection, Service, SmtpListener};
 use crate::listener::tls::{CHALLENGE_PROTOCOL, Certificate};
@@ -70,35 +72,64 @@ pub(super) struct Doors {
     pub(super) ingress: CancellationToken,
 }
 
-/// What is bound, and not served yet.
+/// What is bound, and not listened on yet.
 pub(super) struct Bound {
+    ports: Vec<(Listener, Port)>,
+    dns: Option<DnsPorts>,
+}
+
+/// What is listened on, and not served yet: who comes now waits.
+pub(super) struct Open {
     listeners: Vec<(Listener, TcpListener)>,
     dns: Option<DnsListener>,
 }
 
-/// Binds all listeners, so that an address that is taken ends the start before anything else happens.
-pub(super) async fn bind(config: &Config) -> Result<Bound> {
-    let mut bound = Vec::with_capacity(config.listeners.len());
+/// Binds all listeners, so that an address that is taken ends the start before anything else happens. What is inherited is taken in the place of new ones.
+pub(super) fn bind(config: &Config, mut inherited: Inherited) -> Result<Bound> {
+    let mut ports = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let socket = TcpListener::bind(listener.address).await.with_context(|| format!("{} cannot be bound", listener.address))?;
-        bound.push((listener.clone(), socket));
+        let port = match inherited.stream(listener.address) {
+            Some(socket) => Port::of(socket),
+            None => Port::bind(listener.address).with_context(|| format!("{} cannot be bound", listener.address))?,
+        };
+        ports.push((listener.clone(), port));
     }
     let dns = match &config.dns_server {
         Some(server) => {
-            Some(DnsListener::bind(server.address).await.with_context(|| format!("dns_server: {} cannot be bound", server.address))?)
+            let passed = inherited.packets(server.address).zip(inherited.stream(server.address));
+            Some(match passed {
+                Some((udp, tcp)) => DnsPorts { udp, tcp: Port::of(tcp) },
+                None => DnsPorts::bind(server.address).with_context(|| format!("dns_server: {} cannot be bound", server.address))?,
+            })
         }
         None => None,
     };
-    Ok(Bound { listeners: bound, dns })
+    inherited.finish();
+    Ok(Bound { ports, dns })
 }
 
-/// Loads the certificate, where there is one.
-pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
-    match (&config.tls, &config.acme) {
-        (Some(tls), _) => Certificate::load(tls).context("[tls]").map(Some),
-        (None, Some(_)) => acme::at_hand(config).context("[acme]").map(Some),
-        (None, None) => Ok(None),
+impl Bound {
+    /// Listens on all of it. To be called on the runtime.
+    pub(super) fn listen(self) -> Result<Open> {
+        let mut listeners = Vec::with_capacity(self.ports.len());
+        for (listener, port) in self.ports {
+            let socket = port.listen().with_context(|| format!("{} cannot be listened on", listener.address))?;
+            listeners.push((listener, socket));
+        }
+        let dns = self.dns.map(DnsPorts::listen).transpose().context("dns_server")?;
+        Ok(Open { listeners, dns })
     }
+}
+
+/// Loads the certificates, where there are any.
+pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
+    let certificate = match (&config.tls, &config.acme) {
+        (Some(tls), _) => Certificate::load(tls).context("[tls]")?,
+        (None, Some(_)) => acme::at_hand(config).context("[acme]")?,
+        (None, None) => return Ok(None),
+    };
+    certificate.reload(None, &config.certificates).context("[[certificates]]")?;
+    Ok(Some(certificate))
 }
 
 /// Puts together what the HTTP side works with.
@@ -132,9 +163,9 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
     }
 }
 
-/// Serves what is bound.
+/// Serves what is listened on.
 pub(super) fn serve(
-    Bound { listeners: bound, dns }: Bound,
+    Open { listeners: open, dns }: Open,
     certificate: Option<Certificate>,
     parts: &Parts,
     entropy: &Entropy,
@@ -151,8 +182,8 @@ pub(super) fn serve(
     let smtp_tls = certificate.as_ref().map(|certificate| certificate.server_config(&[])).transpose()?;
     let http_tls = certificate.as_ref().map(|certificate| certificate.server_config(&HTTP_PROTOCOLS)).transpose()?;
     let tasks = TaskTracker::new();
-    let mut listening = Vec::with_capacity(bound.len());
-    for (listener, socket) in bound {
+    let mut listening = Vec::with_capacity(open.len());
+    for (listener, socket) in open {
         let address = socket.local_addr()?;
         let (kind, tls) = (kind_word(listener.kind), tls_word(listener.tls));
         match listener.kind {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::Parts;
+use super::privileges::out_of_reach;
 use crate::chain::loading::{Flaw, with_version};
 use crate::chain::registry::Reload;
-use crate::config::{self, Config, PluginSource};
+use crate::config::{self, Config, PluginSource, WATCH_INTERVAL};
 use crate::listener::tls::Certificate;
 use crate::plugin::component::signature_path;
 use crate::plugin::loading::{Purpose, load_trusted};
@@ -63,28 +64,43 @@ pub(super) async fn run(parts: Arc<Parts>, shutdown: CancellationToken) {
     }
 }
 
-/// Loads the certificate again when its files have changed, until `shutdown`: new connections are shown the new one. One that cannot be used leaves the
-/// one from before in force.
+/// Loads the certificates again when files of theirs have changed, until `shutdown`: new connections are shown the new ones. What cannot be used leaves those
+/// from before in force.
 pub(super) async fn certificate(parts: Arc<Parts>, certificate: Certificate, shutdown: CancellationToken) {
-    let mut watched = Watched::default();
+    let (mut last, mut taken) = (None, None);
     loop {
-        let Some(files) = parts.config.read().tls.clone() else { return };
+        let interval = parts.config.read().tls.as_ref().map_or(WATCH_INTERVAL, |tls| tls.watch_interval);
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(files.watch_interval) => {}
+            () = tokio::time::sleep(interval) => {}
         }
-        let (chain, key) = (files.certificate.clone(), files.key.clone());
-        let Ok(now) = tokio::task::spawn_blocking(move || (look(&chain), look(&key))).await else { return };
-        let is_quiet = watched.last.replace(now) == Some(now);
-        if !is_quiet || watched.taken == Some(now) {
+        let config = Arc::clone(&parts.config.read());
+        let first = config.tls.iter().map(|tls| (&tls.certificate, &tls.key));
+        let pairs = first.chain(config.certificates.iter().map(|named| (&named.certificate, &named.key)));
+        let files: Vec<PathBuf> = pairs.flat_map(|(certificate, key)| [certificate.clone(), key.clone()]).collect();
+        let looking = tokio::task::spawn_blocking(move || files.into_iter().map(|path| (look(&path), path)).collect::<Vec<_>>());
+        let Ok(now) = looking.await else { return };
+        let is_quiet = last.as_ref() == Some(&now);
+        last = Some(now);
+        if !is_quiet || taken == last {
             continue;
         }
         // The first time they are what the start has loaded, most likely.
-        let is_first = watched.taken.replace(now).is_none();
-        match certificate.reload(&files) {
+        let is_first = taken.is_none();
+        taken.clone_from(&last);
+        match certificate.reload(config.tls.as_ref(), &config.certificates) {
             Ok(()) if is_first => debug!("the certificate is loaded"),
             Ok(()) => info!("the certificate has changed: new connections are shown the new one"),
-            Err(failure) => error!("the certificate is not loaded again, the one from before stays: {:#}", anyhow::Error::from(failure)),
+            Err(failure) => {
+                let reason = format!("{:#}", anyhow::Error::from(failure));
+                let hint = out_of_reach(&parts.started, &reason);
+                if is_first && !hint.is_empty() {
+                    // That was said at the start.
+                    debug!("the certificate cannot be looked at: {reason}");
+                } else {
+                    error!("the certificate is not loaded again, the one from before stays: {reason}{hint}");
+                }
+            }
         }
     }
 }

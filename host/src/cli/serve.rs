@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::ConfigFile;
 use super::output::announce;
+use crate::app::opening::Opened;
 use crate::app::{App, Signals, prepare_process};
 use crate::clock::{Clock, Entropy};
 use crate::telemetry::{self, LogFormat};
@@ -27,9 +28,11 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
     start_log(options.log.as_deref(), options.log_json)?;
     prepare_process();
     let config = options.config.load()?;
+    // Before there are threads: what is given up now, they never have.
+    let opened = Opened::new(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
-        let app = App::start(config, Some(options.config.path), Clock::system(), Entropy::system(), false).await?;
+        let app = App::start(config, opened, Some(options.config.path), (Clock::system(), Entropy::system()), false).await?;
         let signals = Signals::catch()?;
         for listening in app.listeners() {
             announce(format!("listening on {} {} ({})", listening.kind, listening.address, listening.tls));

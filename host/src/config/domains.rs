@@ -62,10 +62,12 @@ pub struct DnsServer {
     pub address: SocketAddr,
     /// `answers_per_second`: to one network, over UDP; more are told to come by TCP, or nothing. Default 20.
     pub answers_per_second: u32,
-    /// `networks`: how many networks are counted at a time. Default 10,000.
+    /// `networks`: how many networks are remembered at a time, at least half of which asked last. Default 10,000.
     pub networks: u32,
-    /// `connections`: over TCP, at a time. Default 100.
+    /// `connections`: over TCP, at a time; beyond them, the one that has been silent for longest is closed. Default 100.
     pub connections: u32,
+    /// `connections_per_address`: of them from one address. Default 10.
+    pub connections_per_address: u32,
     /// `connection_time`: how long a TCP connection may say nothing. Default 10 s.
     pub connection_time: Duration,
 }
@@ -102,6 +104,7 @@ pub(super) fn read_server(section: &Section<'_>, has_zone: bool) -> Option<DnsSe
         answers_per_second: section.or("answers_per_second", 20, Value::count),
         networks: section.or("networks", 10_000, Value::count),
         connections: section.or("connections", 100, Value::count),
+        connections_per_address: section.or("connections_per_address", 10, Value::count),
         connection_time: section.or("connection_time", Duration::from_secs(10), Value::duration),
     };
     if !has_zone {

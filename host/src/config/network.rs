@@ -32,8 +32,20 @@ impl IpNetwork {
         }
     }
 
-    /// Whether `address` is in the range. An IPv4 address that came in through an IPv6 socket counts as the IPv4 address.
+    /// Returns what counts as one site: 256 addresses of IPv4, a /48 of IPv6, which is what a site is given.
+    pub fn of_site(peer: IpAddr) -> Self {
+        match peer.to_canonical() {
+            IpAddr::V4(address) => Self { address: Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8)).into(), prefix: 24 },
+            IpAddr::V6(address) => Self { address: Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80)).into(), prefix: 48 },
+        }
+    }
+
+    /// Whether `address` is in the range. An IPv4 address that came in through an IPv6 socket counts as the IPv4 address; the unspecified address stands for
+    /// one that nobody knows, and is in no range.
     pub fn contains(&self, address: IpAddr) -> bool {
+        if address.to_canonical().is_unspecified() {
+            return false;
+        }
         let prefix = u32::from(self.prefix);
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
@@ -91,6 +103,9 @@ mod tests {
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::1", "::1", "127.0.0.1"),
             ("::/0", "fe80::1", "127.0.0.1"),
+            ("0.0.0.0/0", "0.0.0.1", "0.0.0.0"),
+            ("0.0.0.0/0", "0.0.0.1", "::ffff:0.0.0.0"),
+            ("::/0", "::1", "::"),
         ] {
             let network: IpNetwork = range.parse().unwrap();
             assert!(network.contains(inside.parse().unwrap()), "{range} {inside}");

@@ -20,6 +20,8 @@ pub struct Returns {
     pub report_records: u32,
     /// `reports`: DMARC reports that are listed at one time, as long as their mail is kept; further ones are events only. Default 10,000.
     pub reports: u32,
+    /// `reports_per_network`: of them, those that come from one network (/24, of IPv6 /48) in a day. Default 1,000.
+    pub reports_per_network: u32,
     /// `callbacks`: calls of `bounce_management` that wait at one time, a quarter of them for one login; what comes back beyond them is not told. Default
     /// 10,000.
     pub callbacks: u32,
@@ -49,6 +51,7 @@ pub(super) fn read(section: &Section<'_>) -> Returns {
         report_size: section.or("report_size", ByteSize::mib(10), |value| value.size_within(&REPORT_SIZE)),
         report_records: section.or("report_records", 100, |value| value.number(0..=1_000)),
         reports: section.or("reports", 10_000, Value::count),
+        reports_per_network: section.or("reports_per_network", 1_000, Value::count),
         callbacks: section.or("callbacks", 10_000, Value::count),
         callback_tries: section.or("callback_tries", 10, |value| value.number(1..=100)),
         callback_time: section.or("callback_time", Duration::from_secs(10), Value::duration),

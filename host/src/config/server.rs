@@ -21,6 +21,10 @@ pub struct Server {
     /// `public_url`: base of tracking and unsubscribe links, without query or fragment. A path loses the slash at its end; where there
     /// is none, [`url::Url`] writes `/`.
     pub public_url: Url,
+    /// `user`: whom root becomes once sockets are bound; by name or number. Not given: he stays root.
+    pub user: Option<String>,
+    /// `group`: of it; default the user's own.
+    pub group: Option<String>,
     /// `nameservers`: whom to ask; default those of the system. A route may have its own.
     pub nameservers: Vec<SocketAddr>,
     /// `drain_time`: how long sessions and attempts may go on after SIGTERM. Default 30 s.
@@ -40,7 +44,15 @@ pub(super) fn read(section: &Section<'_>) -> Option<Server> {
     let trusted_proxies = section.list("trusted_proxies", Value::parsed);
     let submissions = section.or("submissions", 4096, Value::count);
     let nameservers = section.list("nameservers", nameserver);
-    Some(Server { hostname: hostname?, data: data?, public_url: public_url?, nameservers, drain_time, trusted_proxies, submissions })
+    let name = |value: &Value<'_>| {
+        let name = value.text()?;
+        if name.is_empty() || name.contains('\0') { Err("must be a name".to_owned()) } else { Ok(name.to_owned()) }
+    };
+    let user = section.optional("user", name);
+    let group = section
+        .optional("group", |value| if section.has("user") { name(value) } else { Err("is for \"user\", which is not there".to_owned()) });
+    let (hostname, data, public_url) = (hostname?, data?, public_url?);
+    Some(Server { hostname, data, public_url, user, group, nameservers, drain_time, trusted_proxies, submissions })
 }
 
 fn public_url(value: &Value<'_>) -> Result<Url, Fault> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{Feedback, Parts, aside};
+use super::{Feedback, Parts, ReturnedMail, aside};
 use crate::bounce::aggregate::{self, Aggregate};
 use crate::bounce::{self, Arrival, Report};
 use crate::clock::Timestamp;
@@ -57,15 +57,19 @@ impl DmarcKey {
 }
 
 impl Parts {
-    /// Writes down where a report is; nothing where there are too many.
-    pub(super) async fn listed(&self, report: &Aggregate, mail: MessageId) -> Result<Option<ValueChange>, StoreError> {
+    /// Writes down where a report is; nothing where there are too many, or too many of whom it comes from.
+    pub(super) async fn listed(&self, report: &Aggregate, mail: ReturnedMail<'_>) -> Result<Option<ValueChange>, StoreError> {
         let settings = self.settings();
         if self.spool.store().table_usage(TABLE).await?.keys >= u64::from(settings.returns.reports) {
-            tracing::warn!(message.id = %mail, "there are too many DMARC reports: this one is an event, and not listed");
+            tracing::warn!(message.id = %mail.id, "there are too many DMARC reports: this one is an event, and not listed");
+            return Ok(None);
+        }
+        if !self.reporters.count(mail.peer, self.clock.monotonic(), settings.returns.reports_per_network) {
+            tracing::info!(message.id = %mail.id, peer = %mail.peer, "too many DMARC reports come from there: this one is an event, and not listed");
             return Ok(None);
         }
         let mut key = DmarcKey::of(report).prefix().into_bytes();
-        key.extend_from_slice(&mail.to_bytes());
+        key.extend_from_slice(&mail.id.to_bytes());
         let expires = self.clock.now().plus(settings.retention);
         Ok(Some(ValueChange { table: TABLE.into(), key: key.into(), value: Some(Bytes::from_static(b"1")), expires }))
     }

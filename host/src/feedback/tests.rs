@@ -99,7 +99,14 @@ impl Bench {
         let content = Bytes::from(content.replace('\n', "\r\n"));
         let reverse_path = ReversePath::Null;
         let arrival = Arrival { recipient: to, reverse_path: &reverse_path, at: NOW };
-        let mail = ReturnedMail { purpose, id: MessageId::from_bytes([5; 16]), login: &"@inbound".into(), content: &content, arrival };
+        let mail = ReturnedMail {
+            purpose,
+            id: MessageId::from_bytes([5; 16]),
+            login: &"@inbound".into(),
+            content: &content,
+            arrival,
+            peer: IpAddr::from([192, 0, 2, 1]),
+        };
         self.feedback.consequences(mail).await.unwrap()
     }
 }

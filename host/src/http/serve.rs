@@ -27,6 +27,7 @@ use super::problem::{Dialect, Problem};
 use crate::config::{Http, IpNetwork};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::listener::proxy;
+use crate::network::proxy_header::Behind;
 use crate::telemetry::metric::{Ingress, Metrics};
 
 /// How long a TLS handshake may take: a few round trips and a signature. Not for operators: who is slower than this is not there, and a place
@@ -158,10 +159,12 @@ impl Server {
     }
 
     /// Serves the client for whom a proxy has opened a connection.
-    async fn proxied(&self, mut stream: TcpStream, proxy: SocketAddr, transport: Transport) {
+    async fn proxied(&self, mut stream: TcpStream, balancer: SocketAddr, transport: Transport) {
         let peer = match self.draining.run_until_cancelled(proxy::client(&mut stream)).await {
-            Some(Ok(client)) => client.unwrap_or(proxy),
-            Some(Err(error)) => return info!(peer = %proxy, "a proxy's connection is closed: {error}"),
+            Some(Ok(Behind::Client(client))) => client,
+            // The rights of the proxy are not theirs, nor those of a request that it makes without saying so.
+            Some(Ok(Behind::Unknown | Behind::Nobody)) => SocketAddr::new(proxy::UNKNOWN, 0),
+            Some(Err(error)) => return info!(peer = %balancer, "a proxy's connection is closed: {error}"),
             None => return,
         };
         match self.admit(peer.ip()) {

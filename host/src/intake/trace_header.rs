@@ -212,6 +212,7 @@ pub(crate) fn received_field(submission: &Submission, hostname: &Domain, fields:
     let received = &submission.received;
     // An IPv4 client on an IPv6 socket is an IPv4 client.
     let literal = match received.peer.to_canonical() {
+        address if address.is_unspecified() => "unknown".to_owned(),
         std::net::IpAddr::V4(address) => format!("[{address}]"),
         std::net::IpAddr::V6(address) => format!("[IPv6:{address}]"),
     };

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +14,8 @@ use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::config::DnsServer;
+use crate::listener::places::{Place, Places};
+use crate::listener::port::Port;
 use crate::sending_domain::SendingDomains;
 use crate::sending_domain::answer::{Transport, answer};
 use crate::sending_domain::answer_rate::AnswerRate;
@@ -29,7 +30,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Ports that are tried until one is free for both, where any will do.
 const TRIES: usize = 20;
 
-/// The two sockets, bound.
+/// Ports for both, bound while we still may.
+#[derive(Debug)]
+pub struct DnsPorts {
+    /// For questions in packets.
+    pub udp: std::net::UdpSocket,
+    /// For questions over connections.
+    pub tcp: Port,
+}
+
+/// The two sockets at work.
 #[derive(Debug)]
 pub struct DnsListener {
     udp: UdpSocket,
@@ -43,17 +53,17 @@ struct Answers {
     zone: parking_lot::Mutex<(Duration, Option<Arc<Zone>>)>,
 }
 
-impl DnsListener {
+impl DnsPorts {
     /// Binds both, on the same port.
     ///
     /// # Errors
     /// As the system says.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let mut tries = if address.port() == 0 { TRIES } else { 1 };
         loop {
             tries -= 1;
-            let tcp = TcpListener::bind(address).await?;
-            match UdpSocket::bind(tcp.local_addr()?).await {
+            let tcp = Port::bind(address)?;
+            match std::net::UdpSocket::bind(tcp.address()?) {
                 Ok(udp) => return Ok(Self { udp, tcp }),
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {}
@@ -61,6 +71,17 @@ impl DnsListener {
         }
     }
 
+    /// Listens on both. To be called on the runtime.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn listen(self) -> io::Result<DnsListener> {
+        self.udp.set_nonblocking(true)?;
+        Ok(DnsListener { udp: UdpSocket::from_std(self.udp)?, tcp: self.tcp.listen()? })
+    }
+}
+
+impl DnsListener {
     /// Where they are bound.
     ///
     /// # Errors
@@ -122,32 +143,31 @@ async fn packets(socket: UdpSocket, settings: &DnsServer, answers: &Answers, shu
 }
 
 async fn connections(listener: TcpListener, settings: &DnsServer, answers: &Arc<Answers>, shutdown: &CancellationToken) {
-    let places = Arc::new(Semaphore::new(usize::try_from(settings.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
+    let places = Places::new(settings.connections, settings.connections_per_address);
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a name server's connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        // Whoever finds no place is closed, and comes again.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // Whoever has too many is closed, and comes again.
+        let Some(place) = places.take(peer.ip()) else { continue };
         let (answers, time, shutdown) = (Arc::clone(answers), settings.connection_time, shutdown.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                ended = converse(stream, &answers, time) => if let Err(error) = ended {
+                ended = converse(stream, &answers, time, place) => if let Err(error) = ended {
                     debug!(%error, "a connection of a name server ended");
                 }
             }
-            drop(place);
         });
     }
     tasks.close();
@@ -155,15 +175,28 @@ async fn connections(listener: TcpListener, settings: &DnsServer, answers: &Arc<
 }
 
 /// Questions and answers with their lengths in front (RFC 1035 §4.2.2), until one of us has enough.
-async fn converse(mut stream: TcpStream, answers: &Answers, time: Duration) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, answers: &Answers, time: Duration, mut place: Place) -> io::Result<()> {
     let mut question = vec![0; LONGEST_QUESTION];
     loop {
-        let length = usize::from(timeout(time, stream.read_u16()).await??);
-        let Some(question) = question.get_mut(..length) else { return Ok(()) };
-        timeout(time, stream.read_exact(question)).await??;
+        let asking = async {
+            let length = usize::from(timeout(time, stream.read_u16()).await??);
+            let Some(question) = question.get_mut(..length) else { return Ok(None) };
+            timeout(time, stream.read_exact(question)).await??;
+            io::Result::Ok(Some(&*question))
+        };
+        let asked = tokio::select! {
+            asked = asking => asked?,
+            // Another one needs the place, and this one has been silent for longest.
+            () = place.given_up() => return Ok(()),
+        };
+        let Some(question) = asked else { return Ok(()) };
         let Some(answer) = answers.answer(question, Transport::Tcp) else { return Ok(()) };
         let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
         let framed = [length.to_be_bytes().as_slice(), &answer].concat();
-        timeout(time, stream.write_all(&framed)).await??;
+        tokio::select! {
+            written = timeout(time, stream.write_all(&framed)) => written??,
+            () = place.given_up() => return Ok(()),
+        }
+        place.used();
     }
 }

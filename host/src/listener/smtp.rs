@@ -24,8 +24,10 @@ use crate::clock::{Clock, Entropy};
 use crate::config::{self, IpNetwork, ListenerTls};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::listener::proxy;
+use crate::network::proxy_header::Behind;
 use crate::smtp::memory::ContentMemory;
 use crate::smtp::reply::Reply;
+use crate::smtp::scram::Channel;
 use crate::smtp::server::{Allowance, Connection, Role, Session, Settings, Tls};
 use crate::telemetry::metric::Metrics;
 use conversation::{Conversation, End, Stop};
@@ -234,25 +236,35 @@ async fn welcome<R: Reception>(
     stop: Stop,
     (id, mut admission): (u64, Admission),
 ) {
-    let mut peer = peer.ip();
+    let mut client = Client { peer: peer.ip(), is_probe: false };
     if door.proxy_protocol {
         match stop.drain.clone().run_until_cancelled(proxy::client(&mut stream)).await {
-            Some(Ok(client)) => peer = client.map_or(peer, |client| client.ip()),
+            Some(Ok(Behind::Client(address))) => client.peer = address.ip(),
+            Some(Ok(behind)) => client = Client { peer: proxy::UNKNOWN, is_probe: behind == Behind::Nobody },
             Some(Err(error)) => return tracing::info!(%peer, "a proxy's connection is closed: {error}"),
             None => return,
         }
-        if let Err(reason) = admission.assign(peer) {
+        if let Err(reason) = admission.assign(client.peer) {
             service.metrics.connection_refused(R::INGRESS);
             return turn_away(stream, &door.protection, reason);
         }
     }
-    let peer = peer.to_canonical();
-    let span = tracing::info_span!("session", id, %peer);
-    serve(stream, peer, door, service, stop, admission).instrument(span).await;
+    client.peer = client.peer.to_canonical();
+    let span = tracing::info_span!("session", id, peer = %client.peer);
+    serve(stream, client, door, service, stop, admission).instrument(span).await;
 }
 
-async fn serve<R: Reception>(stream: TcpStream, peer: IpAddr, door: Door, service: Arc<Service<R>>, stop: Stop, admission: Admission) {
+/// Who is at the other end.
+#[derive(Clone, Copy)]
+struct Client {
+    peer: IpAddr,
+    /// It is a balancer that looks whether we are there.
+    is_probe: bool,
+}
+
+async fn serve<R: Reception>(stream: TcpStream, client: Client, door: Door, service: Arc<Service<R>>, stop: Stop, admission: Admission) {
     let _open = service.metrics.connection(R::INGRESS);
+    let Client { peer, is_probe } = client;
     let tls_required = door.require_tls.unwrap_or(!peer.is_loopback());
     // Replies are written whole, and the client waits for each.
     let _ = stream.set_nodelay(true);
@@ -262,6 +274,9 @@ async fn serve<R: Reception>(stream: TcpStream, peer: IpAddr, door: Door, servic
         let connection = Connection { tls_required, tls, since: service.clock.now() };
         let mut session = Session::new(settings, connection, service.clock.monotonic());
         session.offer(service.reception.mechanisms());
+        if is_probe {
+            session.take_no_mail();
+        }
         Conversation::new(Arc::clone(&service), session, peer, stop)
     };
     match door.protection {
@@ -271,7 +286,9 @@ async fn serve<R: Reception>(stream: TcpStream, peer: IpAddr, door: Door, servic
         }
         Protection::Implicit(acceptor) => {
             if let Some(mut stream) = handshake(&acceptor, stream, &drain).await {
-                session(Tls::Active).run(&mut stream).await;
+                let mut conversation = session(Tls::Active);
+                conversation.bind(channel(&stream));
+                conversation.run(&mut stream).await;
             }
         }
         Protection::StartTls(acceptor) => {
@@ -281,11 +298,21 @@ async fn serve<R: Reception>(stream: TcpStream, peer: IpAddr, door: Door, servic
                 && let Some(mut stream) = handshake(&acceptor, stream, &drain).await
             {
                 conversation.tls_started();
+                conversation.bind(channel(&stream));
                 conversation.run(&mut stream).await;
             }
         }
     }
     drop(admission);
+}
+
+/// Returns what SCRAM-SHA-256-PLUS binds to. Before TLS 1.3 it would take an extension of the handshake that we cannot ask for (RFC 9266 §4.2).
+fn channel(stream: &TlsStream<TcpStream>) -> Option<Channel> {
+    let (_, tls) = stream.get_ref();
+    if tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    tls.export_keying_material([0; 32], Channel::LABEL, Some(&[])).ok().map(Channel)
 }
 
 /// Shakes hands; `None` where nothing comes of it, or we shut down: a session that has not begun leaves nothing unfinished.

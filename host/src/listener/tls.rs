@@ -1,8 +1,8 @@
-//! TLS of listeners: certificate and key from files, replaced while the server runs.
+//! TLS of listeners: certificates and keys from files, replaced while the server runs, and chosen by the name that a client asks for (SNI, RFC 6066 §3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -12,8 +12,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::config;
+use crate::config::{self, NamedCertificate};
 
 /// ALPN name by which authorities ask whether a name is ours (RFC 8737 §6.2).
 pub const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
@@ -52,13 +54,18 @@ pub enum TlsError {
     SetUp(#[source] rustls::Error),
 }
 
-/// The certificate that new connections are shown. Clones are the same.
+/// Certificates by the names that they are for; of two with the same name, the first counts.
+type Named = HashMap<String, Arc<CertifiedKey>>;
+
+/// The certificates that new connections are shown. Clones are the same.
 #[derive(Clone)]
 pub struct Certificate(Arc<Current>);
 
 struct Current {
     provider: Arc<CryptoProvider>,
+    /// For who asks for no name, or for one that no other has.
     key: RwLock<Arc<CertifiedKey>>,
+    named: RwLock<Named>,
     /// What is shown to authorities that ask whether a name is ours, by name (RFC 8737).
     challenges: RwLock<BTreeMap<String, Arc<CertifiedKey>>>,
 }
@@ -70,7 +77,7 @@ impl Certificate {
     /// Files that are missing, unreadable or no pair.
     pub fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let key = certified_key(files, &provider)?;
+        let key = certified_key(&files.certificate, &files.key, &provider)?;
         Ok(Self::with(key, provider))
     }
 
@@ -85,7 +92,7 @@ impl Certificate {
     }
 
     fn with(key: CertifiedKey, provider: Arc<CryptoProvider>) -> Self {
-        Self(Arc::new(Current { provider, key: RwLock::new(Arc::new(key)), challenges: RwLock::default() }))
+        Self(Arc::new(Current { provider, key: RwLock::new(Arc::new(key)), named: RwLock::default(), challenges: RwLock::default() }))
     }
 
     /// Shows another certificate to new connections.
@@ -115,13 +122,25 @@ impl Certificate {
         self.0.challenges.write().clear();
     }
 
-    /// Loads them again: new connections get the new ones, those that are open keep what they have.
+    /// Loads all of them again: new connections get the new ones, those that are open keep what they have. The first one stays where `files` is none.
     ///
     /// # Errors
-    /// As [`Certificate::load`]; the ones that were there stay in use.
-    pub fn reload(&self, files: &config::Tls) -> Result<(), TlsError> {
-        let key = Arc::new(certified_key(files, &self.0.provider)?);
-        *self.0.key.write() = key;
+    /// As [`Certificate::load`]; all that were there stay in use.
+    pub fn reload(&self, files: Option<&config::Tls>, others: &[NamedCertificate]) -> Result<(), TlsError> {
+        let provider = &self.0.provider;
+        let key = files.map(|files| certified_key(&files.certificate, &files.key, provider)).transpose()?;
+        let mut named = Named::new();
+        for NamedCertificate { names, certificate, key } in others {
+            let key = Arc::new(certified_key(certificate, key, provider)?);
+            let names = if names.is_empty() { names_of(&key) } else { names.clone() };
+            for name in names {
+                named.entry(name).or_insert_with(|| Arc::clone(&key));
+            }
+        }
+        if let Some(key) = key {
+            *self.0.key.write() = Arc::new(key);
+        }
+        *self.0.named.write() = named;
         Ok(())
     }
 
@@ -148,32 +167,47 @@ impl fmt::Debug for Current {
     }
 }
 
+impl Current {
+    /// Returns what is for a name itself, or for all names beside it (RFC 6125 §6.4.3: a star stands for one label).
+    fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let named = self.named.read();
+        let beside = || named.get(&format!("*.{}", name.split_once('.')?.1));
+        named.get(name).or_else(beside).cloned()
+    }
+}
+
 impl ResolvesServerCert for Current {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == CHALLENGE_PROTOCOL)) {
             // Whoever speaks that protocol wants nothing else.
             return self.challenges.read().get(hello.server_name()?).cloned();
         }
-        Some(Arc::clone(&self.key.read()))
+        let named = hello.server_name().and_then(|name| self.named(&name.to_ascii_lowercase()));
+        Some(named.unwrap_or_else(|| Arc::clone(&self.key.read())))
     }
 }
 
-fn certified_key(files: &config::Tls, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let unreadable = |path: &PathBuf| {
-        let path = path.clone();
+fn certified_key(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
         move |source| TlsError::File { path, source }
     };
-    let certificates = CertificateDer::pem_file_iter(&files.certificate).map_err(unreadable(&files.certificate))?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable(&files.certificate))?;
-    if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { path: files.certificate.clone() });
+    let chain = CertificateDer::pem_file_iter(certificate).map_err(unreadable(certificate))?;
+    let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(unreadable(certificate))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate { path: certificate.to_owned() });
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable(&files.key))?;
-    CertifiedKey::from_der(certificates, key, provider).map_err(|source| TlsError::Mismatch {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
-        source,
-    })
+    let der = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+    let mismatch = |source| TlsError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned(), source };
+    CertifiedKey::from_der(chain, der, provider).map_err(mismatch)
+}
+
+/// Returns the names that a certificate is for; none where it cannot be read.
+fn names_of(key: &CertifiedKey) -> Vec<String> {
+    let Some(Ok((_, leaf))) = key.cert.first().map(|leaf| X509Certificate::from_der(leaf)) else { return Vec::new() };
+    let Ok(Some(alternatives)) = leaf.subject_alternative_name() else { return Vec::new() };
+    let names = alternatives.value.general_names.iter();
+    names.filter_map(|name| if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }).collect()
 }
 
 #[cfg(test)]

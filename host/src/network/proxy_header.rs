@@ -25,8 +25,19 @@ const FIXED: usize = 16;
 pub enum ProxyHeader {
     /// At least so many octets more are needed.
     Needs(NonZeroUsize),
-    /// All of it: the client. `None` where the proxy speaks for itself, or does not know for whom.
-    Client(Option<SocketAddr>),
+    /// All of it.
+    Whole(Behind),
+}
+
+/// For whom a proxy has opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// For this client.
+    Client(SocketAddr),
+    /// For a client that it does not know, or whose address is of no kind that we know. It is not the proxy: what that may is not for this client.
+    Unknown,
+    /// For itself (`LOCAL`): it looks whether we are there.
+    Nobody,
 }
 
 /// Why octets are no header.
@@ -92,7 +103,7 @@ fn text(octets: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     let family = words.next();
     if family == Some("UNKNOWN") {
         // What may follow is to be passed over.
-        return Ok(ProxyHeader::Client(None));
+        return Ok(ProxyHeader::Whole(Behind::Unknown));
     }
     let (Some(source), Some(destination), Some(port), Some(destination_port), None) =
         (words.next(), words.next(), words.next(), words.next(), words.next())
@@ -108,7 +119,7 @@ fn text(octets: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     };
     let (source, _) = address(source).zip(address(destination)).ok_or(malformed)?;
     let (port, _) = number(port).zip(number(destination_port)).ok_or(malformed)?;
-    Ok(ProxyHeader::Client(Some(SocketAddr::new(source, port))))
+    Ok(ProxyHeader::Whole(Behind::Client(SocketAddr::new(source, port))))
 }
 
 /// A port, without sign and leading zeros.
@@ -137,7 +148,7 @@ fn binary(octets: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     }
     let is_local = version_and_command.is_multiple_of(16);
     let client = match family {
-        _ if is_local => None,
+        _ if is_local => return Ok(ProxyHeader::Whole(Behind::Nobody)),
         0x11 => {
             let ([source, _, port, _], _) = parts::<4>(addresses).ok_or(ProxyHeaderError::Malformed)?;
             Some((IpAddr::from(<[u8; 4]>::try_from(source).map_err(|_| ProxyHeaderError::Malformed)?), port))
@@ -150,7 +161,7 @@ fn binary(octets: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
         _ => None,
     };
     let client = client.map(|(address, port)| SocketAddr::new(address, port.iter().fold(0, |port, octet| port << 8 | u16::from(*octet))));
-    Ok(ProxyHeader::Client(client))
+    Ok(ProxyHeader::Whole(client.map_or(Behind::Unknown, Behind::Client)))
 }
 
 /// Source, destination and their ports, and what is left.
@@ -170,7 +181,7 @@ mod tests {
     use super::*;
 
     fn client(text: &str) -> ProxyHeader {
-        ProxyHeader::Client(Some(text.parse().unwrap()))
+        ProxyHeader::Whole(Behind::Client(text.parse().unwrap()))
     }
 
     fn version_2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
@@ -185,8 +196,8 @@ mod tests {
     fn text_is_read() {
         assert_eq!(ProxyHeader::parse(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 25\r\n"), Ok(client("192.0.2.1:56324")));
         assert_eq!(ProxyHeader::parse(b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n"), Ok(client("[2001:db8::1]:1")));
-        assert_eq!(ProxyHeader::parse(b"PROXY UNKNOWN\r\n"), Ok(ProxyHeader::Client(None)));
-        assert_eq!(ProxyHeader::parse(b"PROXY UNKNOWN ffff::1 whatever\r\n"), Ok(ProxyHeader::Client(None)));
+        assert_eq!(ProxyHeader::parse(b"PROXY UNKNOWN\r\n"), Ok(ProxyHeader::Whole(Behind::Unknown)));
+        assert_eq!(ProxyHeader::parse(b"PROXY UNKNOWN ffff::1 whatever\r\n"), Ok(ProxyHeader::Whole(Behind::Unknown)));
         for bad in [
             "PROXY TCP4 192.0.2.1 192.0.2.2 56324\r\n",
             "PROXY TCP4 192.0.2.1 192.0.2.2 56324 25 1\r\n",
@@ -217,16 +228,16 @@ mod tests {
         six[15] = 1;
         six[33] = 9;
         assert_eq!(ProxyHeader::parse(&version_2(1, 0x21, &six)), Ok(client("[::1]:9")));
-        assert_eq!(ProxyHeader::parse(&version_2(0, 0x11, &four)), Ok(ProxyHeader::Client(None)));
-        assert_eq!(ProxyHeader::parse(&version_2(1, 0x31, &[0; 216])), Ok(ProxyHeader::Client(None)));
-        assert_eq!(ProxyHeader::parse(&version_2(1, 0, &[])), Ok(ProxyHeader::Client(None)));
+        assert_eq!(ProxyHeader::parse(&version_2(0, 0x11, &four)), Ok(ProxyHeader::Whole(Behind::Nobody)));
+        assert_eq!(ProxyHeader::parse(&version_2(1, 0x31, &[0; 216])), Ok(ProxyHeader::Whole(Behind::Unknown)));
+        assert_eq!(ProxyHeader::parse(&version_2(1, 0, &[])), Ok(ProxyHeader::Whole(Behind::Unknown)));
         assert_eq!(ProxyHeader::parse(&version_2(1, 0x21, &four)), Err(ProxyHeaderError::Malformed));
         assert_eq!(ProxyHeader::parse(&version_2(2, 0x11, &four)), Err(ProxyHeaderError::Malformed));
         assert_eq!(ProxyHeader::parse(&version_2(1, 0x11, &[0; LONGEST_BINARY + 1])), Err(ProxyHeaderError::TooLong));
     }
 
     /// Reads as a socket is read: as much as is needed, and no more. Returns what is left.
-    fn read(mut input: &[u8]) -> (Result<Option<SocketAddr>, ProxyHeaderError>, &[u8]) {
+    fn read(mut input: &[u8]) -> (Result<Option<Behind>, ProxyHeaderError>, &[u8]) {
         let mut octets = Vec::new();
         loop {
             match ProxyHeader::parse(&octets) {
@@ -235,7 +246,7 @@ mod tests {
                     octets.extend_from_slice(taken);
                     input = rest;
                 }
-                Ok(ProxyHeader::Client(client)) => return (Ok(client), input),
+                Ok(ProxyHeader::Whole(behind)) => return (Ok(Some(behind)), input),
                 Err(error) => return (Err(error), input),
             }
         }
@@ -264,7 +275,7 @@ mod tests {
             let binary = version_2(1, if source.is_ipv4() { 0x11 } else { 0x21 }, &addresses.concat());
             for header in [text.into_bytes(), binary] {
                 let input = [header, behind.clone()].concat();
-                prop_assert_eq!(read(&input), (Ok(Some(source)), &*behind));
+                prop_assert_eq!(read(&input), (Ok(Some(Behind::Client(source))), &*behind));
             }
         }
 

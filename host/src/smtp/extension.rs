@@ -33,16 +33,17 @@ pub struct Mechanisms {
     pub scram: bool,
     /// OAUTHBEARER (RFC 7628) and XOAUTH2, for tokens.
     pub bearer: bool,
+    /// SCRAM-SHA-256-PLUS beside SCRAM: the connection has something to bind it to.
+    pub binding: bool,
 }
 
 impl Mechanisms {
-    fn line(self) -> &'static str {
-        match (self.scram, self.bearer) {
-            (false, false) => "\nAUTH PLAIN LOGIN",
-            (true, false) => "\nAUTH SCRAM-SHA-256 PLAIN LOGIN",
-            (false, true) => "\nAUTH PLAIN LOGIN OAUTHBEARER XOAUTH2",
-            (true, true) => "\nAUTH SCRAM-SHA-256 PLAIN LOGIN OAUTHBEARER XOAUTH2",
-        }
+    /// The strongest first: some clients take the first that they know.
+    fn line(self) -> String {
+        let plus = if self.scram && self.binding { " SCRAM-SHA-256-PLUS" } else { "" };
+        let scram = if self.scram { " SCRAM-SHA-256" } else { "" };
+        let bearer = if self.bearer { " OAUTHBEARER XOAUTH2" } else { "" };
+        format!("\nAUTH{plus}{scram} PLAIN LOGIN{bearer}")
     }
 }
 
@@ -63,7 +64,7 @@ impl Offer {
             lines.push_str("\nSTARTTLS");
         }
         if let Some(mechanisms) = self.auth {
-            lines.push_str(mechanisms.line());
+            lines.push_str(&mechanisms.line());
         }
         if self.require_tls {
             lines.push_str("\nREQUIRETLS");

@@ -1,7 +1,9 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the server's side: what is kept of a password, and the two messages that prove that a client knows it.
 //!
-//! The password itself never comes over the wire, and what is kept does not let anybody log in who steals it. Channel binding is not offered.
+//! The password itself never comes over the wire, and what is kept does not let anybody log in who steals it. SCRAM-SHA-256-PLUS ties the proof to the TLS that
+//! it goes over (`tls-exporter`, RFC 9266): who ends TLS in between, with whatever certificate, cannot pass the proof on.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -18,6 +20,15 @@ const RANGE: std::ops::RangeInclusive<u32> = 4096..=10_000_000;
 
 /// How a verifier begins.
 const PREFIX: &str = "SCRAM-SHA-256$";
+
+/// Octets of a salt.
+const SALT: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// Shapes that verifiers of users who are not there may have.
+const MOST_SHAPES: usize = 16;
+
+/// The one kind of channel binding that there is.
+const EXPORTER: &str = "p=tls-exporter";
 
 /// Octets of a message of the exchange; longer ones come from nobody who means well.
 const LONGEST_MESSAGE: usize = 4096;
@@ -38,6 +49,35 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// What a client sees of a verifier before it has proven anything, but for the salt itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    iterations: u32,
+    salt_octets: usize,
+}
+
+/// The shapes of the verifiers that there are: what users look like who are not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shapes(BTreeSet<Shape>);
+
+impl Shapes {
+    /// Adds that of `verifier`; of very many different ones the first count.
+    pub fn add(&mut self, verifier: &Verifier) {
+        if self.0.len() < MOST_SHAPES {
+            self.0.insert(Shape { iterations: verifier.iterations, salt_octets: verifier.salt.len() });
+        }
+    }
+
+    /// Chooses one for a user name: always the same, but for few names when one is added.
+    fn choose(&self, key: &[u8; 32], username: &str) -> Shape {
+        let weight = |shape: &&Shape| {
+            let Shape { iterations, salt_octets } = shape;
+            mac(key, &[b"shape", &iterations.to_be_bytes(), &salt_octets.to_be_bytes(), username.as_bytes()])
+        };
+        self.0.iter().max_by_key(weight).copied().unwrap_or(Shape { iterations: ITERATIONS, salt_octets: 16 })
+    }
+}
+
 impl Verifier {
     /// Makes one of a password, which must be printable ASCII: others would have to be prepared (RFC 4013) as each client does it.
     pub fn new(password: &str, salt: [u8; 16], iterations: u32) -> Self {
@@ -46,11 +86,13 @@ impl Verifier {
         Self { iterations, salt: salt.to_vec(), stored_key: Sha256::digest(client_key).into(), server_key: mac(&salted, &[b"Server Key"]) }
     }
 
-    /// Makes one that no password fits, always the same for one `key` and user name: what strangers ask for looks like what is there.
-    pub fn pretended(key: &[u8; 32], username: &str) -> Self {
+    /// Makes one that no password fits, always the same for one `key` and user name: what strangers ask for looks like what is there, which is of `shapes`.
+    pub fn pretended(key: &[u8; 32], username: &str, shapes: &Shapes) -> Self {
         let part = |what: &[u8]| mac(key, &[what, username.as_bytes()]);
-        let salt = part(b"salt").first_chunk::<16>().copied().unwrap_or_default();
-        Self { iterations: ITERATIONS, salt: salt.to_vec(), stored_key: part(b"stored"), server_key: part(b"server") }
+        let Shape { iterations, salt_octets } = shapes.choose(key, username);
+        let mut salt = [part(b"salt"), part(b"more salt")].concat();
+        salt.truncate(salt_octets);
+        Self { iterations, salt, stored_key: part(b"stored"), server_key: part(b"server") }
     }
 
     /// Reads what [`Verifier::text`] writes.
@@ -60,7 +102,7 @@ impl Verifier {
         let (stored_key, server_key) = keys.split_once(':')?;
         let octets = |text: &str| STANDARD.decode(text).ok();
         let iterations = iterations.parse().ok().filter(|iterations| RANGE.contains(iterations))?;
-        let salt = octets(salt).filter(|salt| (8..=64).contains(&salt.len()))?;
+        let salt = octets(salt).filter(|salt| SALT.contains(&salt.len()))?;
         Some(Self { iterations, salt, stored_key: octets(stored_key)?.try_into().ok()?, server_key: octets(server_key)?.try_into().ok()? })
     }
 
@@ -76,19 +118,51 @@ impl Verifier {
     }
 }
 
-/// A message that is not what the mechanism expects.
+/// Why an exchange does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a message of SCRAM-SHA-256")]
-pub struct ScramError;
+pub enum ScramError {
+    /// A message is not what the mechanism expects.
+    #[error("not a message of SCRAM-SHA-256")]
+    Malformed,
+    /// The client would have bound the exchange to its channel, and believes that we cannot: somebody has changed what we offer (RFC 5802 §6).
+    #[error("channel binding is offered, and was hidden from the client")]
+    Downgraded,
+}
 
-/// The client's first message: `n,,n=USER,r=NONCE`.
+/// What both ends of a TLS connection have, and nobody between them (RFC 9266): the key material that TLS exports for this purpose.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Channel(pub [u8; 32]);
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Channel")
+    }
+}
+
+impl Channel {
+    /// The label that TLS exports it under; the context is of no octets.
+    pub const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+}
+
+/// Which of the two mechanisms is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// SCRAM-SHA-256, where the other one is not offered.
+    Impossible,
+    /// SCRAM-SHA-256, where the other one is offered.
+    Unused,
+    /// SCRAM-SHA-256-PLUS: the proof holds on this channel alone.
+    To(Channel),
+}
+
+/// The client's first message: `n,,n=USER,r=NONCE`, or `p=tls-exporter,,n=USER,r=NONCE`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientFirst {
     username: String,
     nonce: String,
-    /// The message without the part about channel binding, and that part.
+    /// The message without the part about channel binding; that part, and what it binds to.
     bare: String,
-    binding: String,
+    binding: Vec<u8>,
 }
 
 impl fmt::Debug for ClientFirst {
@@ -101,29 +175,33 @@ impl ClientFirst {
     /// Parses it.
     ///
     /// # Errors
-    /// It is none, asks for channel binding or an extension, or wants to act for somebody else.
-    pub fn parse(message: &str) -> Result<Self, ScramError> {
+    /// It is none, asks for another channel binding or an extension, or wants to act for somebody else; or the client was lied to.
+    pub fn parse(message: &str, binding: &Binding) -> Result<Self, ScramError> {
+        let malformed = ScramError::Malformed;
         if message.len() > LONGEST_MESSAGE || message.chars().any(char::is_control) {
-            return Err(ScramError);
+            return Err(malformed);
         }
-        let (flag, rest) = message.split_once(',').ok_or(ScramError)?;
-        let (authorization, bare) = rest.split_once(',').ok_or(ScramError)?;
-        if !matches!(flag, "n" | "y") {
-            return Err(ScramError);
-        }
+        let (flag, rest) = message.split_once(',').ok_or(malformed)?;
+        let (authorization, bare) = rest.split_once(',').ok_or(malformed)?;
+        let channel: &[u8] = match (binding, flag) {
+            (Binding::Impossible, "n" | "y") | (Binding::Unused, "n") => &[],
+            (Binding::Unused, "y") => return Err(ScramError::Downgraded),
+            (Binding::To(channel), EXPORTER) => &channel.0,
+            (Binding::Impossible | Binding::Unused | Binding::To(_), _) => return Err(malformed),
+        };
         let mut attributes = bare.split(',');
-        let mut attribute = |name: &str| attributes.next().and_then(|text| text.strip_prefix(name)).ok_or(ScramError);
+        let mut attribute = |name: &str| attributes.next().and_then(|text| text.strip_prefix(name)).ok_or(ScramError::Malformed);
         // "m=" would stand here: an extension that we must know.
         let username = unescape(attribute("n=")?)?;
         let nonce = attribute("r=")?.to_owned();
         let is_printable = |text: &str| text.bytes().all(|octet| octet.is_ascii_graphic());
         if nonce.is_empty() || !is_printable(&nonce) || username.is_empty() {
-            return Err(ScramError);
+            return Err(ScramError::Malformed);
         }
-        if !authorization.is_empty() && unescape(authorization.strip_prefix("a=").ok_or(ScramError)?)? != username {
-            return Err(ScramError);
+        if !authorization.is_empty() && unescape(authorization.strip_prefix("a=").ok_or(ScramError::Malformed)?)? != username {
+            return Err(ScramError::Malformed);
         }
-        let binding = format!("{flag},{authorization},");
+        let binding = [format!("{flag},{authorization},").as_bytes(), channel].concat();
         Ok(Self { username, nonce, bare: bare.to_owned(), binding })
     }
 
@@ -148,7 +226,7 @@ fn unescape(text: &str) -> Result<String, ScramError> {
         let (sign, rest) = match (part.strip_prefix("2C"), part.strip_prefix("3D")) {
             (Some(rest), _) => (',', rest),
             (None, Some(rest)) => ('=', rest),
-            (None, None) => return Err(ScramError),
+            (None, None) => return Err(ScramError::Malformed),
         };
         name.push(sign);
         name.push_str(rest);
@@ -197,15 +275,15 @@ impl Challenge {
     /// It is none, or belongs to another exchange.
     pub fn check(&self, message: &str) -> Result<Option<Proven>, ScramError> {
         if message.len() > LONGEST_MESSAGE {
-            return Err(ScramError);
+            return Err(ScramError::Malformed);
         }
-        let (unproven, proof) = message.rsplit_once(",p=").ok_or(ScramError)?;
-        let proof: [u8; 32] = STANDARD.decode(proof).map_err(|_| ScramError)?.try_into().map_err(|_| ScramError)?;
+        let (unproven, proof) = message.rsplit_once(",p=").ok_or(ScramError::Malformed)?;
+        let proof: [u8; 32] = STANDARD.decode(proof).map_err(|_| ScramError::Malformed)?.try_into().map_err(|_| ScramError::Malformed)?;
         let mut attributes = unproven.split(',');
-        let binding = attributes.next().and_then(|text| text.strip_prefix("c=")).ok_or(ScramError)?;
-        let nonce = attributes.next().and_then(|text| text.strip_prefix("r=")).ok_or(ScramError)?;
-        if STANDARD.decode(binding).map_err(|_| ScramError)? != self.client.binding.as_bytes() || nonce != self.nonce {
-            return Err(ScramError);
+        let binding = attributes.next().and_then(|text| text.strip_prefix("c=")).ok_or(ScramError::Malformed)?;
+        let nonce = attributes.next().and_then(|text| text.strip_prefix("r=")).ok_or(ScramError::Malformed)?;
+        if STANDARD.decode(binding).map_err(|_| ScramError::Malformed)? != self.client.binding || nonce != self.nonce {
+            return Err(ScramError::Malformed);
         }
         let authentication = format!("{},{},{unproven}", self.client.bare, self.server_first);
         let signature = mac(&self.verifier.stored_key, &[authentication.as_bytes()]);
@@ -250,15 +328,17 @@ fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
 /// What the fuzz target and the property tests share: no message breaks anything, and only who knows the password proves it.
 #[doc(hidden)]
 pub fn check_messages(first: &str, last: &str) {
-    let verifier = Verifier::pretended(&[7; 32], "user");
+    let verifier = Verifier::pretended(&[7; 32], "user", &Shapes::default());
     assert_eq!(Verifier::parse(&verifier.text()).as_ref(), Some(&verifier), "what is written is read");
     if let Some(parsed) = Verifier::parse(first) {
         assert_eq!(Verifier::parse(&parsed.text()), Some(parsed));
     }
-    if let Ok(client) = ClientFirst::parse(first) {
-        let challenge = client.challenge(verifier, "servernonce");
-        assert!(challenge.message().split(',').count() >= 3);
-        assert!(!matches!(challenge.check(last), Ok(Some(_))), "nobody proves what nobody knows");
+    for binding in [Binding::Impossible, Binding::Unused, Binding::To(Channel([9; 32]))] {
+        if let Ok(client) = ClientFirst::parse(first, &binding) {
+            let challenge = client.challenge(verifier.clone(), "servernonce");
+            assert!(challenge.message().split(',').count() >= 3);
+            assert!(!matches!(challenge.check(last), Ok(Some(_))), "nobody proves what nobody knows");
+        }
     }
 }
 
@@ -275,7 +355,7 @@ mod tests {
         let salt: [u8; 16] = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap().try_into().unwrap();
         let verifier = Verifier::new("pencil", salt, 4096);
         assert_eq!(Verifier::parse(&verifier.text()), Some(verifier.clone()));
-        let first = ClientFirst::parse("n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
+        let first = ClientFirst::parse("n,,n=user,r=rOprNGfwEbeRWgbNEkqO", &Binding::Impossible).unwrap();
         assert_eq!(first.username(), "user");
         let challenge = first.challenge(verifier.clone(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
         assert_eq!(challenge.message(), "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
@@ -303,16 +383,73 @@ mod tests {
             "n,,n=a=b,r=x",
             "n,,n=u,r=",
         ] {
-            assert_eq!(ClientFirst::parse(bad), Err(ScramError), "{bad}");
+            assert_eq!(ClientFirst::parse(bad, &Binding::Impossible), Err(ScramError::Malformed), "{bad}");
+            assert_eq!(ClientFirst::parse(bad, &Binding::Unused), Err(ScramError::Malformed), "{bad}");
         }
-        assert_eq!(ClientFirst::parse("y,a=a=2Cb,n=a=2Cb,r=x").unwrap().username(), "a,b");
+        assert_eq!(ClientFirst::parse("y,a=a=2Cb,n=a=2Cb,r=x", &Binding::Impossible).unwrap().username(), "a,b");
+    }
+
+    #[test]
+    fn a_client_that_was_lied_to_about_channel_binding_is_told_from_one_that_does_without() {
+        let parse = |message: &str, binding: &Binding| ClientFirst::parse(message, binding).map(drop);
+        assert_eq!(parse("y,,n=u,r=x", &Binding::Unused), Err(ScramError::Downgraded));
+        assert_eq!(parse("y,,n=u,r=x", &Binding::Impossible), Ok(()));
+        assert_eq!(parse("n,,n=u,r=x", &Binding::Unused), Ok(()));
+        let bound = Binding::To(Channel([1; 32]));
+        assert_eq!(parse("p=tls-exporter,,n=u,r=x", &bound), Ok(()));
+        for other in ["n,,n=u,r=x", "y,,n=u,r=x", "p=tls-unique,,n=u,r=x", "p=,,n=u,r=x", "p,,n=u,r=x"] {
+            assert_eq!(parse(other, &bound), Err(ScramError::Malformed), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_proof_holds_on_its_channel_alone() {
+        let verifier = Verifier::new("pencil", [5; 16], 4096);
+        let first = "p=tls-exporter,,n=user,r=abc";
+        let challenge = |octet: u8| {
+            let client = ClientFirst::parse(first, &Binding::To(Channel([octet; 32]))).unwrap();
+            client.challenge(verifier.clone(), "def")
+        };
+        // As a client computes it that is at the other end of the channel [1; 32].
+        let salted = salted_password(b"pencil", &[5; 16], 4096);
+        let client_key = mac(&salted, &[b"Client Key"]);
+        let bound = STANDARD.encode([b"p=tls-exporter,,".as_slice(), &[1; 32]].concat());
+        let unproven = format!("c={bound},r=abcdef");
+        let authentication = format!("n=user,r=abc,{},{unproven}", challenge(1).message());
+        let stored_key: [u8; 32] = Sha256::digest(client_key).into();
+        let signature = mac(&stored_key, &[authentication.as_bytes()]);
+        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(one, other)| one ^ other).collect();
+        let last = format!("{unproven},p={}", STANDARD.encode(proof));
+        assert!(challenge(1).check(&last).unwrap().is_some());
+        assert!(matches!(challenge(2).check(&last), Err(ScramError::Malformed)), "passed on by who stands between");
+    }
+
+    #[test]
+    fn unknown_users_look_like_those_there_are() {
+        let mut shapes = Shapes::default();
+        let shown = |shapes: &Shapes, name: &str| {
+            let verifier = Verifier::pretended(&[1; 32], name, shapes);
+            (verifier.iterations, verifier.salt.len())
+        };
+        assert_eq!(shown(&shapes, "a"), (ITERATIONS, 16));
+        for (iterations, octets) in [(4096, 8), (20_000, 64)] {
+            shapes.add(&Verifier { iterations, salt: vec![1; octets], stored_key: [0; 32], server_key: [0; 32] });
+        }
+        let names: Vec<String> = (0..64).map(|number| format!("user{number}")).collect();
+        let seen: BTreeSet<_> = names.iter().map(|name| shown(&shapes, name)).collect();
+        assert_eq!(seen, BTreeSet::from([(4096, 8), (20_000, 64)]));
+        // A shape more changes how few of them look.
+        let before: Vec<_> = names.iter().map(|name| shown(&shapes, name)).collect();
+        shapes.add(&Verifier::new("x", [1; 16], 5000));
+        let others = names.iter().zip(before).filter(|(name, before)| shown(&shapes, name) != *before && shown(&shapes, name).0 != 5000);
+        assert_eq!(others.count(), 0);
     }
 
     #[test]
     fn unknown_users_always_look_the_same() {
-        let key = [1; 32];
-        assert_eq!(Verifier::pretended(&key, "a"), Verifier::pretended(&key, "a"));
-        assert_ne!(Verifier::pretended(&key, "a"), Verifier::pretended(&key, "b"));
+        let pretended = |name: &str| Verifier::pretended(&[1; 32], name, &Shapes::default());
+        assert_eq!(pretended("a"), pretended("a"));
+        assert_ne!(pretended("a"), pretended("b"));
     }
 
     #[test]
@@ -332,7 +469,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_message_breaks_anything(first in "(n,,n=[a-z=2CD]{0,8},r=\\PC{0,8})|(\\PC{0,64})", last in "(c=biws,r=\\PC{0,24},p=\\PC{0,48})|(\\PC{0,64})") {
+        fn no_message_breaks_anything(first in "((n|y|p=tls-exporter),,n=[a-z=2CD]{0,8},r=\\PC{0,8})|(\\PC{0,64})", last in "(c=biws,r=\\PC{0,24},p=\\PC{0,48})|(\\PC{0,64})") {
             check_messages(&first, &last);
         }
 

@@ -35,7 +35,7 @@ use crate::smtp::data::{Content, Decoder};
 use crate::smtp::extension::Mechanisms;
 use crate::smtp::memory::Share;
 use crate::smtp::reply::Reply;
-use crate::smtp::scram::{ClientFirst, Verifier};
+use crate::smtp::scram::{Channel, ClientFirst, Verifier};
 use crate::spool::receipt::Receipt;
 use authentication::{Exchange, refused_token};
 use conversation::Line;
@@ -217,6 +217,7 @@ pub struct Session {
     /// What the client called itself in EHLO or HELO.
     client: Option<Box<str>>,
     mechanisms: Mechanisms,
+    channel: Option<Channel>,
     login: Option<Allowance>,
     transaction: Option<Transaction>,
     errors: u32,
@@ -224,6 +225,7 @@ pub struct Session {
     auth_failures: u32,
     messages: u32,
     draining: bool,
+    is_probe: bool,
 }
 
 /// What the next octets are, or what they wait for.
@@ -249,14 +251,21 @@ enum State {
 enum Question {
     Tls,
     Verifier(Box<ClientFirst>),
-    /// Whether the client is told why a token is refused before it hears that it is.
-    Login {
-        is_token: bool,
-    },
+    Login(Sequel),
     Sender,
     Recipient(Box<ForwardPath>),
     /// The content is under way until it is answered.
     Submission(#[expect(dead_code, reason = "held, and given back with the answer")] Share),
+}
+
+/// What is said before the client hears how a login went.
+#[derive(Debug)]
+enum Sequel {
+    Nothing,
+    /// Why a token is refused.
+    WhyNot,
+    /// To a client that is let in: that we know the secret too.
+    Prove(String),
 }
 
 impl Session {
@@ -273,6 +282,7 @@ impl Session {
             heard: now,
             client: None,
             mechanisms: Mechanisms::default(),
+            channel: None,
             login,
             transaction: None,
             errors: 0,
@@ -280,6 +290,7 @@ impl Session {
             auth_failures: 0,
             messages: 0,
             draining: false,
+            is_probe: false,
         };
         session.reply(&greeting);
         session
@@ -288,6 +299,16 @@ impl Session {
     /// Offers these mechanisms beside PLAIN and LOGIN from now on.
     pub fn offer(&mut self, mechanisms: Mechanisms) {
         self.mechanisms = mechanisms;
+    }
+
+    /// Takes neither logins nor mail: the other end looks whether we are there, and does not say who it is.
+    pub fn take_no_mail(&mut self) {
+        self.is_probe = true;
+    }
+
+    /// Lets logins be bound to the TLS that is spoken.
+    pub fn bind(&mut self, channel: Channel) {
+        self.channel = Some(channel);
     }
 
     /// Takes input: what was left of it the last time, then what was read since. To be called again, if only with what is left, after
@@ -384,16 +405,22 @@ impl Session {
 
     /// Answers [`Action::Authenticate`].
     pub fn login_checked(&mut self, answer: Result<Allowance, LoginRefused>) {
-        let State::Asking(Question::Login { is_token }) = self.state else { return };
-        self.state = State::Commands;
+        if !matches!(self.state, State::Asking(Question::Login(_))) {
+            return;
+        }
+        let State::Asking(Question::Login(sequel)) = std::mem::replace(&mut self.state, State::Commands) else { return };
         match answer {
+            Ok(allowance) if let Sequel::Prove(proof) = &sequel => {
+                self.reply(&authentication::prompt(proof));
+                self.state = State::Authenticating(Exchange::ScramProven(allowance));
+            }
             Ok(allowance) => {
                 self.login = Some(allowance);
                 self.reply(&answer::AUTHENTICATED);
             }
             Err(LoginRefused::Busy) => self.reply(&answer::AUTHENTICATION_BUSY),
             Err(LoginRefused::TooManyFailures) => self.error(&answer::AUTHENTICATION_BARRED),
-            Err(LoginRefused::Wrong) if is_token => {
+            Err(LoginRefused::Wrong) if matches!(sequel, Sequel::WhyNot) => {
                 let (exchange, reply) = refused_token();
                 self.reply(&reply);
                 self.state = State::Authenticating(exchange);

@@ -21,7 +21,7 @@ use crate::config::Administrator;
 use crate::config::secret::token_digest;
 use crate::config::unit::Secret;
 use crate::smtp::extension::Mechanisms;
-use crate::smtp::scram::Verifier;
+use crate::smtp::scram::{Shapes, Verifier};
 use crate::telemetry::metric::{Authentication, Metrics};
 use book::Book;
 use check::PasswordChecks;
@@ -103,6 +103,8 @@ struct Set {
     /// By hash: whoever tries tokens cannot choose theirs, so that looking one up tells him nothing.
     by_token: HashMap<[u8; 32], Arc<Login>>,
     mechanisms: Mechanisms,
+    /// What users look like to SCRAM.
+    shapes: Shapes,
     /// Some hash that is used: what an unknown user's password is compared with, so that this takes as long as for a known one.
     decoy: Option<Secret>,
 }
@@ -116,6 +118,7 @@ impl Set {
             by_username: HashMap::new(),
             by_token: HashMap::new(),
             mechanisms: Mechanisms::default(),
+            shapes: Shapes::default(),
             decoy: None,
         };
         // Clients take the strongest mechanism that is offered, whether or not their login can use it.
@@ -129,6 +132,9 @@ impl Set {
             }
             if let Some(token) = login.token {
                 set.by_token.entry(token).or_insert_with(|| Arc::clone(&login));
+            }
+            for verifier in [&login.access.scram, &login.access.token_scram].into_iter().flatten() {
+                set.shapes.add(verifier);
             }
             if !login.access.closed.smtp {
                 set.mechanisms.bearer |= login.token.is_some();
@@ -258,7 +264,7 @@ impl Logins {
             return Err(error);
         }
         let set = self.set();
-        Ok(set.verifier(username).map_or_else(|| self.0.book.pretended(username), |(_, verifier)| verifier.clone()))
+        Ok(set.verifier(username).map_or_else(|| self.0.book.pretended(username, &set.shapes), |(_, verifier)| verifier.clone()))
     }
 
     /// Lets somebody in who has proven that he knows what fits `stored_key`; `None` where he has not.

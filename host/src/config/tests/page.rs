@@ -73,6 +73,8 @@ action = "forward"
 0 = 1
 [[listen]]
 0 = 1
+[[certificates]]
+0 = 1
 "#;
 
 #[test]

@@ -26,6 +26,7 @@ use crate::intake::forward_paths::Inquiry;
 use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::mail::refusal::Refusal;
+use crate::smtp::scram::Channel;
 use crate::smtp::server::{Action, Allowance, Candidate, LoginRefused, Message, Proof, SenderRefused, Session};
 use crate::submission::login::LoginError;
 use crate::submission::{CheckedPaths, Options, Protocol, Received, Submission};
@@ -111,6 +112,13 @@ impl<R: Reception> Conversation<R> {
         self.login = self.service.reception.guest();
         self.input.clear();
         self.session.tls_started();
+    }
+
+    /// Lets logins be bound to the TLS that is spoken now.
+    pub(super) fn bind(&mut self, channel: Option<Channel>) {
+        if let Some(channel) = channel {
+            self.session.bind(channel);
+        }
     }
 
     /// Talks until the session is over, or goes on with TLS.

@@ -96,6 +96,8 @@ struct Server {
 impl Server {
     fn start(mode: ListenerTls, change: impl FnOnce(&mut config::Server, &mut config::Smtp)) -> Self {
         let mut server = config::Server {
+            user: None,
+            group: None,
             hostname: Domain::parse("mail.example.com").unwrap(),
             data: "/nonexistent".into(),
             public_url: url::Url::parse("https://t.example.com").unwrap(),

@@ -1,5 +1,5 @@
 //! Certificates that are loaded, replaced and refused.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 use std::path::Path;
 
 use super::*;
@@ -28,7 +28,7 @@ fn a_pair_is_loaded_and_replaced() {
     let certificate = Certificate::load(&one).unwrap();
     certificate.server_config(&[b"http/1.1"]).unwrap();
     let before = shown(&certificate);
-    certificate.reload(&other).unwrap();
+    certificate.reload(Some(&other), &[]).unwrap();
     assert_ne!(shown(&certificate), before);
 }
 
@@ -39,12 +39,44 @@ fn what_is_no_pair_is_refused_and_changes_nothing() {
     let certificate = Certificate::load(&one).unwrap();
     let before = shown(&certificate);
     let missing = config::Tls { certificate: folder.path().join("none.pem"), ..one.clone() };
-    assert!(matches!(certificate.reload(&missing), Err(TlsError::File { path, .. }) if path == missing.certificate));
+    assert!(matches!(certificate.reload(Some(&missing), &[]), Err(TlsError::File { path, .. }) if path == missing.certificate));
     let empty = config::Tls { certificate: one.key.clone(), ..one.clone() };
-    assert!(matches!(certificate.reload(&empty), Err(TlsError::NoCertificate { .. })));
+    assert!(matches!(certificate.reload(Some(&empty), &[]), Err(TlsError::NoCertificate { .. })));
     let no_key = config::Tls { key: one.certificate.clone(), ..one.clone() };
-    assert!(matches!(certificate.reload(&no_key), Err(TlsError::File { .. })));
+    assert!(matches!(certificate.reload(Some(&no_key), &[]), Err(TlsError::File { .. })));
     let mixed = config::Tls { key: other.key, ..one };
-    assert!(matches!(certificate.reload(&mixed), Err(TlsError::Mismatch { .. })));
+    assert!(matches!(certificate.reload(Some(&mixed), &[]), Err(TlsError::Mismatch { .. })));
     assert_eq!(shown(&certificate), before);
+}
+
+#[test]
+fn the_name_that_is_asked_for_chooses() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::load(&write_pair(folder.path(), "first.example")).unwrap();
+    let named = |name: &str, names: &[&str]| {
+        let files = write_pair(folder.path(), name);
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        NamedCertificate { names, certificate: files.certificate, key: files.key }
+    };
+    let others =
+        [named("own.example", &[]), named("other.example", &["a.other.example", "*.other.example"]), named("b.other.example", &[])];
+    certificate.reload(None, &others).unwrap();
+    let chosen = |name: &str| certificate.0.named(name).map(|key| names_of(&key).concat());
+    for (asked, expected) in [
+        ("own.example", Some("own.example")),
+        ("a.other.example", Some("other.example")),
+        ("x.other.example", Some("other.example")),
+        ("b.other.example", Some("b.other.example")),
+        ("x.y.other.example", None),
+        ("other.example", None),
+        ("example", None),
+    ] {
+        assert_eq!(chosen(asked).as_deref(), expected, "{asked}");
+    }
+    // One that cannot be used leaves all as they were.
+    let broken = NamedCertificate { key: folder.path().join("none.key"), ..others[0].clone() };
+    assert!(certificate.reload(None, &[others[1].clone(), broken]).is_err());
+    assert!(chosen("own.example").is_some());
+    certificate.reload(None, &others[1..]).unwrap();
+    assert!(chosen("own.example").is_none());
 }

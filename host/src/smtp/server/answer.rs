@@ -28,6 +28,8 @@ pub(super) const CHALLENGE: Reply = Reply::bare(334, Cow::Borrowed(""));
 pub(super) const AUTHENTICATED: Reply = Reply::new(235, 7, 0, "logged in");
 pub(super) const AUTHENTICATION_NEEDED: Reply = Reply::new(530, 7, 0, "AUTH must come first");
 pub(super) const AUTHENTICATION_FAILED: Reply = Reply::new(535, 7, 8, "wrong user name or password");
+pub(super) const AUTHENTICATION_DOWNGRADED: Reply =
+    Reply::new(535, 7, 8, "SCRAM-SHA-256-PLUS is offered here, and somebody hides that from you");
 pub(super) const AUTHENTICATION_BUSY: Reply = Reply::new(454, 7, 0, "too many logins at once, try again later");
 pub(super) const AUTHENTICATION_BARRED: Reply = Reply::new(454, 7, 0, "too many wrong passwords from your address, try again later");
 pub(super) const AUTHENTICATION_CANCELLED: Reply = Reply::new(501, 7, 0, "cancelled");
@@ -35,6 +37,8 @@ pub(super) const AUTHENTICATION_MALFORMED: Reply = Reply::new(501, 5, 2, "not ba
 pub(super) const AUTHENTICATED_ALREADY: Reply = Reply::new(503, 5, 1, "logged in already");
 pub(super) const NO_LOGINS: Reply = Reply::new(503, 5, 1, "nobody logs in here: mail is submitted on another port");
 pub(super) const UNKNOWN_MECHANISM: Reply = Reply::new(504, 5, 4, "this mechanism is not known here; EHLO says which are");
+
+pub(super) const PROBE: Reply = Reply::new(550, 7, 1, "a connection that says LOCAL looks whether we are there, and brings no mail");
 
 pub(super) const EHLO_FIRST: Reply = Reply::new(503, 5, 1, "EHLO must come first");
 pub(super) const MAIL_FIRST: Reply = Reply::new(503, 5, 1, "MAIL must come first");

@@ -1,4 +1,4 @@
-//! The exchanges of `AUTH` (RFC 4954): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677), OAUTHBEARER (RFC 7628) and XOAUTH2.
+//! The exchanges of `AUTH` (RFC 4954): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 with and without channel binding (RFC 7677, RFC 9266), OAUTHBEARER (RFC 7628) and XOAUTH2.
 
 mod bearer;
 
@@ -7,9 +7,9 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Credentials, Proof, answer};
+use super::{Allowance, Credentials, Proof, answer};
 use crate::smtp::reply::Reply;
-use crate::smtp::scram::{Challenge, ClientFirst};
+use crate::smtp::scram::{Binding, Challenge, Channel, ClientFirst, ScramError};
 pub(super) use bearer::Bearer;
 
 /// An exchange that waits for the client's next line.
@@ -28,16 +28,11 @@ pub(super) enum Exchange {
     /// For the end of an exchange whose token was refused.
     BearerRefused,
     /// For the first message of SCRAM.
-    ScramFirst,
+    ScramFirst(Binding),
     /// For its proof.
     ScramProof(Box<Challenge>),
-    /// For the client's consent to our own proof.
-    ScramProven {
-        /// Who has proven.
-        username: String,
-        /// What.
-        stored_key: [u8; 32],
-    },
+    /// For the client's consent to our own proof: he is let in already.
+    ScramProven(Allowance),
 }
 
 impl fmt::Debug for Exchange {
@@ -49,9 +44,9 @@ impl fmt::Debug for Exchange {
             Self::LoginPassword { .. } => "LoginPassword",
             Self::Bearer(_) => "Bearer",
             Self::BearerRefused => "BearerRefused",
-            Self::ScramFirst => "ScramFirst",
+            Self::ScramFirst(_) => "ScramFirst",
             Self::ScramProof(_) => "ScramProof",
-            Self::ScramProven { .. } => "ScramProven",
+            Self::ScramProven(_) => "ScramProven",
         })
     }
 }
@@ -64,6 +59,10 @@ pub(super) enum Turn {
     FindVerifier(Box<ClientFirst>),
     /// A check of this.
     Check(Proof),
+    /// A check of this; where it holds, this proof of our own is for the client, and for nobody else.
+    Prove(Proof, String),
+    /// Nothing: the client is let in, and believes that it is we.
+    LoggedIn(Allowance),
     /// Nothing: the exchange is over.
     Over(Reply),
     /// Nothing: the secret was wrong, and that was known before.
@@ -72,11 +71,19 @@ pub(super) enum Turn {
 
 impl Exchange {
     /// Starts an exchange with what the AUTH command says.
-    pub(super) fn start(mechanism: &str, initial_response: Option<&str>) -> Turn {
+    /// `channel` is what SCRAM-SHA-256-PLUS binds to, where that is offered.
+    pub(super) fn start(mechanism: &str, initial_response: Option<&str>, channel: Option<&Channel>) -> Turn {
         let (exchange, prompt) = match mechanism.to_ascii_uppercase().as_str() {
             "PLAIN" => (Self::Plain, answer::CHALLENGE),
             "LOGIN" => (Self::LoginUsername, answer::USERNAME),
-            "SCRAM-SHA-256" => (Self::ScramFirst, answer::CHALLENGE),
+            "SCRAM-SHA-256" => {
+                let binding = if channel.is_some() { Binding::Unused } else { Binding::Impossible };
+                (Self::ScramFirst(binding), answer::CHALLENGE)
+            }
+            "SCRAM-SHA-256-PLUS" => match channel {
+                Some(channel) => (Self::ScramFirst(Binding::To(channel.clone())), answer::CHALLENGE),
+                None => return Turn::Over(answer::UNKNOWN_MECHANISM),
+            },
             "OAUTHBEARER" => (Self::Bearer(Bearer::OAuthBearer), answer::CHALLENGE),
             "XOAUTH2" => (Self::Bearer(Bearer::XOAuth2), answer::CHALLENGE),
             _ => return Turn::Over(answer::UNKNOWN_MECHANISM),
@@ -115,22 +122,22 @@ impl Exchange {
                 None => Turn::Over(answer::AUTHENTICATION_MALFORMED),
             },
             Self::BearerRefused => Turn::Refused,
-            Self::ScramFirst => match ClientFirst::parse(&response) {
+            Self::ScramFirst(binding) => match ClientFirst::parse(&response, &binding) {
                 Ok(first) => Turn::FindVerifier(Box::new(first)),
-                Err(_) => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+                Err(ScramError::Malformed) => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+                Err(ScramError::Downgraded) => Turn::Over(answer::AUTHENTICATION_DOWNGRADED),
             },
             Self::ScramProof(challenge) => match challenge.check(&response) {
+                // Whether he may come in from there is found out first: our own proof would tell him that his is right.
                 Ok(Some(proven)) => {
                     let username = challenge.username().to_owned();
-                    Turn::Prompt(Self::ScramProven { username, stored_key: proven.stored_key }, prompt(&proven.server_final))
+                    Turn::Prove(Proof::Scram { username, stored_key: Some(proven.stored_key) }, proven.server_final)
                 }
                 Ok(None) => Turn::Check(Proof::Scram { username: challenge.username().to_owned(), stored_key: None }),
                 Err(_) => Turn::Over(answer::AUTHENTICATION_MALFORMED),
             },
-            Self::ScramProven { username, stored_key } if response.is_empty() => {
-                Turn::Check(Proof::Scram { username, stored_key: Some(stored_key) })
-            }
-            Self::ScramProven { .. } => Turn::Over(answer::AUTHENTICATION_MALFORMED),
+            Self::ScramProven(allowance) if response.is_empty() => Turn::LoggedIn(allowance),
+            Self::ScramProven(_) => Turn::Over(answer::AUTHENTICATION_MALFORMED),
         }
     }
 }

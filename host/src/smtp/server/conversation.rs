@@ -3,10 +3,11 @@
 use memchr::memchr2;
 
 use super::authentication::{Exchange, Turn};
-use super::{Action, Proof, Question, Role, Session, State, Tls, answer};
+use super::{Action, Proof, Question, Role, Sequel, Session, State, Tls, answer};
 use crate::smtp::command::{self, Command, SyntaxError};
-use crate::smtp::extension::Offer;
+use crate::smtp::extension::{Mechanisms, Offer};
 use crate::smtp::reply::Reply;
+use crate::smtp::scram::Channel;
 
 /// The first line of some input.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl Session {
             }
         }
         match command {
+            Command::Auth { .. } | Command::Mail(_) if self.is_probe => self.error(&answer::PROBE),
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => self.helo(name),
             Command::StartTls => return self.start_tls(),
@@ -114,7 +116,8 @@ impl Session {
         let offer = Offer {
             size_octets: self.message_octets(),
             starttls: self.connection.tls == Tls::Offered,
-            auth: (self.may_log_in() && self.login.is_none()).then_some(self.mechanisms),
+            auth: (self.may_log_in() && self.login.is_none() && !self.is_probe)
+                .then_some(Mechanisms { binding: self.offered_channel().is_some(), ..self.mechanisms }),
             submission: self.settings.role == Role::Submission,
             recipients: self.recipients(),
             messages: self.settings.messages,
@@ -167,6 +170,11 @@ impl Session {
         }
     }
 
+    /// What SCRAM-SHA-256-PLUS binds to, where it is offered.
+    fn offered_channel(&self) -> Option<&Channel> {
+        self.channel.as_ref().filter(|_| self.mechanisms.scram)
+    }
+
     fn auth(&mut self, mechanism: &str, initial_response: Option<&str>) -> Option<Action> {
         if self.client.is_none() {
             self.error(&answer::EHLO_FIRST);
@@ -178,7 +186,7 @@ impl Session {
         } else if self.login.is_some() {
             self.error(&answer::AUTHENTICATED_ALREADY);
         } else {
-            return self.turn(Exchange::start(mechanism, initial_response));
+            return self.turn(Exchange::start(mechanism, initial_response, self.offered_channel()));
         }
         None
     }
@@ -196,8 +204,18 @@ impl Session {
                 Some(Action::FindVerifier(username))
             }
             Turn::Check(proof) => {
-                self.state = State::Asking(Question::Login { is_token: matches!(proof, Proof::Token { .. }) });
+                let sequel = if matches!(proof, Proof::Token { .. }) { Sequel::WhyNot } else { Sequel::Nothing };
+                self.state = State::Asking(Question::Login(sequel));
                 Some(Action::Authenticate(proof))
+            }
+            Turn::Prove(proof, server_final) => {
+                self.state = State::Asking(Question::Login(Sequel::Prove(server_final)));
+                Some(Action::Authenticate(proof))
+            }
+            Turn::LoggedIn(allowance) => {
+                self.login = Some(allowance);
+                self.reply(&answer::AUTHENTICATED);
+                None
             }
             Turn::Refused => {
                 self.login_failed();

@@ -26,6 +26,7 @@ use player::play;
 use proptest::prelude::*;
 
 use super::*;
+use crate::smtp::scram::Shapes;
 
 macro_rules! dialogues {
     ($($name:ident),* $(,)?) => {
@@ -109,7 +110,9 @@ fn drive(input: &[u8], pieces: &[usize]) -> (Vec<u8>, Vec<Message>) {
             Action::Authenticate(_) => {
                 session.login_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false, highest_priority: 3 }));
             }
-            Action::FindVerifier(username) => session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username)), "nonce"),
+            Action::FindVerifier(username) => {
+                session.verifier_found(Ok(Verifier::pretended(&[1; 32], &username, &Shapes::default())), "nonce");
+            }
             Action::CheckSender(_) => {
                 session.sender_checked(Ok(Allowance { message_octets: 1_000, recipients: 3, asks: false, highest_priority: 3 }));
             }

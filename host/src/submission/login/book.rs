@@ -17,7 +17,7 @@ use crate::clock::{Entropy, Timestamp};
 use crate::config::secret::{hash_password, hash_token, new_password, new_token};
 use crate::config::{self, Access, Config, LoginLimits};
 use crate::sending_domain::SendingDomains;
-use crate::smtp::scram::{self, Verifier};
+use crate::smtp::scram::{self, Shapes, Verifier};
 use crate::store::{Batch, Store, StoreError, ValueChange};
 
 /// Where logins are, and where the key is that makes strangers look like users.
@@ -155,8 +155,8 @@ impl Book {
     }
 
     /// What SCRAM shows of a user that there is not.
-    pub(super) fn pretended(&self, username: &str) -> Verifier {
-        Verifier::pretended(&self.pretence.read(), username)
+    pub(super) fn pretended(&self, username: &str, shapes: &Shapes) -> Verifier {
+        Verifier::pretended(&self.pretence.read(), username, shapes)
     }
 
     /// Returns the logins that were made, as they are under the configuration.

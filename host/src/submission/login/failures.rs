@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ impl Failures {
     /// Returns what is known of the client at `peer`.
     pub(super) fn standing(&self, peer: IpAddr) -> Standing {
         let now = self.clock.monotonic();
-        let of_network = match self.networks.standing(&network(peer), now) {
+        let of_network = match self.networks.standing(&IpNetwork::of_site(peer), now) {
             // Neighbours are no reason for suspicion.
             Standing::Suspect => Standing::Clean,
             standing @ (Standing::Clean | Standing::Barred { .. }) => standing,
@@ -121,7 +121,7 @@ impl Failures {
         let user = User::new(username);
         let standing = self.users.standing(&user, self.clock.monotonic());
         match standing {
-            Standing::Barred { .. } if self.familiar.lock().known.contains(&(user, network(peer))) => Standing::Suspect,
+            Standing::Barred { .. } if self.familiar.lock().known.contains(&(user, IpNetwork::of_site(peer))) => Standing::Suspect,
             // That others guess is nothing against him.
             Standing::Suspect => Standing::Clean,
             Standing::Clean | Standing::Barred { .. } => standing,
@@ -136,7 +136,7 @@ impl Failures {
         if self.addresses.count(address, now) {
             tracing::info!(%address, "too many wrong passwords from there: no more are checked for a while");
         }
-        let network = network(peer);
+        let network = IpNetwork::of_site(peer);
         if self.networks.count(network, now) {
             tracing::info!(%network, "too many wrong passwords from this network: no more are checked for a while");
         }
@@ -147,7 +147,7 @@ impl Failures {
 
     /// Notes that a user has logged in from where `peer` is.
     pub(super) fn succeeded(&self, peer: IpAddr, username: &str) {
-        let pair = (User::new(username), network(peer));
+        let pair = (User::new(username), IpNetwork::of_site(peer));
         let mut familiar = self.familiar.lock();
         if familiar.known.insert(pair) {
             familiar.order.push_back(pair);
@@ -157,14 +157,6 @@ impl Failures {
                 familiar.known.remove(&oldest);
             }
         }
-    }
-}
-
-/// Returns the network that counts as one: 256 addresses of IPv4, a /48 of IPv6, which is what a site is given.
-fn network(peer: IpAddr) -> IpNetwork {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpNetwork { address: Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8)).into(), prefix: 24 },
-        IpAddr::V6(address) => IpNetwork { address: Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80)).into(), prefix: 48 },
     }
 }
 
