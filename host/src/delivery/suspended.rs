@@ -41,10 +41,15 @@ pub(super) async fn leave_alone(hub: &Hub, destination: &Destination) -> bool {
 
 /// Puts off what is suspended of `job` and of all others that wait at the destination, which is no attempt. Returns a job of what is left.
 pub(super) async fn set_aside(hub: &Hub, destination: &Destination, job: Job) -> Option<Job> {
-    let suspensions = hub.spool.suspensions();
-    if !suspensions.any_of_copies() {
+    if !hub.spool.suspensions().any_of_copies() {
         return Some(job);
     }
+    // Most workers have no use for the memory that this takes.
+    Box::pin(part(hub, destination, job)).await
+}
+
+async fn part(hub: &Hub, destination: &Destination, job: Job) -> Option<Job> {
+    let suspensions = hub.spool.suspensions();
     // All with one commit: there may be very many.
     let jobs: Vec<Job> = std::iter::once(job).chain(destination.take_jobs()).collect();
     let _marking = suspensions.marking().await;
@@ -55,7 +60,7 @@ pub(super) async fn set_aside(hub: &Hub, destination: &Destination, job: Job) ->
             left.push_back(job);
             continue;
         }
-        let entry = entry(hub, job.message).await;
+        let entry = if suspensions.any_needs_entry() { entry(hub, job.message).await } else { None };
         let Job { message, copies, until } = job;
         let others = sort_out(hub, destination, (message, entry.as_ref()), copies, &mut settlements);
         if !others.is_empty() {
@@ -73,15 +78,17 @@ pub(super) async fn set_aside(hub: &Hub, destination: &Destination, job: Job) ->
 
 /// Puts off what is suspended by now of copies whose message was fetched; returns the others.
 pub(super) async fn left_of(hub: &Hub, destination: &Destination, entry: &Entry, copies: Vec<Leased>) -> Vec<Leased> {
-    let suspensions = hub.spool.suspensions();
-    if !suspensions.any_of_copies() {
+    if !hub.spool.suspensions().any_of_copies() {
         return copies;
     }
-    let _marking = suspensions.marking().await;
-    let mut settlements = Vec::new();
-    let others = sort_out(hub, destination, (entry.id, Some(entry)), copies, &mut settlements);
-    settle(hub, settlements).await;
-    others
+    let parting = async {
+        let _marking = hub.spool.suspensions().marking().await;
+        let mut settlements = Vec::new();
+        let others = sort_out(hub, destination, (entry.id, Some(entry)), copies, &mut settlements);
+        settle(hub, settlements).await;
+        others
+    };
+    Box::pin(parting).await
 }
 
 /// Makes settlements of the copies of one message that are suspended; returns the others.
