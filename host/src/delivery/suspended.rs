@@ -58,7 +58,7 @@ async fn set_aside_jobs(hub: &Hub, destination: &Destination, job: Job) -> Optio
             left.push_back(job);
             continue;
         }
-        let entry = entry(hub, job.message).await;
+        let entry = if suspensions.any_needs_entry() { entry(hub, job.message).await } else { None };
         let Job { message, copies, until } = job;
         let others = sort_out(hub, destination, (message, entry.as_ref()), copies, &mut settlements);
         if !others.is_empty() {
