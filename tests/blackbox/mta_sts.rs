@@ -6,6 +6,7 @@ use anyhow::Result;
 use tubepost_tests::certificate::Certificate;
 use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
+use tubepost_tests::http;
 use tubepost_tests::peer::{Peer, Protection};
 use tubepost_tests::policy_server::PolicyServer;
 use tubepost_tests::setup::{PASSWORD, config, login, message};
@@ -94,6 +95,14 @@ fn an_enforced_policy_chooses_the_host_and_wants_its_certificate() -> Result<()>
     let said = shown(&host, &stranger, "deferred")?;
     assert!(said.contains("TLS handshake failed"), "{said}");
     assert_eq!(peer.count(), 3);
+    // What a report on TLS would say: also of a policy that is only tested.
+    let page = http::get(host.address("http none"), "/metrics")?.text();
+    for (policy, result) in
+        [("sts", "good"), ("sts", "validation-failure"), ("sts", "certificate-host-mismatch"), ("sts", "sts-policy-fetch-error")]
+    {
+        let line = format!("tubepost_delivery_tls_sessions_total{{policy=\"{policy}\",result=\"{result}\"}} ");
+        assert!(page.contains(&line), "no {line}in\n{page}");
+    }
     for id in [unlisted, stranger] {
         host.say(&["queue", "cancel", &id])?;
     }

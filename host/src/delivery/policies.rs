@@ -56,6 +56,8 @@ struct Known {
     until: Duration,
     /// No fetch before this time.
     pause: Duration,
+    /// Why the last fetch failed.
+    failure: Option<Arc<str>>,
     /// The store does not know it yet.
     changed: bool,
 }
@@ -91,7 +93,7 @@ impl Policies {
         {
             // While a fetch is not tried again, what is kept may be out of date.
             let is_certain = kept.id == id && valid.is_some();
-            return Standing::of(valid, is_certain);
+            return Standing::of(valid, is_certain).because(kept.failure.as_ref());
         }
         match fetch(dns, fetching, domain).await {
             Ok(policy) => {
@@ -99,7 +101,7 @@ impl Policies {
                 let until = now.saturating_add(policy.max_age);
                 self.keep(
                     domain,
-                    Known { id: id.to_owned(), policy: Some(policy.clone()), until, pause: Duration::ZERO, changed: true },
+                    Known { id: id.to_owned(), policy: Some(policy.clone()), until, pause: Duration::ZERO, failure: None, changed: true },
                     now,
                 );
                 Standing::of(Some(policy), true)
@@ -107,9 +109,11 @@ impl Policies {
             Err(reason) => {
                 tracing::info!("the MTA-STS policy of {domain} cannot be fetched: {reason}");
                 let pause = now.saturating_add(PAUSE);
-                let known = kept.unwrap_or(Known { id: String::new(), policy: None, until: Duration::ZERO, pause, changed: false });
-                self.keep(domain, Known { pause, ..known }, now);
-                Standing::of(valid, false)
+                let failure = Some(reason.into());
+                let standing = Standing::of(valid, false).because(failure.as_ref());
+                let none = Known { id: String::new(), policy: None, until: Duration::ZERO, pause, failure: None, changed: false };
+                self.keep(domain, Known { pause, failure, ..kept.unwrap_or(none) }, now);
+                standing
             }
         }
     }
@@ -135,7 +139,14 @@ impl Policies {
                 && !left.is_zero()
             {
                 let until = monotonic.saturating_add(left);
-                let known = Known { id: id.to_owned(), policy: Some(Arc::new(policy)), until, pause: Duration::ZERO, changed: false };
+                let known = Known {
+                    id: id.to_owned(),
+                    policy: Some(Arc::new(policy)),
+                    until,
+                    pause: Duration::ZERO,
+                    failure: None,
+                    changed: false,
+                };
                 all.insert(domain.to_owned(), known);
             }
         }
@@ -199,6 +210,8 @@ pub(super) enum Standing {
     None,
     /// It cannot be found out now.
     Unknown,
+    /// It publishes one that cannot be fetched; why.
+    Unfetched(Arc<str>),
 }
 
 impl Standing {
@@ -210,6 +223,14 @@ impl Standing {
             Some(policy) => Self::Policy { policy, is_certain },
             None if is_certain => Self::None,
             None => Self::Unknown,
+        }
+    }
+
+    /// The same, where a fetch that failed is why nothing is known.
+    fn because(self, failure: Option<&Arc<str>>) -> Self {
+        match (self, failure) {
+            (Self::Unknown, Some(failure)) => Self::Unfetched(Arc::clone(failure)),
+            (standing, _) => standing,
         }
     }
 }
@@ -250,7 +271,7 @@ mod tests {
     }
 
     fn known(id: &str, policy: Option<Policy>, until: Duration) -> Known {
-        Known { id: id.to_owned(), policy: policy.map(Arc::new), until, pause: Duration::ZERO, changed: true }
+        Known { id: id.to_owned(), policy: policy.map(Arc::new), until, pause: Duration::ZERO, failure: None, changed: true }
     }
 
     async fn said(policies: &Policies, zone: &Zone, now: Duration) -> String {
@@ -258,6 +279,7 @@ mod tests {
             Standing::Policy { policy, is_certain } => format!("{:?} {is_certain}", policy.mode),
             Standing::None => "none".to_owned(),
             Standing::Unknown => "unknown".to_owned(),
+            Standing::Unfetched(why) => format!("not fetched: {why}"),
         }
     }
 
@@ -283,6 +305,11 @@ mod tests {
         let later = Policies::default();
         later.load(&store, clock.now(), clock.monotonic()).await.unwrap();
         assert_eq!(said(&later, &broken, clock.monotonic()).await, "unknown");
+        let published = Zone::default().txt("_mta-sts.b.example", "v=STSv1; id=8;");
+        for _ in 0..2 {
+            let why = "not fetched: mta-sts.b.example: the domain does not exist";
+            assert_eq!(said(&later, &published, clock.monotonic()).await, why);
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Guard<'_> {
         }
         let (policy, named) = match &self.policy {
             Standing::Policy { policy, .. } => (Some(policy), policy.names(&host.to_text())),
-            Standing::None | Standing::Unknown => (None, false),
+            Standing::None | Standing::Unknown | Standing::Unfetched(_) => (None, false),
         };
         let is_enforced = policy.is_some_and(|policy| policy.mode == Mode::Enforce) && self.transport == TransportSecurity::AsConfigured;
         let is_required = self.transport == TransportSecurity::Required;
@@ -149,6 +149,9 @@ impl Guard<'_> {
         if policy.is_some_and(|policy| policy.mode == Mode::Testing) && protection.policy != "required" {
             self.observe(&mut protection, host, named);
         }
+        if let (Standing::Unfetched(why), Some(_)) = (&self.policy, &self.reported) {
+            protection.observed = Some(Arc::new(Mutex::new(Some(("sts-policy-fetch-error", why.to_string())))));
+        }
         Ok(protection)
     }
 
@@ -182,6 +185,7 @@ impl Guard<'_> {
             (Vouching::None, Standing::Policy { policy, .. }) => {
                 (PolicyKind::Sts, policy.to_text().lines().map(str::to_owned).collect(), policy.mx.clone())
             }
+            (Vouching::None, Standing::Unfetched(_)) => (PolicyKind::Sts, Vec::new(), Vec::new()),
             (Vouching::None, Standing::None | Standing::Unknown) if self.level() == TlsLevel::None => return None,
             (Vouching::None, Standing::None | Standing::Unknown) => (PolicyKind::None, Vec::new(), Vec::new()),
         };
@@ -206,7 +210,7 @@ impl Guard<'_> {
                 let text = "the message requires TLS on all of its way (REQUIRETLS), and neither DNSSEC nor an MTA-STS policy vouches for this host";
                 Failure::permanent((7, 30), text)
             }
-            Standing::Unknown | Standing::Policy { is_certain: false, .. } => {
+            Standing::Unknown | Standing::Unfetched(_) | Standing::Policy { is_certain: false, .. } => {
                 let text =
                     "the message requires TLS on all of its way (REQUIRETLS), and the MTA-STS policy of the domain cannot be found out now";
                 Failure::transient((7, 5), text)

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn acceptor() -> (TlsAcceptor, String) {
+pub(super) fn acceptor() -> (TlsAcceptor, String) {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let provider = Arc::new(ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();

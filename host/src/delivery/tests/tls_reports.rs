@@ -1,5 +1,10 @@
 //! What domains are told of TLS towards them.
 
+use std::io::Read as _;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
 use super::*;
 use crate::delivery::tls_report::sending;
 
@@ -35,6 +40,44 @@ async fn a_domain_that_asks_for_it_hears_once_how_tls_went() {
     sending::round(hub, Duration::ZERO).await;
     running.wait_a_little().await;
     assert_eq!(running.events().len(), 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_goes_over_https_whatever_the_certificate() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (acceptor, _) = security::acceptor();
+    let taking = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let length = stream.read(&mut buffer).await.unwrap();
+            request.extend_from_slice(&buffer[..length]);
+            let Some(end) = memchr::memmem::find(&request, b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap();
+            if request.len() >= end + 4 + length {
+                stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                return (head, request.split_off(end + 4));
+            }
+        }
+    });
+    let running = reporting(&peer, &format!("https://{address}/v1/tlsrpt")).start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    running.wait_for_events(1).await;
+    running.advance(Duration::from_hours(24));
+    sending::round(&running.handle.hub, Duration::ZERO).await;
+    assert_eq!(running.counted("delivery_tls_reports_total{result=\"sent\"}"), "1");
+    let (head, body) = taking.await.unwrap();
+    assert!(head.starts_with("post /v1/tlsrpt http/1.1\r\n") && head.contains("content-type: application/tlsrpt+gzip"), "{head}");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["policies"][0]["policy"]["policy-domain"], "b.example");
+    assert_eq!(report["policies"][0]["failure-details"][0]["result-type"], "starttls-not-supported");
     running.stop().await;
 }
 
