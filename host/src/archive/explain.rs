@@ -145,7 +145,9 @@ impl Archive {
             return BTreeMap::from([(Arc::clone(&login.route), vec![Arc::clone(&login.name)])]);
         }
         let mut routes: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
-        for login in self.logins.all() {
+        let mut logins = self.logins.all();
+        logins.sort_by(|one, other| one.name.cmp(&other.name));
+        for login in logins {
             if routes.len() >= MOST_WAYS && !routes.contains_key(&login.route) {
                 continue;
             }

@@ -89,8 +89,9 @@ fn is_ours_alone(name: &[u8], value: &[u8], hostname: &Domain) -> bool {
     }
     let value = String::from_utf8_lossy(value);
     if is_result {
-        // One that cannot be read might be read by somebody else.
-        return authserv_id(&value).is_none_or(|id| Domain::parse(&id).is_ok_and(|id| id.to_ascii() == hostname.to_ascii()));
+        // One that cannot be read might be read by somebody else, as might a name with many dots behind it.
+        let is_own = |id: String| Domain::parse(id.trim_end_matches('.')).is_ok_and(|id| id.to_ascii() == hostname.to_ascii());
+        return authserv_id(&value).is_none_or(is_own);
     }
     value.to_ascii_lowercase().contains(&hostname.to_ascii())
 }
@@ -161,6 +162,7 @@ mod tests {
             "Authentication-Results: \"mx.exa\\mple.com\"; spf=pass\r\n",
             "Authentication-Results :\r\n mx.example.com(x); spf=pass\r\n",
             "Authentication-Results: mx.example.com.; spf=pass\r\n",
+            "Authentication-Results: mx.example.com...; spf=pass\r\n",
             "Authentication-Results: (never closed mx.example.com; spf=pass\r\n",
             "Authentication-Results: ; spf=pass\r\n",
             "Received-SPF: pass (mx.example.com: domain of a@b.example) receiver=mx.example.com;\r\n",
