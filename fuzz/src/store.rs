@@ -167,7 +167,7 @@ impl Committed {
                 (CopyId { message: id, recipient }, Bytes::from(format!("payload {a}-{recipient}")), Bytes::from_static(b"new"));
             self.rows.insert(copy, (payload.clone(), vec![state.clone()]));
             self.open.insert(copy, (NOW, state.clone()));
-            NewRow { recipient, due: NOW, queue: "q".into(), payload, state }
+            NewRow { recipient, due: NOW, queue: "q".into(), share: "a".into(), priority: 0, payload, state }
         });
         Some(NewMessage { id, head, body, original, rows: rows.collect() })
     }

@@ -67,6 +67,7 @@ use hub::{Hub, Woken};
 use settings::Settings;
 use shaping::group::Wait;
 use tls_report::sending;
+use waiting::CONNECTIONS;
 use writer::Writer;
 
 /// Queues that one look at the store brings, beside those that are worked on.
@@ -299,6 +300,7 @@ impl Seen {
 fn call_group(hub: &Arc<Hub>, name: &Arc<str>, seen: &mut Seen) {
     while let Some(due) = hub.waiting.first(name) {
         match seen.note(hub.wake(&due.queue)) {
+            // No other group has anything more to have either.
             Woken::LeftOut => return,
             Woken::HeldBack { group: Some(group), .. } if group == *name => return,
             // It belongs to another one by now, or to none: the store lists it again.
@@ -323,10 +325,17 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     for group in hub.waiting.groups() {
         call_group(hub, &group, &mut seen);
     }
-    for due in store.due_queues(now, hub.destinations() + QUEUES).await? {
+    let most = hub.destinations() + QUEUES;
+    let listed = store.due_queues(now, most).await?;
+    let is_full = listed.len() >= most;
+    for due in listed {
         let passed = hub.clock.monotonic();
         let until = match seen.note(hub.wake(&due.queue)) {
-            Woken::Taken | Woken::Busy | Woken::LeftOut => continue,
+            Woken::Taken | Woken::Busy => continue,
+            Woken::LeftOut => {
+                hub.waiting.add(&CONNECTIONS.into(), &due);
+                passed + WAIT
+            }
             Woken::HeldBack { group: Some(group), .. } => {
                 hub.waiting.add(&group, &due);
                 passed + WAIT
@@ -334,7 +343,7 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
             Woken::HeldBack { group: None, wait: Wait::Until(until) } => until,
             Woken::HeldBack { group: None, wait: Wait::Connection } => passed + BUSY_PAUSE,
             // Whoever changes what is suspended ends all rests.
-            Woken::Suspended(until) => passed + until.map_or(WAIT, |until| until.since(now).min(WAIT)),
+            Woken::Suspended(until) => until.map_or(Duration::MAX, |until| passed.saturating_add(until.since(now))),
         };
         store.rest(&due.queue, until);
     }
@@ -343,9 +352,12 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     if left_out {
         hub.give_way.notify_waiters();
     }
-    let now = hub.clock.now();
+    // What became due while we looked is seen by the next look: that is asked for as of when this one began.
     let next = store.next_due(now).await?;
-    let longest = if busy { BUSY_PAUSE } else { LONGEST_PAUSE };
+    let now = hub.clock.now();
+    // All that were listed are taken, or rest: there may be more behind them.
+    let longest = if is_full { SHORTEST_PAUSE } else { LONGEST_PAUSE };
+    let longest = if busy { BUSY_PAUSE.min(longest) } else { longest };
     let longest = earliest.map_or(longest, |time| time.saturating_sub(hub.clock.monotonic()).min(longest));
     Ok(Look { pause: next.map_or(longest, |due| due.since(now).min(longest)), waiting: left_out || hub.waiting.is_needed() })
 }

@@ -150,7 +150,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let suspensions = self.archive.spool.suspensions();
-        let entry = if self.bounds.entries || filter.selector.needs_entry() || suspensions.any_needs_entry() {
+        let entry = if self.bounds.entries || filter.selector.needs_entry() || suspensions.any_needs_entry(self.archive.clock.now()) {
             self.entry(message).await?
         } else {
             None

@@ -43,7 +43,7 @@ pub(super) async fn leave_alone(hub: &Hub, destination: &Destination) -> bool {
 pub(super) async fn set_aside(hub: &Hub, destination: &Destination, job: Job) -> Option<Job> {
     let suspensions = hub.spool.suspensions();
     // In a box: it is rare, and a worker's own state is small.
-    if suspensions.any_of_copies() { Box::pin(set_aside_jobs(hub, destination, job)).await } else { Some(job) }
+    if suspensions.any_of_copies(hub.clock.now()) { Box::pin(set_aside_jobs(hub, destination, job)).await } else { Some(job) }
 }
 
 async fn set_aside_jobs(hub: &Hub, destination: &Destination, job: Job) -> Option<Job> {
@@ -58,7 +58,7 @@ async fn set_aside_jobs(hub: &Hub, destination: &Destination, job: Job) -> Optio
             left.push_back(job);
             continue;
         }
-        let entry = if suspensions.any_needs_entry() { entry(hub, job.message).await } else { None };
+        let entry = if suspensions.any_needs_entry(hub.clock.now()) { entry(hub, job.message).await } else { None };
         let Job { message, copies, until } = job;
         let others = sort_out(hub, destination, (message, entry.as_ref()), copies, &mut settlements);
         if !others.is_empty() {
@@ -77,7 +77,7 @@ async fn set_aside_jobs(hub: &Hub, destination: &Destination, job: Job) -> Optio
 /// Puts off what is suspended by now of copies whose message was fetched; returns the others.
 pub(super) async fn left_of(hub: &Hub, destination: &Destination, entry: &Entry, copies: Vec<Leased>) -> Vec<Leased> {
     let suspensions = hub.spool.suspensions();
-    if suspensions.any_of_copies() { Box::pin(set_aside_copies(hub, destination, entry, copies)).await } else { copies }
+    if suspensions.any_of_copies(hub.clock.now()) { Box::pin(set_aside_copies(hub, destination, entry, copies)).await } else { copies }
 }
 
 async fn set_aside_copies(hub: &Hub, destination: &Destination, entry: &Entry, copies: Vec<Leased>) -> Vec<Leased> {

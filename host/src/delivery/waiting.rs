@@ -11,6 +11,9 @@ use crate::store::{DueQueue, QueueName};
 /// The name of the group of all that could not be reached the last time. Names of rules and queues have no NUL in them.
 pub(super) const FAILING: &str = "\0failing";
 
+/// The name of the group of all that wait for one of all connections.
+pub(super) const CONNECTIONS: &str = "\0connections";
+
 /// All that wait. Each has a queue in the store's memory: there are no more of these than of those.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {

@@ -238,13 +238,26 @@ async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["by", "limit"])?;
     let (filter, by) = (known.filter()?, known.parsed::<Grouping>("by")?.unwrap_or_default());
-    ok(&known.services.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)
+    let (status, mut summary) =
+        ok(&known.services.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
+    if let Some(fields) = summary.as_object_mut().filter(|_| known.login.is_some()) {
+        // It counts others' copies too.
+        fields.remove("looked_at");
+    }
+    Ok((status, summary))
 }
 
 async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode, Value), Problem> {
     let known = Known::of(call).await?;
     known.only(&Method::POST, "POST")?;
     known.knows(&CHOICE, more)?;
+    // What is empty is not "all": a script may have found nothing to name.
+    for name in CHOICE.iter().filter(|name| known.fields.has(&[**name])) {
+        let is_empty = if *name == "ids" { known.filter()?.named.is_empty() } else { known.text(name)?.is_none() };
+        if is_empty {
+            return Err(Flaw::new(*name, "is empty: leave it out, or say which").into());
+        }
+    }
     let names_any = CHOICE.iter().any(|name| *name != "access_token" && known.fields.has(&[name]));
     if !names_any && known.fields.switch(&["all"])? != Some(true) {
         return Err(Flaw::new("ids", "say which: ids, another choice, or all").into());

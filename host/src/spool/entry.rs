@@ -148,6 +148,23 @@ impl From<CopyStateV1> for CopyState {
     }
 }
 
+/// Version 2 of [`CopyState`], which knew no suspensions.
+#[derive(Deserialize)]
+struct CopyStateV2 {
+    attempts: u32,
+    last: Option<String>,
+    held: Option<String>,
+    released: bool,
+    first_attempt: Option<Timestamp>,
+    delay_told: bool,
+}
+
+impl From<CopyStateV2> for CopyState {
+    fn from(CopyStateV2 { attempts, last, held, released, first_attempt, delay_told }: CopyStateV2) -> Self {
+        Self { attempts, last, held, released, first_attempt, delay_told, suspended: None }
+    }
+}
+
 /// The version of an [`Entry`] whose plan says whom From may name: that list follows the entry. Others are written as they always were.
 const WITH_SENDERS: u8 = 2;
 
@@ -236,11 +253,12 @@ impl Record for Entry {
 }
 
 impl Record for CopyState {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn decode_old(version: u8, octets: &[u8]) -> Result<Self, RecordError> {
         match version {
             1 => postcard::from_bytes::<CopyStateV1>(octets).map(Self::from).map_err(RecordError::Broken),
+            2 => postcard::from_bytes::<CopyStateV2>(octets).map(Self::from).map_err(RecordError::Broken),
             _ => Err(RecordError::Version(version)),
         }
     }

@@ -172,7 +172,6 @@ impl Suspensions {
         keep(store, number, Some(&kept), until.unwrap_or(Timestamp::NEVER)).await?;
         known.in_force.push(suspension.clone());
         *self.known.write() = Arc::new(known);
-        self.changed.notify_one();
         Ok(suspension)
     }
 
@@ -199,7 +198,10 @@ impl Suspensions {
             let _nobody_marks = self.marking.write().await;
             *self.known.write() = Arc::new(known);
         }
-        self.changed.notify_one();
+        // Queues rest while they are suspended as a whole; of copies, the search for marks tells the store.
+        if ended.selector.is_of_places() {
+            self.changed.notify_one();
+        }
         self.ended.notify_one();
         Ok(Some(ended))
     }
@@ -237,13 +239,13 @@ impl Suspensions {
     }
 
     /// Whether copies have to be looked at one by one.
-    pub fn any_of_copies(&self) -> bool {
-        self.known().in_force.iter().any(Suspension::marks)
+    pub fn any_of_copies(&self, now: Timestamp) -> bool {
+        self.known().in_force.iter().any(|suspension| suspension.holds(now) && suspension.marks())
     }
 
     /// Whether what is known of messages must be read to tell.
-    pub fn any_needs_entry(&self) -> bool {
-        self.known().in_force.iter().any(|suspension| suspension.selector.needs_entry())
+    pub fn any_needs_entry(&self, now: Timestamp) -> bool {
+        self.known().in_force.iter().any(|suspension| suspension.holds(now) && suspension.selector.needs_entry())
     }
 
     /// Returns the suspension of one copy.
@@ -256,7 +258,7 @@ impl Suspensions {
         self.marking.read().await
     }
 
-    /// Completes when some may have begun or ended since the last call; for one dispatcher.
+    /// Completes when one of whole queues may have been ended since the last call; for one dispatcher.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

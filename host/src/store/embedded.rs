@@ -194,7 +194,8 @@ impl Store for Embedded {
 
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
         Box::pin(async move {
-            let state = self.shared.index_now();
+            // What has ended by now is not taken back here: then nobody would look for it.
+            let state = self.shared.state.lock();
             Ok(state.index.next_due(now, self.shared.clock.monotonic()))
         })
     }
@@ -299,13 +300,22 @@ impl Store for Embedded {
             let mut rows = Vec::new();
             let mut after = after;
             loop {
+                let wanted = limit - rows.len();
                 let (found, next) = {
                     let state = shared.state.lock();
-                    let (views, next) = state.index.rows(queue.as_deref(), after, limit - rows.len(), SCAN);
-                    (Shared::found(&state, views), next)
+                    let (views, next) = state.index.rows(queue.as_deref(), after, wanted, SCAN);
+                    // Some of them may not come: those that are done with meanwhile, or cannot be read.
+                    let last = views.last().filter(|_| views.len() == wanted).map(|view| view.copy);
+                    (Shared::found(&state, views), next.or(last))
                 };
                 for found in found {
-                    rows.extend(shared.complete(found)?);
+                    let copy = found.view.copy;
+                    match shared.complete(found) {
+                        Ok(row) => rows.extend(row),
+                        // Whoever goes through all of them gets at those behind it.
+                        Err(error @ StoreError::Damaged(_)) => tracing::error!(message.id = %copy, %error, "a queued copy cannot be read"),
+                        Err(error) => return Err(error),
+                    }
                 }
                 match next {
                     Some(next) if rows.len() < limit => after = Some(next),

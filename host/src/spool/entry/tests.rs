@@ -104,7 +104,9 @@ fn check<T: Record + PartialEq + std::fmt::Debug>(value: &T, fixture: &str) {
 fn what_was_written_loads_for_ever() {
     check(&entry(), include_str!("fixtures/entry.v1.hex"));
     check(&copy(), include_str!("fixtures/copy.v2.hex"));
-    check(&state(), include_str!("fixtures/state.v2.hex"));
+    check(&state(), include_str!("fixtures/state.v3.hex"));
+    let unsuspended = CopyState { suspended: None, ..state() };
+    assert_eq!(CopyState::decode(&unhex(include_str!("fixtures/state.v2.hex"))), Ok(unsuspended));
     let old = CopyState { first_attempt: None, delay_told: false, suspended: None, ..state() };
     assert_eq!(CopyState::decode(&unhex(include_str!("fixtures/state.v1.hex"))), Ok(old));
     assert_eq!(Copy::decode(&unhex(include_str!("fixtures/copy.v1.hex"))), Ok(copy()));
@@ -161,8 +163,8 @@ fn version_4_of_an_entry_loads_for_ever() {
 #[test]
 fn what_a_later_release_wrote_is_told_apart_from_damage() {
     let mut octets = state().encode().to_vec();
-    octets[0] = 3;
-    assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(3)));
+    octets[0] = 4;
+    assert_eq!(CopyState::decode(&octets), Err(RecordError::Version(4)));
     octets[0] = 5;
     assert_eq!(Entry::decode(&octets), Err(RecordError::Version(5)));
     assert!(matches!(CopyState::decode(&[]), Err(RecordError::Broken(_))));

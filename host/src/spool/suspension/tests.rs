@@ -76,7 +76,7 @@ async fn whole_queues_are_told_from_copies() {
     let suspensions = spool.suspensions();
     let held = |route: &str, domain: Option<&str>| suspensions.of_queue(route, domain, NOW).is_some();
     spool.suspend(new(login("news"), None)).await.unwrap();
-    assert!(!held("direct", Some("b.example")) && suspensions.any_of_copies());
+    assert!(!held("direct", Some("b.example")) && suspensions.any_of_copies(NOW));
     spool.suspend(new(domain("*.example"), None)).await.unwrap();
     assert!(held("direct", Some("b.example")) && !held("direct", Some("example")) && !held("up", None));
     let message = crate::mail::message_id::MessageId::from_bytes([1; 16]);

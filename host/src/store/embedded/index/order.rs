@@ -21,6 +21,8 @@ use crate::store::{DueQueue, QueueName};
 
 /// Lines of one queue, due first, that one lease takes from.
 const LINES: usize = 1024;
+/// Lines that are looked at for each queue that is to be listed.
+const LOOKS: usize = 16;
 /// Rows of one share that a lease takes before the next share has its turn: copies of one message stay together.
 const TURN: usize = 8;
 
@@ -336,9 +338,15 @@ impl Index {
             .map(|share| (&share.name, share.heads.iter().take_while(|(due, _)| is_due(*due))))
             .collect();
         let (mut seen, mut found) = (HashSet::new(), Vec::new());
-        while !turns.is_empty() && found.len() < limit {
+        // Where many shares have the same queues, most lines say nothing new.
+        let mut looks = limit.saturating_mul(LOOKS);
+        while !turns.is_empty() && found.len() < limit && looks > 0 {
             turns.retain_mut(|(share, heads)| {
                 for (_, line) in heads {
+                    looks = looks.saturating_sub(1);
+                    if looks == 0 {
+                        return false;
+                    }
                     let Some(number) = self.order.line(*line).map(|line| line.queue) else { continue };
                     if seen.insert(number)
                         && let Some(queue) = self.order.queues.get(number.0)
