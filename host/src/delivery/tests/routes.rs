@@ -46,6 +46,21 @@ async fn mail_that_was_to_go_by_mx_goes_to_a_new_smart_host() {
 }
 
 #[tokio::test]
+async fn a_reload_ends_connections_that_are_open() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = Setup::to(&peer).start();
+    for (count, reload, expected) in [(1, false, 1), (2, false, 1), (3, true, 2)] {
+        if reload {
+            running.handle.reconfigure(Setup::to(&peer).settings(Arc::default()));
+        }
+        running.accept(mail("direct", &["x@b.example"])).await;
+        assert_eq!(running.wait_for_events(count).await.last().unwrap(), "delivered x@b.example 0 250 2.0.0 queued");
+        assert_eq!(peer.log().connections, expected, "connections after message {count}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_report_for_a_route_that_is_gone_waits_until_it_is_back() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let running = two_domains(&peer).start();
