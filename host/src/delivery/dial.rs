@@ -105,7 +105,6 @@ impl Dial<'_> {
                 options,
                 tls: protection.connector,
                 tls_name: protection.name,
-                is_particular: guard.rule.is_some() || matches!(protection.policy, "dane" | "mta-sts" | "requiretls"),
                 seen,
                 observed: protection.observed,
                 policy: protection.policy,
@@ -230,7 +229,8 @@ impl Dial<'_> {
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
-        if self.around.remember && !(broken.is_of_tls() && target.is_particular) {
+        // The table is that of all routes, sources and logins.
+        if self.around.remember && broken.is_of_all() {
             self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
         }
         progress.last = Some(failure);

@@ -103,6 +103,20 @@ async fn nothing_is_rendered_for_a_host_that_is_dead() {
 }
 
 #[tokio::test]
+async fn what_a_host_says_to_one_holds_back_nobody_else() {
+    let greetings = AtomicUsize::new(0);
+    let moody =
+        script(move |line| (line.is_empty() && greetings.fetch_add(1, Ordering::SeqCst) == 0).then_some("554 5.7.1 you are listed"));
+    let peer = Peer::start(&["PIPELINING"], None, moody).await;
+    let running = two_domains(&peer).start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    assert_eq!(running.wait_for_events(1).await, ["deferred x@b.example 0 554 5.7.1 you are listed"]);
+    running.accept(mail("direct", &["y@c.example"])).await;
+    assert_eq!(running.wait_for_events(2).await[1], "delivered y@c.example 0 250 2.0.0 queued");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn retries_to_dead_hosts_leave_connections_to_fresh_mail() {
     const DEAD: usize = 6;
     let peer = Peer::plain(&["PIPELINING"]).await;
