@@ -54,7 +54,7 @@ pub struct Delivery {
     pub failing_connections: u32,
     /// `unreachable_rate`: copies to destinations that cannot be reached that are put off or given up in a time, all together. Default 1000/s.
     pub unreachable_rate: Rate,
-    /// `dead_time`: how long a host that failed is left alone, at most. Default 30 s.
+    /// `dead_time`: how long a host that does not answer is left alone, at most. Default 30 s.
     pub dead_time: Duration,
     /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
     pub host_tries: u32,

@@ -46,8 +46,8 @@ pub(super) struct Target {
     pub(super) tls_name: Option<String>,
     /// What asks for that TLS: see [`Protection`](super::protection::Protection).
     pub(super) policy: &'static str,
-    /// One message, one domain or a rule asks for it: that a host does not do it says nothing of mail for others.
-    pub(super) is_particular: bool,
+    /// What goes there requires TLS on all of its way (`REQUIRETLS`): a host that does not offer that is passed over.
+    pub(super) wants_require_tls: bool,
     /// What was in force, for reports on TLS.
     pub(super) seen: Option<Arc<Seen>>,
     /// What is found wrong with a certificate that is taken all the same.
@@ -79,6 +79,9 @@ pub(super) enum Broken {
     /// The TCP connection was not made.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// The server did not greet in time.
+    #[error("the server did not answer in time")]
+    Mute,
     /// The TLS handshake failed.
     #[error("TLS handshake failed: {text}")]
     Handshake {
@@ -87,6 +90,9 @@ pub(super) enum Broken {
         /// The same in the words of RFC 8460.
         result: &'static str,
     },
+    /// The server does not offer REQUIRETLS, which the message asks for (RFC 8689 §4.2.1).
+    #[error("the message requires TLS on all of its way (REQUIRETLS), and the next hop does not offer that")]
+    Unpromised,
     /// The server closed it.
     #[error("the server closed the connection")]
     Closed,
@@ -102,12 +108,13 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    /// Whether TLS is what failed.
-    pub(super) fn is_of_tls(&self) -> bool {
+    /// Whether nobody is there, for whomever. All that a server says or does may be about our address, the login or TLS.
+    pub(super) fn is_of_all(&self) -> bool {
         match self {
-            Self::Handshake { .. } => true,
-            Self::Client(error) => matches!(error, ClientError::TlsMissing | ClientError::TlsRefused(_) | ClientError::TlsInjection),
-            Self::Bind(_) | Self::NoWay(_) | Self::Connect(_) | Self::Closed | Self::TimedOut | Self::Io(_) => false,
+            Self::NoWay(_) | Self::Connect(_) | Self::Mute => true,
+            Self::Bind(_) | Self::Handshake { .. } | Self::Unpromised | Self::Closed | Self::TimedOut | Self::Io(_) | Self::Client(_) => {
+                false
+            }
         }
     }
 
@@ -117,11 +124,19 @@ impl Broken {
             Self::Handshake { result, .. } => Some(result),
             Self::Client(ClientError::TlsMissing | ClientError::TlsRefused(_)) => Some("starttls-not-supported"),
             Self::Client(ClientError::TlsInjection) => Some("validation-failure"),
-            Self::Client(_) | Self::Bind(_) | Self::NoWay(_) | Self::Connect(_) | Self::Closed | Self::TimedOut | Self::Io(_) => None,
+            Self::Client(_)
+            | Self::Bind(_)
+            | Self::NoWay(_)
+            | Self::Connect(_)
+            | Self::Mute
+            | Self::Unpromised
+            | Self::Closed
+            | Self::TimedOut
+            | Self::Io(_) => None,
         }
     }
 
-    /// Returns what it means for mail that had no answer yet: it may work later.
+    /// Returns what it means for mail that had no answer yet: it may work later, if the host can ever be asked.
     pub(super) fn to_failure(&self, host: &str) -> Failure {
         let (code, text) = match self {
             Self::Client(error) => {
@@ -139,10 +154,12 @@ impl Broken {
             Self::Bind(_) => ((3, 5), self.to_string()),
             Self::Connect(_) | Self::NoWay(_) => ((4, 1), self.to_string()),
             Self::Handshake { .. } => ((7, 5), self.to_string()),
-            Self::Closed | Self::TimedOut | Self::Io(_) => ((4, 2), self.to_string()),
+            Self::Unpromised => ((7, 30), self.to_string()),
+            Self::Mute | Self::Closed | Self::TimedOut | Self::Io(_) => ((4, 2), self.to_string()),
         };
         let is_reply = matches!(self, Self::Client(error) if error.reply().is_some());
-        Failure { status: EnhancedStatus::new(4, code.0, code.1), host: host.to_owned(), text, is_reply }
+        let class = if matches!(self, Self::Unpromised) { 5 } else { 4 };
+        Failure { status: EnhancedStatus::new(class, code.0, code.1), host: host.to_owned(), text, is_reply }
     }
 }
 
@@ -212,7 +229,10 @@ impl Connection {
                 }
                 Some(Event::Ready) => return Ok(connection),
                 Some(Event::Concluded(_)) => {}
-                None => connection.receive().await?,
+                None => match connection.receive().await {
+                    Err(Broken::TimedOut) if !connection.client.is_greeted() => return Err(Broken::Mute),
+                    received => received?,
+                },
             }
         }
     }
@@ -272,6 +292,11 @@ impl Connection {
     /// Whether it is over TLS.
     pub(super) fn is_secured(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// Whether the server keeps to `REQUIRETLS`.
+    pub(super) fn offers_require_tls(&self) -> bool {
+        self.client.offers_require_tls()
     }
 
     /// Transactions that were started on it.

@@ -179,7 +179,7 @@ pub(super) async fn look_up(dns: &dyn Dns, host: &str, domain: &str, port: u16) 
 
 /// Returns the names at which TLSA records of a host may be (RFC 7672 §2.2.2): where its addresses really are, if every step there is signed, then its own;
 /// none where nothing is signed.
-async fn bases(dns: &dyn Dns, host: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn bases(dns: &dyn Dns, host: &str) -> Result<Vec<String>, Failure> {
     let mut unavailable = None;
     for kind in [RecordKind::A, RecordKind::Aaaa] {
         match dns.validated(host, kind).await {
@@ -187,8 +187,12 @@ async fn bases(dns: &dyn Dns, host: &str) -> Result<Vec<String>, Failure> {
             Ok(found) if found.secure => return Ok(vec![found.owner, host.to_owned()]),
             // Somewhere behind the alias is what is not signed; the alias itself may be.
             Ok(_) => {
-                let alias = dns.validated(host, RecordKind::Cname).await;
-                return Ok(Vec::from_iter(alias.is_ok_and(|alias| alias.secure).then(|| host.to_owned())));
+                return match dns.validated(host, RecordKind::Cname).await {
+                    Ok(alias) => Ok(Vec::from_iter(alias.secure.then(|| host.to_owned()))),
+                    Err(DnsError::NoSuchName | DnsError::NoRecords) => Ok(Vec::new()),
+                    // Whoever withholds the answer must not get rid of DANE by that.
+                    Err(error @ DnsError::Unavailable(_)) => Err(Failure::transient((4, 3), format!("the alias {host}: {error}"))),
+                };
             }
             Err(DnsError::NoSuchName | DnsError::NoRecords) => {}
             Err(error @ DnsError::Unavailable(_)) => unavailable = Some(Failure::transient((4, 3), format!("{host}: {error}"))),

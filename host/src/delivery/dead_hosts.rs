@@ -1,4 +1,6 @@
 //! Hosts that did not answer a moment ago, so that thousands of copies do not each wait for them.
+//!
+//! What is known here counts for mail of all routes, sources and logins. So what a server said to one of them has no place here.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

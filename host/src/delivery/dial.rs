@@ -22,6 +22,7 @@ use super::tls_report::{Fault, Seen};
 use crate::config::Source;
 use crate::dns::Dns;
 use crate::smtp::client::{Options, Security};
+use crate::spool::entry::TransportSecurity;
 
 /// How long an address has to answer before the next one is tried beside it (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -68,7 +69,9 @@ impl Progress {
     fn into_failure(self) -> NotDialled {
         match self.unbound {
             Some(failure) if !self.bound => NotDialled::Unbound(failure),
-            unbound => NotDialled::Failed(self.last.or(unbound).unwrap_or_else(|| Failure::transient((4, 1), "no host answers"))),
+            // The hosts that could not be dialled may be better.
+            Some(unbound) => NotDialled::Failed(self.last.unwrap_or(unbound).softened()),
+            None => NotDialled::Failed(self.last.unwrap_or_else(|| Failure::transient((4, 1), "no host answers"))),
         }
     }
 }
@@ -77,7 +80,7 @@ impl Dial<'_> {
     /// Connects to the best host that answers.
     pub(super) async fn any(&self, hosts: &[Host], guard: &Guard<'_>) -> Result<Connection, NotDialled> {
         let mut progress = Progress::default();
-        for host in hosts {
+        for (position, host) in hosts.iter().enumerate() {
             let vouching = guard.vouching(self.dns, host, self.port).await;
             let seen = guard.seen(host, &vouching).map(Arc::new);
             let protection = guard.protection(host, &vouching);
@@ -105,7 +108,8 @@ impl Dial<'_> {
                 options,
                 tls: protection.connector,
                 tls_name: protection.name,
-                is_particular: guard.rule.is_some() || matches!(protection.policy, "dane" | "mta-sts" | "requiretls"),
+                // A smart host is the only one: what it cannot take comes back without asking.
+                wants_require_tls: guard.transport == TransportSecurity::Required && guard.by_mx,
                 seen,
                 observed: protection.observed,
                 policy: protection.policy,
@@ -117,6 +121,10 @@ impl Dial<'_> {
                 return Ok(connection);
             }
             if progress.tries >= self.around.limits.host_tries {
+                if position + 1 < hosts.len() {
+                    // Those behind have not been asked.
+                    progress.last = progress.last.take().map(Failure::softened);
+                }
                 break;
             }
         }
@@ -141,7 +149,7 @@ impl Dial<'_> {
                 tracing::trace!(source = %name, "an address that could not be used a moment ago is passed over");
                 progress.unbound = Some(failure);
             } else if let Some(failure) = self.around.dead_hosts.failure(address, now) {
-                progress.last = Some(failure);
+                progress.note(failure);
             } else {
                 targets.push_back(target);
             }
@@ -197,6 +205,10 @@ impl Dial<'_> {
                     }
                     let address = target.address;
                     match self.open(target.clone(), stream).await {
+                        Ok(connection) if target.wants_require_tls && !connection.offers_require_tls() => {
+                            connection.quit().await;
+                            self.failed(&target, &Broken::Unpromised, progress);
+                        }
                         Ok(connection) => {
                             self.opened(&target, &connection);
                             self.around.dead_hosts.forget(address);
@@ -230,10 +242,11 @@ impl Dial<'_> {
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
-        if self.around.remember && !(broken.is_of_tls() && target.is_particular) {
+        // The table is that of all routes, sources and logins.
+        if self.around.remember && broken.is_of_all() {
             self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
         }
-        progress.last = Some(failure);
+        progress.note(failure);
     }
 
     /// Speaks SMTP; where TLS is opportunistic and its handshake fails, once more without it (RFC 7435).

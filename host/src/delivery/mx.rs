@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::dane;
 use super::failure::Failure;
 use crate::clock::Entropy;
 use crate::dns::{Dns, DnsError, Mx, RecordKind};
@@ -46,7 +47,7 @@ pub struct Reach<'a> {
 pub struct Exchangers {
     /// Best first; equals in random order.
     pub hosts: Vec<Host>,
-    /// Whether it is sure that the domain names them: its MX records are signed, or it has none and is its own host.
+    /// Whether it is sure that the domain names them: its MX records are signed, or it has none and its own records are.
     pub secure: bool,
 }
 
@@ -61,8 +62,11 @@ pub async fn hosts(dns: &dyn Dns, domain: &Domain, reach: Reach<'_>, entropy: &E
         Ok(answer) => answer,
         // No MX: the domain is its own host (the "implicit MX").
         Err(DnsError::NoRecords) if !reach.allow_private && name.eq_ignore_ascii_case(reach.own_name) => return Err(loops_back(&name)),
-        // What counts is whether its addresses are signed: then so is the answer that there are no MX records.
-        Err(DnsError::NoRecords) => return Ok(Exchangers { hosts: vec![Host::Name(name)], secure: dane }),
+        // Whether the answer that there are no MX records is signed, is not known; it is where its addresses, or the alias that it is, are.
+        Err(DnsError::NoRecords) => {
+            let secure = dane && !dane::bases(dns, &name).await?.is_empty();
+            return Ok(Exchangers { hosts: vec![Host::Name(name)], secure });
+        }
         Err(DnsError::NoSuchName) => return Err(Failure::permanent((1, 2), format!("the domain {name} does not exist"))),
         Err(error @ DnsError::Unavailable(_)) => return Err(Failure::transient((4, 3), format!("{name}: {error}"))),
     };
@@ -190,6 +194,16 @@ mod tests {
         let own = names(&zone, "mail.tubepost.example", 0).await.unwrap_err();
         assert_eq!(own, "5.4.6 mail for mail.tubepost.example would loop back to this host");
         assert_eq!(names(&zone, "broken.example", 0).await.unwrap_err(), "4.4.3 broken.example: DNS does not answer: SERVFAIL");
+    }
+
+    #[tokio::test]
+    async fn a_domain_without_mx_records_is_sure_where_its_addresses_are_signed() {
+        let zone = Zone::default().address("plain.example", "192.0.2.1").address("signed.example", "192.0.2.2").signed("signed.example");
+        for (name, dane, expected) in [("signed.example", true, true), ("plain.example", true, false), ("signed.example", false, false)] {
+            let domain = Domain::parse(name).unwrap();
+            let found = hosts(&zone, &domain, STRICT, &Entropy::seeded(0), dane).await.unwrap();
+            assert_eq!(found, Exchangers { hosts: vec![Host::Name(name.to_owned())], secure: expected }, "{name} {dane}");
+        }
     }
 
     #[tokio::test]

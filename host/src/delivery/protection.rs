@@ -121,14 +121,15 @@ impl Guard<'_> {
             Vouching::Records(vouched) => return vouched_for(vouched, if is_required { "requiretls" } else { "dane" }),
             Vouching::Unusable | Vouching::None => {}
         }
+        // What the operator asks for, no message takes away.
+        if self.level() == TlsLevel::Dane {
+            return Err(Failure::transient((7, 5), "the TLS rule asks for DANE, and the host has no signed TLSA records that can be used"));
+        }
         if is_required {
             if self.by_mx && !named && !self.secure {
                 return Err(self.not_vouched());
             }
             return self.verified("requiretls");
-        }
-        if self.level() == TlsLevel::Dane {
-            return Err(Failure::transient((7, 5), "the TLS rule asks for DANE, and the host has no signed TLSA records that can be used"));
         }
         if is_enforced {
             if !named {
@@ -344,6 +345,11 @@ mod tests {
             assert_eq!(said(&guard, "good.example", &vouching), expected, "{tls:?} {hosts} {vouching:?}");
         }
         let rule = TlsRule { name: "r".into(), domains: Vec::new(), route: Option::None, tls: Dane, hosts: Vec::new() };
+        for (vouching, expected) in [(Vouching::None, "4.7.5"), (Vouching::Unusable, "4.7.5"), (records(), "requiretls")] {
+            let transport = TransportSecurity::Required;
+            let guard = Guard { rule: Some(&rule), transport, secure: true, ..guard(&floor, &connector) };
+            assert_eq!(said(&guard, "good.example", &vouching), expected, "REQUIRETLS {vouching:?}");
+        }
         let dane = Some("b.example".to_owned());
         let optional = Guard { transport: TransportSecurity::Optional, secure: true, dane, ..guard(&floor, &connector) };
         assert_eq!(optional.vouched_domain(), Option::None);

@@ -142,7 +142,14 @@ impl Worker {
             self.give_back().await;
             return false;
         }
-        self.settings = hub.settings();
+        let settings = hub.settings();
+        if !Arc::ptr_eq(&settings, &self.settings) {
+            self.settings = settings;
+            // It was made as the old ones say: with less TLS, perhaps, or from another address.
+            if let Some(connection) = self.connection.take() {
+                connection.quit().await;
+            }
+        }
         self.desk.look_up(&self.settings);
         self.ready.is_some() || self.desk.take().await
     }
@@ -265,7 +272,9 @@ impl Worker {
             self.learn_hosts(route, domain).await;
         }
         let most = self.desk.plan().messages_per_connection;
-        let worn = |connection: &Connection| connection.started() >= most;
+        // After a reload nothing more is begun on it, so that it comes to an end.
+        let is_old = !Arc::ptr_eq(&hub.settings(), &self.settings);
+        let worn = |connection: &Connection| is_old || connection.started() >= most;
         if self.running.is_empty()
             && let Some(connection) = self.connection.take_if(|connection| worn(connection))
         {

@@ -164,6 +164,11 @@ impl Client {
         }
     }
 
+    /// Whether the server has greeted.
+    pub fn is_greeted(&self) -> bool {
+        self.expected.front() != Some(&Expected::Greeting)
+    }
+
     /// Returns what waits to be written.
     pub fn output(&mut self) -> &mut Output {
         &mut self.output

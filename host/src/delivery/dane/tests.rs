@@ -1,12 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use proptest::prelude::*;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::*;
 use crate::dns::zone::Zone;
+use crate::dns::{Mx, Validated};
 
 fn hex(octets: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(octets)
@@ -112,7 +116,29 @@ fn an_authority_vouches_for_the_names_that_it_signs() {
     vouched(&[format!("2 0 1 {}", hex(&Sha256::digest(root.der())))]).judge(host.der(), &[root.der().clone()], now()).unwrap();
 }
 
-async fn found(zone: Zone) -> String {
+/// A zone of which nobody hears where aliases are.
+struct NoAliases(Zone);
+
+impl Dns for NoAliases {
+    fn mx<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
+        Dns::mx(&self.0, name)
+    }
+
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        self.0.addresses(name)
+    }
+
+    fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        self.0.records(name, kind)
+    }
+
+    fn validated<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Validated, DnsError>> {
+        let withheld = || ready(Err(DnsError::Unavailable("SERVFAIL".to_owned()))).boxed();
+        if kind == RecordKind::Cname { withheld() } else { self.0.validated(name, kind) }
+    }
+}
+
+async fn found(zone: impl Dns) -> String {
     match look_up(&zone, "mx.b.example", "b.example", 25).await {
         Vouching::None => "none".to_owned(),
         Vouching::Unusable => "unusable".to_owned(),
@@ -147,6 +173,7 @@ async fn aliases_of_hosts_are_followed_as_far_as_they_are_signed() {
     let signed = zone.clone().signed("mx.b.example").signed("real.example");
     assert_eq!(found(signed).await, "1 for real.example mx.b.example b.example");
     assert_eq!(found(zone.clone().signed("real.example")).await, "none");
+    assert_eq!(found(NoAliases(zone.clone().signed("mx.b.example"))).await, "4.4.3", "the alias may be signed");
     let own = zone.record("_25._tcp.mx.b.example", RecordKind::Tlsa, &record).signed("_25._tcp.mx.b.example").signed("mx.b.example");
     assert_eq!(found(own).await, "1 for mx.b.example b.example");
 }

@@ -46,6 +46,21 @@ async fn mail_that_was_to_go_by_mx_goes_to_a_new_smart_host() {
 }
 
 #[tokio::test]
+async fn a_reload_ends_connections_that_are_open() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = Setup::to(&peer).start();
+    for (count, reload, expected) in [(1, false, 1), (2, false, 1), (3, true, 2)] {
+        if reload {
+            running.handle.reconfigure(Setup::to(&peer).settings(Arc::default()));
+        }
+        running.accept(mail("direct", &["x@b.example"])).await;
+        assert_eq!(running.wait_for_events(count).await.last().unwrap(), "delivered x@b.example 0 250 2.0.0 queued");
+        assert_eq!(peer.log().connections, expected, "connections after message {count}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_report_for_a_route_that_is_gone_waits_until_it_is_back() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let running = two_domains(&peer).start();
@@ -84,6 +99,20 @@ async fn nothing_is_rendered_for_a_host_that_is_dead() {
     assert!(events[0].starts_with("bounced y@d.example 0 5.4.7 cannot connect: "), "{events:?}");
     assert_eq!(events[2], "delivered sender@b.example 0 250 2.0.0 queued");
     assert!(peer.log().messages[0].contains("Subject: Hello\r\n"), "{}", peer.log().messages[0]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_host_says_to_one_holds_back_nobody_else() {
+    let greetings = AtomicUsize::new(0);
+    let moody =
+        script(move |line| (line.is_empty() && greetings.fetch_add(1, Ordering::SeqCst) == 0).then_some("554 5.7.1 you are listed"));
+    let peer = Peer::start(&["PIPELINING"], None, moody).await;
+    let running = two_domains(&peer).start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    assert_eq!(running.wait_for_events(1).await, ["deferred x@b.example 0 554 5.7.1 you are listed"]);
+    running.accept(mail("direct", &["y@c.example"])).await;
+    assert_eq!(running.wait_for_events(2).await[1], "delivered y@c.example 0 250 2.0.0 queued");
     running.stop().await;
 }
 

@@ -1,6 +1,12 @@
 //! TLS towards next hops.
 
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+
 use super::*;
+use crate::dns::RecordKind;
+use crate::spool::entry::TransportSecurity;
+use crate::spool::queue;
 
 pub(super) fn acceptor() -> (TlsAcceptor, String) {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -54,6 +60,48 @@ async fn required_tls_wants_a_valid_certificate() {
     assert!(events[0].starts_with("deferred x@b.example 0 TLS handshake failed: "), "{}", events[0]);
     assert_eq!(peer.log().messages.len(), 1);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn requiretls_goes_on_to_a_host_that_offers_it() {
+    let (acceptor, pem) = acceptor();
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let lacking = Peer::start(&["STARTTLS"], Some(acceptor.clone()), script(|_| None)).await;
+    let port = lacking.address.port();
+    let offering = SocketAddr::from(([127, 0, 0, 12], port));
+    let offering = Peer::start_at(offering, &["STARTTLS", "REQUIRETLS"], Some(acceptor), script(|_| None)).await;
+    let refused =
+        "bounced x@b.example 0 5.7.30 the message requires TLS on all of its way (REQUIRETLS), and the next hop does not offer that";
+    for (hosts, tries, expected) in [
+        (["lacking", "offering"], 8, "delivered x@b.example 0 250 2.0.0 queued"),
+        (["lacking", "lacking"], 8, refused),
+        // It may offer it when it is there again.
+        (["lacking", "dead"], 8, "deferred x@b.example 0 cannot connect: "),
+        (["dead", "lacking"], 8, "deferred x@b.example 0 cannot connect: "),
+        (["lacking", "offering"], 1, "deferred x@b.example 0 the message requires TLS"),
+    ] {
+        let mut setup = Setup::to(&lacking);
+        setup.limits.host_tries = tries;
+        setup.zone = setup.zone.without("b.example").signed("b.example");
+        for (host, address) in [("lacking", "127.0.0.1"), ("offering", "127.0.0.12"), ("dead", "127.0.0.9")] {
+            let at = format!("_{port}._tcp.{host}");
+            let record = format!("3 0 0 {}", data_encoding::HEXLOWER.encode(&certificate));
+            setup.zone = setup.zone.address(host, address).signed(host).record(&at, RecordKind::Tlsa, &record).signed(&at);
+        }
+        for (preference, host) in (1..).zip(hosts) {
+            setup.zone = setup.zone.mx("b.example", preference, host);
+        }
+        let running = setup.start();
+        let mut new = mail("direct", &["x@b.example"]);
+        new.entry.terms.transport = TransportSecurity::Required;
+        new.entry.reverse_path = ReversePath::Null;
+        new.copies[0].1 = queue::protected(new.copies[0].1.clone(), TransportSecurity::Required);
+        running.accept(new).await;
+        let events = running.wait_for_events(1).await;
+        assert!(events[0].starts_with(expected), "{hosts:?}: {events:?}");
+        running.stop().await;
+    }
+    assert_eq!((lacking.log().messages.len(), offering.log().messages.len()), (0, 1));
 }
 
 #[tokio::test]
