@@ -345,7 +345,7 @@ mod tests {
         policies.fetched("b.example", "7", policy.clone(), 100 * hour);
         // No web server answers.
         let published = Zone::default().txt("_mta-sts.b.example", "v=STSv1; id=7;");
-        let tried = || policies.failed.lock().get("b.example").map(|(until, _)| *until - PAUSE);
+        let tried = || policies.failed.lock().get("b.example").map(|(until, _)| until.saturating_sub(PAUSE));
         for (at, attempt) in [(111 * hour, None), (113 * hour, Some(113 * hour)), (113 * hour + PAUSE / 2, Some(113 * hour))] {
             assert_eq!((said(&policies, &published, at).await.as_str(), tried()), ("Enforce true", attempt));
         }
@@ -373,12 +373,10 @@ mod tests {
             policies.fetched(&format!("{number}.b.example"), "7", policy.clone(), now + second);
         }
         policies.pause("last.example", "of a test".into(), now + second);
-        let failed = policies.failed.lock();
-        assert!(failed.len() == FAILURES && failed.contains_key("last.example"));
-        drop(failed);
-        let table = policies.known.lock();
-        assert!(table.policies.len() == POLICIES && !table.policies.contains_key("first.example"));
-        drop(table);
+        let count = policies.failed.lock().len();
+        assert!(count == FAILURES && policies.failed.lock().contains_key("last.example"));
+        let count = policies.known.lock().policies.len();
+        assert!(count == POLICIES && !policies.known.lock().policies.contains_key("first.example"));
         policies.save(&store, clock.now(), now).await.unwrap();
         let kept = store.values(TABLE, None, clock.now(), 2 * POLICIES).await.unwrap();
         assert!(kept.len() == POLICIES && kept.iter().all(|(key, _)| key != "first.example"));

@@ -184,8 +184,15 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     known: Mutex<BTreeMap<(u64, String), Tally>>,
-    /// Which reports (day and domain) went where on the day that is the first of these. A restart forgets it.
-    sent: Mutex<(u64, BTreeMap<String, Vec<(u64, String)>>)>,
+    sent: Mutex<Sent>,
+}
+
+/// What was sent where on one day. A restart forgets it.
+#[derive(Debug, Default)]
+struct Sent {
+    today: u64,
+    /// By destination: reports, by day and domain.
+    reports: BTreeMap<String, Vec<(u64, String)>>,
 }
 
 impl Tallies {
@@ -193,10 +200,10 @@ impl Tallies {
     fn may_tell(&self, destination: &str, report: (u64, &str), now: Timestamp) -> bool {
         let mut sent = self.sent.lock();
         let today = day(now);
-        if sent.0 != today {
-            *sent = (today, BTreeMap::new());
+        if sent.today != today {
+            *sent = Sent { today, reports: BTreeMap::new() };
         }
-        let reports = sent.1.entry(destination.to_ascii_lowercase()).or_default();
+        let reports = sent.reports.entry(destination.to_ascii_lowercase()).or_default();
         if reports.iter().any(|(day, domain)| (*day, &**domain) == report) {
             return true;
         }
