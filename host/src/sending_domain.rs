@@ -237,6 +237,11 @@ impl SendingDomains {
         self.known().domains.is_empty()
     }
 
+    /// Whether any of them is approved.
+    pub fn has_approved(&self) -> bool {
+        self.known().domains.values().any(|domain| domain.approved.is_some())
+    }
+
     /// Returns what a caller sees, in the order of names.
     pub fn list(&self, caller: &Caller) -> Vec<Arc<SendingDomain>> {
         self.known().domains.values().filter(|domain| caller.may_see(domain)).cloned().collect()

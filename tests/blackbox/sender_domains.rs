@@ -382,6 +382,12 @@ fn f20_unverified_senders_are_re_enveloped_or_refused() -> Result<()> {
         let refused = Client::login(address, "marketing", PASSWORD)?.deliver(reverse_path, &["r@example.net"], &from(author));
         assert!(format!("{refused:?}").contains("550 5.7.1"), "{refused:?}");
     }
+    // Also where only a lenient reader finds it, or nobody can say what he finds.
+    for author in ["<@x.example:me@own.example>", "me@own .example", "Me", "me@own.example: me@free.example;"] {
+        let content = [format!("From: {author}\r\n").as_bytes(), b"Subject: s\r\n\r\nb\r\n"].concat();
+        let refused = Client::login(address, "marketing", PASSWORD)?.deliver("me@free.example", &["r@example.net"], &content);
+        assert!(format!("{refused:?}").contains("550 5.7.1"), "{author} {refused:?}");
+    }
     Ok(())
 }
 

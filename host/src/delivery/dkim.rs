@@ -355,11 +355,10 @@ fn relax(data: &mut Vec<u8>, field: &Field<'_>) {
     }
 }
 
-/// The first address of From. Of what is no list of addresses nobody knows whose it is.
+/// The first address of From. Of what is no list of addresses, or one that readers may take for another, nobody knows whose it is.
 fn from_address(fields: &[Field<'_>]) -> Option<EmailAddress> {
     let from = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"from"))?;
-    let list = Mailbox::parse_field(from.value).ok()?;
-    list.first().map(|mailbox| mailbox.address.clone())
+    Mailbox::parse_senders(from.value).ok()?.into_iter().next()
 }
 
 #[cfg(test)]

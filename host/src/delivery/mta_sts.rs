@@ -11,7 +11,7 @@
 //! max_age: 604800
 //! ```
 //!
-//! A policy has at most [`SIZE`] octets and [`PATTERNS`] patterns.
+//! A policy has at most [`SIZE`] octets and [`PATTERNS`] patterns of at most [`PATTERN`] octets.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use std::time::Duration;
 pub const SIZE: usize = 64 * 1024;
 /// Patterns of a policy; those behind are left out.
 pub const PATTERNS: usize = 100;
+/// Octets of a pattern: longer ones name no host that there can be (RFC 1035 §2.3.4), and are left out.
+pub const PATTERN: usize = 255;
 /// The longest time that a policy is kept: a year (RFC 8461 §3.2).
 const LONGEST_AGE: u64 = 31_557_600;
 
@@ -70,7 +72,7 @@ pub enum PolicyError {
     /// `max_age` is missing or none.
     #[error("it has no max_age")]
     MaxAge,
-    /// There are no hosts.
+    /// There are no hosts, or none whose name is not too long.
     #[error("it names no mx")]
     Mx,
 }
@@ -90,7 +92,7 @@ impl Policy {
                 "version" => drop(version.get_or_insert(value)),
                 "mode" => drop(mode.get_or_insert(value)),
                 "max_age" => drop(max_age.get_or_insert(value)),
-                "mx" if mx.len() < PATTERNS && !value.trim_end_matches('.').is_empty() => {
+                "mx" if mx.len() < PATTERNS && (1..=PATTERN).contains(&value.trim_end_matches('.').len()) => {
                     mx.push(value.trim_end_matches('.').to_ascii_lowercase());
                 }
                 _ => {}
@@ -182,6 +184,10 @@ mod tests {
         }
         assert_eq!(Policy::parse(&[0xff]), Err(PolicyError::Text));
         assert_eq!(Policy::parse(&vec![b' '; SIZE + 1]), Err(PolicyError::Text));
+        let with = |mx: &str| Policy::parse(format!("version: STSv1\nmode: enforce\nmax_age: 1\n{mx}").as_bytes()).map(|policy| policy.mx);
+        let long = "a".repeat(PATTERN + 1);
+        assert_eq!(with(&format!("mx: {long}\n")), Err(PolicyError::Mx));
+        assert_eq!(with(&format!("mx: {long}\nmx: b\n")), Ok(vec!["b".to_owned()]));
         let none = Policy::parse(b"version: STSv1\nmode: none\nmax_age: 9999999999\n").unwrap();
         assert_eq!((none.mode, none.max_age), (Mode::None, Duration::from_secs(LONGEST_AGE)));
     }

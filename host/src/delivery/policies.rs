@@ -1,7 +1,8 @@
 //! The MTA-STS policies of domains: fetched over HTTPS, kept as long as they hold (RFC 8461 §3.3 and §5.1).
 //!
 //! A policy that is kept goes on to hold where DNS or the web server fails: who can disturb these must not be able to turn protection off. For the same
-//! reason a restart forgets none: they are in the store too, in the table [`TABLE`], each with the time of day when it ends. Kept are [`POLICIES`] at most,
+//! reason a restart forgets none: they are in the store too, in the table [`TABLE`], each with the time of day when it ends. And for the same reason one is
+//! fetched again long before it ends, whether its id has changed or not: who wants to outlast it has to disturb all the time. Kept are [`POLICIES`] at most,
 //! and of these at most [`KEPT_SIZE`] octets each over a restart; a fetch that failed is not tried again for [`PAUSE`].
 
 use std::collections::BTreeMap;
@@ -20,8 +21,12 @@ use crate::dns::{Dns, DnsError, RecordKind};
 use crate::network::http_client::{Bounds, HttpClient, Outgoing};
 use crate::store::{Batch, Store, StoreError, ValueChange};
 
-/// Policies that are kept; with more, new ones are fetched each time.
+/// Policies that are kept; for one more, that which ends first goes.
 const POLICIES: usize = 10_000;
+/// Domains whose fetch failed, likewise.
+const FAILURES: usize = 10_000;
+/// When a policy that still holds is fetched again: after this time, or half of its own if that is less.
+const REFRESH: Duration = Duration::from_hours(24);
 /// The table of the store in which they are.
 const TABLE: &str = "mta_sts";
 /// Octets of a policy that the store keeps; larger ones are fetched again after a restart.
@@ -44,33 +49,57 @@ pub(super) struct Fetching {
 /// What is known. Times are those of [`Clock::monotonic`](crate::clock::Clock::monotonic).
 #[derive(Debug, Default)]
 pub(super) struct Policies {
-    known: Mutex<BTreeMap<String, Known>>,
+    known: Mutex<Table>,
+    /// Fetches that failed: until when they are not tried again, and why.
+    failed: Mutex<BTreeMap<String, (Duration, Arc<str>)>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    policies: BTreeMap<String, Known>,
+    /// Domains whose policies had to go: the store does not know it yet.
+    gone: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
 struct Known {
     /// Of the record when the policy was fetched.
     id: String,
-    policy: Option<Arc<Policy>>,
-    /// How long the policy holds; without one, when it may be looked for again.
+    policy: Arc<Policy>,
+    /// How long the policy holds.
     until: Duration,
-    /// No fetch before this time.
-    pause: Duration,
-    /// Why the last fetch failed.
-    failure: Option<Arc<str>>,
+    /// From when on it is fetched again all the same.
+    refresh: Duration,
     /// The store does not know it yet.
     changed: bool,
+}
+
+impl Known {
+    /// A policy that holds until `until`; its age follows from that.
+    fn new(id: &str, policy: Arc<Policy>, until: Duration, changed: bool) -> Self {
+        let refresh = until.saturating_add(REFRESH.min(policy.max_age / 2)).saturating_sub(policy.max_age);
+        Self { id: id.to_owned(), policy, until, refresh, changed }
+    }
+}
+
+/// Makes room for one more of `most`: what is over goes, or else what is over first, whose name is returned.
+fn make_room<T>(all: &mut BTreeMap<String, T>, most: usize, now: Duration, until: impl Fn(&T) -> Duration) -> Option<String> {
+    if all.len() >= most {
+        all.retain(|_, value| until(value) > now);
+    }
+    let first = (all.len() >= most).then(|| all.iter().min_by_key(|(_, value)| until(value)).map(|(name, _)| name.clone())).flatten()?;
+    all.remove(&first);
+    Some(first)
 }
 
 impl Policies {
     /// Returns the policy that `domain` has, with mode `enforce` or `testing`.
     pub(super) async fn policy(&self, dns: &dyn Dns, fetching: &Fetching, domain: &str, now: Duration) -> Standing {
-        let kept = self.known.lock().get(domain).filter(|known| known.until > now || known.pause > now).cloned();
-        let valid = kept.as_ref().filter(|known| known.until > now).and_then(|known| known.policy.clone());
+        let kept = self.known.lock().policies.get(domain).filter(|known| known.until > now).cloned();
         let texts = match dns.records(&format!("_mta-sts.{domain}"), RecordKind::Txt).await {
             Ok(texts) => texts,
             Err(DnsError::NoSuchName | DnsError::NoRecords) => Vec::new(),
-            Err(DnsError::Unavailable(_)) => return Standing::of(valid, false),
+            Err(DnsError::Unavailable(_)) => return Standing::of(kept.map(|known| known.policy), false),
         };
         self.standing(dns, fetching, domain, now, kept, &texts).await
     }
@@ -85,53 +114,60 @@ impl Policies {
         kept: Option<Known>,
         texts: &[String],
     ) -> Standing {
-        let valid = kept.as_ref().filter(|known| known.until > now).and_then(|known| known.policy.clone());
         // RFC 8461 §3.1: no record, no new policy; what is kept holds on.
-        let Some(id) = policy_id(texts) else { return Standing::of(valid, true) };
-        if let Some(kept) = &kept
-            && (kept.pause > now || (kept.id == id && valid.is_some()))
-        {
-            // While a fetch is not tried again, what is kept may be out of date.
-            let is_certain = kept.id == id && valid.is_some();
-            return Standing::of(valid, is_certain).because(kept.failure.as_ref());
+        let Some(id) = policy_id(texts) else { return Standing::of(kept.map(|known| known.policy), true) };
+        // Of another id, what is kept may be out of date while the new one cannot be fetched.
+        let is_certain = kept.as_ref().is_some_and(|known| known.id == id);
+        let is_fresh = is_certain && kept.as_ref().is_some_and(|known| known.refresh > now);
+        let valid = kept.map(|known| known.policy);
+        if is_fresh {
+            return Standing::of(valid, true);
+        }
+        let failure = self.failed.lock().get(domain).filter(|(until, _)| *until > now).map(|(_, why)| Arc::clone(why));
+        if failure.is_some() {
+            return Standing::of(valid, is_certain).because(failure.as_ref());
         }
         match fetch(dns, fetching, domain).await {
-            Ok(policy) => {
-                let policy = Arc::new(policy);
-                let until = now.saturating_add(policy.max_age);
-                self.keep(
-                    domain,
-                    Known { id: id.to_owned(), policy: Some(policy.clone()), until, pause: Duration::ZERO, failure: None, changed: true },
-                    now,
-                );
-                Standing::of(Some(policy), true)
-            }
+            Ok(policy) => Standing::of(Some(self.fetched(domain, id, policy, now)), true),
             Err(reason) => {
                 tracing::info!("the MTA-STS policy of {domain} cannot be fetched: {reason}");
-                let pause = now.saturating_add(PAUSE);
-                let failure = Some(reason.into());
-                let standing = Standing::of(valid, false).because(failure.as_ref());
-                let none = Known { id: String::new(), policy: None, until: Duration::ZERO, pause, failure: None, changed: false };
-                self.keep(domain, Known { pause, failure, ..kept.unwrap_or(none) }, now);
-                standing
+                let failure: Arc<str> = reason.into();
+                self.pause(domain, Arc::clone(&failure), now);
+                Standing::of(valid, is_certain).because(Some(&failure))
             }
         }
     }
 
+    /// Keeps a policy from now on.
+    fn fetched(&self, domain: &str, id: &str, policy: Policy, now: Duration) -> Arc<Policy> {
+        let policy = Arc::new(policy);
+        self.failed.lock().remove(domain);
+        self.keep(domain, Known::new(id, Arc::clone(&policy), now.saturating_add(policy.max_age), true), now);
+        policy
+    }
+
     fn keep(&self, domain: &str, known: Known, now: Duration) {
-        let mut all = self.known.lock();
-        if all.len() >= POLICIES {
-            all.retain(|_, known| known.until > now || known.pause > now);
+        let mut table = self.known.lock();
+        if !table.policies.contains_key(domain) {
+            let gone = make_room(&mut table.policies, POLICIES, now, |known| known.until);
+            table.gone.extend(gone);
         }
-        if all.len() < POLICIES || all.contains_key(domain) {
-            all.insert(domain.to_owned(), known);
+        table.policies.insert(domain.to_owned(), known);
+    }
+
+    /// Fetches nothing of this domain for a while.
+    fn pause(&self, domain: &str, failure: Arc<str>, now: Duration) {
+        let mut failed = self.failed.lock();
+        if !failed.contains_key(domain) {
+            make_room(&mut failed, FAILURES, now, |(until, _)| *until);
         }
+        failed.insert(domain.to_owned(), (now.saturating_add(PAUSE), failure));
     }
 
     /// Reads what was kept before the start.
     pub(super) async fn load(&self, store: &dyn Store, now: Timestamp, monotonic: Duration) -> Result<(), StoreError> {
         let values = store.values(TABLE, None, now, POLICIES).await?;
-        let mut all = self.known.lock();
+        let mut table = self.known.lock();
         for (key, value) in values {
             let read = str::from_utf8(&key).ok().zip(str::from_utf8(&value).ok().and_then(read_kept));
             if let Some((domain, (id, ends, policy))) = read
@@ -139,15 +175,7 @@ impl Policies {
                 && !left.is_zero()
             {
                 let until = monotonic.saturating_add(left);
-                let known = Known {
-                    id: id.to_owned(),
-                    policy: Some(Arc::new(policy)),
-                    until,
-                    pause: Duration::ZERO,
-                    failure: None,
-                    changed: false,
-                };
-                all.insert(domain.to_owned(), known);
+                table.policies.insert(domain.to_owned(), Known::new(id, Arc::new(policy), until, false));
             }
         }
         Ok(())
@@ -155,28 +183,31 @@ impl Policies {
 
     /// Writes down what was fetched since the last time.
     pub(super) async fn save(&self, store: &dyn Store, now: Timestamp, monotonic: Duration) -> Result<(), StoreError> {
-        let changed: Vec<(String, Known)> = {
-            let mut all = self.known.lock();
+        let (changed, gone): (Vec<(String, Known)>, Vec<String>) = {
+            let mut table = self.known.lock();
             let changed =
                 |(domain, known): (&String, &mut Known)| std::mem::take(&mut known.changed).then(|| (domain.clone(), known.clone()));
-            all.iter_mut().filter_map(changed).collect()
+            let changed = table.policies.iter_mut().filter_map(changed).collect();
+            (changed, std::mem::take(&mut table.gone))
         };
-        if changed.is_empty() {
+        if changed.is_empty() && gone.is_empty() {
             return Ok(());
         }
         let value = |(domain, known): &(String, Known)| {
             let expires = now.plus(known.until.saturating_sub(monotonic));
-            let text = write_kept(&known.id, expires, known.policy.as_deref()?);
+            let text = write_kept(&known.id, expires, &known.policy);
             // A policy that is too large to be kept takes the place of an older one all the same.
             let value = (text.len() <= KEPT_SIZE).then(|| text.into());
-            Some(ValueChange { table: TABLE.into(), key: Bytes::copy_from_slice(domain.as_bytes()), value, expires })
+            ValueChange { table: TABLE.into(), key: Bytes::copy_from_slice(domain.as_bytes()), value, expires }
         };
-        let values = changed.iter().filter_map(value).collect();
+        // Those that went come first: one of them may be back. Where this fails, they go when they end.
+        let removal = |domain: String| ValueChange { table: TABLE.into(), key: domain.into(), value: None, expires: now };
+        let values = gone.into_iter().map(removal).chain(changed.iter().map(value)).collect();
         let saved = store.commit(Batch { values, ..Batch::default() }).await;
         if saved.is_err() {
-            let mut all = self.known.lock();
+            let mut table = self.known.lock();
             for (domain, _) in &changed {
-                if let Some(known) = all.get_mut(domain) {
+                if let Some(known) = table.policies.get_mut(domain) {
                     known.changed = true;
                 }
             }
@@ -270,10 +301,6 @@ mod tests {
         Fetching { client: HttpClient::new(None), port: 1, private: true }
     }
 
-    fn known(id: &str, policy: Option<Policy>, until: Duration) -> Known {
-        Known { id: id.to_owned(), policy: policy.map(Arc::new), until, pause: Duration::ZERO, failure: None, changed: true }
-    }
-
     async fn said(policies: &Policies, zone: &Zone, now: Duration) -> String {
         match policies.policy(zone, &fetching(), "b.example", now).await {
             Standing::Policy { policy, is_certain } => format!("{:?} {is_certain}", policy.mode),
@@ -289,7 +316,7 @@ mod tests {
         let (store, before) = (MemoryStore::new(clock.clone()), Policies::default());
         let policy = Policy::parse(TEXT).unwrap();
         let hour = Duration::from_hours(1);
-        before.keep("b.example", known("7", Some(policy.clone()), clock.monotonic() + 24 * hour), clock.monotonic());
+        before.fetched("b.example", "7", policy, clock.monotonic());
         before.save(&store, clock.now(), clock.monotonic()).await.unwrap();
         // Nothing has changed, nothing is written.
         before.save(&store, clock.now(), clock.monotonic()).await.unwrap();
@@ -310,6 +337,49 @@ mod tests {
             let why = "not fetched: mta-sts.b.example: the domain does not exist";
             assert_eq!(said(&later, &published, clock.monotonic()).await, why);
         }
+    }
+
+    #[tokio::test]
+    async fn a_policy_is_fetched_again_long_before_it_ends() {
+        let (policies, policy, hour) = (Policies::default(), Policy::parse(TEXT).unwrap(), Duration::from_hours(1));
+        policies.fetched("b.example", "7", policy.clone(), 100 * hour);
+        // No web server answers.
+        let published = Zone::default().txt("_mta-sts.b.example", "v=STSv1; id=7;");
+        let tried = || policies.failed.lock().get("b.example").map(|(until, _)| until.saturating_sub(PAUSE));
+        for (at, attempt) in [(111 * hour, None), (113 * hour, Some(113 * hour)), (113 * hour + PAUSE / 2, Some(113 * hour))] {
+            assert_eq!((said(&policies, &published, at).await.as_str(), tried()), ("Enforce true", attempt));
+        }
+        assert_eq!(said(&policies, &published, 123 * hour).await, "Enforce true");
+        assert_eq!(tried(), Some(123 * hour));
+        // The same id, and a day more.
+        policies.fetched("b.example", "7", policy, 123 * hour);
+        assert_eq!((said(&policies, &published, 134 * hour).await.as_str(), tried()), ("Enforce true", None));
+        assert_eq!(said(&policies, &Zone::default(), 146 * hour).await, "Enforce true");
+        assert_eq!(said(&policies, &Zone::default(), 147 * hour).await, "none");
+        // One that holds for long is looked at every day, also where it was read from the store.
+        let policy = Arc::new(Policy { max_age: 1000 * hour, ..Policy::parse(TEXT).unwrap() });
+        assert_eq!(Known::new("7", policy, 1100 * hour, false).refresh, 124 * hour);
+    }
+
+    #[tokio::test]
+    async fn what_ends_first_makes_room() {
+        let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+        let (store, policies, policy) = (MemoryStore::new(clock.clone()), Policies::default(), Policy::parse(TEXT).unwrap());
+        let (now, second) = (clock.monotonic(), Duration::from_secs(1));
+        policies.fetched("first.example", "7", policy.clone(), now);
+        policies.save(&store, clock.now(), now).await.unwrap();
+        for number in 0..FAILURES.max(POLICIES) {
+            policies.pause(&format!("{number}.example"), "of a test".into(), now);
+            policies.fetched(&format!("{number}.b.example"), "7", policy.clone(), now + second);
+        }
+        policies.pause("last.example", "of a test".into(), now + second);
+        let count = policies.failed.lock().len();
+        assert!(count == FAILURES && policies.failed.lock().contains_key("last.example"));
+        let count = policies.known.lock().policies.len();
+        assert!(count == POLICIES && !policies.known.lock().policies.contains_key("first.example"));
+        policies.save(&store, clock.now(), now).await.unwrap();
+        let kept = store.values(TABLE, None, clock.now(), 2 * POLICIES).await.unwrap();
+        assert!(kept.len() == POLICIES && kept.iter().all(|(key, _)| key != "first.example"));
     }
 
     #[test]

@@ -231,6 +231,13 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
                 port: route.mta_sts_port,
                 private: route.allow_private,
             });
+            if warns_of_authorities(route) {
+                tracing::warn!(
+                    route = %name,
+                    "`ca` stands in the place of the system's authorities for the web servers of MTA-STS policies too: policies of domains that have no \
+                     certificate of these do not count. Leave `ca` out, or say `mta_sts = false`"
+                );
+            }
             if fetching.is_none() && route.mta_sts {
                 tracing::warn!(route = %name, "the system has no certification authorities to trust: MTA-STS policies of domains do not count");
             }
@@ -269,6 +276,12 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
         }
         config::Route::Capture => Route::Capture,
     })
+}
+
+/// Whether a route believes its own authorities alone, and shall fetch policies from the web servers of everybody, whom these will not know. Were policies
+/// fetched with the system's authorities, mail would wait for hosts whose certificates the route does not believe.
+fn warns_of_authorities(route: &config::MxRoute) -> bool {
+    route.mta_sts && route.ca.is_some() && route.mta_sts_port == config::MxRoute::default().mta_sts_port
 }
 
 /// For routes that are addresses: nothing to ask.
@@ -310,6 +323,19 @@ mod tests {
         for text in ["192.0.2.1", "[192.0.2.1]", "2001:db8::1", "[IPv6:2001:db8::1]"] {
             let Route::SmartHost(SmartHostRoute { host, .. }) = smart_host(text, ca.path().to_str()).unwrap() else { panic!() };
             assert!(matches!(host, Host::Address(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_with_authorities_of_its_own_is_told_of_policies() {
+        let route = config::MxRoute { ca: Some("ca.pem".into()), ..config::MxRoute::default() };
+        assert!(warns_of_authorities(&route));
+        for quiet in [
+            config::MxRoute { ca: None, ..route.clone() },
+            config::MxRoute { mta_sts: false, ..route.clone() },
+            config::MxRoute { mta_sts_port: 8443, ..route },
+        ] {
+            assert!(!warns_of_authorities(&quiet));
         }
     }
 

@@ -31,8 +31,12 @@ const KEPT: Duration = Duration::from_hours(72);
 const POLICIES: usize = 8;
 /// Different failures of one policy; those behind are in the sum alone.
 const FAILURES: usize = 50;
+/// Reports that one mail address, or one host of HTTPS, gets on a day, of all domains together: whoever has many domains could name somebody else's.
+const REPORTS: usize = 20;
 /// Lines of a policy that are kept.
 const STRINGS: usize = 64;
+/// Octets of these lines and of the hosts that the policy names, together.
+const STRINGS_SIZE: usize = 4 * 1024;
 /// Octets of a failure's own words.
 const REASON: usize = 200;
 
@@ -180,9 +184,36 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     known: Mutex<BTreeMap<(u64, String), Tally>>,
+    sent: Mutex<Sent>,
+}
+
+/// What was sent where on one day. A restart forgets it.
+#[derive(Debug, Default)]
+struct Sent {
+    today: u64,
+    /// By destination: reports, by day and domain.
+    reports: BTreeMap<String, Vec<(u64, String)>>,
 }
 
 impl Tallies {
+    /// Whether a report may go to a destination today: no more than [`REPORTS`] do, each as often as it is tried.
+    fn may_tell(&self, destination: &str, report: (u64, &str), now: Timestamp) -> bool {
+        let mut sent = self.sent.lock();
+        let today = day(now);
+        if sent.today != today {
+            *sent = Sent { today, reports: BTreeMap::new() };
+        }
+        let reports = sent.reports.entry(destination.to_ascii_lowercase()).or_default();
+        if reports.iter().any(|(day, domain)| (*day, &**domain) == report) {
+            return true;
+        }
+        let is_free = reports.len() < REPORTS;
+        if is_free {
+            reports.push((report.0, report.1.to_owned()));
+        }
+        is_free
+    }
+
     /// Counts a connection.
     pub(super) fn note(&self, route: &str, seen: &Seen, outcome: Result<(), Fault>, most: u32, now: Timestamp) {
         let mut known = self.known.lock();
@@ -281,8 +312,15 @@ impl Seen {
     /// Nothing but the least that counts of a policy.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        self.strings.truncate(STRINGS);
-        self.mx.truncate(STRINGS);
+        let mut left = STRINGS_SIZE;
+        for lines in [&mut self.strings, &mut self.mx] {
+            let fitting = lines.iter().take(STRINGS).map_while(|line| {
+                left = left.checked_sub(line.len())?;
+                Some(())
+            });
+            let count = fitting.count();
+            lines.truncate(count);
+        }
         self
     }
 }

@@ -175,7 +175,10 @@ impl Parts {
         prepared: &Prepared,
         trace: &mut Trace,
     ) -> Result<Chained, Refusal> {
-        let Some(chain) = &prepared.chain else { return Ok(plain(submission, facts, &prepared.content, self.settings().tags)) };
+        let Some(chain) = &prepared.chain else {
+            self.check_readable_sender(&facts.from)?;
+            return Ok(plain(submission, facts, &prepared.content, self.settings().tags));
+        };
         let circumstances = Arc::new(Circumstances {
             id: submission.id,
             login: Arc::clone(&submission.login.name),
@@ -240,6 +243,8 @@ impl Parts {
         let from_is_open = is_from_open(&submission.login, facts, &letter.draft, &plan)?;
         if from_is_open {
             plan.senders.clone_from(&submission.login.senders);
+        } else {
+            self.check_readable_sender(&letter.draft.header_all_raw("From").collect::<Vec<_>>())?;
         }
         // What only plugins ask for is kept only where plugins will.
         if plan.needs_variables() {

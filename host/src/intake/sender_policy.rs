@@ -13,7 +13,7 @@ use crate::mail::header::raw_fields::RawFields;
 use crate::mail::refusal::Refusal;
 use crate::submission::Submission;
 use crate::submission::login::Login;
-use crate::submission::sender_domain::{check_foreign, check_made, check_own, policy, unverified};
+use crate::submission::sender_domain::{check_foreign, check_made, check_own, check_readable, policy, unverified};
 
 impl Parts {
     /// Returns the submission as it goes on: with our envelope and a Sender field, where its From is not verified and that is what is to be done.
@@ -58,6 +58,14 @@ impl Parts {
     pub(super) fn check_changed_sender(&self, login: &Login, from: &[&[u8]]) -> Result<(), Refusal> {
         let Some(domains) = &self.domains else { return Ok(()) };
         check_made(domains, &login.name, policy(domains, login), from.iter().copied())
+    }
+
+    /// Checks a From that no plugin and no value changes any more.
+    ///
+    /// # Errors
+    /// [`Refusal::SenderNotAllowed`]
+    pub(super) fn check_readable_sender(&self, from: &[&[u8]]) -> Result<(), Refusal> {
+        self.domains.as_ref().map_or(Ok(()), |domains| check_readable(domains, from.iter().copied()))
     }
 }
 

@@ -161,7 +161,14 @@ fn both_forms_of_a_domain_are_signed() {
 
 #[test]
 fn what_is_no_list_of_addresses_is_not_signed() {
-    for from in ["ceo@example.com: me@other.example;", "\"CEO\" <ceo@example.com>: <me@other.example>;", "ceo@example.com <"] {
+    for from in [
+        "ceo@example.com: me@other.example;",
+        "\"CEO\" <ceo@example.com>: <me@other.example>;",
+        "ceo@example.com <",
+        "<@other.example:ceo@example.com>",
+        "ceo@example .com",
+        "ceo@example.com\x01",
+    ] {
         let text = format!("From: {from}\n\nb\n");
         assert_eq!(sign(&text), text.replace('\n', "\r\n"), "{from}");
     }

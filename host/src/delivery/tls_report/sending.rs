@@ -1,5 +1,6 @@
 //! Sends the reports of days that are over.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(in crate::delivery) const ROUND: Duration = Duration::from_mins(10);
 /// How long after a failure a report is tried again, and how often: for a day (RFC 8460 §5.4).
 const PAUSE: Duration = Duration::from_hours(1);
 const TRIES: u32 = 24;
-/// How long a web server may take.
+/// How long all web servers of a domain may take together: those of others wait.
 const TIME: Duration = Duration::from_secs(30);
 /// Octets of what it answers.
 const ANSWER: usize = 64 * 1024;
@@ -48,15 +49,14 @@ pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
         if hub.draining.is_cancelled() {
             return;
         }
-        let begins = Timestamp::from_millis(day.saturating_mul(DAY));
         let (now, mut tally) = (hub.clock.now(), tally);
         tally.tries += 1;
-        match report(hub, &settings, &domain, begins, &mut tally).await {
+        match report(hub, &settings, &domain, day, &mut tally).await {
             Told::Later if tally.tries < TRIES => {
                 tally.next = now.plus(PAUSE);
                 hub.tallies.again(day, domain, tally);
             }
-            told @ (Told::Sent | Told::NotWanted | Told::Later) => {
+            told @ (Told::Sent | Told::NotWanted | Told::TooMany | Told::Later) => {
                 hub.metrics.tls_reported(told.word());
                 if let Err(error) = hub.tallies.end(day, &domain, &**hub.spool.store(), now).await {
                     tracing::debug!("cannot write down that {domain} has its report on TLS, it may get it again after a restart: {error}");
@@ -72,6 +72,8 @@ enum Told {
     Sent,
     /// Nobody wants it.
     NotWanted,
+    /// Those who want it get too many.
+    TooMany,
     /// It did not work.
     Later,
 }
@@ -81,12 +83,14 @@ impl Told {
         match self {
             Self::Sent => "sent",
             Self::NotWanted => "not_wanted",
+            Self::TooMany => "too_many",
             Self::Later => "failed",
         }
     }
 }
 
-async fn report(hub: &Hub, settings: &Settings, domain: &str, begins: Timestamp, tally: &mut Tally) -> Told {
+async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &mut Tally) -> Told {
+    let begins = Timestamp::from_millis(day.saturating_mul(DAY));
     let reports = &settings.limits.tls_reports;
     let Some(Route::Mx(route)) = settings.routes.get(&*tally.route) else { return Told::NotWanted };
     let Some(contact) = reports.contact.as_ref().filter(|_| reports.enabled) else { return Told::NotWanted };
@@ -113,31 +117,43 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, begins: Timestamp,
         tally: &counted,
     };
     let Ok(packed) = report.packed() else { return Told::Later };
-    let mut told = Told::Sent;
+    let mut fails = false;
+    let mut time = pin!(tokio::time::sleep(TIME));
     for destination in destinations {
-        let name = match &destination {
-            Destination::Mail(to) => to.to_string(),
-            Destination::Web(url) => url.to_string(),
+        let (name, receiver) = match &destination {
+            Destination::Mail(to) => (to.to_string(), to.to_string()),
+            Destination::Web(url) => (url.to_string(), url.host_str().unwrap_or_default().to_owned()),
         };
         if tally.told.contains(&name) {
             continue;
         }
+        if !hub.tallies.may_tell(&receiver, (day, domain), hub.clock.now()) {
+            tracing::info!("the report on TLS towards {domain} is not sent to {receiver}, which gets too many on this day");
+            continue;
+        }
         let sent = match destination {
             Destination::Mail(to) => mail(hub, settings, &report, &counted.route, &to, &packed).await,
-            Destination::Web(url) => {
-                let posted = hub.draining.run_until_cancelled(post(route, url, packed.clone())).await;
-                posted.unwrap_or_else(|| Err("the server is being stopped".to_owned()))
-            }
+            Destination::Web(_) if time.is_elapsed() => Err(format!("those before {receiver} took too long")),
+            Destination::Web(url) => tokio::select! {
+                biased;
+                () = hub.draining.cancelled() => Err("the server is being stopped".to_owned()),
+                () = &mut time => Err(format!("{receiver}, with those before it, takes too long")),
+                posted = post(route, url, packed.clone()) => posted,
+            },
         };
         match sent {
             Ok(()) => tally.told.push(name),
             Err(reason) => {
                 tracing::info!("the report on TLS towards {domain} cannot be sent: {reason}");
-                told = Told::Later;
+                fails = true;
             }
         }
     }
-    told
+    match (fails, tally.told.is_empty()) {
+        (true, _) => Told::Later,
+        (false, true) => Told::TooMany,
+        (false, false) => Told::Sent,
+    }
 }
 
 async fn post(route: &MxRoute, url: Url, packed: Bytes) -> Result<(), String> {

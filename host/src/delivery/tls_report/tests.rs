@@ -110,3 +110,25 @@ fn a_report_has_the_form_of_the_rfc() {
     assert!(mail.contains("filename=\"mail.tp.example!b.example!1799971200!1800057599!001.json.gz\""), "{mail}");
     assert!(mail.lines().all(|line| line.len() <= 998) && mail.is_ascii());
 }
+
+#[test]
+fn a_policy_of_many_octets_is_cut() {
+    let long = |count| vec!["a".repeat(1000); count];
+    let cut = Seen { strings: long(3), mx: long(100), ..seen("b.example", PolicyKind::Sts) }.bounded();
+    assert_eq!((cut.strings.len(), cut.mx.len()), (3, 1));
+    let cut =
+        Seen { strings: vec![String::new(); 100], mx: vec!["a".repeat(STRINGS_SIZE)], ..seen("b.example", PolicyKind::Sts) }.bounded();
+    assert_eq!((cut.strings.len(), cut.mx.len()), (STRINGS, 1));
+}
+
+#[test]
+fn nobody_gets_more_reports_on_a_day_than_the_limit() {
+    let (tallies, now) = (Tallies::default(), Timestamp::from_millis(1_800_000_000_000));
+    for number in 0..REPORTS {
+        assert!(tallies.may_tell("victim@x.example", (7, &format!("{number}.b.example")), now));
+    }
+    assert!(!tallies.may_tell("Victim@x.example", (7, "more.b.example"), now));
+    assert!(tallies.may_tell("victim@x.example", (7, "0.b.example"), now), "it is tried again");
+    assert!(tallies.may_tell("other@x.example", (7, "more.b.example"), now));
+    assert!(tallies.may_tell("victim@x.example", (7, "more.b.example"), now.plus(24 * HOUR)));
+}
