@@ -61,13 +61,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::spool::Spool;
-use crate::store::StoreError;
+use crate::store::{DueQueue, StoreError};
 use crate::telemetry::metric::Metrics;
 use hub::{Hub, Woken};
 use settings::Settings;
 use shaping::group::Wait;
 use tls_report::sending;
-use waiting::CONNECTIONS;
+use waiting::{CONNECTIONS, of_login};
 use writer::Writer;
 
 /// Queues that one look at the store brings, beside those that are worked on.
@@ -78,6 +78,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The shortest time between two looks at the store: changes that come together are seen together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// With how many logins that have mail in it a queue waits.
+const SHARERS: usize = 8;
 /// For how long a queue that waits for its group is left alone in the store, unless it is called.
 const WAIT: Duration = Duration::from_mins(10);
 /// How often it is written down what shall outlast a restart, beside mail.
@@ -285,7 +287,7 @@ struct Seen {
 impl Seen {
     fn note(&mut self, woken: Woken) -> Woken {
         match &woken {
-            Woken::Taken | Woken::Suspended(_) | Woken::HeldBack { wait: Wait::Connection, .. } => {}
+            Woken::Taken | Woken::Crowded | Woken::Suspended(_) | Woken::HeldBack { wait: Wait::Connection, .. } => {}
             Woken::Busy => self.busy = true,
             Woken::LeftOut => self.left_out = true,
             Woken::HeldBack { wait: Wait::Until(until), .. } => {
@@ -299,15 +301,37 @@ impl Seen {
 /// Calls those that wait for a group, until it has nothing more to have.
 fn call_group(hub: &Arc<Hub>, name: &Arc<str>, seen: &mut Seen) {
     while let Some(due) = hub.waiting.first(name) {
-        match seen.note(hub.wake(&due.queue)) {
+        match seen.note(hub.wake(&due.queue, &due.share)) {
             // No other group has anything more to have either.
             Woken::LeftOut => return,
+            Woken::Crowded if of_login(&due.share) == *name => return,
             Woken::HeldBack { group: Some(group), .. } if group == *name => return,
             // It belongs to another one by now, or to none: the store lists it again.
-            Woken::Taken | Woken::Busy | Woken::Suspended(_) | Woken::HeldBack { .. } => {
+            Woken::Taken | Woken::Busy | Woken::Crowded | Woken::Suspended(_) | Woken::HeldBack { .. } => {
                 hub.waiting.take(name);
                 hub.spool.store().rouse(Some(&due.queue));
             }
+        }
+    }
+}
+
+/// Wakes a queue for the login that it was listed for, or for another one that has mail in it where that one has all that it may have.
+fn wake_for_any(hub: &Arc<Hub>, due: &DueQueue, now: Timestamp) -> Woken {
+    let woken = hub.wake(&due.queue, &due.share);
+    if woken != Woken::Crowded {
+        return woken;
+    }
+    let others = hub.spool.store().sharers(&due.queue, now, SHARERS).into_iter().filter(|share| *share != due.share);
+    others.map(|share| hub.wake(&due.queue, &share)).find(|woken| *woken != Woken::Crowded).unwrap_or(Woken::Crowded)
+}
+
+/// A queue waits, in `group` or with the connections of each login; it may be called for any that has mail in it.
+fn wait(hub: &Hub, due: &DueQueue, now: Timestamp, group: Option<&Arc<str>>) {
+    let sharers = hub.spool.store().sharers(&due.queue, now, SHARERS);
+    for share in std::iter::once(&due.share).chain(&sharers) {
+        match group {
+            Some(group) => hub.waiting.add(group, &due.queue, share),
+            None => hub.waiting.add(&of_login(share), &due.queue, share),
         }
     }
 }
@@ -322,6 +346,7 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         store.hasten(now.plus(settings.limits.retry_longest.max(settings.longest_hold))).await?;
     }
     let mut seen = Seen::default();
+    hub.crowded.lock().clear();
     for group in hub.waiting.groups() {
         call_group(hub, &group, &mut seen);
     }
@@ -330,14 +355,18 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     let is_full = listed.len() >= most;
     for due in listed {
         let passed = hub.clock.monotonic();
-        let until = match seen.note(hub.wake(&due.queue)) {
+        let until = match seen.note(wake_for_any(hub, &due, now)) {
             Woken::Taken | Woken::Busy => continue,
             Woken::LeftOut => {
-                hub.waiting.add(&CONNECTIONS.into(), &due);
+                wait(hub, &due, now, Some(&CONNECTIONS.into()));
+                passed + WAIT
+            }
+            Woken::Crowded => {
+                wait(hub, &due, now, None);
                 passed + WAIT
             }
             Woken::HeldBack { group: Some(group), .. } => {
-                hub.waiting.add(&group, &due);
+                wait(hub, &due, now, Some(&group));
                 passed + WAIT
             }
             Woken::HeldBack { group: None, wait: Wait::Until(until) } => until,
@@ -349,7 +378,7 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     }
     let Seen { left_out, busy, earliest } = seen;
     hub.pressure.store(left_out, Ordering::Relaxed);
-    if left_out {
+    if left_out || !hub.crowded.lock().is_empty() {
         hub.give_way.notify_waiters();
     }
     // What became due while we looked is seen by the next look: that is asked for as of when this one began.

@@ -199,12 +199,15 @@ pub trait Store: Send + Sync + 'static {
     fn due_queues(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueQueue>, StoreError>>;
 
     /// Leaves a queue alone until `until`, a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): it is not listed before, so that looking for
-    /// due queues costs nothing for those that have to wait anyway. No promise and no commit: whoever leases gets rows, and a queue that becomes empty
-    /// forgets it.
+    /// due queues costs nothing for those that have to wait anyway. No promise and no commit: whoever leases gets rows, a queue that becomes empty
+    /// forgets it, and a row of a share that had none in it ends it.
     fn rest(&self, queue: &str, until: Duration);
 
     /// Ends the rest of a queue, or of all where none is named.
     fn rouse(&self, queue: Option<&str>);
+
+    /// Returns shares that have rows in `queue` that are due at `now`, whether it rests or not: the longest waiting first, at most `limit`.
+    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>>;
 
     /// Returns when the next row that is not due yet becomes due, or a rest ends.
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;

@@ -43,6 +43,9 @@ impl Store for CommitLog {
     }
     fn rest(&self, _: &str, _: Duration) {}
     fn rouse(&self, _: Option<&str>) {}
+    fn sharers(&self, _: &str, _: Timestamp, _: usize) -> Vec<std::sync::Arc<str>> {
+        Vec::new()
+    }
     fn changed(&self) -> BoxFuture<'_, ()> {
         pending().boxed()
     }

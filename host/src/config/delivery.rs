@@ -49,6 +49,8 @@ pub struct Delivery {
     pub delay_report: Duration,
     /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
     pub lease: Duration,
+    /// `login_connections`: how many of `connections` the mail of one login may have. Default nine tenths of `connections`.
+    pub login_connections: u32,
     /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
     /// `connections`.
     pub failing_connections: u32,
@@ -96,6 +98,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     let longest = section.or("retry_longest", Duration::from_hours(4), Value::duration);
     let delivery = Delivery {
         connections,
+        login_connections: section.or("login_connections", connections - connections / 10, Value::count),
         failing_connections: section.or("failing_connections", (connections / 2).max(1), Value::count),
         connections_per_destination: section.or("connections_per_destination", 20, Value::count),
         messages_per_connection: section.or("messages_per_connection", 1000, Value::count),

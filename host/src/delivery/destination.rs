@@ -24,6 +24,8 @@ pub(super) struct Job {
 /// A queue with its workers.
 pub(super) struct Destination {
     pub(super) queue: QueueName,
+    /// The login that it is worked on for: it has the connections, whoever else has mail in the queue.
+    pub(super) share: Arc<str>,
     pub(super) board: Mutex<Board>,
     /// Wakes one idle worker.
     pub(super) work: Notify,
@@ -52,8 +54,8 @@ pub(super) struct Board {
 }
 
 impl Destination {
-    pub(super) fn new(queue: QueueName) -> Arc<Self> {
-        Arc::new(Self { queue, board: Mutex::default(), work: Notify::new(), leasing: tokio::sync::Mutex::new(()) })
+    pub(super) fn new(queue: QueueName, share: Arc<str>) -> Arc<Self> {
+        Arc::new(Self { queue, share, board: Mutex::default(), work: Notify::new(), leasing: tokio::sync::Mutex::new(()) })
     }
 
     /// Takes all that nobody has taken.

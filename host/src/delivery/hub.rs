@@ -3,7 +3,7 @@
 //! A destination begins with one worker. One more is added whenever leased work waits, nobody is idle, and the last one that was added has its
 //! connection; so a destination gets as many connections as it can use, up to its limit, without a burst of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +70,8 @@ pub(super) struct Hub {
     pub(super) cut_off: CancellationToken,
     /// All connections are in use and a destination waits for one.
     pub(super) pressure: AtomicBool,
+    /// Logins whose mail waits because they have all the connections that they may have.
+    pub(super) crowded: Mutex<BTreeSet<Arc<str>>>,
     /// Wakes idle workers when there is pressure.
     pub(super) give_way: Notify,
     /// A connection is free again.
@@ -88,6 +90,8 @@ pub(super) enum Woken {
     Busy,
     /// Nobody: no connection is left for it.
     LeftOut,
+    /// Nobody: the login that it was to be worked on for has all the connections that it may have.
+    Crowded,
     /// Nobody: the group that it belongs to has all that it may have now. Those that could not be reached the last time are such a group too.
     HeldBack {
         /// Which group; `None` where it is the queue alone.
@@ -102,8 +106,27 @@ pub(super) enum Woken {
 pub(super) struct Registry {
     pub(super) destinations: BTreeMap<QueueName, Arc<Destination>>,
     pub(super) connections: u32,
+    /// How many of them are there for the mail of each login, those with none excepted.
+    pub(super) logins: BTreeMap<Arc<str>, u32>,
     /// Those of them that are on the way to a destination that could not be reached the last time.
     pub(super) failing: u32,
+}
+
+impl Registry {
+    /// How many connections there are for the mail of a login.
+    fn of_login(&self, share: &str) -> u32 {
+        self.logins.get(share).copied().unwrap_or_default()
+    }
+
+    /// One connection less for the mail of a login.
+    pub(super) fn leave_login(&mut self, share: &str) {
+        if let Some(count) = self.logins.get_mut(share) {
+            *count -= 1;
+            if *count == 0 {
+                self.logins.remove(share);
+            }
+        }
+    }
 }
 
 impl Hub {
@@ -127,6 +150,7 @@ impl Hub {
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
             pressure: AtomicBool::new(false),
+            crowded: Mutex::default(),
             give_way: Notify::new(),
             freed: Notify::new(),
             workers: TaskTracker::new(),
@@ -173,8 +197,8 @@ impl Hub {
         self.registry.lock().destinations.len()
     }
 
-    /// Says that `queue` has due rows.
-    pub(super) fn wake(self: &Arc<Self>, queue: &QueueName) -> Woken {
+    /// Says that `queue` has due rows, those of the login `share` among them.
+    pub(super) fn wake(self: &Arc<Self>, queue: &QueueName, share: &Arc<str>) -> Woken {
         if let Some(suspension) = self.suspension(queue) {
             return Woken::Suspended(suspension.until);
         }
@@ -196,6 +220,7 @@ impl Hub {
             if stalled
                 && registry.connections < limits.connections
                 && !self.pressure.load(Ordering::Relaxed)
+                && registry.of_login(&destination.share) < limits.login_connections
                 && self.may_try(&registry, queue, limits)
                 && let Ok(slot) = self.shaping.take(&plan, self.clock.monotonic())
             {
@@ -206,6 +231,10 @@ impl Hub {
         }
         if registry.connections >= limits.limits.connections {
             return Woken::LeftOut;
+        }
+        if registry.of_login(share) >= limits.limits.login_connections {
+            self.crowded.lock().insert(Arc::clone(share));
+            return Woken::Crowded;
         }
         if !self.may_try(&registry, queue, &limits.limits) {
             return Woken::HeldBack { group: Some(FAILING.into()), wait: Wait::Connection };
@@ -221,7 +250,7 @@ impl Hub {
                 return Woken::HeldBack { group: (plan.group != *queue).then_some(plan.group), wait };
             }
         };
-        let destination = Destination::new(queue.clone());
+        let destination = Destination::new(queue.clone(), share.clone());
         destination.board.lock().may_have_more = true;
         registry.destinations.insert(queue.clone(), destination.clone());
         self.metrics.set_destinations(registry.destinations.len());
@@ -229,16 +258,16 @@ impl Hub {
         Woken::Taken
     }
 
-    /// Whether others wait for a connection that a worker with `plan` has.
-    pub(super) fn is_pressed(&self, plan: &Allowance) -> bool {
-        self.pressure.load(Ordering::Relaxed) || self.shaping.is_wanted(plan)
+    /// Whether others wait for a connection that a worker with `plan` has, for the mail of `share`.
+    pub(super) fn is_pressed(&self, plan: &Allowance, share: &str) -> bool {
+        self.pressure.load(Ordering::Relaxed) || self.shaping.is_wanted(plan) || self.crowded.lock().contains(share)
     }
 
-    /// Waits until others need a connection that a worker with `plan` has.
-    pub(super) async fn pressed(&self, plan: &Allowance) {
+    /// Waits until others need that connection.
+    pub(super) async fn pressed(&self, plan: &Allowance, share: &str) {
         loop {
             self.give_way.notified().await;
-            if self.is_pressed(plan) {
+            if self.is_pressed(plan, share) {
                 return;
             }
         }
@@ -274,6 +303,7 @@ impl Hub {
         let workers = destination.board.lock().workers;
         // With none left the destination is out of the registry: whoever asks is the last one and goes himself.
         if registry.connections < settings.limits.connections
+            && registry.of_login(&destination.share) < settings.limits.login_connections
             && (1..plan.limits.connections).contains(&workers)
             && self.may_try(&registry, &destination.queue, &settings.limits)
             && let Ok(slot) = self.shaping.take(&plan, self.clock.monotonic())
@@ -289,6 +319,7 @@ impl Hub {
 
     fn add_worker(self: &Arc<Self>, registry: &mut Registry, destination: &Arc<Destination>, slot: Slot) {
         registry.connections += 1;
+        *registry.logins.entry(Arc::clone(&destination.share)).or_default() += 1;
         let failing = self.failing.contains(&destination.queue, self.clock.monotonic());
         registry.failing += u32::from(failing);
         {

@@ -102,6 +102,7 @@ impl Place {
         board.workers -= 1;
         self.uncount(board);
         registry.connections -= 1;
+        registry.leave_login(&self.destination.share);
         registry.failing -= u32::from(self.failing);
         if board.workers == 0 {
             registry.destinations.remove(&self.destination.queue);

@@ -14,7 +14,12 @@ pub(super) const FAILING: &str = "\0failing";
 /// The name of the group of all that wait for one of all connections.
 pub(super) const CONNECTIONS: &str = "\0connections";
 
-/// All that wait. Each has a queue in the store's memory: there are no more of these than of those.
+/// Returns the name of the group of all that wait because a login has all the connections that it may have.
+pub(super) fn of_login(share: &str) -> Arc<str> {
+    format!("\0login {share}").into()
+}
+
+/// All that wait. Each has a line in the store's memory, of a queue and a share: there are no more of these than of those.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     groups: Mutex<BTreeMap<Arc<str>, Group>>,
@@ -25,20 +30,20 @@ struct Group {
     /// Shares that have queues here; the first has its turn.
     turns: VecDeque<Arc<str>>,
     queues: HashMap<Arc<str>, VecDeque<QueueName>>,
-    known: HashSet<QueueName>,
+    known: HashSet<(Arc<str>, QueueName)>,
 }
 
 impl Waiting {
-    /// A queue waits from now on.
-    pub(super) fn add(&self, group: &Arc<str>, due: &DueQueue) {
+    /// A queue waits from now on, with the queues of a share that has mail in it.
+    pub(super) fn add(&self, group: &Arc<str>, queue: &QueueName, share: &Arc<str>) {
         let mut groups = self.groups.lock();
         let group = groups.entry(Arc::clone(group)).or_default();
-        if group.known.insert(Arc::clone(&due.queue)) {
-            let queues = group.queues.entry(Arc::clone(&due.share)).or_default();
+        if group.known.insert((Arc::clone(share), Arc::clone(queue))) {
+            let queues = group.queues.entry(Arc::clone(share)).or_default();
             if queues.is_empty() {
-                group.turns.push_back(Arc::clone(&due.share));
+                group.turns.push_back(Arc::clone(share));
             }
-            queues.push_back(Arc::clone(&due.queue));
+            queues.push_back(Arc::clone(queue));
         }
     }
 
@@ -58,7 +63,7 @@ impl Waiting {
             && let Some(queues) = group.queues.get_mut(&share)
         {
             if let Some(queue) = queues.pop_front() {
-                group.known.remove(&queue);
+                group.known.remove(&(Arc::clone(&share), queue));
             }
             if queues.is_empty() {
                 group.queues.remove(&share);
@@ -91,26 +96,25 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn due(queue: &str, share: &str) -> DueQueue {
-        DueQueue { queue: queue.into(), share: share.into() }
-    }
-
     #[test]
     fn shares_take_turns() {
         let (waiting, group) = (Waiting::default(), Arc::from("provider"));
         for number in 0..1000 {
-            waiting.add(&group, &due(&format!("direct/{number}.example"), "many"));
+            waiting.add(&group, &format!("direct/{number}.example").into(), &"many".into());
         }
-        waiting.add(&group, &due("direct/0.example", "many"));
-        waiting.add(&group, &due("direct/few.example", "few"));
+        for (queue, share) in [("direct/0.example", "many"), ("direct/few.example", "few"), ("direct/900.example", "few")] {
+            waiting.add(&group, &queue.into(), &share.into());
+        }
         assert_eq!(waiting.groups(), ["provider".into()]);
         let mut order = Vec::new();
         while let Some(first) = waiting.first("provider") {
             waiting.take("provider");
             order.push(first.queue);
         }
-        assert_eq!(order.len(), 1001, "each waits once");
-        assert_eq!(order.iter().position(|queue| &**queue == "direct/few.example"), Some(1));
+        assert_eq!(order.len(), 1002, "each waits once with each share");
+        for (place, queue) in [(1, "direct/few.example"), (3, "direct/900.example")] {
+            assert_eq!(order.iter().position(|name| &**name == queue), Some(place), "{queue}");
+        }
         assert_eq!(waiting.groups(), Vec::<Arc<str>>::new());
     }
 }

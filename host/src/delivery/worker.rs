@@ -126,7 +126,7 @@ impl Worker {
 
     /// Whether another destination needs the connection more: this one has others, or had its turn.
     fn must_give_way(&self) -> bool {
-        self.place.hub.is_pressed(self.desk.plan())
+        self.place.hub.is_pressed(self.desk.plan(), &self.place.destination.share)
             && self.ready.is_none()
             && !self.desk.has_work()
             && (self.turn >= TURN || self.place.destination.board.lock().workers > 1)
@@ -171,7 +171,7 @@ impl Worker {
     /// Waits for work; `false` when it is time to go.
     async fn idle(&mut self) -> bool {
         let hub = self.place.hub.clone();
-        let pressed = hub.is_pressed(self.desk.plan());
+        let pressed = hub.is_pressed(self.desk.plan(), &self.place.destination.share);
         let Some(connection) = self.connection.as_mut().filter(|_| !hub.draining.is_cancelled() && !pressed) else {
             return !self.place.give_up();
         };
@@ -187,7 +187,7 @@ impl Worker {
         let woken = tokio::select! {
             () = destination.work.notified() => true,
             () = tokio::time::sleep(self.settings.limits.idle_time) => false,
-            () = hub.pressed(self.desk.plan()) => false,
+            () = hub.pressed(self.desk.plan(), &self.place.destination.share) => false,
             () = hub.draining.cancelled() => false,
             () = connection.spoilt() => { spoilt = true; false }
         };
@@ -401,14 +401,14 @@ impl Worker {
     async fn hold_back(&mut self, until: Duration) -> Round {
         let hub = self.place.hub.clone();
         let wait = until.saturating_sub(hub.clock.monotonic());
-        let others_wait = hub.is_pressed(self.desk.plan());
+        let others_wait = hub.is_pressed(self.desk.plan(), &self.place.destination.share);
         let Some(connection) = self.connection.as_mut().filter(|_| wait <= self.settings.limits.idle_time && !others_wait) else {
             self.desk.hand_over(self.ready.take());
             return Round::Leave;
         };
         let spoilt = tokio::select! {
             () = tokio::time::sleep(wait) => false,
-            () = hub.pressed(self.desk.plan()) => false,
+            () = hub.pressed(self.desk.plan(), &self.place.destination.share) => false,
             () = hub.draining.cancelled() => false,
             () = connection.spoilt() => true,
         };

@@ -268,6 +268,10 @@ impl Store for Embedded {
         self.shared.state.lock().index.rest(queue, until);
     }
 
+    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+        self.shared.state.lock().index.sharers(queue, now, limit)
+    }
+
     fn rouse(&self, queue: Option<&str>) {
         self.shared.reorder(|index| index.rouse(queue));
     }

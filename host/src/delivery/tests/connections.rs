@@ -122,6 +122,40 @@ async fn destinations_share_connections_that_are_few() {
 }
 
 #[tokio::test]
+async fn slow_servers_of_one_login_leave_connections_to_others() {
+    let slow = Peer::start(&[], None, script(|line| line.starts_with("MAIL").then_some(SILENCE))).await;
+    let quick = Peer::start_at(SocketAddr::from(([127, 0, 0, 2], slow.address.port())), &[], None, script(|_| None)).await;
+    let mut setup = Setup::to(&slow);
+    (setup.limits.connections, setup.limits.login_connections) = (4, 3);
+    setup.drain_time = Duration::from_millis(50);
+    setup.zone = setup.zone.mx("z.example", 1, "mx.z.example").address("mx.z.example", "127.0.0.2");
+    for number in 0..10 {
+        setup.zone = setup.zone.mx(&format!("d{number}.example"), 1, "mx.b.example");
+    }
+    let running = setup.start();
+    let of = |login: &str, address: &str| {
+        let new = mail("direct", &[address]);
+        NewEntry { entry: Entry { login: login.into(), ..new.entry }, ..new }
+    };
+    for number in 0..10 {
+        running.accept(of("many", &format!("x@d{number}.example"))).await;
+    }
+    running.wait("three connections", |_| (slow.log().connections == 3).then_some(())).await;
+    running.accept(of("many", "x@z.example")).await;
+    running.wait_a_little().await;
+    assert_eq!((slow.log().connections, quick.log().connections), (3, 0), "no login has all connections");
+    running.accept(of("few", "y@z.example")).await;
+    let mut events = running.wait_for_events(2).await;
+    events.sort();
+    assert_eq!(
+        events,
+        ["delivered x@z.example 0 250 2.0.0 queued", "delivered y@z.example 0 250 2.0.0 queued"],
+        "it waits for neither alone"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_next_hop_that_wants_few_connections_gets_few() {
     let greetings = AtomicUsize::new(0);
     let crowded = script(move |line| {

@@ -33,6 +33,7 @@ struct State {
     messages: BTreeMap<MessageId, StoredMessage>,
     rows: BTreeMap<CopyId, (Row, Option<Duration>)>,
     damaged: BTreeSet<MessageId>,
+    shares: BTreeMap<CopyId, Arc<str>>,
     rests: BTreeMap<QueueName, Duration>,
     events: Vec<Bytes>,
     values: BTreeMap<(Arc<str>, Bytes), (Bytes, Timestamp)>,
@@ -95,6 +96,11 @@ impl Store for MemoryStore {
             state.messages.insert(message.id, stored);
             for row in message.rows {
                 let copy = CopyId { message: message.id, recipient: row.recipient };
+                let is_known = state.rows.iter().any(|(copy, (known, _))| known.queue == row.queue && state.shares[copy] == row.share);
+                if !is_known {
+                    state.rests.remove(&row.queue);
+                }
+                state.shares.insert(copy, row.share);
                 let row = Row { copy, due: row.due, queue: row.queue, payload: row.payload, state: row.state };
                 state.rows.insert(copy, (row, None));
             }
@@ -127,9 +133,10 @@ impl Store for MemoryStore {
         let passed = self.clock.monotonic();
         let mut state = self.state.lock();
         state.rests.retain(|_, until| *until > passed);
-        let queues: BTreeSet<_> =
-            state.due(now, passed).map(|row| row.queue.clone()).filter(|queue| !state.rests.contains_key(queue)).collect();
-        at_once(queues.into_iter().take(limit).map(|queue| DueQueue { queue, share: "".into() }).collect())
+        let rows = state.due(now, passed).filter(|row| !state.rests.contains_key(&row.queue));
+        let mut queues: BTreeMap<_, _> = rows.map(|row| (row.queue.clone(), row.copy)).collect();
+        let queues = std::iter::from_fn(|| queues.pop_first()).take(limit);
+        at_once(queues.map(|(queue, copy)| DueQueue { queue, share: state.shares[&copy].clone() }).collect())
     }
 
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
@@ -201,6 +208,13 @@ impl Store for MemoryStore {
 
     fn rest(&self, queue: &str, until: Duration) {
         self.state.lock().rests.insert(queue.into(), until);
+    }
+
+    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+        let state = self.state.lock();
+        let rows = state.due(now, self.clock.monotonic()).filter(|row| &*row.queue == queue);
+        let shares: BTreeSet<_> = rows.map(|row| state.shares[&row.copy].clone()).collect();
+        shares.into_iter().take(limit).collect()
     }
 
     fn rouse(&self, queue: Option<&str>) {

@@ -182,6 +182,8 @@ impl Order {
         }
         let number = LineNumber(self.lines.add(Line { name: Arc::clone(name), queue, share, priority, rows: 0, head: None }));
         self.line_names.insert(Arc::clone(name), number);
+        // Whoever is new in a queue that rests may have what the others wait for.
+        self.rouse(queue);
         number
     }
 
@@ -409,6 +411,16 @@ impl Index {
     /// Lists `queue` no more before `until`, whatever is due in it.
     pub(in super::super) fn rest(&mut self, queue: &str, until: Duration) {
         self.order.rest(queue, until);
+    }
+
+    /// Returns shares with rows of a queue that are due, at most `limit` of them.
+    pub(in super::super) fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+        let queue = self.order.find_queue(queue).and_then(|number| self.order.queues.get(number.0));
+        let due = queue.into_iter().flat_map(|queue| &queue.heads).take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER);
+        let mut seen = HashSet::new();
+        let shares = due.take(LINES).filter_map(|(_, line)| Some(self.order.line(*line)?.share));
+        let shares = shares.filter(|share| seen.insert(*share)).take(limit);
+        shares.filter_map(|share| self.order.shares.get(share.0).map(|share| Arc::clone(&share.name))).collect()
     }
 
     /// Ends the rest of one queue, or of all. Returns whether there was any.

@@ -106,9 +106,29 @@ async fn queues_that_rest_are_not_listed() {
     assert_eq!(due(&store, 10).await.len(), 1);
     store.rouse(None);
     assert_eq!(due(&store, 10).await.len(), 2);
+    // A share that had nothing in it ends it, one that had does not.
+    store.rest("a", end(clock.now(), 20));
+    put(&store, [row(5, "a", "one", 0, 0)]).await;
+    assert_eq!(due(&store, 10).await.len(), 1);
+    put(&store, [row(6, "a", "three", 0, 0)]).await;
+    assert_eq!(due(&store, 10).await.len(), 2);
     // A queue that becomes empty forgets it.
     store.rest("b", end(clock.now(), 20));
     store.commit(Batch { changes: vec![Change::Done(copy(2, 0))], ..Batch::default() }).await.unwrap();
     put(&store, [row(4, "b", "one", 0, 0)]).await;
     assert_eq!(due(&store, 10).await.len(), 2);
+}
+
+#[tokio::test]
+async fn those_who_share_a_queue_are_known() {
+    let store = on(&FaultyDisk::new());
+    put(&store, [row(1, "a", "one", 0, 5), row(2, "a", "two", 0, 0), row(3, "a", "one", 4, 0), row(4, "a", "later", 0, 60)]).await;
+    put(&store, [row(5, "b", "other", 0, 0)]).await;
+    store.rest("a", end(NOW, 100));
+    let now = NOW.plus(Duration::from_secs(5));
+    let mut shares = store.sharers("a", now, 10);
+    shares.sort();
+    assert_eq!(shares, ["one".into(), "two".into()]);
+    assert_eq!(store.sharers("a", now, 1).len(), 1);
+    assert!(store.sharers("nobody", now, 10).is_empty());
 }
