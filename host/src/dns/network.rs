@@ -1,19 +1,23 @@
 //! DNS over the network: a stub resolver with a bounded cache that keeps answers as long as their time to live says.
 //!
 //! Whether records are signed, name servers say that we trust (RFC 4035 §4.9.3): those of the machine itself, or those that the configuration says are
-//! reached over a way that nobody else can write to. They are asked for that past the cache, as it does not keep their word; they have caches of their own.
+//! reached over a way that nobody else can write to. Or the signatures are checked here, from the root's keys on (RFC 4035 §5). Either way they are asked
+//! for past the cache, as it does not keep what is found out about signatures; name servers have caches of their own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::dnssec::DnssecDnsHandle;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle as _, FirstAnswer as _, RetryDnsHandle};
 use hickory_resolver::net::{DnsError as ResponseError, NetError};
-use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
+use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver, system_conf};
 
 use super::{Dns, DnsError, Mx, RecordKind, Validated};
@@ -26,15 +30,25 @@ const DOCKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 #[derive(Clone)]
 pub struct NetworkDns {
     resolver: TokioResolver,
-    /// Name servers whose word on signatures is taken.
-    trusted: Option<RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>>,
+    witness: Option<Witness>,
+}
+
+type Servers = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
+
+/// Who says whether records are signed.
+#[derive(Clone)]
+enum Witness {
+    /// Name servers whose word on it is taken (the bit AD).
+    NameServers(Servers),
+    /// The signatures, whoever hands them on.
+    Signatures(DnssecDnsHandle<Servers>),
 }
 
 impl NetworkDns {
     /// Asks `servers`, or those of the system where none are given. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The system does not say which name servers to ask.
+    /// The system does not say which name servers to ask, or there are no keys in the file of trust anchors.
     pub fn new(servers: &[SocketAddr], limits: &config::Dns) -> Result<Self, NetError> {
         let (config, mut options) = if servers.is_empty() {
             system_conf::read_system_conf()?
@@ -53,14 +67,22 @@ impl NetworkDns {
         let provider = TokioRuntimeProvider::default();
         let is_own = |server: &NameServerConfig| server.ip.is_loopback() && server.ip != DOCKER;
         let is_trusted = limits.trust_ad.unwrap_or_else(|| !config.name_servers.is_empty() && config.name_servers.iter().all(is_own));
-        let trusted = is_trusted.then(|| {
+        let ask = || {
             let context = PoolContext::new(options.clone(), TlsConfig::new()?);
             let pool = NameServerPool::from_config(config.name_servers.clone(), Arc::new(context), provider.clone());
             Ok::<_, NetError>(RetryDnsHandle::new(pool, options.attempts))
-        });
-        let trusted = trusted.transpose()?;
+        };
+        let witness = if limits.validate {
+            let anchors = Arc::new(trust_anchors(limits.trust_anchors.as_deref())?);
+            let cache = usize::try_from(limits.cache).unwrap_or(usize::MAX);
+            Some(Witness::Signatures(DnssecDnsHandle::with_trust_anchor(ask()?, anchors).validation_cache_size(cache)))
+        } else if is_trusted {
+            Some(Witness::NameServers(ask()?))
+        } else {
+            None
+        };
         let resolver = TokioResolver::builder_with_config(config, provider).with_options(options).build()?;
-        Ok(Self { resolver, trusted })
+        Ok(Self { resolver, witness })
     }
 
     /// Returns what asks, for libraries that ask by themselves.
@@ -75,6 +97,16 @@ fn set_options(options: &mut ResolverOpts, limits: &config::Dns) {
     options.attempts = usize::try_from(limits.tries).unwrap_or(usize::MAX);
     // Answers that there is nothing are believed no longer than this, whatever they say: a domain that was set up just now shall get its mail.
     options.negative_max_ttl = Some(limits.negative_time);
+}
+
+/// Returns the keys in a file of DNSKEY records, or those of the root (IANA, of 2017 and 2024).
+fn trust_anchors(file: Option<&Path>) -> Result<TrustAnchors, NetError> {
+    let Some(file) = file else { return Ok(TrustAnchors::default()) };
+    let anchors = TrustAnchors::from_file(file).map_err(|error| NetError::from(format!("{}: {error}", file.display())))?;
+    if anchors.is_empty() {
+        return Err(NetError::from(format!("{}: there is no DNSKEY record in it", file.display())));
+    }
+    Ok(anchors)
 }
 
 /// A final dot: the search list of the system is for people, not for mail.
@@ -139,12 +171,12 @@ impl Dns for NetworkDns {
     }
 
     fn validates(&self) -> bool {
-        self.trusted.is_some()
+        self.witness.is_some()
     }
 
     fn validated<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Validated, DnsError>> {
         async move {
-            let Some(trusted) = &self.trusted else {
+            let Some(witness) = &self.witness else {
                 return Ok(Validated { secure: false, owner: name.to_ascii_lowercase(), records: self.records(name, kind).await? });
             };
             let wanted = record_type(kind);
@@ -158,15 +190,51 @@ impl Dns for NetworkDns {
             edns.set_max_payload(options.edns_payload_len).set_dnssec_ok(true);
             question.set_edns(edns);
             question.add_query(Query::query(name, wanted));
-            let answer = trusted.send(DnsRequest::new(question, options)).first_answer().await.map_err(|failure| error(&failure))?;
+            let question = DnsRequest::new(question, options);
+            let answer = match witness {
+                Witness::NameServers(servers) => servers.send(question).first_answer().await,
+                Witness::Signatures(signatures) => signatures.send(question).first_answer().await,
+            };
+            let answer = answer.map_err(|failure| validation_error(&failure))?;
             let answer = ResponseError::from_response(answer).map_err(|failure| error(&NetError::from(failure)))?;
+            let secure = match witness {
+                Witness::NameServers(_) => answer.metadata.authentic_data,
+                Witness::Signatures(_) => holds(&answer.answers)?,
+            };
             let fitting: Vec<_> = answer.answers.iter().filter(|record| record.record_type() == wanted).collect();
             let owner = fitting.first().map(|record| text_of_name(&record.name)).ok_or(DnsError::NoRecords)?;
             let records = fitting.iter().map(|record| text_of(&record.data)).collect();
-            Ok(Validated { secure: answer.metadata.authentic_data, owner, records })
+            Ok(Validated { secure, owner, records })
         }
         .boxed()
     }
+}
+
+/// What could not be validated, as [`error`] tells it.
+fn validation_error(failure: &NetError) -> DnsError {
+    let NetError::Dns(ResponseError::Nsec { response, proof, .. }) = failure else { return error(failure) };
+    if *proof != Proof::Insecure {
+        return forged("that there is nothing");
+    }
+    if response.metadata.response_code == ResponseCode::NXDomain { DnsError::NoSuchName } else { DnsError::NoRecords }
+}
+
+/// Whether the signatures of all records of an answer, aliases among them, lead back to a trust anchor.
+///
+/// # Errors
+/// They should, and do not.
+fn holds(answer: &[Record]) -> Result<bool, DnsError> {
+    let mut signed = answer.iter().filter(|record| record.record_type() != RecordType::RRSIG);
+    if signed.clone().any(|record| record.proof == Proof::Bogus) {
+        return Err(forged("the answer"));
+    }
+    Ok(signed.all(|record| record.proof == Proof::Secure))
+}
+
+fn forged(what: &str) -> DnsError {
+    DnsError::Unavailable(format!(
+        "the signatures (DNSSEC) do not prove {what}: it is forged or damaged, or the name server does not pass them on"
+    ))
 }
 
 fn record_type(kind: RecordKind) -> RecordType {
@@ -262,8 +330,15 @@ mod tests {
         address
     }
 
-    const LIMITS: config::Dns =
-        config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5), trust_ad: None };
+    const LIMITS: config::Dns = config::Dns {
+        cache: 100,
+        time: Duration::from_secs(5),
+        tries: 3,
+        negative_time: Duration::from_mins(5),
+        validate: false,
+        trust_anchors: None,
+        trust_ad: None,
+    };
 
     #[tokio::test]
     async fn answers_of_a_name_server_are_told_apart() {
