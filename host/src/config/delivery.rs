@@ -56,6 +56,8 @@ pub struct Delivery {
     pub unreachable_rate: Rate,
     /// `dead_time`: how long a host that does not answer is left alone, at most. Default 30 s.
     pub dead_time: Duration,
+    /// `dead_hosts`: how many of them are known, each for each address of ours. Default 10,000.
+    pub dead_hosts: u32,
     /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
     pub host_tries: u32,
     /// `outcome_queue`: outcomes of transactions that may wait for the store; read at the start. Default 1024.
@@ -117,6 +119,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
         unreachable_rate: section.or("unreachable_rate", Rate { count: 1000, period: Duration::from_secs(1) }, Value::parsed),
         dead_time: section.or("dead_time", Duration::from_secs(30), Value::duration_from_zero),
+        dead_hosts: section.or("dead_hosts", 10_000, Value::count),
         host_tries: section.or("host_tries", 8, Value::count),
         outcome_queue: section.or("outcome_queue", 1024, Value::count),
         returned_size: section.or("returned_size", ByteSize(64 << 10), Value::size),

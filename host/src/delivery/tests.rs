@@ -153,6 +153,7 @@ pub(super) fn limits() -> config::Delivery {
         failing_connections: 25,
         unreachable_rate: config::Rate { count: 1000, period: Duration::from_secs(1) },
         dead_time: Duration::from_secs(30),
+        dead_hosts: 10_000,
         host_tries: 8,
         outcome_queue: 1024,
         returned_size: ByteSize(64 << 10),
