@@ -7,23 +7,19 @@ use std::time::Duration;
 use super::destination::{Destination, destinations};
 use super::document::{MEDIA_TYPE, Report};
 use super::{DAY, Tally};
-use crate::chain::Plan;
 use crate::clock::Timestamp;
 use crate::delivery::hub::Hub;
 use crate::delivery::mx::ADDRESSES;
 use crate::delivery::route::{MxRoute, Route};
 use crate::delivery::settings::Settings;
 use crate::dns::{DnsError, RecordKind};
-use crate::event::{Event, EventKind};
 use crate::mail::address::EmailAddress;
-use crate::mail::content::Composition;
-use crate::mail::envelope::{BodyType, Notify, ReversePath, TransportSecurity};
+use crate::mail::envelope::TransportSecurity;
 use crate::mail::message_id::MessageId;
 use crate::network::http_client::{Bounds, HttpClient, Outgoing};
-use crate::spool::NewEntry;
-use crate::spool::entry::{Copy, Entry, Terms};
+use crate::spool::entry::Terms;
+use crate::spool::local::LocalMail;
 use crate::spool::queue::{self, Lane};
-use crate::submission::{Protocol, Received};
 use bytes::Bytes;
 use url::Url;
 
@@ -181,52 +177,17 @@ async fn mail(hub: &Hub, settings: &Settings, report: &Report<'_>, route: &str, 
     let (login, route): (Arc<str>, Arc<str>) = (LOGIN.into(), route.into());
     let source = settings.sources.choose(&login, Some(report.contact.domain()), &route).cloned();
     let queue = queue::name(&route, kind, to.domain(), &Lane { source, ..Lane::default() });
-    let subject = report.subject();
-    let accepted = Event {
-        at: now,
-        message: id,
-        login: login.clone(),
-        recipient: None,
-        address: None,
-        tags: Vec::new(),
-        kind: EventKind::Accepted {
-            protocol: "local".to_owned(),
-            peer: String::new(),
-            reverse_path: String::new(),
-            recipients: vec![to.to_string()],
-            recipient_count: 1,
-            subject: subject.clone(),
-            size: u64::try_from(content.len()).unwrap_or(u64::MAX),
-            plugins: Vec::new(),
-        },
-    };
-    let entry = Entry {
+    let mail = LocalMail {
         id,
-        login: login.clone(),
+        now,
+        login,
         route,
-        received: Received { at: now, peer: std::net::Ipv4Addr::LOCALHOST.into(), helo: None, protocol: Protocol::Local },
-        reverse_path: ReversePath::Null,
-        ret: None,
-        envid: None,
-        body: BodyType::SevenBit,
+        queue,
+        to,
+        subject: report.subject(),
+        content,
         smtputf8: !to.is_ascii(),
-        subject,
-        tags: Vec::new(),
-        recipient_count: 1,
-        deliver_before: None,
-        options: String::new(),
-        plan: Plan::plain(login, id, now),
         terms: Terms { transport: TransportSecurity::Optional, ..Terms::default() },
     };
-    let copy = Copy { address: to.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() };
-    let new = NewEntry {
-        entry,
-        body: Composition::plain(content).encode(),
-        original: None,
-        copies: vec![(copy, queue)],
-        held: None,
-        not_before: None,
-        events: vec![accepted],
-    };
-    hub.spool.accept(new).await.map(drop).map_err(|error| error.to_string())
+    hub.spool.accept(mail.into_entry()).await.map(drop).map_err(|error| error.to_string())
 }
