@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::document::{Section, Value};
 use crate::mail::address::EmailAddress;
 
+/// The login under whose name reports on TLS stand in the spool and in events. Nobody can log in as it.
+pub const TLS_REPORTER: &str = "tls-reports";
+
 /// `[tls_reports]`: what other domains are told of TLS towards them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsReports {

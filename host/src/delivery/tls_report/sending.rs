@@ -8,6 +8,7 @@ use super::destination::{Destination, destinations};
 use super::document::{MEDIA_TYPE, Report};
 use super::{DAY, Tally};
 use crate::clock::Timestamp;
+use crate::config::TLS_REPORTER;
 use crate::delivery::hub::Hub;
 use crate::delivery::mx::ADDRESSES;
 use crate::delivery::route::{MxRoute, Route};
@@ -34,8 +35,6 @@ const TRIES: u32 = 24;
 const TIME: Duration = Duration::from_secs(30);
 /// Octets of what it answers.
 const ANSWER: usize = 64 * 1024;
-/// Under which login reports are seen.
-const LOGIN: &str = "tls-reports";
 
 /// Sends what is due, `delay` after the end of its day.
 pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
@@ -174,7 +173,7 @@ async fn mail(hub: &Hub, settings: &Settings, report: &Report<'_>, route: &str, 
     let now = hub.clock.now();
     let id = MessageId::new(now, &hub.entropy);
     let content = Report { id, ..*report }.mail(to, packed, now);
-    let (login, route): (Arc<str>, Arc<str>) = (LOGIN.into(), route.into());
+    let (login, route): (Arc<str>, Arc<str>) = (TLS_REPORTER.into(), route.into());
     let source = settings.sources.choose(&login, Some(report.contact.domain()), &route).cloned();
     let queue = queue::name(&route, kind, to.domain(), &Lane { source, ..Lane::default() });
     let mail = LocalMail {
