@@ -228,12 +228,21 @@ impl Tallies {
         tally.note(seen, outcome);
     }
 
-    /// Returns what is to be reported: counts of days that were over `delay` ago.
-    fn due(&self, now: Timestamp, delay: Duration) -> Vec<(u64, String, Tally)> {
+    /// Returns what is to be reported, by day and domain: counts of days that were over `delay` ago. What was not tried yet comes first, so that whoever
+    /// never answers is in nobody's way.
+    fn due(&self, now: Timestamp, delay: Duration) -> Vec<(u64, String)> {
         let before = day(now.minus(delay));
         let known = self.known.lock();
         let due = known.iter().filter(|((day, _), tally)| *day < before && tally.next <= now);
-        due.map(|((day, domain), tally)| (*day, domain.clone(), tally.clone())).collect()
+        let mut due: Vec<_> = due.map(|((day, domain), tally)| (tally.tries, *day, domain.clone())).collect();
+        drop(known);
+        due.sort();
+        due.into_iter().map(|(_, day, domain)| (day, domain)).collect()
+    }
+
+    /// Returns the counts of a domain and day.
+    fn tally(&self, day: u64, domain: &str) -> Option<Tally> {
+        self.known.lock().get(&(day, domain.to_owned())).cloned()
     }
 
     /// A report was tried and is to be tried again.

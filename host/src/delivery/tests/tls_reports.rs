@@ -103,6 +103,27 @@ async fn a_report_that_cannot_be_sent_is_tried_for_a_day() {
 }
 
 #[tokio::test]
+async fn a_web_server_that_never_answers_holds_up_no_other_domain() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    // Nobody takes its connections off the system.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut setup = reporting(&peer, &format!("https://{}/", silent.local_addr().unwrap()));
+    setup.zone = setup.zone.mx("c.example", 10, "mx.b.example").txt("_smtp._tls.c.example", "v=TLSRPTv1; rua=mailto:reports@c.example");
+    let running = setup.start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    running.accept(mail("direct", &["x@c.example"])).await;
+    running.wait_for_events(2).await;
+    running.advance(Duration::from_hours(24));
+    let handle = running.handle.clone();
+    let round = tokio::spawn(async move { sending::round(&handle.hub, Duration::ZERO).await });
+    let events = running.wait_for_events(4).await;
+    assert_eq!(events[2..], ["accepted reports@c.example", "delivered reports@c.example 0 250 2.0.0 queued"]);
+    assert!(!round.is_finished(), "the other is still waited for");
+    running.stop().await;
+    round.await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_who_does_not_ask_is_told() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let mut setup = reporting(&peer, "mailto:reports@b.example");

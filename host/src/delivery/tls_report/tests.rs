@@ -40,13 +40,18 @@ async fn counts_outlive_a_restart_and_are_due_when_their_day_is_over() {
     assert_eq!(after.due(clock.now(), HOUR).len(), 0, "not all at midnight");
     clock.advance(2 * HOUR);
     let due = after.due(clock.now(), HOUR);
-    let domains: Vec<_> = due.iter().map(|(_, domain, _)| domain.as_str()).collect();
+    let domains: Vec<_> = due.iter().map(|(_, domain)| domain.as_str()).collect();
     assert_eq!(domains, ["b.example", "c.example"], "no more than the limit");
-    let policies = &due[0].2.policies;
+    let policies = after.tally(due[0].0, "b.example").unwrap().policies;
     assert_eq!(policies.len(), 2);
     assert_eq!((policies[0].good, policies[0].bad), (2, 3));
     let failures: Vec<_> = policies[0].failures.iter().map(|failure| (failure.result.as_str(), failure.count)).collect();
     assert_eq!(failures, [("certificate-expired", 2), ("starttls-not-supported", 1)]);
+    // What was tried in vain comes behind what was not.
+    let tally = after.tally(due[0].0, "b.example").unwrap();
+    after.again(due[0].0, "b.example".to_owned(), Tally { tries: 1, ..tally });
+    let domains: Vec<_> = after.due(clock.now(), HOUR).into_iter().map(|(_, domain)| domain).collect();
+    assert_eq!(domains, ["c.example", "b.example"]);
     after.end(due[0].0, "b.example", &store, clock.now()).await.unwrap();
     let later = Tallies::default();
     later.load(&store, clock.now(), 100).await.unwrap();
