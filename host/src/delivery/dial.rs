@@ -272,7 +272,11 @@ impl Dial<'_> {
         around.metrics.tls_session(seen.kind.word(), outcome.as_ref().err().map_or("good", |fault| fault.result));
         let reports = &around.limits.tls_reports;
         if reports.enabled {
-            around.tallies.note(around.route, seen, outcome, reports.domains, around.clock.now());
+            let noted = around.tallies.note(around.route, seen, outcome, reports, around.clock.now());
+            (0..noted.given_up).for_each(|_| around.metrics.tls_reported("no_room"));
+            if !noted.has_room {
+                around.metrics.tls_uncounted();
+            }
         }
     }
 
