@@ -155,6 +155,7 @@ pub(super) fn limits() -> config::Delivery {
         dead_time: Duration::from_secs(30),
         dead_hosts: 10_000,
         host_tries: 8,
+        mta_sts_memory: ByteSize::mib(1),
         outcome_queue: 1024,
         returned_size: ByteSize(64 << 10),
         copy_log: ByteSize(1024),
