@@ -82,7 +82,7 @@ pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
 pub use template::Template;
 pub use tls::{NamedCertificate, Tls, WATCH_INTERVAL};
-pub use tls_reports::TlsReports;
+pub use tls_reports::{TLS_REPORTER, TlsReports};
 pub use tls_rule::{TlsLevel, TlsRule};
 pub use trust::{PluginTrust, TrustedKey};
 use unit::ByteSize;

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod entry;
+pub mod local;
 pub mod queue;
 pub mod receipt;
 pub mod selector;

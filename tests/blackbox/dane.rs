@@ -4,12 +4,10 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use tubepost_tests::certificate::Certificate;
-use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::peer::{Peer, Protection};
-use tubepost_tests::setup::{PASSWORD, config, login, message};
+use tubepost_tests::setup::{config, login};
 use tubepost_tests::signed_zone::SignedZone;
-use tubepost_tests::wait::wait_for;
 use tubepost_tests::zone::Zone;
 
 /// Mail for `domain` goes to a host whose name, and whose address, are signed.
@@ -22,18 +20,6 @@ fn start(peer: &Peer, zone: &Zone, more: &str) -> Result<Host> {
     let (port, nameserver) = (peer.address().port(), zone.address());
     let route = format!("[routes.direct]\nkind = \"mx\"\nport = {port}\nnameservers = [\"{nameserver}\"]\nallow_private = true\n");
     Host::start(&config(peer.address(), &format!("{route}{}{more}", login("direct", "route = \"direct\""))), &[])
-}
-
-fn send(host: &Host, to: &str) -> Result<String> {
-    Client::login(host.address("smtp none"), "direct", PASSWORD)?.deliver("sender@origin.example", &[to], &message(to))
-}
-
-/// What is said of a message once the word is in it.
-fn shown(host: &Host, id: &str, word: &str) -> Result<String> {
-    wait_for(word, || {
-        let shown = host.say(&["message", "show", id]).ok()?;
-        shown.contains(word).then_some(shown)
-    })
 }
 
 #[test]
@@ -54,17 +40,17 @@ fn a_host_gets_mail_only_with_the_certificate_that_its_records_name() -> Result<
     zone = zone.mx("insecure.example", 10, "mx.bad.example");
     let host = start(&peer, &zone, "")?;
 
-    let said = shown(&host, &send(&host, "reader@good.example")?, "delivered")?;
+    let said = host.shown(&host.send("direct", "reader@good.example")?, "delivered")?;
     assert!(said.contains("(dane)"), "{said}");
     for domain in ["unsigned.example", "none.example", "insecure.example"] {
-        let said = shown(&host, &send(&host, &format!("reader@{domain}"))?, "delivered")?;
+        let said = host.shown(&host.send("direct", &format!("reader@{domain}"))?, "delivered")?;
         assert!(said.contains("(opportunistic)"), "{domain}: {said}");
     }
-    let bad = send(&host, "reader@bad.example")?;
-    let said = shown(&host, &bad, "deferred")?;
+    let bad = host.send("direct", "reader@bad.example")?;
+    let said = host.shown(&bad, "deferred")?;
     assert!(said.contains("TLS handshake failed"), "{said}");
-    let forged = send(&host, "reader@forged.example")?;
-    let said = shown(&host, &forged, "deferred")?;
+    let forged = host.send("direct", "reader@forged.example")?;
+    let said = host.shown(&forged, "deferred")?;
     assert!(said.contains("the TLSA records of mx.forged.example cannot be found out"), "{said}");
     assert_eq!(peer.count(), 4);
     for id in [bad, forged] {
@@ -79,8 +65,8 @@ fn a_host_with_records_gets_nothing_in_clear() -> Result<()> {
     let at = format!("_{}._tcp.mx.good.example", peer.address().port());
     let zone = signed(Zone::start()?, "good.example").tlsa(&at, &[7; 32]).signed(&at);
     let host = start(&peer, &zone, "")?;
-    let id = send(&host, "reader@good.example")?;
-    let said = shown(&host, &id, "deferred")?;
+    let id = host.send("direct", "reader@good.example")?;
+    let said = host.shown(&id, "deferred")?;
     assert!(said.contains("STARTTLS"), "{said}");
     assert_eq!(peer.count(), 0);
     host.say(&["queue", "cancel", &id])?;
@@ -122,7 +108,7 @@ tls = "dane"
 "#;
     let host = start(&peer, &zone, rules)?;
     for (domain, word) in [("clear", "without TLS"), ("encrypted", "(encrypted)"), ("other", "(opportunistic)")] {
-        let said = shown(&host, &send(&host, &format!("reader@{domain}.example"))?, "delivered")?;
+        let said = host.shown(&host.send("direct", &format!("reader@{domain}.example"))?, "delivered")?;
         assert!(said.contains(word), "{domain}: {said}");
     }
     for (domain, word) in [
@@ -130,8 +116,8 @@ tls = "dane"
         ("dane", "the TLS rule asks for DANE"),
         ("elsewhere", "the TLS rule \"elsewhere\" does not name this host"),
     ] {
-        let id = send(&host, &format!("reader@{domain}.example"))?;
-        let said = shown(&host, &id, "deferred")?;
+        let id = host.send("direct", &format!("reader@{domain}.example"))?;
+        let said = host.shown(&id, "deferred")?;
         assert!(said.contains(word) || said.contains("certification authorities"), "{domain}: {said}");
         host.say(&["queue", "cancel", &id])?;
     }
@@ -166,15 +152,15 @@ fn signatures_are_checked_here_where_no_name_server_is_believed() -> Result<()> 
     );
     let host = Host::start(&config(peer.address(), &more), &[])?;
 
-    let said = shown(&host, &send(&host, "reader@good.example")?, "delivered")?;
+    let said = host.shown(&host.send("direct", "reader@good.example")?, "delivered")?;
     assert!(said.contains("(dane)"), "{said}");
     for domain in ["none.example", "insecure.example"] {
-        let said = shown(&host, &send(&host, &format!("reader@{domain}"))?, "delivered")?;
+        let said = host.shown(&host.send("direct", &format!("reader@{domain}"))?, "delivered")?;
         assert!(said.contains("(opportunistic)"), "{domain}: {said}");
     }
     for domain in ["forged.example", "hidden.example"] {
-        let id = send(&host, &format!("reader@{domain}"))?;
-        let said = shown(&host, &id, "deferred")?;
+        let id = host.send("direct", &format!("reader@{domain}"))?;
+        let said = host.shown(&id, "deferred")?;
         assert!(said.contains(&format!("the TLSA records of mx.{domain} cannot be found out")), "{said}");
         assert!(said.contains("DNSSEC"), "{said}");
         host.say(&["queue", "cancel", &id])?;

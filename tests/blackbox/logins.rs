@@ -66,6 +66,7 @@ fn a7_logins_are_made_and_revoked_without_a_restart() -> Result<()> {
     for (body, status) in [
         (json!({ "name": "two", "route": "peer" }), 400),
         (json!({ "name": "plain", "route": "peer" }), 400),
+        (json!({ "name": "tls-reports", "route": "peer" }), 400),
         (json!({ "name": "three", "route": "per" }), 400),
         (json!({ "name": "three", "route": "peer", "chian": "marketing" }), 400),
         (json!({ "name": "three", "route": "peer", "password": "mine" }), 400),
@@ -74,6 +75,9 @@ fn a7_logins_are_made_and_revoked_without_a_restart() -> Result<()> {
         let (said, answer) = call(&host, "POST", "/v1/logins", SECOND_TOKEN, &body)?;
         ensure!(said == status, "{body}: {said} {answer}");
     }
+    let reporter = host.command(&["login", "create", "tls-reports", "--route", "peer"])?;
+    let said = String::from_utf8_lossy(&reporter.stderr);
+    ensure!(!reporter.status.success() && said.contains("is the name of reports on TLS"), "{said}");
     ensure!(call(&host, "GET", "/v1/logins/three", SECOND_TOKEN, &Value::Null)?.0 == 404);
     ensure!(call(&host, "GET", "/v1/logins", TOKEN, &Value::Null)?.0 == 403, "a login is no administrator");
     ensure!(call(&host, "GET", "/v1/logins", "other", &Value::Null)?.0 == 401);

@@ -4,13 +4,11 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use tubepost_tests::certificate::Certificate;
-use tubepost_tests::client::Client;
 use tubepost_tests::host::Host;
 use tubepost_tests::http;
 use tubepost_tests::peer::{Peer, Protection};
 use tubepost_tests::policy_server::PolicyServer;
-use tubepost_tests::setup::{PASSWORD, config, login, message};
-use tubepost_tests::wait::wait_for;
+use tubepost_tests::setup::{config, login};
 use tubepost_tests::zone::Zone;
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -61,18 +59,6 @@ fn configuration(peer: &Peer, zone: &Zone, web: &PolicyServer) -> String {
     config(peer.address(), &format!("{route}{}", login("direct", "route = \"direct\"")))
 }
 
-fn send(host: &Host, to: &str) -> Result<String> {
-    Client::login(host.address("smtp none"), "direct", PASSWORD)?.deliver("sender@origin.example", &[to], &message(to))
-}
-
-/// What is said of a message once the word is in it.
-fn shown(host: &Host, id: &str, word: &str) -> Result<String> {
-    wait_for(word, || {
-        let shown = host.say(&["message", "show", id]).ok()?;
-        shown.contains(word).then_some(shown)
-    })
-}
-
 #[test]
 fn an_enforced_policy_chooses_the_host_and_wants_its_certificate() -> Result<()> {
     let certificate = Certificate::for_names(&NAMES)?;
@@ -80,19 +66,19 @@ fn an_enforced_policy_chooses_the_host_and_wants_its_certificate() -> Result<()>
     let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
     let host = start(&peer, &certificate, &zone, &web)?;
 
-    let enforced = shown(&host, &send(&host, "reader@enforced.example")?, "delivered")?;
+    let enforced = host.shown(&host.send("direct", "reader@enforced.example")?, "delivered")?;
     // The host that DNS prefers is not the policy's.
     assert!(enforced.contains("mx.enforced.example [127.0.0.1]") && enforced.contains("(mta-sts)"), "{enforced}");
-    let testing = shown(&host, &send(&host, "reader@testing.example")?, "delivered")?;
+    let testing = host.shown(&host.send("direct", "reader@testing.example")?, "delivered")?;
     assert!(testing.contains("(opportunistic)"), "{testing}");
-    let missing = shown(&host, &send(&host, "reader@missing.example")?, "delivered")?;
+    let missing = host.shown(&host.send("direct", "reader@missing.example")?, "delivered")?;
     assert!(missing.contains("(opportunistic)"), "{missing}");
 
-    let unlisted = send(&host, "reader@unlisted.example")?;
-    let said = shown(&host, &unlisted, "deferred")?;
+    let unlisted = host.send("direct", "reader@unlisted.example")?;
+    let said = host.shown(&unlisted, "deferred")?;
     assert!(said.contains("the MTA-STS policy of the domain does not name this host"), "{said}");
-    let stranger = send(&host, "reader@stranger.example")?;
-    let said = shown(&host, &stranger, "deferred")?;
+    let stranger = host.send("direct", "reader@stranger.example")?;
+    let said = host.shown(&stranger, "deferred")?;
     assert!(said.contains("TLS handshake failed"), "{said}");
     assert_eq!(peer.count(), 3);
     // What a report on TLS would say: also of a policy that is only tested.
@@ -115,10 +101,10 @@ fn an_enforced_policy_is_never_delivered_in_clear() -> Result<()> {
     let (zone, web) = (zone()?, PolicyServer::start(certificate.server()?, policy)?);
     let peer = Peer::start()?;
     let host = start(&peer, &certificate, &zone, &web)?;
-    let id = send(&host, "reader@enforced.example")?;
-    let said = shown(&host, &id, "deferred")?;
+    let id = host.send("direct", "reader@enforced.example")?;
+    let said = host.shown(&id, "deferred")?;
     assert!(said.contains("STARTTLS"), "{said}");
-    let testing = shown(&host, &send(&host, "reader@testing.example")?, "delivered")?;
+    let testing = host.shown(&host.send("direct", "reader@testing.example")?, "delivered")?;
     assert!(testing.contains("without TLS"), "{testing}");
     host.say(&["queue", "cancel", &id])?;
     host.wait_for_empty_queue()
@@ -130,7 +116,7 @@ fn a_restart_forgets_no_policy() -> Result<()> {
     let (zone, web) = (zone()?, PolicyServer::start(certificate.server()?, policy)?);
     let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
     let mut host = start(&peer, &certificate, &zone, &web)?;
-    let before = shown(&host, &send(&host, "reader@enforced.example")?, "delivered")?;
+    let before = host.shown(&host.send("direct", "reader@enforced.example")?, "delivered")?;
     assert!(before.contains("(mta-sts)"), "{before}");
     host.terminate()?;
 
@@ -139,8 +125,8 @@ fn a_restart_forgets_no_policy() -> Result<()> {
     let stranger = Peer::start()?;
     host.configure(&configuration(&stranger, &zone, &web))?;
     host.launch()?;
-    let id = send(&host, "reader@enforced.example")?;
-    let said = shown(&host, &id, "deferred")?;
+    let id = host.send("direct", "reader@enforced.example")?;
+    let said = host.shown(&id, "deferred")?;
     assert!(said.contains("STARTTLS"), "{said}");
     assert_eq!(stranger.count(), 0);
     host.say(&["queue", "cancel", &id])?;

@@ -13,7 +13,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::certificate::Certificate;
+use crate::client::Client;
 use crate::compiled;
+use crate::setup::{PASSWORD, message};
 use crate::wait::{PATIENCE, wait_for};
 
 /// How long a start may take: it compiles plugins, and one that brings Python along is twenty megabytes.
@@ -187,6 +189,25 @@ impl Host {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "tubepost {arguments:?}: {said}");
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Submits a message to one recipient in the name of a login; returns its id.
+    ///
+    /// # Errors
+    /// If it is not taken.
+    pub fn send(&self, login: &str, to: &str) -> Result<String> {
+        Client::login(self.address("smtp none"), login, PASSWORD)?.deliver("sender@origin.example", &[to], &message(to))
+    }
+
+    /// Waits until what is said of a message has this text; returns all that is said of it.
+    ///
+    /// # Errors
+    /// If it does not come.
+    pub fn shown(&self, id: &str, text: &str) -> Result<String> {
+        wait_for(&format!("{text:?} in what is said of {id}"), || {
+            let shown = self.say(&["message", "show", id]).ok()?;
+            shown.contains(text).then_some(shown)
+        })
     }
 
     /// Waits until the log has this text.

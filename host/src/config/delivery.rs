@@ -1,5 +1,6 @@
 //! `[delivery]`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,8 +60,12 @@ pub struct Delivery {
     pub unreachable_rate: Rate,
     /// `dead_time`: how long a host that does not answer is left alone, at most. Default 30 s.
     pub dead_time: Duration,
+    /// `dead_hosts`: how many of them are known, each for each address of ours. Default 10,000.
+    pub dead_hosts: u32,
     /// `host_tries`: connections that are tried for one copy, to all hosts and addresses together. Default 8.
     pub host_tries: u32,
+    /// `mta_sts_memory`: what the MTA-STS policies that are kept may have together. Default 16 MiB.
+    pub mta_sts_memory: ByteSize,
     /// `outcome_queue`: outcomes of transactions that may wait for the store; read at the start. Default 1024.
     pub outcome_queue: u32,
     /// `returned_size`: octets of a message above which a DSN has its header alone, whatever RET says. Default 64 KiB.
@@ -91,6 +96,9 @@ pub struct Dns {
     /// `dns_trust_ad`: whether the word of the name servers on signatures (DNSSEC) is taken. Default: where all of them are on this machine.
     pub trust_ad: Option<bool>,
 }
+
+/// What policies may have: at least some of the largest, each of which has up to 30 KiB.
+const POLICIES: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1);
 
 /// `rendered_size` is the default of the key of this name.
 pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
@@ -125,7 +133,9 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
         unreachable_rate: section.or("unreachable_rate", Rate { count: 1000, period: Duration::from_secs(1) }, Value::parsed),
         dead_time: section.or("dead_time", Duration::from_secs(30), Value::duration_from_zero),
+        dead_hosts: section.or("dead_hosts", 10_000, Value::count),
         host_tries: section.or("host_tries", 8, Value::count),
+        mta_sts_memory: section.or("mta_sts_memory", ByteSize::mib(16), |value| value.size_within(&POLICIES)),
         outcome_queue: section.or("outcome_queue", 1024, Value::count),
         returned_size: section.or("returned_size", ByteSize(64 << 10), Value::size),
         copy_log: section.or("copy_log", ByteSize(16 << 10), Value::size),

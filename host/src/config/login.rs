@@ -9,6 +9,7 @@ use super::domains::UnverifiedSenders;
 use super::inbound::INBOUND;
 use super::secret::{parse_token_hash, token_digest};
 use super::suggestion::did_you_mean;
+use super::tls_reports::TLS_REPORTER;
 use super::{Access, Returns, Smtp, access};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -219,6 +220,9 @@ fn login(section: &Section<'_>, known: &mut Known<'_>, smtp: &Smtp, returns: &Re
         }
         if *name == *INBOUND {
             return Err("is the name of mail that comes in from outside".to_owned());
+        }
+        if *name == *TLS_REPORTER {
+            return Err("is the name of reports on TLS that are sent from here".to_owned());
         }
         section.rename(format!("login \"{name}\""));
         if known.logins.insert(Arc::clone(&name)) { Ok(name) } else { Err("another login has this name".to_owned()) }

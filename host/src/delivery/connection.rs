@@ -108,7 +108,7 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    /// Whether nobody is there, for whomever. All that a server says or does may be about our address, the login or TLS.
+    /// Whether nobody is there, for all that leaves from the same address. All that a server says or does may be about the login or TLS.
     pub(super) fn is_of_all(&self) -> bool {
         match self {
             Self::NoWay(_) | Self::Connect(_) | Self::Mute => true,

@@ -148,7 +148,7 @@ impl Dial<'_> {
             {
                 tracing::trace!(source = %name, "an address that could not be used a moment ago is passed over");
                 progress.unbound = Some(failure);
-            } else if let Some(failure) = self.around.dead_hosts.failure(address, now) {
+            } else if let Some(failure) = self.around.dead_hosts.failure((bind, address), now) {
                 progress.note(failure);
             } else {
                 targets.push_back(target);
@@ -203,7 +203,7 @@ impl Dial<'_> {
                     for other in under_way.drain(..).rev() {
                         waiting.push_front(other);
                     }
-                    let address = target.address;
+                    let way = (target.bind, target.address);
                     match self.open(target.clone(), stream).await {
                         Ok(connection) if target.wants_require_tls && !connection.offers_require_tls() => {
                             connection.quit().await;
@@ -211,7 +211,7 @@ impl Dial<'_> {
                         }
                         Ok(connection) => {
                             self.opened(&target, &connection);
-                            self.around.dead_hosts.forget(address);
+                            self.around.dead_hosts.forget(way);
                             return Some(connection);
                         }
                         Err(broken) => self.failed(&target, &broken, progress),
@@ -242,9 +242,10 @@ impl Dial<'_> {
         if matches!(broken, Broken::NoWay(_)) && target.address.is_ipv6() {
             self.around.dead_hosts.remember_v6(now, dead_time(self.around.limits));
         }
-        // The table is that of all routes, sources and logins.
+        // The table is that of all routes and logins.
         if self.around.remember && broken.is_of_all() {
-            self.around.dead_hosts.remember(target.address, &failure, now, now + dead_time(self.around.limits));
+            let (way, limits) = ((target.bind, target.address), self.around.limits);
+            self.around.dead_hosts.remember(way, &failure, now, now + dead_time(limits), limits.dead_hosts);
         }
         progress.note(failure);
     }
@@ -271,7 +272,11 @@ impl Dial<'_> {
         around.metrics.tls_session(seen.kind.word(), outcome.as_ref().err().map_or("good", |fault| fault.result));
         let reports = &around.limits.tls_reports;
         if reports.enabled {
-            around.tallies.note(around.route, seen, outcome, reports.domains, around.clock.now());
+            let noted = around.tallies.note(around.route, seen, outcome, reports, around.clock.now());
+            (0..noted.given_up).for_each(|_| around.metrics.tls_reported("no_room"));
+            if !noted.has_room {
+                around.metrics.tls_uncounted();
+            }
         }
     }
 

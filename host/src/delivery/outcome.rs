@@ -1,6 +1,5 @@
 //! What an attempt means for each copy: done, again, or over; with the events that tell it and the report that the sender gets.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,21 +10,19 @@ use super::settings::Settings;
 use super::shaping::group::is_greylisting;
 use crate::bounce::class::{find_status, read_code};
 use crate::bounce::{Action, BounceClass};
-use crate::chain::Plan;
 use crate::chain::trace::Trace;
 use crate::clock::{Entropy, Timestamp};
 use crate::config::unit::ByteSize;
 use crate::event::{Event, EventKind, PluginRun, Via};
-use crate::mail::content::Composition;
 use crate::mail::enhanced_status::EnhancedStatus;
-use crate::mail::envelope::{BodyType, Notify, ReversePath};
+use crate::mail::envelope::ReversePath;
 use crate::mail::message_id::MessageId;
 use crate::smtp::client::reply::Reply;
 use crate::spool::backoff::Backoff;
-use crate::spool::entry::{Copy, CopyState, Entry, Terms};
+use crate::spool::entry::{CopyState, Entry, Terms};
+use crate::spool::local::LocalMail;
 use crate::spool::queue::{self, Lane};
 use crate::spool::{Leased, NewEntry, Settlement};
-use crate::submission::{Protocol, Received};
 use crate::suppression;
 use crate::telemetry::metric::{DeliveryOutcome, Metrics, RouteMetrics};
 
@@ -338,56 +335,19 @@ impl Judge<'_> {
             None => entry.route.clone(),
         };
         self.metrics.reported();
-        let report = self.report_entry(entry, id, &content, sender.is_ascii());
-        let accepted = Event {
-            at: self.now,
-            message: id,
-            login: report.login.clone(),
-            recipient: None,
-            address: None,
-            tags: Vec::new(),
-            kind: EventKind::Accepted {
-                protocol: "local".to_owned(),
-                peer: String::new(),
-                reverse_path: String::new(),
-                recipients: vec![sender.to_string()],
-                recipient_count: 1,
-                subject: report.subject.clone(),
-                size: u64::try_from(content.len()).unwrap_or(u64::MAX),
-                plugins: Vec::new(),
-            },
-        };
-        Some(NewEntry {
-            entry: report,
-            body: Composition::plain(content).encode(),
-            original: None,
-            copies: vec![(Copy { address: sender.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() }, queue)],
-            held: None,
-            not_before: None,
-            events: vec![accepted],
-        })
-    }
-
-    fn report_entry(self, entry: &Entry, id: MessageId, content: &Bytes, ascii: bool) -> Entry {
-        let received = Received { at: self.now, peer: IpAddr::V4(Ipv4Addr::LOCALHOST), helo: None, protocol: Protocol::Local };
-        Entry {
+        let report = LocalMail {
             id,
-            login: entry.login.clone(),
-            route: entry.route.clone(),
-            received,
-            reverse_path: ReversePath::Null,
-            ret: None,
-            envid: None,
-            body: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
-            smtputf8: !ascii,
+            now: self.now,
+            login: Arc::clone(&entry.login),
+            route: Arc::clone(&entry.route),
+            queue,
+            to: sender,
             subject: "Delivery report".to_owned(),
-            tags: Vec::new(),
-            recipient_count: 1,
-            deliver_before: None,
-            options: String::new(),
-            plan: Plan::plain(Arc::clone(&entry.login), id, self.now),
+            content,
+            smtputf8: !sender.is_ascii(),
             terms: Terms::default(),
-        }
+        };
+        Some(report.into_entry())
     }
 }
 

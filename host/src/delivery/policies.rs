@@ -2,9 +2,14 @@
 //!
 //! A policy that is kept goes on to hold where DNS or the web server fails: who can disturb these must not be able to turn protection off. For the same
 //! reason a restart forgets none: they are in the store too, in the table [`TABLE`], each with the time of day when it ends. And for the same reason one is
-//! fetched again long before it ends, whether its id has changed or not: who wants to outlast it has to disturb all the time. Kept are [`POLICIES`] at most,
-//! and of these at most [`KEPT_SIZE`] octets each over a restart; a fetch that failed is not tried again for [`PAUSE`].
+//! fetched again long before it ends, whether its id has changed or not: who wants to outlast it has to disturb all the time. A fetch that failed is not
+//! tried again for [`PAUSE`].
+//!
+//! Kept are [`POLICIES`] at most: for one more, that which ends first goes. Together they have `delivery.mta_sts_memory` at most: for more, the largest goes,
+//! so that whoever publishes some that are large pushes out his own, and not the many small ones that others have. Of each, at most [`KEPT_SIZE`] octets are
+//! kept over a restart.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +22,7 @@ use url::Url;
 use super::mta_sts::{Mode, Policy, SIZE, policy_id};
 use super::mx::ADDRESSES;
 use crate::clock::Timestamp;
+use crate::config::unit::ByteSize;
 use crate::dns::{Dns, DnsError, RecordKind};
 use crate::network::http_client::{Bounds, HttpClient, Outgoing};
 use crate::store::{Batch, Store, StoreError, ValueChange};
@@ -31,6 +37,12 @@ const REFRESH: Duration = Duration::from_hours(24);
 const TABLE: &str = "mta_sts";
 /// Octets of a policy that the store keeps; larger ones are fetched again after a restart.
 const KEPT_SIZE: usize = 16 * 1024;
+/// Octets that each policy has beside its texts, about.
+const FIXED: usize = 256;
+/// Octets of why a fetch failed.
+const REASON: usize = 300;
+/// The time between two lines of the log that say that policies had to go.
+const SILENCE: Duration = Duration::from_hours(1);
 /// How long a fetch may take.
 const TIME: Duration = Duration::from_secs(10);
 /// How long a fetch that failed is not tried again (RFC 8461 §3.3).
@@ -44,6 +56,8 @@ pub(super) struct Fetching {
     pub(super) port: u16,
     /// Whether loopback and private addresses may be reached.
     pub(super) private: bool,
+    /// What the policies that are kept may have together, of all routes.
+    pub(super) memory: ByteSize,
 }
 
 /// What is known. Times are those of [`Clock::monotonic`](crate::clock::Clock::monotonic).
@@ -57,8 +71,54 @@ pub(super) struct Policies {
 #[derive(Debug, Default)]
 struct Table {
     policies: BTreeMap<String, Known>,
+    /// Octets of all of them.
+    octets: usize,
     /// Domains whose policies had to go: the store does not know it yet.
     gone: Vec<String>,
+    /// Before this time the log says no more that policies had to go.
+    silent_until: Duration,
+}
+
+impl Table {
+    fn insert(&mut self, domain: String, known: Known) {
+        self.remove(&domain);
+        self.octets += known.octets(&domain);
+        self.policies.insert(domain, known);
+    }
+
+    fn remove(&mut self, domain: &str) {
+        if let Some(known) = self.policies.remove(domain) {
+            self.octets = self.octets.saturating_sub(known.octets(domain));
+        }
+    }
+
+    /// Makes room for one more of so many octets: what is over goes, and then what has to.
+    fn make_room(&mut self, octets: usize, memory: ByteSize, now: Duration) {
+        let memory = usize::try_from(memory.0).unwrap_or(usize::MAX);
+        let is_full = |table: &Self| table.policies.len() >= POLICIES || table.octets.saturating_add(octets) > memory;
+        if !is_full(self) {
+            return;
+        }
+        let over: Vec<String> = self.policies.iter().filter(|(_, known)| known.until <= now).map(|(domain, _)| domain.clone()).collect();
+        for domain in over {
+            self.remove(&domain);
+        }
+        while is_full(self) {
+            let of_count = self.policies.len() >= POLICIES;
+            let rank = |(domain, known): &(&String, &Known)| (if of_count { 0 } else { known.octets(domain) }, Reverse(known.until));
+            let Some(domain) = self.policies.iter().max_by_key(rank).map(|(domain, _)| domain.clone()) else { return };
+            self.remove(&domain);
+            if now >= self.silent_until {
+                self.silent_until = now.saturating_add(SILENCE);
+                tracing::warn!(
+                    policies = self.policies.len(),
+                    octets = self.octets,
+                    "the MTA-STS policy of {domain} goes before its end: there is no room for all, see delivery.mta_sts_memory"
+                );
+            }
+            self.gone.push(domain);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -80,16 +140,11 @@ impl Known {
         let refresh = until.saturating_add(REFRESH.min(policy.max_age / 2)).saturating_sub(policy.max_age);
         Self { id: id.to_owned(), policy, until, refresh, changed }
     }
-}
 
-/// Makes room for one more of `most`: what is over goes, or else what is over first, whose name is returned.
-fn make_room<T>(all: &mut BTreeMap<String, T>, most: usize, now: Duration, until: impl Fn(&T) -> Duration) -> Option<String> {
-    if all.len() >= most {
-        all.retain(|_, value| until(value) > now);
+    /// Octets that it has in memory with its domain, about.
+    fn octets(&self, domain: &str) -> usize {
+        FIXED + domain.len() + self.id.len() + self.policy.mx.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
     }
-    let first = (all.len() >= most).then(|| all.iter().min_by_key(|(_, value)| until(value)).map(|(name, _)| name.clone())).flatten()?;
-    all.remove(&first);
-    Some(first)
 }
 
 impl Policies {
@@ -128,8 +183,9 @@ impl Policies {
             return Standing::of(valid, is_certain).because(failure.as_ref());
         }
         match fetch(dns, fetching, domain).await {
-            Ok(policy) => Standing::of(Some(self.fetched(domain, id, policy, now)), true),
-            Err(reason) => {
+            Ok(policy) => Standing::of(Some(self.fetched(domain, id, policy, fetching.memory, now)), true),
+            Err(mut reason) => {
+                reason.truncate(reason.floor_char_boundary(REASON));
                 tracing::info!("the MTA-STS policy of {domain} cannot be fetched: {reason}");
                 let failure: Arc<str> = reason.into();
                 self.pause(domain, Arc::clone(&failure), now);
@@ -139,27 +195,27 @@ impl Policies {
     }
 
     /// Keeps a policy from now on.
-    fn fetched(&self, domain: &str, id: &str, policy: Policy, now: Duration) -> Arc<Policy> {
+    fn fetched(&self, domain: &str, id: &str, policy: Policy, memory: ByteSize, now: Duration) -> Arc<Policy> {
         let policy = Arc::new(policy);
         self.failed.lock().remove(domain);
-        self.keep(domain, Known::new(id, Arc::clone(&policy), now.saturating_add(policy.max_age), true), now);
-        policy
-    }
-
-    fn keep(&self, domain: &str, known: Known, now: Duration) {
+        let known = Known::new(id, Arc::clone(&policy), now.saturating_add(policy.max_age), true);
         let mut table = self.known.lock();
-        if !table.policies.contains_key(domain) {
-            let gone = make_room(&mut table.policies, POLICIES, now, |known| known.until);
-            table.gone.extend(gone);
-        }
-        table.policies.insert(domain.to_owned(), known);
+        table.remove(domain);
+        table.make_room(known.octets(domain), memory, now);
+        table.insert(domain.to_owned(), known);
+        policy
     }
 
     /// Fetches nothing of this domain for a while.
     fn pause(&self, domain: &str, failure: Arc<str>, now: Duration) {
         let mut failed = self.failed.lock();
-        if !failed.contains_key(domain) {
-            make_room(&mut failed, FAILURES, now, |(until, _)| *until);
+        if !failed.contains_key(domain) && failed.len() >= FAILURES {
+            failed.retain(|_, (until, _)| *until > now);
+            if failed.len() >= FAILURES
+                && let Some(first) = failed.iter().min_by_key(|(_, (until, _))| *until).map(|(domain, _)| domain.clone())
+            {
+                failed.remove(&first);
+            }
         }
         failed.insert(domain.to_owned(), (now.saturating_add(PAUSE), failure));
     }
@@ -175,7 +231,7 @@ impl Policies {
                 && !left.is_zero()
             {
                 let until = monotonic.saturating_add(left);
-                table.policies.insert(domain.to_owned(), Known::new(id, Arc::new(policy), until, false));
+                table.insert(domain.to_owned(), Known::new(id, Arc::new(policy), until, false));
             }
         }
         Ok(())
@@ -295,10 +351,11 @@ mod tests {
     use crate::delivery::tests::memory::MemoryStore;
     use crate::dns::zone::Zone;
 
+    const MEMORY: ByteSize = ByteSize::mib(16);
     const TEXT: &[u8] = b"version: STSv1\nmode: enforce\nmx: mx.b.example\nmax_age: 86400\n";
 
     fn fetching() -> Fetching {
-        Fetching { client: HttpClient::new(None), port: 1, private: true }
+        Fetching { client: HttpClient::new(None), port: 1, private: true, memory: MEMORY }
     }
 
     async fn said(policies: &Policies, zone: &Zone, now: Duration) -> String {
@@ -316,7 +373,7 @@ mod tests {
         let (store, before) = (MemoryStore::new(clock.clone()), Policies::default());
         let policy = Policy::parse(TEXT).unwrap();
         let hour = Duration::from_hours(1);
-        before.fetched("b.example", "7", policy, clock.monotonic());
+        before.fetched("b.example", "7", policy, MEMORY, clock.monotonic());
         before.save(&store, clock.now(), clock.monotonic()).await.unwrap();
         // Nothing has changed, nothing is written.
         before.save(&store, clock.now(), clock.monotonic()).await.unwrap();
@@ -342,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn a_policy_is_fetched_again_long_before_it_ends() {
         let (policies, policy, hour) = (Policies::default(), Policy::parse(TEXT).unwrap(), Duration::from_hours(1));
-        policies.fetched("b.example", "7", policy.clone(), 100 * hour);
+        policies.fetched("b.example", "7", policy.clone(), MEMORY, 100 * hour);
         // No web server answers.
         let published = Zone::default().txt("_mta-sts.b.example", "v=STSv1; id=7;");
         let tried = || policies.failed.lock().get("b.example").map(|(until, _)| until.saturating_sub(PAUSE));
@@ -352,7 +409,7 @@ mod tests {
         assert_eq!(said(&policies, &published, 123 * hour).await, "Enforce true");
         assert_eq!(tried(), Some(123 * hour));
         // The same id, and a day more.
-        policies.fetched("b.example", "7", policy, 123 * hour);
+        policies.fetched("b.example", "7", policy, MEMORY, 123 * hour);
         assert_eq!((said(&policies, &published, 134 * hour).await.as_str(), tried()), ("Enforce true", None));
         assert_eq!(said(&policies, &Zone::default(), 146 * hour).await, "Enforce true");
         assert_eq!(said(&policies, &Zone::default(), 147 * hour).await, "none");
@@ -366,11 +423,11 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
         let (store, policies, policy) = (MemoryStore::new(clock.clone()), Policies::default(), Policy::parse(TEXT).unwrap());
         let (now, second) = (clock.monotonic(), Duration::from_secs(1));
-        policies.fetched("first.example", "7", policy.clone(), now);
+        policies.fetched("first.example", "7", policy.clone(), MEMORY, now);
         policies.save(&store, clock.now(), now).await.unwrap();
         for number in 0..FAILURES.max(POLICIES) {
             policies.pause(&format!("{number}.example"), "of a test".into(), now);
-            policies.fetched(&format!("{number}.b.example"), "7", policy.clone(), now + second);
+            policies.fetched(&format!("{number}.b.example"), "7", policy.clone(), MEMORY, now + second);
         }
         policies.pause("last.example", "of a test".into(), now + second);
         let count = policies.failed.lock().len();
@@ -380,6 +437,48 @@ mod tests {
         policies.save(&store, clock.now(), now).await.unwrap();
         let kept = store.values(TABLE, None, clock.now(), 2 * POLICIES).await.unwrap();
         assert!(kept.len() == POLICIES && kept.iter().all(|(key, _)| key != "first.example"));
+    }
+
+    #[tokio::test]
+    async fn the_largest_makes_room_where_all_together_have_too_many_octets() {
+        let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+        let (store, policies, now) = (MemoryStore::new(clock.clone()), Policies::default(), clock.monotonic());
+        let memory = ByteSize(100 * 1024);
+        let of = |size: usize, count: usize, age: u64| {
+            let mx = (0..count).map(|number| format!("{number:0size$}.example")).collect();
+            Policy { mode: Mode::Enforce, max_age: Duration::from_secs(age), mx }
+        };
+        let bounded = |table: &Table| {
+            let sum: usize = table.policies.iter().map(|(domain, known)| known.octets(domain)).sum();
+            assert!(table.octets == sum && sum <= 100 * 1024, "{} is not {sum}", table.octets);
+        };
+        for number in 0..100 {
+            policies.fetched(&format!("small{number}.example"), "1", of(1, 2, 60), memory, now);
+        }
+        policies.save(&store, clock.now(), now).await.unwrap();
+        for number in 0..100 {
+            policies.fetched(&format!("large{number}.example"), "1", of(200, 100, 600), memory, now);
+            bounded(&policies.known.lock());
+        }
+        {
+            let table = policies.known.lock();
+            let small = table.policies.keys().filter(|domain| domain.starts_with("small")).count();
+            assert!(small == 100 && table.policies.contains_key("large99.example"), "{small}");
+        }
+        // Another one in the place of its own takes no room from others.
+        let count = policies.known.lock().policies.len();
+        policies.fetched("large99.example", "2", of(200, 100, 600), memory, now);
+        assert_eq!(policies.known.lock().policies.len(), count);
+        policies.save(&store, clock.now(), now).await.unwrap();
+        let after = Policies::default();
+        after.load(&store, clock.now(), now).await.unwrap();
+        bounded(&after.known.lock());
+        // What is over goes before what is not.
+        let later = now + Duration::from_mins(1);
+        policies.fetched("last.example", "1", of(200, 100, 600), memory, later);
+        let table = policies.known.lock();
+        bounded(&table);
+        assert!(table.policies.contains_key("large99.example") && !table.policies.contains_key("small1.example"));
     }
 
     #[test]

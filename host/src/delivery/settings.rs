@@ -138,7 +138,7 @@ impl Settings {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::new();
         for (name, kind) in &config.routes {
-            match load_route(name, kind, &config.server.nameservers, &config.delivery.dns) {
+            match load_route(name, kind, &config.server.nameservers, &config.delivery) {
                 Ok(route) => drop(routes.insert(name.clone(), route)),
                 Err(error) => errors.push(error),
             }
@@ -162,7 +162,7 @@ impl Settings {
         let mut errors: Vec<_> = config
             .routes
             .iter()
-            .filter_map(|(name, kind)| load_route(name, kind, &config.server.nameservers, &config.delivery.dns).err())
+            .filter_map(|(name, kind)| load_route(name, kind, &config.server.nameservers, &config.delivery).err())
             .collect();
         if let Err(failures) = Signers::load(&config.dkim, None) {
             errors.extend(failures.into_iter().map(SettingsError::from));
@@ -196,7 +196,12 @@ impl Settings {
     }
 }
 
-fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr], limits: &config::Dns) -> Result<Route, SettingsError> {
+fn load_route(
+    name: &Arc<str>,
+    kind: &config::Route,
+    nameservers: &[SocketAddr],
+    limits: &config::Delivery,
+) -> Result<Route, SettingsError> {
     let policy = |tls: OutgoingTls, ca: Option<&Path>| -> Result<TlsPolicy, SettingsError> {
         let policy = match tls {
             OutgoingTls::Required => tls::verifying(ca).map(TlsPolicy::Required),
@@ -219,7 +224,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
     let dns = |servers: &[SocketAddr]| -> Result<Arc<dyn Dns>, SettingsError> {
         let servers = if servers.is_empty() { nameservers } else { servers };
         let dns =
-            NetworkDns::new(servers, limits).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
+            NetworkDns::new(servers, &limits.dns).map_err(|error| SettingsError::Dns { route: name.clone(), reason: error.to_string() })?;
         Ok(Arc::new(dns))
     };
     Ok(match kind {
@@ -230,6 +235,7 @@ fn load_route(name: &Arc<str>, kind: &config::Route, nameservers: &[SocketAddr],
                 client: HttpClient::new(Some(tls.clone())),
                 port: route.mta_sts_port,
                 private: route.allow_private,
+                memory: limits.mta_sts_memory,
             });
             if warns_of_authorities(route) {
                 tracing::warn!(
@@ -313,7 +319,7 @@ mod tests {
             ca: ca.map(Into::into),
             credentials: None,
         };
-        load_route(&"up".into(), &config::Route::SmartHost(route), &[], &crate::delivery::tests::limits().dns)
+        load_route(&"up".into(), &config::Route::SmartHost(route), &[], &crate::delivery::tests::limits())
     }
 
     #[tokio::test]

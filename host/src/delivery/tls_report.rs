@@ -4,13 +4,14 @@
 //! The counts of a day (UTC) are in memory, and every minute in the table [`TABLE`] of the store: a crash loses the last of them. When the day is over, the
 //! domain is asked for `_smtp._tls`; without an answer to that its counts are thrown away. What is sent to report does not count, so that nothing goes in circles.
 //!
-//! Counted are at most `tls_reports.domains` domains, of each at most [`POLICIES`] policies with [`FAILURES`] kinds of failures.
+//! Counted are at most `tls_reports.domains` domains, of each at most [`POLICIES`] policies with [`FAILURES`] kinds of failures, and all of it has at most
+//! `tls_reports.memory`. Where that is full, the reports that were tried in vain are given up, the oldest first; without any, what is new is not counted.
 
 pub mod destination;
 pub mod document;
 pub(super) mod sending;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::{CertificateError, Error};
 
 use crate::clock::Timestamp;
-use crate::config::day;
+use crate::config::{self, day};
 use crate::store::{Batch, Store, StoreError, ValueChange};
 use std::time::Duration;
 
@@ -39,6 +40,10 @@ const STRINGS: usize = 64;
 const STRINGS_SIZE: usize = 4 * 1024;
 /// Octets of a failure's own words.
 const REASON: usize = 200;
+/// Octets that each domain, policy and failure has beside its texts, about.
+const FIXED: usize = 128;
+/// Octets that one connection adds, at most: a domain, a policy and a failure.
+const MOST_ADDED: usize = 16 * 1024;
 
 /// What kind of policy was in force (RFC 8460 §4.4, `policy-type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,11 +153,34 @@ pub struct FailureTally {
     pub count: u64,
 }
 
+/// Octets that texts take.
+fn octets_of(texts: &[String]) -> usize {
+    texts.iter().map(|text| text.len() + size_of::<String>()).sum()
+}
+
+impl FailureTally {
+    fn octets(&self) -> usize {
+        FIXED + self.result.len() + self.host.len() + self.reason.len()
+    }
+}
+
+impl PolicyTally {
+    fn octets(&self) -> usize {
+        FIXED + octets_of(&self.strings) + octets_of(&self.mx) + self.failures.iter().map(FailureTally::octets).sum::<usize>()
+    }
+}
+
 impl Tally {
-    fn note(&mut self, seen: &Seen, outcome: Result<(), Fault>) {
+    /// Octets that it has in memory, about.
+    fn octets(&self) -> usize {
+        FIXED + self.route.len() + octets_of(&self.told) + self.policies.iter().map(PolicyTally::octets).sum::<usize>()
+    }
+
+    /// Counts a connection. Without room what is not known yet is left out: a failure is in the sum of its policy all the same.
+    fn note(&mut self, seen: &Seen, outcome: Result<(), Fault>, has_room: bool) {
         let place = self.policies.iter().position(|policy| policy.kind == seen.kind && policy.strings == seen.strings);
         if place.is_none() {
-            if self.policies.len() >= POLICIES {
+            if self.policies.len() >= POLICIES || !has_room {
                 return;
             }
             let (strings, mx) = (seen.strings.clone(), seen.mx.clone());
@@ -171,7 +199,7 @@ impl Tally {
         };
         if let Some(known) = policy.failures.iter_mut().find(is_same) {
             known.count += 1;
-        } else if policy.failures.len() < FAILURES {
+        } else if policy.failures.len() < FAILURES && has_room {
             let mut reason = fault.reason;
             reason.truncate(reason.floor_char_boundary(REASON));
             let host = seen.host.clone();
@@ -180,11 +208,68 @@ impl Tally {
     }
 }
 
-/// All counts, by day and domain.
+/// All counts.
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
-    known: Mutex<BTreeMap<(u64, String), Tally>>,
+    known: Mutex<Table>,
     sent: Mutex<Sent>,
+}
+
+/// A day and a domain.
+type Key = (u64, String);
+
+#[derive(Debug, Default)]
+struct Table {
+    tallies: BTreeMap<Key, Tally>,
+    /// Those whose report was tried in vain.
+    tried: BTreeSet<Key>,
+    /// Octets of all of them.
+    octets: usize,
+    /// Those that were given up: the store does not know it yet.
+    gone: Vec<Key>,
+    /// The day on which the log said last that there is no room.
+    said: u64,
+}
+
+impl Table {
+    fn insert(&mut self, key: Key, tally: Tally) {
+        self.remove(&key);
+        self.octets += key.1.len() + tally.octets();
+        if tally.tries > 0 {
+            self.tried.insert(key.clone());
+        }
+        self.tallies.insert(key, tally);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Tally> {
+        let tally = self.tallies.remove(key)?;
+        self.tried.remove(key);
+        self.octets = self.octets.saturating_sub(key.1.len() + tally.octets());
+        Some(tally)
+    }
+
+    /// Makes room for a connection, of a domain that is new or not; returns whether there is some, and how many reports were given up for it.
+    fn make_room(&mut self, is_new: bool, limits: &config::TlsReports) -> (bool, u32) {
+        let domains = usize::try_from(limits.domains).unwrap_or(usize::MAX);
+        let memory = usize::try_from(limits.memory.0).unwrap_or(usize::MAX);
+        let mut given_up = 0;
+        while self.octets.saturating_add(MOST_ADDED) > memory || (is_new && self.tallies.len() >= domains) {
+            let Some(oldest) = self.tried.first().cloned() else { return (false, given_up) };
+            self.remove(&oldest);
+            self.gone.push(oldest);
+            given_up += 1;
+        }
+        (true, given_up)
+    }
+}
+
+/// What counting a connection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// There was room for all of it.
+    pub(super) has_room: bool,
+    /// Reports that were given up for that.
+    pub(super) given_up: u32,
 }
 
 /// What was sent where on one day. A restart forgets it.
@@ -215,30 +300,52 @@ impl Tallies {
     }
 
     /// Counts a connection.
-    pub(super) fn note(&self, route: &str, seen: &Seen, outcome: Result<(), Fault>, most: u32, now: Timestamp) {
-        let mut known = self.known.lock();
+    pub(super) fn note(&self, route: &str, seen: &Seen, outcome: Result<(), Fault>, limits: &config::TlsReports, now: Timestamp) -> Noted {
+        let mut table = self.known.lock();
         let key = (day(now), seen.domain.clone());
-        if !known.contains_key(&key) && known.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
-            return;
+        let is_new = !table.tallies.contains_key(&key);
+        let (has_room, given_up) = table.make_room(is_new, limits);
+        if !has_room && std::mem::replace(&mut table.said, key.0) != key.0 {
+            tracing::warn!(
+                domains = table.tallies.len(),
+                octets = table.octets,
+                "there is no room for all that reports on TLS would tell of this day: see tls_reports.domains and tls_reports.memory"
+            );
         }
-        let tally = known.entry(key).or_default();
-        if tally.route != route {
-            route.clone_into(&mut tally.route);
+        if has_room || !is_new {
+            let mut tally = table.remove(&key).unwrap_or_default();
+            if tally.route != route {
+                route.clone_into(&mut tally.route);
+            }
+            tally.note(seen, outcome, has_room);
+            table.insert(key, tally);
         }
-        tally.note(seen, outcome);
+        Noted { has_room, given_up }
     }
 
-    /// Returns what is to be reported: counts of days that were over `delay` ago.
-    fn due(&self, now: Timestamp, delay: Duration) -> Vec<(u64, String, Tally)> {
+    /// Returns what is to be reported, by day and domain: counts of days that were over `delay` ago. What was not tried yet comes first, so that whoever
+    /// never answers is in nobody's way.
+    fn due(&self, now: Timestamp, delay: Duration) -> Vec<(u64, String)> {
         let before = day(now.minus(delay));
         let known = self.known.lock();
-        let due = known.iter().filter(|((day, _), tally)| *day < before && tally.next <= now);
-        due.map(|((day, domain), tally)| (*day, domain.clone(), tally.clone())).collect()
+        let due = known.tallies.iter().filter(|((day, _), tally)| *day < before && tally.next <= now);
+        let mut due: Vec<_> = due.map(|((day, domain), tally)| (tally.tries, *day, domain.clone())).collect();
+        drop(known);
+        due.sort();
+        due.into_iter().map(|(_, day, domain)| (day, domain)).collect()
     }
 
-    /// A report was tried and is to be tried again.
+    /// Returns the counts of a domain and day.
+    fn tally(&self, day: u64, domain: &str) -> Option<Tally> {
+        self.known.lock().tallies.get(&(day, domain.to_owned())).cloned()
+    }
+
+    /// A report was tried and is to be tried again, unless it was given up meanwhile.
     fn again(&self, day: u64, domain: String, tally: Tally) {
-        self.known.lock().insert((day, domain), Tally { changed: true, ..tally });
+        let (mut table, key) = (self.known.lock(), (day, domain));
+        if table.tallies.contains_key(&key) {
+            table.insert(key, Tally { changed: true, ..tally });
+        }
     }
 
     /// A report is done with.
@@ -254,10 +361,10 @@ impl Tallies {
         let mut known = self.known.lock();
         for (key, value) in values {
             let name = str::from_utf8(&key).ok().and_then(|key| key.split_once(' '));
-            if let Some((day, domain)) = name.and_then(|(day, domain)| Some((day.parse().ok()?, domain.to_owned())))
+            if let Some(key) = name.and_then(|(day, domain)| Some((day.parse().ok()?, domain.to_owned())))
                 && let Ok(tally) = serde_json::from_slice(&value)
             {
-                known.insert((day, domain), tally);
+                known.insert(key, tally);
             }
         }
         Ok(())
@@ -265,28 +372,30 @@ impl Tallies {
 
     /// Writes down what was counted since the last time.
     pub(super) async fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let changed: Vec<_> = {
-            let mut known = self.known.lock();
-            let changed = |((day, domain), tally): (&(u64, String), &mut Tally)| {
+        let (changed, gone): (Vec<_>, Vec<Key>) = {
+            let mut table = self.known.lock();
+            let changed = |(key, tally): (&Key, &mut Tally)| {
                 let is_changed = std::mem::take(&mut tally.changed);
-                is_changed.then(|| (*day, domain.clone(), serde_json::to_vec(tally).unwrap_or_default()))
+                is_changed.then(|| (key.clone(), Bytes::from(serde_json::to_vec(tally).unwrap_or_default())))
             };
-            known.iter_mut().filter_map(changed).collect()
+            (table.tallies.iter_mut().filter_map(changed).collect(), std::mem::take(&mut table.gone))
         };
-        if changed.is_empty() {
+        if changed.is_empty() && gone.is_empty() {
             return Ok(());
         }
-        let value = |(day, domain, tally): &(u64, String, Vec<u8>)| ValueChange {
+        let value = |((day, domain), value): (&Key, Option<&Bytes>)| ValueChange {
             table: TABLE.into(),
             key: key(*day, domain),
-            value: Some(Bytes::copy_from_slice(tally)),
+            value: value.cloned(),
             expires: Timestamp::from_millis(day.saturating_mul(DAY)).plus(KEPT),
         };
-        let saved = store.commit(Batch { values: changed.iter().map(value).collect(), ..Batch::default() }).await;
+        // Where this fails, those that went go when they end.
+        let values = gone.iter().map(|key| (key, None)).chain(changed.iter().map(|(key, tally)| (key, Some(tally)))).map(value);
+        let saved = store.commit(Batch { values: values.collect(), ..Batch::default() }).await;
         if saved.is_err() {
-            let mut known = self.known.lock();
-            for (day, domain, _) in changed {
-                if let Some(tally) = known.get_mut(&(day, domain)) {
+            let mut table = self.known.lock();
+            for (key, _) in changed {
+                if let Some(tally) = table.tallies.get_mut(&key) {
                     tally.changed = true;
                 }
             }
@@ -297,7 +406,10 @@ impl Tallies {
     /// Forgets counts that nobody was told of in time.
     fn forget(&self, now: Timestamp) {
         let oldest = day(now.minus(KEPT));
-        self.known.lock().retain(|(day, _), _| *day > oldest);
+        let mut table = self.known.lock();
+        while let Some(key) = table.tallies.first_key_value().map(|(key, _)| key.clone()).filter(|(day, _)| *day <= oldest) {
+            table.remove(&key);
+        }
     }
 }
 

@@ -231,6 +231,7 @@ struct Inner {
     protections: Family<Labels<1>, Counter>,
     tls_sessions: Family<Labels<2>, Counter>,
     tls_reports: Family<Labels<1>, Counter>,
+    tls_uncounted: Counter,
     plugins: AllPlugins,
     plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
@@ -303,6 +304,12 @@ impl Metrics {
             "Reports on TLS of a domain and day (RFC 8460), by what became of them",
             tls_reports.clone(),
         );
+        let tls_uncounted = Counter::default();
+        registry.register(
+            "delivery_tls_uncounted",
+            "Connections of which reports on TLS tell nothing, or not all, as there is no room",
+            tls_uncounted.clone(),
+        );
         registry.register("delivery_source_failures", "Connections that a source's address could not be used for", source_failures.clone());
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
@@ -338,6 +345,7 @@ impl Metrics {
             protections,
             tls_sessions,
             tls_reports,
+            tls_uncounted,
             plugins,
             plugin_reloads,
             commit_time,
@@ -436,6 +444,11 @@ impl Metrics {
     /// Counts a report on TLS.
     pub fn tls_reported(&self, result: &'static str) {
         self.0.tls_reports.get_or_create_owned(&[("result", result.to_owned())]).inc();
+    }
+
+    /// Counts a connection that there was no room to report.
+    pub fn tls_uncounted(&self) {
+        self.0.tls_uncounted.inc();
     }
 
     /// Returns the handle of a route. Get it once: this takes a lock.

@@ -40,6 +40,7 @@ const ADDED: &[(&str, &str)] = &[
         "[[inbound]]\ndomain = \"example.com\"\nrecipients = [\"*\"]\naction = \"keep\"\n[[inbound]]\ndomain = \"Example.com\"\nrecipients = [\"info\", \"*\"]\naction = \"keep\"",
     ),
     ("a login of this name", "[[logins]]\nname = \"@inbound\"\nusername = \"b\"\npassword = \"${HASH}\"\nroute = \"sandbox\""),
+    ("a login of the reports on TLS", "[[logins]]\nname = \"tls-reports\"\nusername = \"b\"\npassword = \"${HASH}\"\nroute = \"sandbox\""),
     ("listener words", "[[listen]]\nkind = \"smpt\"\naddress = \"localhost:25\"\ntls = \"start-tls\""),
     ("listener without anything", "[[listen]]"),
     (

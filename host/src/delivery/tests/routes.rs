@@ -117,6 +117,34 @@ async fn what_a_host_says_to_one_holds_back_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_host_that_one_address_of_ours_does_not_reach_is_tried_from_others() {
+    let mut setup = Setup::to(&Peer::plain(&[]).await);
+    let port = setup.port;
+    setup.zone = setup.zone.mx("d.example", 5, "far").address("far", "127.0.0.21");
+    let source = |last| {
+        let v4 = Some(std::net::Ipv4Addr::new(127, 0, 0, last));
+        (format!("s{last}").into(), config::Source { v4, v6: None, hostname: None, warm_up: None })
+    };
+    setup.sources.sources = BTreeMap::from([source(22), source(23)]);
+    let running = setup.start();
+    let from = |source: &str, whom: &str| {
+        let mut new = mail("direct", &[whom]);
+        new.copies[0].1 = format!("direct/d.example#{source}").into();
+        new
+    };
+    running.accept(from("s22", "x@d.example")).await;
+    assert!(running.wait_for_events(1).await[0].starts_with("deferred x@d.example 0 cannot connect: "));
+    // Now it is there. Who has not tried it does not have to wait until the other may try it again.
+    let far = Peer::start_at(SocketAddr::from(([127, 0, 0, 21], port)), &[], None, script(|_| None)).await;
+    running.accept(from("s23", "y@d.example")).await;
+    assert_eq!(running.wait_for_events(2).await[1], "delivered y@d.example 0 250 2.0.0 queued");
+    running.accept(from("s22", "z@d.example")).await;
+    assert!(running.wait_for_events(3).await[2].starts_with("deferred z@d.example 0 cannot connect: "));
+    assert_eq!(far.log().connections, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn retries_to_dead_hosts_leave_connections_to_fresh_mail() {
     const DEAD: usize = 6;
     let peer = Peer::plain(&["PIPELINING"]).await;

@@ -11,7 +11,7 @@ use crate::delivery::tls_report::sending;
 fn reporting(peer: &Peer, rua: &str) -> Setup {
     let mut setup = Setup::to(peer);
     let contact = Some(EmailAddress::parse("tls@tp.example").unwrap());
-    setup.limits.tls_reports = config::TlsReports { enabled: true, contact, organization: None, domains: 10 };
+    setup.limits.tls_reports = config::TlsReports { enabled: true, contact, domains: 10, ..config::TlsReports::default() };
     setup.zone = setup.zone.txt("_smtp._tls.b.example", &format!("v=TLSRPTv1; rua={rua}"));
     setup
 }
@@ -100,6 +100,27 @@ async fn a_report_that_cannot_be_sent_is_tried_for_a_day() {
     running.wait_a_little().await;
     assert_eq!(running.events().len(), 3);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_web_server_that_never_answers_holds_up_no_other_domain() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    // Nobody takes its connections off the system.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut setup = reporting(&peer, &format!("https://{}/", silent.local_addr().unwrap()));
+    setup.zone = setup.zone.mx("c.example", 10, "mx.b.example").txt("_smtp._tls.c.example", "v=TLSRPTv1; rua=mailto:reports@c.example");
+    let running = setup.start();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    running.accept(mail("direct", &["x@c.example"])).await;
+    running.wait_for_events(2).await;
+    running.advance(Duration::from_hours(24));
+    let handle = running.handle.clone();
+    let round = tokio::spawn(async move { sending::round(&handle.hub, Duration::ZERO).await });
+    let events = running.wait_for_events(4).await;
+    assert_eq!(events[2..], ["accepted reports@c.example", "delivered reports@c.example 0 250 2.0.0 queued"]);
+    assert!(!round.is_finished(), "the other is still waited for");
+    running.stop().await;
+    round.await.unwrap();
 }
 
 #[tokio::test]

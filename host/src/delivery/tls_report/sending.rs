@@ -7,24 +7,22 @@ use std::time::Duration;
 use super::destination::{Destination, destinations};
 use super::document::{MEDIA_TYPE, Report};
 use super::{DAY, Tally};
-use crate::chain::Plan;
 use crate::clock::Timestamp;
+use crate::config::TLS_REPORTER;
 use crate::delivery::hub::Hub;
 use crate::delivery::mx::ADDRESSES;
 use crate::delivery::route::{MxRoute, Route};
 use crate::delivery::settings::Settings;
 use crate::dns::{DnsError, RecordKind};
-use crate::event::{Event, EventKind};
 use crate::mail::address::EmailAddress;
-use crate::mail::content::Composition;
-use crate::mail::envelope::{BodyType, Notify, ReversePath, TransportSecurity};
+use crate::mail::envelope::TransportSecurity;
 use crate::mail::message_id::MessageId;
 use crate::network::http_client::{Bounds, HttpClient, Outgoing};
-use crate::spool::NewEntry;
-use crate::spool::entry::{Copy, Entry, Terms};
+use crate::spool::entry::Terms;
+use crate::spool::local::LocalMail;
 use crate::spool::queue::{self, Lane};
-use crate::submission::{Protocol, Received};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use url::Url;
 
 /// How long after the end of a day its reports are sent at the latest, so that not all the world reports at midnight (RFC 8460 §4.1).
@@ -34,33 +32,35 @@ pub(in crate::delivery) const ROUND: Duration = Duration::from_mins(10);
 /// How long after a failure a report is tried again, and how often: for a day (RFC 8460 §5.4).
 const PAUSE: Duration = Duration::from_hours(1);
 const TRIES: u32 = 24;
-/// How long all web servers of a domain may take together: those of others wait.
+/// How long DNS and all web servers of a domain may take together.
 const TIME: Duration = Duration::from_secs(30);
+/// Domains that are told at one moment: a web server that does not answer holds up no other.
+const AT_ONCE: usize = 16;
 /// Octets of what it answers.
 const ANSWER: usize = 64 * 1024;
-/// Under which login reports are seen.
-const LOGIN: &str = "tls-reports";
 
 /// Sends what is due, `delay` after the end of its day.
 pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
     let settings = hub.settings();
     hub.tallies.forget(hub.clock.now());
-    for (day, domain, tally) in hub.tallies.due(hub.clock.now(), delay) {
-        if hub.draining.is_cancelled() {
-            return;
+    let due = stream::iter(hub.tallies.due(hub.clock.now(), delay));
+    due.for_each_concurrent(AT_ONCE, |(day, domain)| tell(hub, &settings, day, domain)).await;
+}
+
+/// Sends what is due of one domain and day.
+async fn tell(hub: &Hub, settings: &Settings, day: u64, domain: String) {
+    let now = hub.clock.now();
+    let Some(mut tally) = hub.tallies.tally(day, &domain).filter(|_| !hub.draining.is_cancelled()) else { return };
+    tally.tries += 1;
+    match report(hub, settings, &domain, day, &mut tally).await {
+        Told::Later if tally.tries < TRIES => {
+            tally.next = now.plus(PAUSE);
+            hub.tallies.again(day, domain, tally);
         }
-        let (now, mut tally) = (hub.clock.now(), tally);
-        tally.tries += 1;
-        match report(hub, &settings, &domain, day, &mut tally).await {
-            Told::Later if tally.tries < TRIES => {
-                tally.next = now.plus(PAUSE);
-                hub.tallies.again(day, domain, tally);
-            }
-            told @ (Told::Sent | Told::NotWanted | Told::TooMany | Told::Later) => {
-                hub.metrics.tls_reported(told.word());
-                if let Err(error) = hub.tallies.end(day, &domain, &**hub.spool.store(), now).await {
-                    tracing::debug!("cannot write down that {domain} has its report on TLS, it may get it again after a restart: {error}");
-                }
+        told @ (Told::Sent | Told::NotWanted | Told::TooMany | Told::Later) => {
+            hub.metrics.tls_reported(told.word());
+            if let Err(error) = hub.tallies.end(day, &domain, &**hub.spool.store(), now).await {
+                tracing::debug!("cannot write down that {domain} has its report on TLS, it may get it again after a restart: {error}");
             }
         }
     }
@@ -95,10 +95,17 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
     let Some(Route::Mx(route)) = settings.routes.get(&*tally.route) else { return Told::NotWanted };
     let Some(contact) = reports.contact.as_ref().filter(|_| reports.enabled) else { return Told::NotWanted };
     let name = format!("_smtp._tls.{domain}");
-    let texts = match hub.draining.run_until_cancelled(route.dns.records(&name, RecordKind::Txt)).await {
-        Some(Ok(texts)) => texts,
-        Some(Err(DnsError::NoSuchName | DnsError::NoRecords)) => return Told::NotWanted,
-        Some(Err(DnsError::Unavailable(_))) | None => return Told::Later,
+    let mut time = pin!(tokio::time::sleep(TIME));
+    let texts = tokio::select! {
+        biased;
+        () = hub.draining.cancelled() => return Told::Later,
+        () = &mut time => return Told::Later,
+        texts = route.dns.records(&name, RecordKind::Txt) => texts,
+    };
+    let texts = match texts {
+        Ok(texts) => texts,
+        Err(DnsError::NoSuchName | DnsError::NoRecords) => return Told::NotWanted,
+        Err(DnsError::Unavailable(_)) => return Told::Later,
     };
     let destinations = destinations(&texts);
     if destinations.is_empty() {
@@ -118,7 +125,6 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
     };
     let Ok(packed) = report.packed() else { return Told::Later };
     let mut fails = false;
-    let mut time = pin!(tokio::time::sleep(TIME));
     for destination in destinations {
         let (name, receiver) = match &destination {
             Destination::Mail(to) => (to.to_string(), to.to_string()),
@@ -178,55 +184,20 @@ async fn mail(hub: &Hub, settings: &Settings, report: &Report<'_>, route: &str, 
     let now = hub.clock.now();
     let id = MessageId::new(now, &hub.entropy);
     let content = Report { id, ..*report }.mail(to, packed, now);
-    let (login, route): (Arc<str>, Arc<str>) = (LOGIN.into(), route.into());
+    let (login, route): (Arc<str>, Arc<str>) = (TLS_REPORTER.into(), route.into());
     let source = settings.sources.choose(&login, Some(report.contact.domain()), &route).cloned();
     let queue = queue::name(&route, kind, to.domain(), &Lane { source, ..Lane::default() });
-    let subject = report.subject();
-    let accepted = Event {
-        at: now,
-        message: id,
-        login: login.clone(),
-        recipient: None,
-        address: None,
-        tags: Vec::new(),
-        kind: EventKind::Accepted {
-            protocol: "local".to_owned(),
-            peer: String::new(),
-            reverse_path: String::new(),
-            recipients: vec![to.to_string()],
-            recipient_count: 1,
-            subject: subject.clone(),
-            size: u64::try_from(content.len()).unwrap_or(u64::MAX),
-            plugins: Vec::new(),
-        },
-    };
-    let entry = Entry {
+    let mail = LocalMail {
         id,
-        login: login.clone(),
+        now,
+        login,
         route,
-        received: Received { at: now, peer: std::net::Ipv4Addr::LOCALHOST.into(), helo: None, protocol: Protocol::Local },
-        reverse_path: ReversePath::Null,
-        ret: None,
-        envid: None,
-        body: BodyType::SevenBit,
+        queue,
+        to,
+        subject: report.subject(),
+        content,
         smtputf8: !to.is_ascii(),
-        subject,
-        tags: Vec::new(),
-        recipient_count: 1,
-        deliver_before: None,
-        options: String::new(),
-        plan: Plan::plain(login, id, now),
         terms: Terms { transport: TransportSecurity::Optional, ..Terms::default() },
     };
-    let copy = Copy { address: to.clone(), notify: Some(Notify::NEVER), original: None, variables: String::new() };
-    let new = NewEntry {
-        entry,
-        body: Composition::plain(content).encode(),
-        original: None,
-        copies: vec![(copy, queue)],
-        held: None,
-        not_before: None,
-        events: vec![accepted],
-    };
-    hub.spool.accept(new).await.map(drop).map_err(|error| error.to_string())
+    hub.spool.accept(mail.into_entry()).await.map(drop).map_err(|error| error.to_string())
 }

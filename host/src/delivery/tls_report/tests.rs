@@ -5,6 +5,7 @@ use std::io::Read as _;
 use super::document::Report;
 use super::*;
 use crate::clock::Clock;
+use crate::config::unit::ByteSize;
 use crate::delivery::tests::memory::MemoryStore;
 use crate::mail::address::EmailAddress;
 use crate::mail::message_id::MessageId;
@@ -21,17 +22,21 @@ fn fault(result: &'static str) -> Result<(), Fault> {
     Err(Fault { result, from: None, to: Some("192.0.2.1".parse().unwrap()), reason: "for some reason".to_owned() })
 }
 
+fn limits(domains: u32) -> config::TlsReports {
+    config::TlsReports { domains, ..config::TlsReports::default() }
+}
+
 #[tokio::test]
 async fn counts_outlive_a_restart_and_are_due_when_their_day_is_over() {
     // 2027-01-15T08:00:00Z.
     let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
     let (store, before) = (MemoryStore::new(clock.clone()), Tallies::default());
     for outcome in [Ok(()), Ok(()), fault("certificate-expired"), fault("certificate-expired"), fault("starttls-not-supported")] {
-        before.note("direct", &seen("b.example", PolicyKind::Sts), outcome, 2, clock.now());
+        before.note("direct", &seen("b.example", PolicyKind::Sts), outcome, &limits(2), clock.now());
     }
-    before.note("direct", &seen("b.example", PolicyKind::None), Ok(()), 2, clock.now());
-    before.note("direct", &seen("c.example", PolicyKind::None), Ok(()), 2, clock.now());
-    before.note("direct", &seen("d.example", PolicyKind::None), Ok(()), 2, clock.now());
+    before.note("direct", &seen("b.example", PolicyKind::None), Ok(()), &limits(2), clock.now());
+    before.note("direct", &seen("c.example", PolicyKind::None), Ok(()), &limits(2), clock.now());
+    before.note("direct", &seen("d.example", PolicyKind::None), Ok(()), &limits(2), clock.now());
     before.save(&store).await.unwrap();
     let after = Tallies::default();
     after.load(&store, clock.now(), 100).await.unwrap();
@@ -40,13 +45,18 @@ async fn counts_outlive_a_restart_and_are_due_when_their_day_is_over() {
     assert_eq!(after.due(clock.now(), HOUR).len(), 0, "not all at midnight");
     clock.advance(2 * HOUR);
     let due = after.due(clock.now(), HOUR);
-    let domains: Vec<_> = due.iter().map(|(_, domain, _)| domain.as_str()).collect();
+    let domains: Vec<_> = due.iter().map(|(_, domain)| domain.as_str()).collect();
     assert_eq!(domains, ["b.example", "c.example"], "no more than the limit");
-    let policies = &due[0].2.policies;
+    let policies = after.tally(due[0].0, "b.example").unwrap().policies;
     assert_eq!(policies.len(), 2);
     assert_eq!((policies[0].good, policies[0].bad), (2, 3));
     let failures: Vec<_> = policies[0].failures.iter().map(|failure| (failure.result.as_str(), failure.count)).collect();
     assert_eq!(failures, [("certificate-expired", 2), ("starttls-not-supported", 1)]);
+    // What was tried in vain comes behind what was not.
+    let tally = after.tally(due[0].0, "b.example").unwrap();
+    after.again(due[0].0, "b.example".to_owned(), Tally { tries: 1, ..tally });
+    let domains: Vec<_> = after.due(clock.now(), HOUR).into_iter().map(|(_, domain)| domain).collect();
+    assert_eq!(domains, ["c.example", "b.example"]);
     after.end(due[0].0, "b.example", &store, clock.now()).await.unwrap();
     let later = Tallies::default();
     later.load(&store, clock.now(), 100).await.unwrap();
@@ -60,7 +70,7 @@ async fn counts_outlive_a_restart_and_are_due_when_their_day_is_over() {
 fn a_report_has_the_form_of_the_rfc() {
     let mut tally = Tally::default();
     for outcome in [Ok(()), fault("certificate-host-mismatch")] {
-        tally.note(&seen("b.example", PolicyKind::Sts), outcome);
+        tally.note(&seen("b.example", PolicyKind::Sts), outcome, true);
     }
     let contact = EmailAddress::parse("tls@tp.example").unwrap();
     let report = Report {
@@ -119,6 +129,70 @@ fn a_policy_of_many_octets_is_cut() {
     let cut =
         Seen { strings: vec![String::new(); 100], mx: vec!["a".repeat(STRINGS_SIZE)], ..seen("b.example", PolicyKind::Sts) }.bounded();
     assert_eq!((cut.strings.len(), cut.mx.len()), (STRINGS, 1));
+}
+
+#[tokio::test]
+async fn what_was_tried_in_vain_makes_room_and_nothing_else_does() {
+    let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+    let (store, tallies) = (MemoryStore::new(clock.clone()), Tallies::default());
+    let limits = config::TlsReports { memory: ByteSize(100 * 1024), ..config::TlsReports::default() };
+    let note = |domain: &str, outcome| tallies.note("direct", &seen(domain, PolicyKind::Sts), outcome, &limits, clock.now());
+    let all = |has_room| Noted { has_room, given_up: 0 };
+    // Each is a failure of another host.
+    let failure = |number: u8| {
+        Err(Fault { result: "certificate-expired", from: None, to: Some([192, 0, 2, number].into()), reason: "r".repeat(500) })
+    };
+    let mut domains = 0_u16;
+    while note(&format!("{domains}.example"), failure(0)) == all(true) {
+        for number in 1..50 {
+            note(&format!("{domains}.example"), failure(number));
+        }
+        domains += 1;
+    }
+    assert!((4..10).contains(&domains), "{domains}");
+    let bound = |tallies: &Tallies| {
+        let table = tallies.known.lock();
+        let sum: usize = table.tallies.iter().map(|((_, domain), tally)| domain.len() + tally.octets()).sum();
+        assert!(table.octets == sum && sum <= 100 * 1024, "{} is not {sum}", table.octets);
+        table.tallies.len()
+    };
+    let count = bound(&tallies);
+    // What is known goes on to be counted, in the sum at least.
+    assert_eq!(note("0.example", failure(77)), all(false));
+    assert_eq!(note("0.example", Ok(())), all(false));
+    let today = day(clock.now());
+    let policy = tallies.tally(today, "0.example").unwrap().policies.remove(0);
+    assert_eq!((policy.good, policy.bad, policy.failures.len()), (1, 51, 50));
+    tallies.save(&store).await.unwrap();
+    // A report that was tried in vain is given up for what is new, in the store too.
+    let tally = tallies.tally(today, "1.example").unwrap();
+    tallies.again(today, "1.example".to_owned(), Tally { tries: 1, ..tally.clone() });
+    assert_eq!(note("new.example", failure(0)), Noted { has_room: true, given_up: 1 });
+    tallies.again(today, "1.example".to_owned(), Tally { tries: 2, ..tally });
+    assert!(tallies.tally(today, "1.example").is_none(), "it is not back once it has been sent in vain again");
+    assert_eq!(bound(&tallies), count);
+    tallies.save(&store).await.unwrap();
+    let after = Tallies::default();
+    after.load(&store, clock.now(), 1000).await.unwrap();
+    assert_eq!(bound(&after), count);
+    assert!(after.tally(today, "1.example").is_none() && after.tally(today, "new.example").is_some());
+    clock.advance(96 * HOUR);
+    after.forget(clock.now());
+    assert_eq!((bound(&after), after.known.lock().octets), (0, 0));
+}
+
+#[test]
+fn one_connection_adds_no_more_than_is_kept_free() {
+    let long = |count: usize, size: usize| vec!["a".repeat(size); count];
+    let mut worst = 0;
+    for (strings, mx) in [(long(STRINGS, 1), long(STRINGS, 1)), (long(4, 1000), long(STRINGS, 1)), (long(STRINGS, 30), long(STRINGS, 30))] {
+        let host = "h".repeat(255);
+        let seen = Seen { domain: "d".repeat(255), strings, mx, host, kind: PolicyKind::Sts }.bounded();
+        let mut tally = Tally { route: "r".repeat(255), ..Tally::default() };
+        tally.note(&seen, Err(Fault { result: "certificate-host-mismatch", from: None, to: None, reason: "r".repeat(5000) }), true);
+        worst = worst.max(seen.domain.len() + tally.octets());
+    }
+    assert!(worst <= MOST_ADDED, "{worst}");
 }
 
 #[test]
