@@ -55,8 +55,8 @@ impl Suspension {
         self.until.is_none_or(|until| now < until)
     }
 
-    /// Whether copies are marked because of it.
-    fn marks(&self) -> bool {
+    /// Whether copies have to be looked at for it. A route is the same for all of a queue; a domain is not in the name of every queue.
+    fn is_of_copies(&self) -> bool {
         !self.selector.is_of_places() || self.selector.domain.is_some()
     }
 
@@ -188,11 +188,9 @@ impl Suspensions {
         let place =
             known.in_force.iter().position(|suspension| suspension.number == number && suspension.holds(now) && may_end(suspension));
         let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
-        let kept = ended.marks().then_some(Kept::Ended);
-        keep(store, number, kept.as_ref(), Timestamp::NEVER).await?;
-        if kept.is_some() {
-            known.ended.push(number);
-        }
+        // Also of a whole queue copies may bear the mark: those that were looked at for another suspension, or were leased before it began.
+        keep(store, number, Some(&Kept::Ended), Timestamp::NEVER).await?;
+        known.ended.push(number);
         {
             // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
             let _nobody_marks = self.marking.write().await;
@@ -240,7 +238,7 @@ impl Suspensions {
 
     /// Whether copies have to be looked at one by one.
     pub fn any_of_copies(&self, now: Timestamp) -> bool {
-        self.known().in_force.iter().any(|suspension| suspension.holds(now) && suspension.marks())
+        self.known().in_force.iter().any(|suspension| suspension.holds(now) && suspension.is_of_copies())
     }
 
     /// Whether what is known of messages must be read to tell.

@@ -70,6 +70,19 @@ async fn they_survive_a_restart_and_so_do_notes_of_their_end() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_route_alone_is_noted_too() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    let route = Selector { route: Some("direct".to_owned()), ..Selector::default() };
+    let suspension = spool.suspend(new(route, None)).await.unwrap();
+    assert!(!spool.suspensions().any_of_copies(NOW), "no copy is looked at for it");
+    spool.resume(suspension.number, |_| true).await.unwrap();
+    drop(spool);
+    let spool = open(folder.path(), &clock).await;
+    assert_eq!(spool.suspensions().ended(), [suspension.number]);
+}
+
+#[tokio::test]
 async fn whole_queues_are_told_from_copies() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
     let spool = open(folder.path(), &clock).await;
