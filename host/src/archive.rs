@@ -293,7 +293,11 @@ impl Archive {
     ///
     /// # Errors
     /// If the store fails: it holds on.
-    pub async fn resume(&self, number: u64, may_end: impl Fn(&Suspension) -> bool) -> Result<Option<Suspension>, ArchiveError> {
+    pub async fn resume(
+        &self,
+        number: u64,
+        may_end: impl Fn(&Suspension) -> bool + Send + 'static,
+    ) -> Result<Option<Suspension>, ArchiveError> {
         Ok(self.spool.resume(number, may_end).await?)
     }
 

@@ -297,7 +297,8 @@ async fn resumed(number: &str, call: Call) -> Result<(StatusCode, Value), Proble
     known.only(&Method::DELETE, "DELETE")?;
     let number = number.parse().map_err(|_| Problem::NotFound)?;
     // What an operator has suspended only he lets go.
-    let may_end = |suspension: &Suspension| known.login.is_none() || suspension.owner == known.login;
+    let login = known.login.clone();
+    let may_end = move |suspension: &Suspension| login.is_none() || suspension.owner == login;
     ok(&known.services.archive.resume(number, may_end).await?.ok_or(Problem::NotFound)?)
 }
 

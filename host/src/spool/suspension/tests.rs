@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::clock::{Clock, Entropy};
 use crate::config;
@@ -80,6 +82,25 @@ async fn the_end_of_a_route_alone_is_noted_too() {
     drop(spool);
     let spool = open(folder.path(), &clock).await;
     assert_eq!(spool.suspensions().ended(), [suspension.number]);
+}
+
+#[tokio::test]
+async fn a_change_is_made_though_its_caller_goes_away() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    let holds = async |wanted: bool| {
+        while spool.suspensions().at(NOW).is_empty() == wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Each is asked for once, which begins it, and then dropped.
+    assert!(spool.suspend(new(domain("b.example"), None)).now_or_never().is_none());
+    holds(true).await;
+    assert!(spool.resume(1, |_| true).now_or_never().is_none());
+    holds(false).await;
+    assert_eq!(spool.suspensions().ended(), [1]);
+    spool.suspensions().changed().await;
+    spool.suspensions().one_ended().await;
 }
 
 #[tokio::test]
