@@ -1,7 +1,7 @@
 //! What was sent, and what became of it: the log and the spool put together again for those who look.
 //!
 //! [`follower`] keeps the search index up with the log; [`Archive`] answers the dashboard and the commands. What waits is looked through in walks ([`queue`],
-//! [`summary`]), of which there are few at a time.
+//! [`summary`]), of which there are few at a time: some for logins, some for operators.
 
 pub mod explain;
 pub mod filter;
@@ -77,7 +77,10 @@ pub struct Archive {
     entropy: Entropy,
     workshop: Option<Arc<Workshop>>,
     delivery: Option<DeliveryHandle>,
+    /// Permits of walks, for those whom this archive is for.
     walks: Arc<Semaphore>,
+    /// The same for operators.
+    operator_walks: Arc<Semaphore>,
 }
 
 /// What an archive works with.
@@ -106,8 +109,15 @@ impl Archive {
     /// Puts an archive together.
     pub fn new(parts: ArchiveParts) -> Self {
         let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery } = parts;
-        let (workshop, walks) = (workshop.map(Arc::new), Arc::new(Semaphore::new(WALKS)));
-        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks }
+        let [walks, operator_walks] = [WALKS; 2].map(|walks| Arc::new(Semaphore::new(walks)));
+        let workshop = workshop.map(Arc::new);
+        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks, operator_walks }
+    }
+
+    /// Returns the same archive for operators: however many logins look through the queue, they have their turn.
+    #[must_use]
+    pub fn for_operators(&self) -> Self {
+        Self { walks: Arc::clone(&self.operator_walks), ..self.clone() }
     }
 
     /// Returns the intake, which shows what plugins do to a message.

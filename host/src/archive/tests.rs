@@ -191,6 +191,8 @@ async fn few_look_through_everything_at_a_time() {
         turns.push(archive.walk(&filter, None, walk::Bounds::ALL).await.unwrap());
     }
     assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_none(), "it waits for its turn");
+    let operators = archive.for_operators();
+    assert!(operators.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some(), "operators wait for no login");
     drop(turns);
     assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some());
 }

@@ -14,7 +14,7 @@ use crate::spool::selector::{Selected, ascii};
 use crate::spool::{Spool, queue};
 use crate::store::Row;
 
-/// Walks at a time: each reads the disk as fast as it can.
+/// Walks at a time of all logins, and as many of operators: each reads the disk as fast as it can.
 pub(super) const WALKS: usize = 2;
 /// How long one may take; its answer says where to go on.
 const LONGEST: Duration = Duration::from_secs(20);

@@ -16,7 +16,6 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Path;
@@ -26,12 +25,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
-use super::Services;
 use super::fields::Fields;
 use super::problem::{Dialect, Flaw, Problem};
 use super::rest::Call;
 use crate::archive::filter::{Filter, Grouping, MOST_IDS, Named};
-use crate::archive::{ArchiveError, explain};
+use crate::archive::{Archive, ArchiveError, explain};
 use crate::config::unit::TimeSpan;
 use crate::mail::domain::Domain;
 use crate::mail::message_id::CopyId;
@@ -128,7 +126,7 @@ impl From<SuspensionError> for Problem {
 
 /// A call whose maker is known.
 struct Known {
-    services: Arc<Services>,
+    archive: Archive,
     /// The login that calls; `None` is an administrator.
     login: Option<String>,
     /// Who calls, for people.
@@ -145,8 +143,9 @@ impl Known {
             Principal::Administrator(name) => (None, format!("administrator {name}")),
         };
         let (method, services) = (call.method().clone(), call.services());
+        let archive = if login.is_some() { services.archive.clone() } else { services.archive.for_operators() };
         let fields = if method == Method::POST { call.fields().await? } else { call.query() };
-        Ok(Self { services, login, by, method, fields })
+        Ok(Self { archive, login, by, method, fields })
     }
 
     fn only(&self, method: &Method, name: &'static str) -> Result<(), Problem> {
@@ -230,7 +229,7 @@ async fn listed(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["limit", "after"])?;
     let (filter, limit) = (known.filter()?, known.number("limit", COPIES, MOST_COPIES)?);
-    ok(&known.services.archive.queue(&filter, known.parsed::<CopyId>("after")?, limit).await?)
+    ok(&known.archive.queue(&filter, known.parsed::<CopyId>("after")?, limit).await?)
 }
 
 async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
@@ -239,7 +238,7 @@ async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.knows(&CHOICE, &["by", "limit"])?;
     let (filter, by) = (known.filter()?, known.parsed::<Grouping>("by")?.unwrap_or_default());
     let (status, mut summary) =
-        ok(&known.services.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
+        ok(&known.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
     if let Some(fields) = summary.as_object_mut().filter(|_| known.login.is_some()) {
         // It counts others' copies too.
         fields.remove("looked_at");
@@ -263,7 +262,7 @@ async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode
         return Err(Flaw::new("ids", "say which: ids, another choice, or all").into());
     }
     let (filter, after) = (known.filter()?, known.parsed::<CopyId>("after")?);
-    let archive = &known.services.archive;
+    let archive = &known.archive;
     if !cancels {
         return ok(&archive.retry(&filter, after).await?);
     }
@@ -274,7 +273,7 @@ async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode
 
 async fn suspended(call: Call) -> Result<(StatusCode, Value), Problem> {
     let known = Known::of(call).await?;
-    let archive = &known.services.archive;
+    let archive = &known.archive;
     match known.method {
         Method::GET => {
             let seen: Vec<Suspension> = archive.suspensions().into_iter().filter(|suspension| known.sees(suspension)).collect();
@@ -299,7 +298,7 @@ async fn resumed(number: &str, call: Call) -> Result<(StatusCode, Value), Proble
     // What an operator has suspended only he lets go.
     let login = known.login.clone();
     let may_end = move |suspension: &Suspension| login.is_none() || suspension.owner == login;
-    ok(&known.services.archive.resume(number, may_end).await?.ok_or(Problem::NotFound)?)
+    ok(&known.archive.resume(number, may_end).await?.ok_or(Problem::NotFound)?)
 }
 
 async fn explained(call: Call) -> Result<(StatusCode, Value), Problem> {
@@ -309,7 +308,7 @@ async fn explained(call: Call) -> Result<(StatusCode, Value), Problem> {
     let address = known.parsed("address")?.ok_or_else(|| Flaw::new("address", "is missing"))?;
     let sender = known.text("sender")?.map(|text| Domain::parse(&text).map_err(|error| Flaw::new("sender", error.to_string())));
     let question = explain::Question { address, login: known.whose()?, sender: sender.transpose()? };
-    ok(&known.services.archive.explain(&question).await.map_err(|error| match error {
+    ok(&known.archive.explain(&question).await.map_err(|error| match error {
         explain::ExplainError::NoLogin(_) => Flaw::new("login", error.to_string()).into(),
         explain::ExplainError::Archive(error) => Problem::from(error),
     })?)
