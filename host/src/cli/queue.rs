@@ -35,9 +35,9 @@ pub(super) enum Command {
     Resume(Resume),
 }
 
-/// Which copies; all that is given must match.
+/// Which mail; all that is given must match.
 #[derive(Debug, Args)]
-struct Which {
+struct Mail {
     /// Only mail that takes this route.
     #[arg(long)]
     route: Option<String>,
@@ -50,6 +50,20 @@ struct Which {
     /// Only mail with this tag.
     #[arg(long)]
     tag: Option<String>,
+}
+
+impl Mail {
+    fn selector(self, message: Option<MessageId>) -> Selector {
+        let Self { route, domain, login, tag } = self;
+        Selector { route, domain, login, tag, message }
+    }
+}
+
+/// Which copies; all that is given must match.
+#[derive(Debug, Args)]
+struct Which {
+    #[command(flatten)]
+    mail: Mail,
     /// Only copies that are: due, scheduled, deferred, held, suspended.
     #[arg(long)]
     status: Option<Status>,
@@ -60,8 +74,8 @@ struct Which {
 
 impl Which {
     fn filter(self) -> Filter {
-        let Self { route, domain, login, tag, status, queue } = self;
-        Filter { named: Vec::new(), queue, selector: Selector { route, domain, login, tag, message: None }, status }
+        let Self { mail, status, queue } = self;
+        Filter { named: Vec::new(), queue, selector: mail.selector(None), status }
     }
 }
 
@@ -138,19 +152,9 @@ pub(super) struct Pause {
     config: ConfigFile,
     #[command(flatten)]
     format: Format,
-    /// Mail that takes this route.
-    #[arg(long)]
-    route: Option<String>,
-    /// Mail to recipients of this domain; `*.example.com` is all domains below it.
-    #[arg(long)]
-    domain: Option<HostPattern>,
-    /// Mail of this login.
-    #[arg(long)]
-    login: Option<String>,
-    /// Mail with this tag.
-    #[arg(long)]
-    tag: Option<String>,
-    /// One message.
+    #[command(flatten)]
+    mail: Mail,
+    /// Only this message.
     #[arg(long, value_name = "ID")]
     message: Option<MessageId>,
     /// For so long, such as `2h`; else until it is resumed.
@@ -192,8 +196,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             let bounce = bounce.then_some(reason);
             change.carry_out("cancelled", |filter, after| Order::Cancel { filter, after, bounce: bounce.clone() })?;
         }
-        Command::Pause(Pause { config, format, route, domain, login, tag, message, time, reason }) => {
-            let selector = Selector { route, domain, login, tag, message };
+        Command::Pause(Pause { config, format, mail, message, time, reason }) => {
+            let selector = mail.selector(message);
             let paused = if selector.is_empty() {
                 ensure!(time.is_none() && reason.is_empty(), "say which mail: --route, --domain, --login, --tag or --message");
                 order(&config, Order::Paused)?
