@@ -17,6 +17,7 @@ use crate::mail::domain::Domain;
 use crate::mail::envelope::{BodyType, ReversePath};
 use crate::spool::NewEntry;
 use crate::spool::entry::Terms;
+use crate::spool::selector::Selector;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
 use crate::submission::{Protocol, Received};
@@ -195,4 +196,37 @@ async fn few_look_through_everything_at_a_time() {
     assert!(operators.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some(), "operators wait for no login");
     drop(turns);
     assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some());
+}
+
+/// Makes the head of a message unreadable on the disk.
+fn damage(folder: &std::path::Path, number: u8) {
+    use std::os::unix::fs::FileExt as _;
+    let head: Vec<u8> = [number; 16].into_iter().chain(*b"\x05login").collect();
+    let mut files = std::fs::read_dir(folder.join("spool")).unwrap().map(|file| file.unwrap().path());
+    let place = |file| Some((memchr::memmem::find(&std::fs::read(&file).ok()?, &head)?, file));
+    let (place, file) = files.find_map(place).unwrap();
+    // Before it is the version of its format.
+    std::fs::File::options().write(true).open(file).unwrap().write_at(&[255], place as u64 - 1).unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = archive(folder.path());
+    for number in 1..4 {
+        before.spool.accept(held(number, 2)).await.unwrap();
+    }
+    drop(before);
+    // It is not in memory any more.
+    let archive = archive(folder.path());
+    damage(folder.path(), 2);
+    let listed = archive.queue(&Filter::default(), None, 10).await.unwrap();
+    let logins: Vec<&str> = listed.copies.iter().map(|copy| copy.message.login.as_str()).collect();
+    assert_eq!(logins, ["login", "login", "", "", "login", "login"]);
+    let selector = Selector { login: Some("login".into()), ..Selector::default() };
+    let own = Filter { selector, ..Filter::default() };
+    assert_eq!(archive.queue(&own, None, 10).await.unwrap().copies.len(), 4, "it is nobody's");
+    assert_eq!(archive.queue_summary(&own, Grouping::Tag, 10).await.unwrap().total.copies, 4);
+    assert_eq!(archive.cancel(&Filter::default(), None, Some("no")).await.unwrap().copies, 6);
+    assert_eq!(archive.spool.store().usage().await.unwrap().rows, 0);
 }

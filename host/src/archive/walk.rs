@@ -12,7 +12,7 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::selector::{Selected, ascii};
 use crate::spool::{Spool, queue};
-use crate::store::Row;
+use crate::store::{Row, StoreError};
 
 /// Walks at a time of all logins, and as many of operators: each reads the disk as fast as it can.
 pub(super) const WALKS: usize = 2;
@@ -135,7 +135,7 @@ impl Walk<'_> {
         self.looked_at
     }
 
-    /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read.
+    /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read. A copy of which the message cannot be read is nobody's.
     pub(super) async fn look(&mut self, row: Row) -> Result<Option<Met>, ArchiveError> {
         let filter = self.filter;
         if (!filter.named.is_empty() && !filter.named.iter().any(|named| named.is(row.copy)))
@@ -143,7 +143,10 @@ impl Walk<'_> {
         {
             return Ok(None);
         }
-        let Some((copy, state)) = Spool::read(&row) else { return Ok(None) };
+        let Some((copy, state)) = Spool::read(&row) else {
+            tracing::error!(message.id = %row.copy, "a queued copy cannot be read: a later release wrote it, or it is damaged");
+            return Ok(None);
+        };
         let (route, _) = queue::split(&row.queue);
         let (domain, message) = (ascii(copy.address.domain()), row.copy.message);
         if !filter.selector.matches_place(route, Some(&domain)) {
@@ -172,7 +175,15 @@ impl Walk<'_> {
         {
             return Ok(entry.clone());
         }
-        let entry = self.archive.spool.entry(message).await?.map(Arc::new);
+        let entry = match self.archive.spool.entry(message).await {
+            Ok(entry) => entry.filter(|entry| entry.id == message).map(Arc::new),
+            // Its copies are met all the same: whoever goes through all of them can take them out, and gets at those behind.
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(message.id = %message, %error, "what is known of a queued message cannot be read");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.known = Some((message, entry.clone()));
         Ok(entry)
     }

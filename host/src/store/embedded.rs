@@ -308,15 +308,7 @@ impl Store for Embedded {
                     let last = views.last().filter(|_| views.len() == wanted).map(|view| view.copy);
                     (Shared::found(&state, views), next.or(last))
                 };
-                for found in found {
-                    let copy = found.view.copy;
-                    match shared.complete(found) {
-                        Ok(row) => rows.extend(row),
-                        // Whoever goes through all of them gets at those behind it.
-                        Err(error @ StoreError::Damaged(_)) => tracing::error!(message.id = %copy, %error, "a queued copy cannot be read"),
-                        Err(error) => return Err(error),
-                    }
-                }
+                rows.extend(shared.complete_readable(found)?);
                 match next {
                     Some(next) if rows.len() < limit => after = Some(next),
                     _ => return Ok(rows),
@@ -332,7 +324,7 @@ impl Store for Embedded {
                 let views = state.index.live_message(id).map(|live| live.rows.into_iter().map(|(view, _)| view).collect());
                 Shared::found(&state, views.unwrap_or_default())
             };
-            found.into_iter().filter_map(|found| shared.complete(found).transpose()).collect()
+            shared.complete_readable(found)
         }))
     }
 
