@@ -44,7 +44,6 @@ use replay::Workshop;
 use tokio::sync::Semaphore;
 use trace::TraceView;
 use view::{MessageView, QueuedMessage};
-use walk::WALKS;
 
 /// Copies that are changed with one commit.
 const PAGE: usize = 1000;
@@ -103,13 +102,16 @@ pub struct ArchiveParts {
     pub workshop: Option<Workshop>,
     /// Knows how mail goes out; without it that is not explained.
     pub delivery: Option<DeliveryHandle>,
+    /// How many may look through all that waits at a time: so many for logins, and so many for operators.
+    pub walks: u32,
 }
 
 impl Archive {
     /// Puts an archive together.
     pub fn new(parts: ArchiveParts) -> Self {
-        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery } = parts;
-        let [walks, operator_walks] = [WALKS; 2].map(|walks| Arc::new(Semaphore::new(walks)));
+        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks } = parts;
+        let permits = usize::try_from(walks).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let [walks, operator_walks] = [permits; 2].map(|permits| Arc::new(Semaphore::new(permits)));
         let workshop = workshop.map(Arc::new);
         Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks, operator_walks }
     }

@@ -14,8 +14,6 @@ use crate::spool::selector::{Selected, ascii};
 use crate::spool::{Spool, queue};
 use crate::store::{Row, StoreError};
 
-/// Walks at a time of all logins, and as many of operators: each reads the disk as fast as it can.
-pub(super) const WALKS: usize = 2;
 /// How long one may take; its answer says where to go on.
 const LONGEST: Duration = Duration::from_secs(20);
 /// How long to wait for others to end theirs.

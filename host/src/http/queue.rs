@@ -237,8 +237,7 @@ async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["by", "limit"])?;
     let (filter, by) = (known.filter()?, known.parsed::<Grouping>("by")?.unwrap_or_default());
-    let (status, mut summary) =
-        ok(&known.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
+    let (status, mut summary) = ok(&known.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
     if let Some(fields) = summary.as_object_mut().filter(|_| known.login.is_some()) {
         // It counts others' copies too.
         fields.remove("looked_at");

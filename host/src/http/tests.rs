@@ -132,6 +132,7 @@ fn start(demonstration: bool) -> Running {
         entropy: entropy.clone(),
         workshop: None,
         delivery: None,
+        walks: config.queue.walks,
     });
     let services = Services {
         archive,

@@ -129,13 +129,47 @@ async fn there_is_no_end_of_nothing_and_an_end_of_many() {
     for new in wrong {
         said.push(spool.suspend(new).await.unwrap_err().to_string());
     }
-    for number in 0..MOST_OF_LOGIN {
-        spool.suspend(NewSuspension { owner: Some("news".to_owned()), ..new(login(&number.to_string()), None) }).await.unwrap();
+    spool.suspensions().reconfigure(config::Queue { suspensions: 3, suspensions_per_login: 2, ..config::Queue::default() });
+    let of = |owner: Option<&str>| NewSuspension { owner: owner.map(str::to_owned), ..new(login("x"), None) };
+    for owner in [Some("news"), Some("news"), Some("other"), None, None] {
+        spool.suspend(of(owner)).await.unwrap();
     }
-    let one_more = NewSuspension { owner: Some("news".to_owned()), ..new(login("more"), None) };
-    said.push(spool.suspend(one_more).await.unwrap_err().to_string());
-    spool.suspend(new(login("more"), None)).await.unwrap();
-    let expected =
-        ["say which mail: a route, a domain, a login, a tag or a message", "the time is over already", "there are 100 suspensions already"];
+    for owner in [Some("news"), Some("other")] {
+        said.push(spool.suspend(of(owner)).await.unwrap_err().to_string());
+    }
+    // What has ended takes room until its marks are found, but none of operators.
+    spool.resume(1, |_| true).await.unwrap();
+    said.push(spool.suspend(of(Some("news"))).await.unwrap_err().to_string());
+    spool.suspend(of(None)).await.unwrap();
+    said.push(spool.suspend(of(None)).await.unwrap_err().to_string());
+    spool.forget_suspension(1).await.unwrap();
+    spool.suspend(of(Some("news"))).await.unwrap();
+    let expected = [
+        "say which mail: a route, a domain, a login, a tag or a message",
+        "the time is over already",
+        "there are 2 suspensions already",
+        "there are 3 suspensions already",
+        "there are 3 suspensions already",
+        "there are 3 suspensions already",
+    ];
     assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn all_of_them_are_read_and_reasons_are_cut() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    spool.suspensions().reconfigure(config::Queue { suspension_reason: 3, ..config::Queue::default() });
+    let first = spool.suspend(new(login("x"), None)).await.unwrap();
+    let kept = |number: u64| {
+        let kept = Kept::Suspension(Box::new(Suspension { number, ..first.clone() }));
+        let value = serde_json::to_vec(&kept).unwrap();
+        let key = Bytes::copy_from_slice(&number.to_be_bytes());
+        ValueChange { table: TABLE.into(), key, value: Some(value.into()), expires: Timestamp::NEVER }
+    };
+    let last = u64::try_from(PAGE).unwrap() + 1;
+    spool.store().commit(Batch { values: (2..=last).map(kept).collect(), ..Batch::default() }).await.unwrap();
+    drop(spool);
+    let read = open(folder.path(), &clock).await.suspensions().at(NOW);
+    assert_eq!((read.len(), read.first().unwrap().reason.as_str()), (PAGE + 1, "a  "));
 }
