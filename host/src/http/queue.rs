@@ -12,7 +12,10 @@
 //! | `GET /v1/explain` | `address`, `login`, `sender` |
 //!
 //! The choice is `ids`, `route`, `domain`, `login`, `tag`, `status`, `queue`: all that is given must match. The token of a login sees and changes its
-//! own mail alone, an administrator's all. A field that is not known is refused: it could have been the one that narrows the choice.
+//! own mail alone, an administrator's all; where a look was cut, a login is told a sealed [`place`]. A field that is not known is refused: it could have
+//! been the one that narrows the choice.
+
+pub mod place;
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -38,6 +41,7 @@ use crate::spool::selector::Selector;
 use crate::spool::suspension::{NewSuspension, Suspension, SuspensionError};
 use crate::store::StoreError;
 use crate::submission::login::Principal;
+use place::Places;
 
 /// Copies of a page where nobody says otherwise, and at most.
 const COPIES: usize = 100;
@@ -127,6 +131,7 @@ impl From<SuspensionError> for Problem {
 /// A call whose maker is known.
 struct Known {
     archive: Archive,
+    places: Places,
     /// The login that calls; `None` is an administrator.
     login: Option<String>,
     /// Who calls, for people.
@@ -145,7 +150,7 @@ impl Known {
         let (method, services) = (call.method().clone(), call.services());
         let archive = if login.is_some() { services.archive.clone() } else { services.archive.for_operators() };
         let fields = if method == Method::POST { call.fields().await? } else { call.query() };
-        Ok(Self { archive, login, by, method, fields })
+        Ok(Self { archive, places: services.places.clone(), login, by, method, fields })
     }
 
     fn only(&self, method: &Method, name: &'static str) -> Result<(), Problem> {
@@ -170,6 +175,26 @@ impl Known {
     fn number(&self, name: &str, default: usize, most: usize) -> Result<usize, Problem> {
         let number = self.text(name)?.map(|text| text.parse::<usize>().map_err(|_| Flaw::new(name, "is no number"))).transpose()?;
         Ok(number.unwrap_or(default).min(most))
+    }
+
+    /// Where the call goes on: behind a copy, or where a login was told.
+    fn after(&self) -> Result<Option<CopyId>, Problem> {
+        let Some(text) = self.text("after")? else { return Ok(None) };
+        let told = self.login.as_deref().and_then(|login| self.places.open(login, &text));
+        let wrong = "is no id of a copy, and no `next` that you were told since the server started";
+        Ok(Some(told.map_or_else(|| text.parse(), Ok).map_err(|_| Flaw::new("after", wrong))?))
+    }
+
+    /// What the caller is told: a login neither where a look was cut nor how many copies it took, as they are others' too.
+    fn told(&self, found: &impl Serialize) -> Result<(StatusCode, Value), Problem> {
+        let (status, mut answer) = ok(found)?;
+        if let (Some(login), Some(fields)) = (&self.login, answer.as_object_mut()) {
+            fields.remove("looked_at");
+            if let Some(next) = fields.get_mut("next") {
+                *next = next.as_str().and_then(|id| id.parse().ok()).map_or(Value::Null, |copy| self.places.seal(login, copy).into());
+            }
+        }
+        Ok((status, answer))
     }
 
     /// Whose mail is meant: a login's own, whatever is said.
@@ -229,7 +254,7 @@ async fn listed(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["limit", "after"])?;
     let (filter, limit) = (known.filter()?, known.number("limit", COPIES, MOST_COPIES)?);
-    ok(&known.archive.queue(&filter, known.parsed::<CopyId>("after")?, limit).await?)
+    known.told(&known.archive.queue(&filter, known.after()?, limit).await?)
 }
 
 async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
@@ -237,12 +262,7 @@ async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["by", "limit"])?;
     let (filter, by) = (known.filter()?, known.parsed::<Grouping>("by")?.unwrap_or_default());
-    let (status, mut summary) = ok(&known.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
-    if let Some(fields) = summary.as_object_mut().filter(|_| known.login.is_some()) {
-        // It counts others' copies too.
-        fields.remove("looked_at");
-    }
-    Ok((status, summary))
+    known.told(&known.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)
 }
 
 async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode, Value), Problem> {
@@ -260,14 +280,14 @@ async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode
     if !names_any && known.fields.switch(&["all"])? != Some(true) {
         return Err(Flaw::new("ids", "say which: ids, another choice, or all").into());
     }
-    let (filter, after) = (known.filter()?, known.parsed::<CopyId>("after")?);
+    let (filter, after) = (known.filter()?, known.after()?);
     let archive = &known.archive;
     if !cancels {
-        return ok(&archive.retry(&filter, after).await?);
+        return known.told(&archive.retry(&filter, after).await?);
     }
     let reason = known.text("reason")?.unwrap_or_default();
     let bounces = known.fields.switch(&["bounce"])? == Some(true);
-    ok(&archive.cancel(&filter, after, bounces.then_some(reason.as_str())).await?)
+    known.told(&archive.cancel(&filter, after, bounces.then_some(reason.as_str())).await?)
 }
 
 async fn suspended(call: Call) -> Result<(StatusCode, Value), Problem> {
