@@ -26,17 +26,8 @@ use crate::telemetry::metric::Metrics;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn archive(folder: &std::path::Path) -> Archive {
-    let config = config::Store {
-        segment_size: ByteSize(1 << 20),
-        retention: Duration::from_hours(1),
-        archive_size: ByteSize(1 << 30),
-        cache: ByteSize(1 << 20),
-        commit_queue: 64,
-        reserve: ByteSize(0),
-        table_size: ByteSize::mib(64),
-    };
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
-    let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
+    let store = Arc::new(Embedded::small(folder, &clock));
     let (spool, recorder) = (Spool::new(store.clone(), clock.clone()), Recorder::new(store));
     let renderer = Renderer::new(ChainRegistry::default(), LinkSigner::new([1; 32], String::new()));
     let hostname = Domain::parse("mail.example.com").unwrap();

@@ -154,6 +154,22 @@ impl Embedded {
         done.unwrap_or_else(|error| Err(StoreError::Damaged(format!("reading ended early: {error}").into())))
     }
 
+    /// Opens a store for the tests of those who work with one.
+    #[cfg(test)]
+    pub(crate) fn small(folder: &Path, clock: &Clock) -> Self {
+        use crate::config::unit::ByteSize;
+        let config = config::Store {
+            segment_size: ByteSize::mib(1),
+            retention: Duration::from_hours(1),
+            archive_size: ByteSize::gib(1),
+            cache: ByteSize::mib(1),
+            commit_queue: 64,
+            reserve: ByteSize(0),
+            table_size: ByteSize::mib(64),
+        };
+        Self::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).expect("a store of a test opens")
+    }
+
     /// Looks after what is old, now instead of some time soon.
     #[cfg(test)]
     pub(crate) async fn maintain(&self) {

@@ -5,27 +5,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::clock::{Clock, Entropy};
-use crate::config;
-use crate::config::unit::ByteSize;
+use crate::clock::Clock;
 use crate::spool::Spool;
 use crate::store::embedded::Embedded;
-use crate::telemetry::metric::Metrics;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 async fn open(folder: &std::path::Path, clock: &Clock) -> Spool {
-    let config = config::Store {
-        segment_size: ByteSize(1 << 20),
-        retention: Duration::from_hours(1),
-        archive_size: ByteSize(1 << 30),
-        cache: ByteSize(1 << 20),
-        commit_queue: 64,
-        reserve: ByteSize(0),
-        table_size: ByteSize::mib(64),
-    };
-    let store = Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap();
-    let spool = Spool::new(Arc::new(store), clock.clone());
+    let spool = Spool::new(Arc::new(Embedded::small(folder, clock)), clock.clone());
     spool.load_suspensions().await.unwrap();
     spool
 }
