@@ -221,3 +221,19 @@ async fn a_message_that_cannot_be_read_is_in_nobodys_way() {
     assert_eq!(archive.cancel(&Filter::default(), None, Some("no")).await.unwrap().copies, 6);
     assert_eq!(archive.spool.store().usage().await.unwrap().rows, 0);
 }
+
+#[tokio::test]
+async fn a_look_that_is_cut_says_where_though_it_met_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    archive.spool.accept(held(2, 1)).await.unwrap();
+    let filter = Filter::of([1, 2].map(|number| Named::Message(MessageId::from_bytes([number; 16]))));
+    let mut walk = archive.walk(&filter, None, walk::Bounds::ALL).await.unwrap();
+    assert!(walk.page().await.unwrap().unwrap().is_empty());
+    archive.clock.advance(Duration::from_mins(1));
+    assert!(walk.page().await.unwrap().is_none(), "its time is over");
+    let next: CopyId = walk.next().unwrap().to_string().parse().unwrap();
+    drop(walk);
+    let rest = archive.queue(&filter, Some(next), 10).await.unwrap();
+    assert_eq!((rest.copies.len(), rest.next), (1, None));
+}

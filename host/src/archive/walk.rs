@@ -19,6 +19,9 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// How long to wait for others to end theirs.
 const TURN: Duration = Duration::from_secs(5);
 
+/// The last recipient that the text of a copy's id can name.
+const LAST_RECIPIENT: u32 = u32::MAX - 1;
+
 /// How far a walk goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -97,6 +100,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let store = self.archive.spool.store();
+        let mut passed = None;
         let rows = match &mut self.named {
             Some(messages) => {
                 let Some(message) = messages.pop_front() else {
@@ -104,13 +108,15 @@ impl Walk<'_> {
                     return Ok(None);
                 };
                 let begin = self.begin;
+                passed = Some(CopyId { message, recipient: LAST_RECIPIENT });
                 store.rows_of(message).await?.into_iter().filter(|row| begin.is_none_or(|begin| row.copy > begin)).collect()
             }
             None => store.rows(self.filter.queue.as_deref(), self.after, PAGE).await?,
         };
         self.is_over = self.named.is_none() && rows.len() < PAGE;
         self.looked_at += rows.len();
-        self.after = rows.last().map(|row| row.copy).or(self.after);
+        // A message that is named is passed also where none of its copies waits; of those before the beginning that says nothing.
+        self.after = self.after.max(rows.last().map(|row| row.copy).or(passed));
         let mut page = Vec::new();
         for row in rows {
             page.extend(self.look(row).await?);
