@@ -173,6 +173,7 @@ impl App {
         let recorder = Recorder::new(store.clone());
         let (links, verp) = signers(&config, &entropy)?;
         let spool = Spool::new(store.clone(), clock.clone());
+        spool.suspensions().reconfigure(config.queue);
         spool.load_suspensions().await.context("what is suspended")?;
         let logins = logins(&config, &entropy, &clock, &metrics);
         let domains = sender_domains(&config, &store, &clock, &entropy).await?;
@@ -216,6 +217,7 @@ impl App {
             entropy: entropy.clone(),
             workshop: Some(workshop(&engine, &current)),
             delivery: Some(delivery.handle()),
+            walks: config.queue.walks,
         });
         let (ingress, cut_off, egress) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let services = sockets::services(

@@ -1,7 +1,7 @@
 //! What was sent, and what became of it: the log and the spool put together again for those who look.
 //!
 //! [`follower`] keeps the search index up with the log; [`Archive`] answers the dashboard and the commands. What waits is looked through in walks ([`queue`],
-//! [`summary`]), of which there are few at a time.
+//! [`summary`]), of which there are few at a time: some for logins, some for operators.
 
 pub mod explain;
 pub mod filter;
@@ -44,7 +44,6 @@ use replay::Workshop;
 use tokio::sync::Semaphore;
 use trace::TraceView;
 use view::{MessageView, QueuedMessage};
-use walk::WALKS;
 
 /// Copies that are changed with one commit.
 const PAGE: usize = 1000;
@@ -77,7 +76,10 @@ pub struct Archive {
     entropy: Entropy,
     workshop: Option<Arc<Workshop>>,
     delivery: Option<DeliveryHandle>,
+    /// Permits of walks, for those whom this archive is for.
     walks: Arc<Semaphore>,
+    /// The same for operators.
+    operator_walks: Arc<Semaphore>,
 }
 
 /// What an archive works with.
@@ -100,14 +102,24 @@ pub struct ArchiveParts {
     pub workshop: Option<Workshop>,
     /// Knows how mail goes out; without it that is not explained.
     pub delivery: Option<DeliveryHandle>,
+    /// How many may look through all that waits at a time: so many for logins, and so many for operators.
+    pub walks: u32,
 }
 
 impl Archive {
     /// Puts an archive together.
     pub fn new(parts: ArchiveParts) -> Self {
-        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery } = parts;
-        let (workshop, walks) = (workshop.map(Arc::new), Arc::new(Semaphore::new(WALKS)));
-        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks }
+        let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks } = parts;
+        let permits = usize::try_from(walks).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let [walks, operator_walks] = [permits; 2].map(|permits| Arc::new(Semaphore::new(permits)));
+        let workshop = workshop.map(Arc::new);
+        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks, operator_walks }
+    }
+
+    /// Returns the same archive for operators: however many logins look through the queue, they have their turn.
+    #[must_use]
+    pub fn for_operators(&self) -> Self {
+        Self { walks: Arc::clone(&self.operator_walks), ..self.clone() }
     }
 
     /// Returns the intake, which shows what plugins do to a message.
@@ -293,7 +305,11 @@ impl Archive {
     ///
     /// # Errors
     /// If the store fails: it holds on.
-    pub async fn resume(&self, number: u64, may_end: impl Fn(&Suspension) -> bool) -> Result<Option<Suspension>, ArchiveError> {
+    pub async fn resume(
+        &self,
+        number: u64,
+        may_end: impl Fn(&Suspension) -> bool + Send + 'static,
+    ) -> Result<Option<Suspension>, ArchiveError> {
         Ok(self.spool.resume(number, may_end).await?)
     }
 

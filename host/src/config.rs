@@ -22,6 +22,7 @@ mod login;
 mod mx;
 mod network;
 mod plugin;
+mod queue;
 mod returns;
 mod route;
 mod search;
@@ -70,6 +71,7 @@ pub use network::{IpNetwork, NetworkError};
 pub use plugin::{
     CallLimits, EventTelling, FIRST_PARTY, LoginShares, OnError, Plugin, PluginLimits, PluginRuntime, PluginSource, Refusals,
 };
+pub use queue::Queue;
 pub use returns::Returns;
 pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
 pub use search::Search;
@@ -157,6 +159,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
     delivery.tls_rules = tls_rule::read(file, &route_names);
     delivery.tls_reports = file.section("tls_reports", tls_reports::read);
+    let queue = file.section("queue", queue::read);
     let search = file.section("search", search::read);
     let dashboard = file.section("dashboard", dashboard::read);
     for (key, what) in [("listen", "no [[listen]]: mail has no way in"), ("logins", "no [[logins]]: nobody could send")] {
@@ -193,6 +196,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
         administrators,
         returns,
         http,
+        queue,
         search,
         dashboard,
     })
@@ -266,6 +270,8 @@ pub struct Config {
     pub returns: Returns,
     /// `[http]`.
     pub http: Http,
+    /// `[queue]`.
+    pub queue: Queue,
     /// `[search]`.
     pub search: Search,
     /// `[dashboard]`.

@@ -92,6 +92,8 @@ pub struct Services {
     pub clock: Clock,
     /// Knows calls that were made before.
     pub idempotency: idempotency::Keys,
+    /// Seals what a login is told of the queue that is not its own.
+    pub places: queue::place::Places,
     /// For ids, boundaries, sessions.
     pub entropy: Entropy,
     /// Domain of Message-IDs.

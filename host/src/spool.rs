@@ -213,20 +213,27 @@ impl Spool {
         self.suspensions.load(&*self.store, self.clock.now()).await
     }
 
-    /// Suspends mail from now on, for a time or until somebody ends it.
+    /// Suspends mail from now on, for a time or until somebody ends it. What has begun is done to the end, whatever becomes of the caller.
     ///
     /// # Errors
     /// If it is not said which mail, there are too many suspensions, or the store fails.
     pub async fn suspend(&self, new: NewSuspension) -> Result<Suspension, SuspensionError> {
-        self.suspensions.add(&*self.store, new, self.clock.now()).await
+        let spool = self.clone();
+        to_the_end(async move { spool.suspensions.add(&*spool.store, new, spool.clock.now()).await }).await
     }
 
-    /// Ends a suspension, if `may_end` lets the caller; `None` if there is none of that number. What it put off is due soon.
+    /// Ends a suspension, if `may_end` lets the caller; `None` if there is none of that number. What it put off is due soon. What has begun is done to
+    /// the end, whatever becomes of the caller.
     ///
     /// # Errors
     /// If the store fails: it holds on.
-    pub async fn resume(&self, number: u64, may_end: impl Fn(&Suspension) -> bool) -> Result<Option<Suspension>, StoreError> {
-        self.suspensions.end(&*self.store, number, may_end, self.clock.now()).await
+    pub async fn resume(
+        &self,
+        number: u64,
+        may_end: impl Fn(&Suspension) -> bool + Send + 'static,
+    ) -> Result<Option<Suspension>, StoreError> {
+        let spool = self.clone();
+        to_the_end(async move { spool.suspensions.end(&*spool.store, number, may_end, spool.clock.now()).await }).await
     }
 
     /// All copies that bear the mark of a suspension that has ended are due again.
@@ -254,6 +261,15 @@ impl Leased {
         let (recipient, state) = (Copy::decode(&row.payload)?, CopyState::decode(&row.state)?);
         Ok(Self { copy: row.copy, recipient, state, queue: row.queue })
     }
+}
+
+/// Carries out a change in a task of its own: who asked may go away, and what is on disk must be in force all the same.
+async fn to_the_end<T, E>(change: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    tokio::spawn(change).await.unwrap_or_else(|error| Err(StoreError::Poisoned(format!("something broke: {error}").into()).into()))
 }
 
 fn decode_entry(id: MessageId, head: &[u8]) -> Result<Entry, StoreError> {

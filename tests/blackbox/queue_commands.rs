@@ -121,6 +121,15 @@ fn a_login_sees_and_steers_its_own_queue_over_rest() -> Result<()> {
     let (_, page) = get("/v1/queue?limit=1", SECOND_TOKEN)?;
     let (_, rest) = get(&format!("/v1/queue?after={}", page["next"].as_str().unwrap()), SECOND_TOKEN)?;
     assert_eq!(recipients(&rest["copies"]), ["late@sub.example.org", "tagged@example.net"], "{page} {rest}");
+    // A login is not told where a look was cut: that may be at another's copy.
+    let (_, page) = get("/v1/queue?limit=1", TOKEN)?;
+    let next = page["next"].as_str().unwrap();
+    assert!(!ids.iter().any(|id| next.contains(id)), "{page}");
+    let (_, rest) = get(&format!("/v1/queue?after={next}"), TOKEN)?;
+    assert_eq!((recipients(&rest["copies"]), &rest["next"]), (vec!["late@sub.example.org"], &Value::Null), "{page} {rest}");
+    assert_eq!(get(&format!("/v1/queue?after={next}"), SECOND_TOKEN)?.0, 400);
+    let (_, rest) = get(&format!("/v1/queue?after={}", ids[0]), TOKEN)?;
+    assert_eq!(recipients(&rest["copies"]), ["late@sub.example.org"], "an id of its own will do too: {rest}");
     let (_, summary) = get("/v1/queue/summary?by=login", TOKEN)?;
     assert_eq!((&summary["group_count"], &summary["groups"][0]["copies"]), (&json!(1), &json!(2)), "{summary}");
     for (target, token, expected) in [

@@ -40,6 +40,7 @@ pub(super) async fn reload(parts: &Parts, sockets: &Sockets) -> Result<String> {
     parts.delivery.reconfigure(delivery);
     parts.services.domains.reconfigure(domains);
     parts.logins.reconfigure(&Arc::new(new.clone()));
+    parts.archive.spool().suspensions().reconfigure(new.queue);
     parts.intake.reconfigure(IntakeSettings::new(&new));
     parts.feedback.reconfigure(FeedbackSettings::new(&new));
     parts.inbound.reconfigure(InboundSettings::new(&new));
@@ -103,6 +104,7 @@ fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         ("[plugin_runtime]", started.plugin_runtime != new.plugin_runtime),
         ("[dns_server]", started.dns_server != new.dns_server),
         ("server.nameservers", started.server.nameservers != new.server.nameservers),
+        ("queue.walks", started.queue.walks != new.queue.walks),
         ("[search]", started.search != new.search),
         ("server.user", (&started.server.user, &started.server.group) != (&new.server.user, &new.server.group)),
         ("server.public_url", started.server.public_url != new.server.public_url),

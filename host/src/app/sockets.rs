@@ -19,6 +19,7 @@ use crate::event::recorder::Recorder;
 use crate::feedback::Feedback;
 use crate::http::challenge::Challenges;
 use crate::http::idempotency::Keys;
+use crate::http::queue::place::Places;
 use crate::http::serve::{Server, Serving, Transport};
 use crate::http::{self, Services, dashboard};
 use crate::link::LinkSigner;
@@ -144,6 +145,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         links: doors.links,
         idempotency: Keys::new(Arc::clone(&store), clock.clone()),
         clock: clock.clone(),
+        places: Places::new(entropy),
         entropy: entropy.clone(),
         hostname: config.server.hostname.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),

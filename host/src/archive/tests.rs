@@ -17,6 +17,7 @@ use crate::mail::domain::Domain;
 use crate::mail::envelope::{BodyType, ReversePath};
 use crate::spool::NewEntry;
 use crate::spool::entry::Terms;
+use crate::spool::selector::Selector;
 use crate::store::embedded::Embedded;
 use crate::submission::permission::Rates;
 use crate::submission::{Protocol, Received};
@@ -25,17 +26,8 @@ use crate::telemetry::metric::Metrics;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn archive(folder: &std::path::Path) -> Archive {
-    let config = config::Store {
-        segment_size: ByteSize(1 << 20),
-        retention: Duration::from_hours(1),
-        archive_size: ByteSize(1 << 30),
-        cache: ByteSize(1 << 20),
-        commit_queue: 64,
-        reserve: ByteSize(0),
-        table_size: ByteSize::mib(64),
-    };
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::seeded(1), Metrics::new());
-    let store = Arc::new(Embedded::open(folder, &config, clock.clone(), entropy.clone(), metrics.clone()).unwrap());
+    let store = Arc::new(Embedded::small(folder, &clock));
     let (spool, recorder) = (Spool::new(store.clone(), clock.clone()), Recorder::new(store));
     let renderer = Renderer::new(ChainRegistry::default(), LinkSigner::new([1; 32], String::new()));
     let hostname = Domain::parse("mail.example.com").unwrap();
@@ -74,7 +66,7 @@ fn archive(folder: &std::path::Path) -> Archive {
         remembered: 1,
     };
     let logins = Logins::new(Vec::new(), &guard, &entropy, &clock, metrics);
-    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None, delivery: None })
+    Archive::new(ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop: None, delivery: None, walks: 2 })
 }
 
 /// A message that is held, with so many copies.
@@ -187,10 +179,61 @@ async fn few_look_through_everything_at_a_time() {
     let archive = archive(folder.path());
     let filter = Filter::default();
     let mut turns = Vec::new();
-    for _ in 0..WALKS {
+    for _ in 0..2 {
         turns.push(archive.walk(&filter, None, walk::Bounds::ALL).await.unwrap());
     }
     assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_none(), "it waits for its turn");
+    let operators = archive.for_operators();
+    assert!(operators.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some(), "operators wait for no login");
     drop(turns);
     assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some());
+}
+
+/// Makes the head of a message unreadable on the disk.
+fn damage(folder: &std::path::Path, number: u8) {
+    use std::os::unix::fs::FileExt as _;
+    let head: Vec<u8> = [number; 16].into_iter().chain(*b"\x05login").collect();
+    let mut files = std::fs::read_dir(folder.join("spool")).unwrap().map(|file| file.unwrap().path());
+    let place = |file| Some((memchr::memmem::find(&std::fs::read(&file).ok()?, &head)?, file));
+    let (place, file) = files.find_map(place).unwrap();
+    // Before it is the version of its format.
+    std::fs::File::options().write(true).open(file).unwrap().write_at(&[255], place as u64 - 1).unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = archive(folder.path());
+    for number in 1..4 {
+        before.spool.accept(held(number, 2)).await.unwrap();
+    }
+    drop(before);
+    // It is not in memory any more.
+    let archive = archive(folder.path());
+    damage(folder.path(), 2);
+    let listed = archive.queue(&Filter::default(), None, 10).await.unwrap();
+    let logins: Vec<&str> = listed.copies.iter().map(|copy| copy.message.login.as_str()).collect();
+    assert_eq!(logins, ["login", "login", "", "", "login", "login"]);
+    let selector = Selector { login: Some("login".into()), ..Selector::default() };
+    let own = Filter { selector, ..Filter::default() };
+    assert_eq!(archive.queue(&own, None, 10).await.unwrap().copies.len(), 4, "it is nobody's");
+    assert_eq!(archive.queue_summary(&own, Grouping::Tag, 10).await.unwrap().total.copies, 4);
+    assert_eq!(archive.cancel(&Filter::default(), None, Some("no")).await.unwrap().copies, 6);
+    assert_eq!(archive.spool.store().usage().await.unwrap().rows, 0);
+}
+
+#[tokio::test]
+async fn a_look_that_is_cut_says_where_though_it_met_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    archive.spool.accept(held(2, 1)).await.unwrap();
+    let filter = Filter::of([1, 2].map(|number| Named::Message(MessageId::from_bytes([number; 16]))));
+    let mut walk = archive.walk(&filter, None, walk::Bounds::ALL).await.unwrap();
+    assert!(walk.page().await.unwrap().unwrap().is_empty());
+    archive.clock.advance(Duration::from_mins(1));
+    assert!(walk.page().await.unwrap().is_none(), "its time is over");
+    let next: CopyId = walk.next().unwrap().to_string().parse().unwrap();
+    drop(walk);
+    let rest = archive.queue(&filter, Some(next), 10).await.unwrap();
+    assert_eq!((rest.copies.len(), rest.next), (1, None));
 }

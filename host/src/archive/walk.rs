@@ -12,14 +12,15 @@ use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
 use crate::spool::selector::{Selected, ascii};
 use crate::spool::{Spool, queue};
-use crate::store::Row;
+use crate::store::{Row, StoreError};
 
-/// Walks at a time: each reads the disk as fast as it can.
-pub(super) const WALKS: usize = 2;
 /// How long one may take; its answer says where to go on.
 const LONGEST: Duration = Duration::from_secs(20);
 /// How long to wait for others to end theirs.
 const TURN: Duration = Duration::from_secs(5);
+
+/// The last recipient that the text of a copy's id can name.
+const LAST_RECIPIENT: u32 = u32::MAX - 1;
 
 /// How far a walk goes.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +100,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let store = self.archive.spool.store();
+        let mut passed = None;
         let rows = match &mut self.named {
             Some(messages) => {
                 let Some(message) = messages.pop_front() else {
@@ -106,13 +108,15 @@ impl Walk<'_> {
                     return Ok(None);
                 };
                 let begin = self.begin;
+                passed = Some(CopyId { message, recipient: LAST_RECIPIENT });
                 store.rows_of(message).await?.into_iter().filter(|row| begin.is_none_or(|begin| row.copy > begin)).collect()
             }
             None => store.rows(self.filter.queue.as_deref(), self.after, PAGE).await?,
         };
         self.is_over = self.named.is_none() && rows.len() < PAGE;
         self.looked_at += rows.len();
-        self.after = rows.last().map(|row| row.copy).or(self.after);
+        // A message that is named is passed also where none of its copies waits; of those before the beginning that says nothing.
+        self.after = self.after.max(rows.last().map(|row| row.copy).or(passed));
         let mut page = Vec::new();
         for row in rows {
             page.extend(self.look(row).await?);
@@ -135,7 +139,7 @@ impl Walk<'_> {
         self.looked_at
     }
 
-    /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read.
+    /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read. A copy of which the message cannot be read is nobody's.
     pub(super) async fn look(&mut self, row: Row) -> Result<Option<Met>, ArchiveError> {
         let filter = self.filter;
         if (!filter.named.is_empty() && !filter.named.iter().any(|named| named.is(row.copy)))
@@ -143,7 +147,10 @@ impl Walk<'_> {
         {
             return Ok(None);
         }
-        let Some((copy, state)) = Spool::read(&row) else { return Ok(None) };
+        let Some((copy, state)) = Spool::read(&row) else {
+            tracing::error!(message.id = %row.copy, "a queued copy cannot be read: a later release wrote it, or it is damaged");
+            return Ok(None);
+        };
         let (route, _) = queue::split(&row.queue);
         let (domain, message) = (ascii(copy.address.domain()), row.copy.message);
         if !filter.selector.matches_place(route, Some(&domain)) {
@@ -172,7 +179,15 @@ impl Walk<'_> {
         {
             return Ok(entry.clone());
         }
-        let entry = self.archive.spool.entry(message).await?.map(Arc::new);
+        let entry = match self.archive.spool.entry(message).await {
+            Ok(entry) => entry.filter(|entry| entry.id == message).map(Arc::new),
+            // Its copies are met all the same: whoever goes through all of them can take them out, and gets at those behind.
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(message.id = %message, %error, "what is known of a queued message cannot be read");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.known = Some((message, entry.clone()));
         Ok(entry)
     }

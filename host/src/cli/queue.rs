@@ -35,9 +35,9 @@ pub(super) enum Command {
     Resume(Resume),
 }
 
-/// Which copies; all that is given must match.
+/// Which mail; all that is given must match.
 #[derive(Debug, Args)]
-struct Which {
+struct Mail {
     /// Only mail that takes this route.
     #[arg(long)]
     route: Option<String>,
@@ -50,6 +50,20 @@ struct Which {
     /// Only mail with this tag.
     #[arg(long)]
     tag: Option<String>,
+}
+
+impl Mail {
+    fn selector(self, message: Option<MessageId>) -> Selector {
+        let Self { route, domain, login, tag } = self;
+        Selector { route, domain, login, tag, message }
+    }
+}
+
+/// Which copies; all that is given must match.
+#[derive(Debug, Args)]
+struct Which {
+    #[command(flatten)]
+    mail: Mail,
     /// Only copies that are: due, scheduled, deferred, held, suspended.
     #[arg(long)]
     status: Option<Status>,
@@ -60,8 +74,8 @@ struct Which {
 
 impl Which {
     fn filter(self) -> Filter {
-        let Self { route, domain, login, tag, status, queue } = self;
-        Filter { named: Vec::new(), queue, selector: Selector { route, domain, login, tag, message: None }, status }
+        let Self { mail, status, queue } = self;
+        Filter { named: Vec::new(), queue, selector: mail.selector(None), status }
     }
 }
 
@@ -113,6 +127,9 @@ pub(super) struct Change {
     config: ConfigFile,
     #[command(flatten)]
     which: Which,
+    /// Goes on behind this copy.
+    #[arg(long, value_name = "ID")]
+    after: Option<CopyId>,
     /// Ids of messages, or of single copies (`ID-2`); `all` is everything. Beside a choice by route, domain and so on none are needed.
     ids: Vec<String>,
 }
@@ -135,19 +152,9 @@ pub(super) struct Pause {
     config: ConfigFile,
     #[command(flatten)]
     format: Format,
-    /// Mail that takes this route.
-    #[arg(long)]
-    route: Option<String>,
-    /// Mail to recipients of this domain; `*.example.com` is all domains below it.
-    #[arg(long)]
-    domain: Option<HostPattern>,
-    /// Mail of this login.
-    #[arg(long)]
-    login: Option<String>,
-    /// Mail with this tag.
-    #[arg(long)]
-    tag: Option<String>,
-    /// One message.
+    #[command(flatten)]
+    mail: Mail,
+    /// Only this message.
     #[arg(long, value_name = "ID")]
     message: Option<MessageId>,
     /// For so long, such as `2h`; else until it is resumed.
@@ -189,8 +196,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             let bounce = bounce.then_some(reason);
             change.carry_out("cancelled", |filter, after| Order::Cancel { filter, after, bounce: bounce.clone() })?;
         }
-        Command::Pause(Pause { config, format, route, domain, login, tag, message, time, reason }) => {
-            let selector = Selector { route, domain, login, tag, message };
+        Command::Pause(Pause { config, format, mail, message, time, reason }) => {
+            let selector = mail.selector(message);
             let paused = if selector.is_empty() {
                 ensure!(time.is_none() && reason.is_empty(), "say which mail: --route, --domain, --login, --tag or --message");
                 order(&config, Order::Paused)?
@@ -214,24 +221,40 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
 impl Change {
     /// Gives the order again and again until all is done: a server does one for a limited time.
     fn carry_out(self, what: &str, change: impl Fn(Filter, Option<CopyId>) -> Order) -> Result<()> {
-        let Self { config, which, ids } = self;
+        let Self { config, which, after, ids } = self;
         let mut filter = which.filter();
         let is_all = ids.iter().any(|id| id == "all");
         filter.named =
             ids.iter().filter(|id| *id != "all").map(|id| id.parse::<Named>()).collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
         ensure!(!is_all || filter.named.is_empty(), "`all` is everything: no ids stand beside it");
         ensure!(is_all || !filter.is_everything(), "say which: ids, a choice such as --domain, or `all`");
-        let (mut copies, mut after) = (0, None);
-        loop {
-            let done = order(&config, change(filter.clone(), after))?;
-            copies += done.get("copies").and_then(Value::as_u64).unwrap_or(0);
-            match next(&done) {
-                Some(next) => after = Some(next),
-                None => break,
-            }
+        let (copies, outcome) = until_done(after, |after| order(&config, change(filter.clone(), after)));
+        if copies > 0 || outcome.is_ok() {
+            line(format!("{copies} {} {what}", if copies == 1 { "copy" } else { "copies" }));
         }
-        line(format!("{copies} {} {what}", if copies == 1 { "copy" } else { "copies" }));
-        Ok(())
+        outcome
+    }
+}
+
+/// Asks until there is nothing left to do. Returns how many copies were changed, also where it could not go on, and then says how to.
+fn until_done(begin: Option<CopyId>, ask: impl Fn(Option<CopyId>) -> Result<Value>) -> (u64, Result<()>) {
+    let (mut copies, mut after) = (0, begin);
+    loop {
+        let done = match ask(after) {
+            Ok(done) => done,
+            Err(error) => {
+                let error = match after {
+                    Some(after) if Some(after) != begin => error.context(format!("not all is done: go on with --after {after}")),
+                    _ => error,
+                };
+                return (copies, Err(error));
+            }
+        };
+        copies += done.get("copies").and_then(Value::as_u64).unwrap_or(0);
+        match next(&done) {
+            Some(next) => after = Some(next),
+            None => return (copies, Ok(())),
+        }
     }
 }
 
@@ -361,4 +384,33 @@ fn print(copies: &Value) {
         ]
     };
     table(&["ID", "RECIPIENT", "QUEUE", "STATUS", "ATTEMPTS", "NEXT", "WHY"], &copies.iter().map(row).collect::<Vec<_>>());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::cell::RefCell;
+
+    use anyhow::anyhow;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_cannot_go_on_says_what_is_done_and_how_to() {
+        let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        for (answers, copies, said) in [
+            (vec![Ok(json!({ "copies": 2, "next": id })), Ok(json!({ "copies": 3, "next": null }))], 5, None),
+            (
+                vec![Ok(json!({ "copies": 2, "next": id })), Err(anyhow!("busy"))],
+                2,
+                Some("not all is done: go on with --after 01ARZ3NDEKTSV4RRFFQ69G5FAV: busy"),
+            ),
+            (vec![Err(anyhow!("busy"))], 0, Some("busy")),
+        ] {
+            let answers = RefCell::new(answers.into_iter());
+            let (done, outcome) = until_done(None, |_| answers.borrow_mut().next().unwrap());
+            assert_eq!((done, outcome.err().map(|error| format!("{error:#}")).as_deref()), (copies, said));
+        }
+    }
 }

@@ -16,8 +16,6 @@ use crate::spool::selector::{Selected, ascii};
 use crate::spool::{Leased, Settlement, queue};
 use crate::store::StoreError;
 
-/// The longest time after which a copy that is suspended is looked at again.
-const LONGEST: Duration = Duration::from_hours(24);
 /// Rows that are looked at in one go for marks of a suspension that has ended.
 const PAGE: usize = 1000;
 /// How long a search that failed is not tried again.
@@ -99,13 +97,13 @@ fn sort_out(
 ) -> Vec<Leased> {
     let (route, _) = queue::split(&destination.queue);
     let now = hub.clock.now();
+    let longest = now.plus(hub.spool.suspensions().limits().suspension_look);
     let mut others = Vec::with_capacity(copies.len());
     for leased in copies {
         let domain = ascii(leased.recipient.address.domain());
         match hub.spool.suspensions().of_copy(Selected { route, domain: &domain, message, entry }, now) {
             None => others.push(leased),
             Some(suspension) => {
-                let longest = now.plus(LONGEST);
                 let due = suspension.until.map_or(longest, |until| until.min(longest));
                 settlements.push(put_off(leased, due, Some(suspension.number)));
             }
@@ -158,7 +156,7 @@ pub(super) async fn release_ended(hub: Arc<Hub>, shutdown: CancellationToken) {
             // Somebody else has them at this moment.
             Ok(Released { copies, missed }) => tracing::debug!(copies, missed, "some mail that was suspended is looked for again"),
             Err(error) => {
-                // Until then it comes by itself, a day after it was put off at the latest.
+                // Until then it comes by itself, `queue.suspension_look` after it was put off at the latest.
                 tracing::warn!("mail that was suspended cannot be made due, it is tried again: {error}");
                 pause = FAILED_PAUSE;
             }

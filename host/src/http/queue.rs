@@ -12,11 +12,13 @@
 //! | `GET /v1/explain` | `address`, `login`, `sender` |
 //!
 //! The choice is `ids`, `route`, `domain`, `login`, `tag`, `status`, `queue`: all that is given must match. The token of a login sees and changes its
-//! own mail alone, an administrator's all. A field that is not known is refused: it could have been the one that narrows the choice.
+//! own mail alone, an administrator's all; where a look was cut, a login is told a sealed [`place`]. A field that is not known is refused: it could have
+//! been the one that narrows the choice.
+
+pub mod place;
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Path;
@@ -26,12 +28,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
-use super::Services;
 use super::fields::Fields;
 use super::problem::{Dialect, Flaw, Problem};
 use super::rest::Call;
 use crate::archive::filter::{Filter, Grouping, MOST_IDS, Named};
-use crate::archive::{ArchiveError, explain};
+use crate::archive::{Archive, ArchiveError, explain};
 use crate::config::unit::TimeSpan;
 use crate::mail::domain::Domain;
 use crate::mail::message_id::CopyId;
@@ -40,6 +41,7 @@ use crate::spool::selector::Selector;
 use crate::spool::suspension::{NewSuspension, Suspension, SuspensionError};
 use crate::store::StoreError;
 use crate::submission::login::Principal;
+use place::Places;
 
 /// Copies of a page where nobody says otherwise, and at most.
 const COPIES: usize = 100;
@@ -128,7 +130,8 @@ impl From<SuspensionError> for Problem {
 
 /// A call whose maker is known.
 struct Known {
-    services: Arc<Services>,
+    archive: Archive,
+    places: Places,
     /// The login that calls; `None` is an administrator.
     login: Option<String>,
     /// Who calls, for people.
@@ -145,8 +148,9 @@ impl Known {
             Principal::Administrator(name) => (None, format!("administrator {name}")),
         };
         let (method, services) = (call.method().clone(), call.services());
+        let archive = if login.is_some() { services.archive.clone() } else { services.archive.for_operators() };
         let fields = if method == Method::POST { call.fields().await? } else { call.query() };
-        Ok(Self { services, login, by, method, fields })
+        Ok(Self { archive, places: services.places.clone(), login, by, method, fields })
     }
 
     fn only(&self, method: &Method, name: &'static str) -> Result<(), Problem> {
@@ -171,6 +175,26 @@ impl Known {
     fn number(&self, name: &str, default: usize, most: usize) -> Result<usize, Problem> {
         let number = self.text(name)?.map(|text| text.parse::<usize>().map_err(|_| Flaw::new(name, "is no number"))).transpose()?;
         Ok(number.unwrap_or(default).min(most))
+    }
+
+    /// Where the call goes on: behind a copy, or where a login was told.
+    fn after(&self) -> Result<Option<CopyId>, Problem> {
+        let Some(text) = self.text("after")? else { return Ok(None) };
+        let told = self.login.as_deref().and_then(|login| self.places.open(login, &text));
+        let wrong = "is no id of a copy, and no `next` that you were told since the server started";
+        Ok(Some(told.map_or_else(|| text.parse(), Ok).map_err(|_| Flaw::new("after", wrong))?))
+    }
+
+    /// What the caller is told: a login neither where a look was cut nor how many copies it took, as they are others' too.
+    fn told(&self, found: &impl Serialize) -> Result<(StatusCode, Value), Problem> {
+        let (status, mut answer) = ok(found)?;
+        if let (Some(login), Some(fields)) = (&self.login, answer.as_object_mut()) {
+            fields.remove("looked_at");
+            if let Some(next) = fields.get_mut("next") {
+                *next = next.as_str().and_then(|id| id.parse().ok()).map_or(Value::Null, |copy| self.places.seal(login, copy).into());
+            }
+        }
+        Ok((status, answer))
     }
 
     /// Whose mail is meant: a login's own, whatever is said.
@@ -230,7 +254,7 @@ async fn listed(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["limit", "after"])?;
     let (filter, limit) = (known.filter()?, known.number("limit", COPIES, MOST_COPIES)?);
-    ok(&known.services.archive.queue(&filter, known.parsed::<CopyId>("after")?, limit).await?)
+    known.told(&known.archive.queue(&filter, known.after()?, limit).await?)
 }
 
 async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
@@ -238,13 +262,7 @@ async fn summed_up(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["by", "limit"])?;
     let (filter, by) = (known.filter()?, known.parsed::<Grouping>("by")?.unwrap_or_default());
-    let (status, mut summary) =
-        ok(&known.services.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)?;
-    if let Some(fields) = summary.as_object_mut().filter(|_| known.login.is_some()) {
-        // It counts others' copies too.
-        fields.remove("looked_at");
-    }
-    Ok((status, summary))
+    known.told(&known.archive.queue_summary(&filter, by, known.number("limit", GROUPS, MOST_GROUPS)?).await?)
 }
 
 async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode, Value), Problem> {
@@ -262,19 +280,19 @@ async fn changed(call: Call, more: &[&str], cancels: bool) -> Result<(StatusCode
     if !names_any && known.fields.switch(&["all"])? != Some(true) {
         return Err(Flaw::new("ids", "say which: ids, another choice, or all").into());
     }
-    let (filter, after) = (known.filter()?, known.parsed::<CopyId>("after")?);
-    let archive = &known.services.archive;
+    let (filter, after) = (known.filter()?, known.after()?);
+    let archive = &known.archive;
     if !cancels {
-        return ok(&archive.retry(&filter, after).await?);
+        return known.told(&archive.retry(&filter, after).await?);
     }
     let reason = known.text("reason")?.unwrap_or_default();
     let bounces = known.fields.switch(&["bounce"])? == Some(true);
-    ok(&archive.cancel(&filter, after, bounces.then_some(reason.as_str())).await?)
+    known.told(&archive.cancel(&filter, after, bounces.then_some(reason.as_str())).await?)
 }
 
 async fn suspended(call: Call) -> Result<(StatusCode, Value), Problem> {
     let known = Known::of(call).await?;
-    let archive = &known.services.archive;
+    let archive = &known.archive;
     match known.method {
         Method::GET => {
             let seen: Vec<Suspension> = archive.suspensions().into_iter().filter(|suspension| known.sees(suspension)).collect();
@@ -297,8 +315,9 @@ async fn resumed(number: &str, call: Call) -> Result<(StatusCode, Value), Proble
     known.only(&Method::DELETE, "DELETE")?;
     let number = number.parse().map_err(|_| Problem::NotFound)?;
     // What an operator has suspended only he lets go.
-    let may_end = |suspension: &Suspension| known.login.is_none() || suspension.owner == known.login;
-    ok(&known.services.archive.resume(number, may_end).await?.ok_or(Problem::NotFound)?)
+    let login = known.login.clone();
+    let may_end = move |suspension: &Suspension| login.is_none() || suspension.owner == login;
+    ok(&known.archive.resume(number, may_end).await?.ok_or(Problem::NotFound)?)
 }
 
 async fn explained(call: Call) -> Result<(StatusCode, Value), Problem> {
@@ -308,7 +327,7 @@ async fn explained(call: Call) -> Result<(StatusCode, Value), Problem> {
     let address = known.parsed("address")?.ok_or_else(|| Flaw::new("address", "is missing"))?;
     let sender = known.text("sender")?.map(|text| Domain::parse(&text).map_err(|error| Flaw::new("sender", error.to_string())));
     let question = explain::Question { address, login: known.whose()?, sender: sender.transpose()? };
-    ok(&known.services.archive.explain(&question).await.map_err(|error| match error {
+    ok(&known.archive.explain(&question).await.map_err(|error| match error {
         explain::ExplainError::NoLogin(_) => Flaw::new("login", error.to_string()).into(),
         explain::ExplainError::Archive(error) => Problem::from(error),
     })?)

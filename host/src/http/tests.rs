@@ -132,6 +132,7 @@ fn start(demonstration: bool) -> Running {
         entropy: entropy.clone(),
         workshop: None,
         delivery: None,
+        walks: config.queue.walks,
     });
     let services = Services {
         archive,
@@ -142,6 +143,7 @@ fn start(demonstration: bool) -> Running {
         links,
         idempotency: idempotency::Keys::new(store.clone(), clock.clone()),
         clock,
+        places: queue::place::Places::new(&entropy),
         entropy,
         hostname: config.server.hostname.clone(),
         trusted_proxies: Arc::new([]),

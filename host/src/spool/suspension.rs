@@ -14,19 +14,14 @@ use tokio::sync::{Notify, RwLockReadGuard};
 
 use super::selector::{Selected, Selector, ascii};
 use crate::clock::Timestamp;
+use crate::config;
 use crate::mail::domain::Domain;
 use crate::store::{Batch, Store, StoreError, ValueChange};
 
 /// The table that they are kept in.
 const TABLE: &str = "suspensions";
-/// Suspensions at a time: each is looked at for each copy.
-pub const MOST: usize = 1000;
-/// Those that one login may make.
-pub const MOST_OF_LOGIN: usize = 100;
-/// Entries of the table that are read: suspensions, and notes about some that have ended.
-const MOST_KEPT: usize = 100 * MOST;
-/// Characters of a reason, and of the name of who gives it.
-const TEXT_LENGTH: usize = 200;
+/// Entries of the table that are read in one go.
+const PAGE: usize = 1000;
 
 /// Mail that is not tried for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +50,8 @@ impl Suspension {
         self.until.is_none_or(|until| now < until)
     }
 
-    /// Whether copies are marked because of it.
-    fn marks(&self) -> bool {
+    /// Whether copies have to be looked at for it. A route is the same for all of a queue; a domain is not in the name of every queue.
+    fn is_of_copies(&self) -> bool {
         !self.selector.is_of_places() || self.selector.domain.is_some()
     }
 
@@ -117,6 +112,25 @@ struct Known {
     ended: Vec<u64>,
 }
 
+impl Known {
+    /// Whether there is room for one more of `owner`. Logins do not take that of operators; what they have ended counts until its marks are found.
+    fn room(&self, owner: Option<&str>, limits: &config::Queue) -> Result<(), SuspensionError> {
+        let of =
+            |means: &dyn Fn(Option<&str>) -> bool| self.in_force.iter().filter(|suspension| means(suspension.owner.as_deref())).count();
+        let within = |count: usize, most: u32| {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            if count < most { Ok(()) } else { Err(SuspensionError::TooMany(most)) }
+        };
+        match owner {
+            None => within(of(&|owner| owner.is_none()), limits.suspensions),
+            Some(login) => {
+                within(of(&|owner| owner == Some(login)), limits.suspensions_per_login)?;
+                within(of(&|owner| owner.is_some()) + self.ended.len(), limits.suspensions)
+            }
+        }
+    }
+}
+
 /// What is suspended.
 #[derive(Debug, Default)]
 pub struct Suspensions {
@@ -127,19 +141,29 @@ pub struct Suspensions {
     marking: tokio::sync::RwLock<()>,
     changed: Notify,
     ended: Notify,
+    limits: RwLock<config::Queue>,
 }
 
 impl Suspensions {
     /// Reads what the store has of them; once, at the start.
     pub(super) async fn load(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         let mut known = Known::default();
-        for (key, value) in store.values(TABLE, None, now, MOST_KEPT).await? {
-            let number = key.as_ref().try_into().map(u64::from_be_bytes);
-            match (number, serde_json::from_slice(&value)) {
-                (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
-                (Ok(number), Ok(Kept::Ended)) => known.ended.push(number),
-                (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
-                (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = store.values(TABLE, after.as_deref(), now, PAGE).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, value) in page {
+                let number = key.as_ref().try_into().map(u64::from_be_bytes);
+                match (number, serde_json::from_slice(&value)) {
+                    (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
+                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(number),
+                    (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
+                    (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
+                }
+            }
+            if is_last {
+                break;
             }
         }
         *self.known.write() = Arc::new(known);
@@ -158,15 +182,12 @@ impl Suspensions {
         let _changing = self.changing.lock().await;
         let mut known = self.known().as_ref().clone();
         known.in_force.retain(|suspension| suspension.holds(now));
-        if known.in_force.len() >= MOST {
-            return Err(SuspensionError::TooMany(MOST));
-        }
-        if owner.is_some() && known.in_force.iter().filter(|suspension| suspension.owner == owner).count() >= MOST_OF_LOGIN {
-            return Err(SuspensionError::TooMany(MOST_OF_LOGIN));
-        }
+        let limits = self.limits();
+        known.room(owner.as_deref(), &limits)?;
         let numbers = known.in_force.iter().map(|suspension| suspension.number);
         let number = numbers.chain(known.ended.iter().copied()).max().unwrap_or_default() + 1;
-        let cut = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_LENGTH).collect();
+        let length = usize::try_from(limits.suspension_reason).unwrap_or(usize::MAX);
+        let cut = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(length).collect();
         let suspension = Suspension { number, selector, reason: cut(&reason), by: cut(&by), owner, since: now, until };
         let kept = Kept::Suspension(Box::new(suspension.clone()));
         keep(store, number, Some(&kept), until.unwrap_or(Timestamp::NEVER)).await?;
@@ -188,11 +209,9 @@ impl Suspensions {
         let place =
             known.in_force.iter().position(|suspension| suspension.number == number && suspension.holds(now) && may_end(suspension));
         let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
-        let kept = ended.marks().then_some(Kept::Ended);
-        keep(store, number, kept.as_ref(), Timestamp::NEVER).await?;
-        if kept.is_some() {
-            known.ended.push(number);
-        }
+        // Also of a whole queue copies may bear the mark: those that were looked at for another suspension, or were leased before it began.
+        keep(store, number, Some(&Kept::Ended), Timestamp::NEVER).await?;
+        known.ended.push(number);
         {
             // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
             let _nobody_marks = self.marking.write().await;
@@ -214,6 +233,16 @@ impl Suspensions {
         known.ended.retain(|ended| *ended != number);
         *self.known.write() = Arc::new(known);
         Ok(())
+    }
+
+    /// Uses other limits from now on; what is suspended stays so.
+    pub fn reconfigure(&self, limits: config::Queue) {
+        *self.limits.write() = limits;
+    }
+
+    /// Returns the limits.
+    pub fn limits(&self) -> config::Queue {
+        *self.limits.read()
     }
 
     fn known(&self) -> Arc<Known> {
@@ -240,7 +269,7 @@ impl Suspensions {
 
     /// Whether copies have to be looked at one by one.
     pub fn any_of_copies(&self, now: Timestamp) -> bool {
-        self.known().in_force.iter().any(|suspension| suspension.holds(now) && suspension.marks())
+        self.known().in_force.iter().any(|suspension| suspension.holds(now) && suspension.is_of_copies())
     }
 
     /// Whether what is known of messages must be read to tell.

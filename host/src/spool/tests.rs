@@ -4,32 +4,19 @@ use std::time::Duration;
 
 use super::*;
 use crate::chain::Plan;
-use crate::clock::Entropy;
-use crate::config;
-use crate::config::unit::ByteSize;
 use crate::event::EventKind;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, ReversePath};
 use crate::spool::entry::Terms;
 use crate::store::embedded::Embedded;
 use crate::submission::{Protocol, Received};
-use crate::telemetry::metric::Metrics;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const MANY: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 fn open(folder: &std::path::Path) -> Spool {
-    let config = config::Store {
-        segment_size: ByteSize(1 << 20),
-        retention: Duration::from_hours(1),
-        archive_size: ByteSize(1 << 30),
-        cache: ByteSize(1 << 20),
-        commit_queue: 64,
-        reserve: ByteSize(0),
-        table_size: ByteSize::mib(64),
-    };
     let clock = Clock::manual(NOW);
-    Spool::new(Arc::new(Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap()), clock)
+    Spool::new(Arc::new(Embedded::small(folder, &clock)), clock)
 }
 
 fn id(number: u8) -> MessageId {

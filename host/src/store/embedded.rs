@@ -154,6 +154,22 @@ impl Embedded {
         done.unwrap_or_else(|error| Err(StoreError::Damaged(format!("reading ended early: {error}").into())))
     }
 
+    /// Opens a store for the tests of those who work with one.
+    #[cfg(test)]
+    pub(crate) fn small(folder: &Path, clock: &Clock) -> Self {
+        use crate::config::unit::ByteSize;
+        let config = config::Store {
+            segment_size: ByteSize::mib(1),
+            retention: Duration::from_hours(1),
+            archive_size: ByteSize::gib(1),
+            cache: ByteSize::mib(1),
+            commit_queue: 64,
+            reserve: ByteSize(0),
+            table_size: ByteSize::mib(64),
+        };
+        Self::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).expect("a store of a test opens")
+    }
+
     /// Looks after what is old, now instead of some time soon.
     #[cfg(test)]
     pub(crate) async fn maintain(&self) {
@@ -312,15 +328,7 @@ impl Store for Embedded {
                     let last = views.last().filter(|_| views.len() == wanted).map(|view| view.copy);
                     (Shared::found(&state, views), next.or(last))
                 };
-                for found in found {
-                    let copy = found.view.copy;
-                    match shared.complete(found) {
-                        Ok(row) => rows.extend(row),
-                        // Whoever goes through all of them gets at those behind it.
-                        Err(error @ StoreError::Damaged(_)) => tracing::error!(message.id = %copy, %error, "a queued copy cannot be read"),
-                        Err(error) => return Err(error),
-                    }
-                }
+                rows.extend(shared.complete_readable(found)?);
                 match next {
                     Some(next) if rows.len() < limit => after = Some(next),
                     _ => return Ok(rows),
@@ -336,7 +344,7 @@ impl Store for Embedded {
                 let views = state.index.live_message(id).map(|live| live.rows.into_iter().map(|(view, _)| view).collect());
                 Shared::found(&state, views.unwrap_or_default())
             };
-            found.into_iter().filter_map(|found| shared.complete(found).transpose()).collect()
+            shared.complete_readable(found)
         }))
     }
 

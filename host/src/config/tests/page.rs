@@ -65,6 +65,8 @@ action = "forward"
 0 = 1
 [http]
 0 = 1
+[queue]
+0 = 1
 [search]
 0 = 1
 [dashboard]

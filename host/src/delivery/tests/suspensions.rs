@@ -1,6 +1,7 @@
 //! Mail that is suspended is left alone, and goes on when it is not any more.
 
 use super::*;
+use crate::spool::Settlement;
 use crate::spool::entry::CopyState;
 use crate::spool::selector::Selector;
 use crate::spool::suspension::{NewSuspension, Suspension};
@@ -71,6 +72,23 @@ async fn copies_of_a_login_are_put_off_without_an_attempt_and_made_due_again() {
     assert_eq!(state, CopyState { suspended: Some(suspension.number), ..CopyState::default() });
     assert!(running.spool.resume(suspension.number, |_| true).await.unwrap().is_some());
     assert_eq!(running.wait_for_events(2).await[1], "delivered x@b.example 0 250 2.0.0 queued");
+    running.wait("the note to go", |running| running.spool.suspensions().ended().is_empty().then_some(())).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_mark_of_a_route_goes_with_its_suspension() {
+    let peer = Peer::plain(&["PIPELINING"]).await;
+    let running = Setup::to(&peer).start();
+    let suspension = suspend(&running, Selector { route: Some("direct".into()), ..Selector::default() }, None).await;
+    running.accept(mail("direct", &["x@b.example"])).await;
+    // As if a worker had had it already, and looked at it for another suspension.
+    let copy = running.store.all_rows()[0].0.copy;
+    let state = CopyState { suspended: Some(suspension.number), ..CopyState::default() };
+    let due = running.clock.now().plus(Duration::from_hours(24));
+    running.spool.settle(vec![Settlement::Again { copy, due, state }], Vec::new(), Vec::new()).await.unwrap();
+    assert!(running.spool.resume(suspension.number, |_| true).await.unwrap().is_some());
+    assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
     running.wait("the note to go", |running| running.spool.suspensions().ended().is_empty().then_some(())).await;
     running.stop().await;
 }

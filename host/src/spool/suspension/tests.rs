@@ -2,28 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::*;
-use crate::clock::{Clock, Entropy};
-use crate::config;
-use crate::config::unit::ByteSize;
+use crate::clock::Clock;
 use crate::spool::Spool;
 use crate::store::embedded::Embedded;
-use crate::telemetry::metric::Metrics;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 async fn open(folder: &std::path::Path, clock: &Clock) -> Spool {
-    let config = config::Store {
-        segment_size: ByteSize(1 << 20),
-        retention: Duration::from_hours(1),
-        archive_size: ByteSize(1 << 30),
-        cache: ByteSize(1 << 20),
-        commit_queue: 64,
-        reserve: ByteSize(0),
-        table_size: ByteSize::mib(64),
-    };
-    let store = Embedded::open(folder, &config, clock.clone(), Entropy::seeded(1), Metrics::new()).unwrap();
-    let spool = Spool::new(Arc::new(store), clock.clone());
+    let spool = Spool::new(Arc::new(Embedded::small(folder, clock)), clock.clone());
     spool.load_suspensions().await.unwrap();
     spool
 }
@@ -70,6 +59,38 @@ async fn they_survive_a_restart_and_so_do_notes_of_their_end() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_route_alone_is_noted_too() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    let route = Selector { route: Some("direct".to_owned()), ..Selector::default() };
+    let suspension = spool.suspend(new(route, None)).await.unwrap();
+    assert!(!spool.suspensions().any_of_copies(NOW), "no copy is looked at for it");
+    spool.resume(suspension.number, |_| true).await.unwrap();
+    drop(spool);
+    let spool = open(folder.path(), &clock).await;
+    assert_eq!(spool.suspensions().ended(), [suspension.number]);
+}
+
+#[tokio::test]
+async fn a_change_is_made_though_its_caller_goes_away() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    let holds = async |wanted: bool| {
+        while spool.suspensions().at(NOW).is_empty() == wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Each is asked for once, which begins it, and then dropped.
+    assert!(spool.suspend(new(domain("b.example"), None)).now_or_never().is_none());
+    holds(true).await;
+    assert!(spool.resume(1, |_| true).now_or_never().is_none());
+    holds(false).await;
+    assert_eq!(spool.suspensions().ended(), [1]);
+    spool.suspensions().changed().await;
+    spool.suspensions().one_ended().await;
+}
+
+#[tokio::test]
 async fn whole_queues_are_told_from_copies() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
     let spool = open(folder.path(), &clock).await;
@@ -95,13 +116,47 @@ async fn there_is_no_end_of_nothing_and_an_end_of_many() {
     for new in wrong {
         said.push(spool.suspend(new).await.unwrap_err().to_string());
     }
-    for number in 0..MOST_OF_LOGIN {
-        spool.suspend(NewSuspension { owner: Some("news".to_owned()), ..new(login(&number.to_string()), None) }).await.unwrap();
+    spool.suspensions().reconfigure(config::Queue { suspensions: 3, suspensions_per_login: 2, ..config::Queue::default() });
+    let of = |owner: Option<&str>| NewSuspension { owner: owner.map(str::to_owned), ..new(login("x"), None) };
+    for owner in [Some("news"), Some("news"), Some("other"), None, None] {
+        spool.suspend(of(owner)).await.unwrap();
     }
-    let one_more = NewSuspension { owner: Some("news".to_owned()), ..new(login("more"), None) };
-    said.push(spool.suspend(one_more).await.unwrap_err().to_string());
-    spool.suspend(new(login("more"), None)).await.unwrap();
-    let expected =
-        ["say which mail: a route, a domain, a login, a tag or a message", "the time is over already", "there are 100 suspensions already"];
+    for owner in [Some("news"), Some("other")] {
+        said.push(spool.suspend(of(owner)).await.unwrap_err().to_string());
+    }
+    // What has ended takes room until its marks are found, but none of operators.
+    spool.resume(1, |_| true).await.unwrap();
+    said.push(spool.suspend(of(Some("news"))).await.unwrap_err().to_string());
+    spool.suspend(of(None)).await.unwrap();
+    said.push(spool.suspend(of(None)).await.unwrap_err().to_string());
+    spool.forget_suspension(1).await.unwrap();
+    spool.suspend(of(Some("news"))).await.unwrap();
+    let expected = [
+        "say which mail: a route, a domain, a login, a tag or a message",
+        "the time is over already",
+        "there are 2 suspensions already",
+        "there are 3 suspensions already",
+        "there are 3 suspensions already",
+        "there are 3 suspensions already",
+    ];
     assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn all_of_them_are_read_and_reasons_are_cut() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let spool = open(folder.path(), &clock).await;
+    spool.suspensions().reconfigure(config::Queue { suspension_reason: 3, ..config::Queue::default() });
+    let first = spool.suspend(new(login("x"), None)).await.unwrap();
+    let kept = |number: u64| {
+        let kept = Kept::Suspension(Box::new(Suspension { number, ..first.clone() }));
+        let value = serde_json::to_vec(&kept).unwrap();
+        let key = Bytes::copy_from_slice(&number.to_be_bytes());
+        ValueChange { table: TABLE.into(), key, value: Some(value.into()), expires: Timestamp::NEVER }
+    };
+    let last = u64::try_from(PAGE).unwrap() + 1;
+    spool.store().commit(Batch { values: (2..=last).map(kept).collect(), ..Batch::default() }).await.unwrap();
+    drop(spool);
+    let read = open(folder.path(), &clock).await.suspensions().at(NOW);
+    assert_eq!((read.len(), read.first().unwrap().reason.as_str()), (PAGE + 1, "a  "));
 }

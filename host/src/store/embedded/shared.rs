@@ -196,6 +196,20 @@ impl Shared {
         Ok(Some(Row { copy: view.copy, due: view.due, queue, payload, state }))
     }
 
+    /// Completes rows for who goes through them: what is damaged does not keep him from the others.
+    pub(super) fn complete_readable(&self, found: Vec<Found>) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::with_capacity(found.len());
+        for found in found {
+            let copy = found.view.copy;
+            match self.complete(found) {
+                Ok(row) => rows.extend(row),
+                Err(error @ StoreError::Damaged(_)) => tracing::error!(message.id = %copy, %error, "a queued copy cannot be read"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(rows)
+    }
+
     /// Finds rows in cache and index.
     pub(super) fn found(state: &State, views: Vec<RowView>) -> Vec<Found> {
         let found = views.into_iter().map(|view| Found { view, queue: state.index.name(&view), cached: state.cache.row(view.copy) });

@@ -1,0 +1,37 @@
+//! `[queue]`.
+
+use std::time::Duration;
+
+use super::document::{Section, Value};
+
+/// `[queue]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// `walks`: looks through all that waits, at a time, of all logins; and as many of operators. Read at the start. Default 2.
+    pub walks: u32,
+    /// `suspensions`: at a time, of all logins together; and as many of operators. Each is looked at for each copy. Default 1000.
+    pub suspensions: u32,
+    /// `suspensions_per_login`: those that one login may make. Default 100.
+    pub suspensions_per_login: u32,
+    /// `suspension_reason`: characters that are kept of a reason, and of the name of who gives it. Default 200.
+    pub suspension_reason: u32,
+    /// `suspension_look`: the longest time after which a single copy that is suspended is looked at again. Default 24 h.
+    pub suspension_look: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { walks: 2, suspensions: 1000, suspensions_per_login: 100, suspension_reason: 200, suspension_look: Duration::from_hours(24) }
+    }
+}
+
+pub(super) fn read(section: &Section<'_>) -> Queue {
+    let default = Queue::default();
+    Queue {
+        walks: section.or("walks", default.walks, |value| value.number(1..=1000)),
+        suspensions: section.or("suspensions", default.suspensions, |value| value.number(1..=100_000)),
+        suspensions_per_login: section.or("suspensions_per_login", default.suspensions_per_login, Value::count),
+        suspension_reason: section.or("suspension_reason", default.suspension_reason, |value| value.number(1..=10_000)),
+        suspension_look: section.or("suspension_look", default.suspension_look, Value::duration),
+    }
+}
