@@ -1,5 +1,6 @@
 //! What is asked of DNS: mail exchangers, addresses, and the records that senders publish.
 
+pub mod answer;
 pub mod network;
 #[cfg(test)]
 pub(crate) mod zone;

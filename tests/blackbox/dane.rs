@@ -7,7 +7,6 @@ use tubepost_tests::certificate::Certificate;
 use tubepost_tests::host::Host;
 use tubepost_tests::peer::{Peer, Protection};
 use tubepost_tests::setup::{config, login};
-use tubepost_tests::signed_zone::SignedZone;
 use tubepost_tests::zone::Zone;
 
 /// Mail for `domain` goes to a host whose name, and whose address, are signed.
@@ -122,48 +121,5 @@ tls = "dane"
         host.say(&["queue", "cancel", &id])?;
     }
     assert_eq!(peer.count(), 3);
-    host.wait_for_empty_queue()
-}
-
-#[test]
-fn signatures_are_checked_here_where_no_name_server_is_believed() -> Result<()> {
-    let certificate = Certificate::new()?;
-    let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
-    let port = peer.address().port();
-    let at = |domain: &str| format!("_{port}._tcp.mx.{domain}");
-    let good = certificate.key_digest()?;
-    let mut zone = SignedZone::new();
-    for domain in ["good.example", "none.example", "forged.example", "hidden.example", "insecure.example"] {
-        zone = zone.mail(domain)?;
-    }
-    for domain in ["good.example", "forged.example", "hidden.example"] {
-        zone = zone.tlsa(&at(domain), &good);
-    }
-    // What is not signed says nothing of certificates, whatever it says.
-    zone = zone.tlsa(&at("insecure.example"), &[7; 32]).insecure("insecure.example");
-    let zone = zone.forged(&at("forged.example")).hidden(&at("hidden.example")).serve()?;
-    let folder = tempfile::tempdir()?;
-    let anchors = folder.path().join("anchors");
-    std::fs::write(&anchors, &zone.anchor)?;
-    let (direct, nameserver) = (login("direct", "route = \"direct\""), zone.address);
-    let more = format!(
-        "[routes.direct]\nkind = \"mx\"\nport = {port}\nnameservers = [\"{nameserver}\"]\nallow_private = true\n{direct}\
-         [delivery]\ndns_validate = true\ndns_trust_anchors = {anchors:?}\n"
-    );
-    let host = Host::start(&config(peer.address(), &more), &[])?;
-
-    let said = host.shown(&host.send("direct", "reader@good.example")?, "delivered")?;
-    assert!(said.contains("(dane)"), "{said}");
-    for domain in ["none.example", "insecure.example"] {
-        let said = host.shown(&host.send("direct", &format!("reader@{domain}"))?, "delivered")?;
-        assert!(said.contains("(opportunistic)"), "{domain}: {said}");
-    }
-    for domain in ["forged.example", "hidden.example"] {
-        let id = host.send("direct", &format!("reader@{domain}"))?;
-        let said = host.shown(&id, "deferred")?;
-        assert!(said.contains(&format!("the TLSA records of mx.{domain} cannot be found out")), "{said}");
-        assert!(said.contains("DNSSEC"), "{said}");
-        host.say(&["queue", "cancel", &id])?;
-    }
     host.wait_for_empty_queue()
 }

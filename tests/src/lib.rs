@@ -13,7 +13,6 @@ pub mod peer;
 pub mod plugins;
 pub mod policy_server;
 pub mod setup;
-pub mod signed_zone;
 pub mod versioned;
 pub mod wait;
 pub mod zone;

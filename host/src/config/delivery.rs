@@ -1,7 +1,6 @@
 //! `[delivery]`.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Section, Value};
@@ -89,10 +88,6 @@ pub struct Dns {
     pub tries: u32,
     /// `dns_negative_time`: the longest time for which it is believed that there is nothing. Default 5 min.
     pub negative_time: Duration,
-    /// `dns_validate`: whether signatures (DNSSEC) are checked here. Default false.
-    pub validate: bool,
-    /// `dns_trust_anchors`: a file of DNSKEY records that are believed in the place of the root's.
-    pub trust_anchors: Option<PathBuf>,
     /// `dns_trust_ad`: whether the word of the name servers on signatures (DNSSEC) is taken. Default: where all of them are on this machine.
     pub trust_ad: Option<bool>,
 }
@@ -144,8 +139,6 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
             time: section.or("dns_time", Duration::from_secs(5), Value::duration),
             tries: section.or("dns_tries", 3, Value::count),
             negative_time: section.or("dns_negative_time", Duration::from_mins(5), Value::duration_from_zero),
-            validate: section.or("dns_validate", false, Value::boolean),
-            trust_anchors: section.optional("dns_trust_anchors", Value::readable_file),
             trust_ad: section.optional("dns_trust_ad", Value::boolean),
         },
         rendered_size: section.or("rendered_size", rendered_size, Value::size),
@@ -155,12 +148,6 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     }
     if delivery.give_up <= delivery.retry_first {
         section.report("give_up is not longer than retry_first: there would be no second attempt");
-    }
-    if delivery.dns.validate && delivery.dns.trust_ad == Some(true) {
-        section.report("dns_validate checks signatures here: dns_trust_ad says nothing beside it");
-    }
-    if !delivery.dns.validate && delivery.dns.trust_anchors.is_some() {
-        section.report("dns_trust_anchors says nothing without dns_validate = true");
     }
     if delivery.lease <= delivery.command_time {
         section.report("lease is not longer than command_time: a copy could be taken again while a server is still to answer");

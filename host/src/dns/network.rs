@@ -1,26 +1,22 @@
 //! DNS over the network: a stub resolver with a bounded cache that keeps answers as long as their time to live says.
 //!
 //! Whether records are signed, name servers say that we trust (RFC 4035 §4.9.3): those of the machine itself, or those that the configuration says are
-//! reached over a way that nobody else can write to. Or the signatures are checked here, from the root's keys on (RFC 4035 §5). Either way they are asked
-//! for past the cache, as it does not keep what is found out about signatures; name servers have caches of their own.
+//! reached over a way that nobody else can write to. They are asked for that past the cache, as it does not keep their word; they have caches of their own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::dnssec::DnssecDnsHandle;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle as _, FirstAnswer as _, RetryDnsHandle};
 use hickory_resolver::net::{DnsError as ResponseError, NetError};
-use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
-use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query};
+use hickory_resolver::proto::rr::Name;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver, system_conf};
 
-use super::{Dns, DnsError, Mx, RecordKind, Validated};
+use super::{Dns, DnsError, Mx, RecordKind, Validated, answer};
 use crate::config;
 
 /// Docker's name server, on loopback of each container: it hands on what others say, over whatever way.
@@ -30,25 +26,15 @@ const DOCKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 #[derive(Clone)]
 pub struct NetworkDns {
     resolver: TokioResolver,
-    witness: Option<Witness>,
-}
-
-type Servers = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
-
-/// Who says whether records are signed.
-#[derive(Clone)]
-enum Witness {
-    /// Name servers whose word on it is taken (the bit AD).
-    NameServers(Servers),
-    /// The signatures, whoever hands them on.
-    Signatures(DnssecDnsHandle<Servers>),
+    /// Name servers whose word on signatures is taken.
+    trusted: Option<RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>>,
 }
 
 impl NetworkDns {
     /// Asks `servers`, or those of the system where none are given. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The system does not say which name servers to ask, or there are no keys in the file of trust anchors.
+    /// The system does not say which name servers to ask.
     pub fn new(servers: &[SocketAddr], limits: &config::Dns) -> Result<Self, NetError> {
         let (config, mut options) = if servers.is_empty() {
             system_conf::read_system_conf()?
@@ -67,22 +53,14 @@ impl NetworkDns {
         let provider = TokioRuntimeProvider::default();
         let is_own = |server: &NameServerConfig| server.ip.is_loopback() && server.ip != DOCKER;
         let is_trusted = limits.trust_ad.unwrap_or_else(|| !config.name_servers.is_empty() && config.name_servers.iter().all(is_own));
-        let ask = || {
+        let trusted = is_trusted.then(|| {
             let context = PoolContext::new(options.clone(), TlsConfig::new()?);
             let pool = NameServerPool::from_config(config.name_servers.clone(), Arc::new(context), provider.clone());
             Ok::<_, NetError>(RetryDnsHandle::new(pool, options.attempts))
-        };
-        let witness = if limits.validate {
-            let anchors = Arc::new(trust_anchors(limits.trust_anchors.as_deref())?);
-            let cache = usize::try_from(limits.cache).unwrap_or(usize::MAX);
-            Some(Witness::Signatures(DnssecDnsHandle::with_trust_anchor(ask()?, anchors).validation_cache_size(cache)))
-        } else if is_trusted {
-            Some(Witness::NameServers(ask()?))
-        } else {
-            None
-        };
+        });
+        let trusted = trusted.transpose()?;
         let resolver = TokioResolver::builder_with_config(config, provider).with_options(options).build()?;
-        Ok(Self { resolver, witness })
+        Ok(Self { resolver, trusted })
     }
 
     /// Returns what asks, for libraries that ask by themselves.
@@ -97,16 +75,6 @@ fn set_options(options: &mut ResolverOpts, limits: &config::Dns) {
     options.attempts = usize::try_from(limits.tries).unwrap_or(usize::MAX);
     // Answers that there is nothing are believed no longer than this, whatever they say: a domain that was set up just now shall get its mail.
     options.negative_max_ttl = Some(limits.negative_time);
-}
-
-/// Returns the keys in a file of DNSKEY records, or those of the root (IANA, of 2017 and 2024).
-fn trust_anchors(file: Option<&Path>) -> Result<TrustAnchors, NetError> {
-    let Some(file) = file else { return Ok(TrustAnchors::default()) };
-    let anchors = TrustAnchors::from_file(file).map_err(|error| NetError::from(format!("{}: {error}", file.display())))?;
-    if anchors.is_empty() {
-        return Err(NetError::from(format!("{}: there is no DNSKEY record in it", file.display())));
-    }
-    Ok(anchors)
 }
 
 /// A final dot: the search list of the system is for people, not for mail.
@@ -128,11 +96,7 @@ impl Dns for NetworkDns {
     fn mx<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
         async move {
             let lookup = self.resolver.mx_lookup(absolute(name)).await.map_err(|failure| error(&failure))?;
-            let records = lookup.answers().iter().filter_map(|record| {
-                let RData::MX(mx) = &record.data else { return None };
-                Some(Mx { preference: mx.preference, host: text_of_name(&mx.exchange) })
-            });
-            let records: Vec<_> = records.collect();
+            let records = answer::mail_exchangers(lookup.answers());
             if records.is_empty() { Err(DnsError::NoRecords) } else { Ok(records) }
         }
         .boxed()
@@ -161,25 +125,22 @@ impl Dns for NetworkDns {
 
     fn records<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
         async move {
-            let wanted = record_type(kind);
-            let lookup = self.resolver.lookup(absolute(name), wanted).await.map_err(|failure| error(&failure))?;
-            let fitting = lookup.answers().iter().filter(|record| record.record_type() == wanted);
-            let records: Vec<String> = fitting.map(|record| text_of(&record.data)).collect();
+            let lookup = self.resolver.lookup(absolute(name), answer::record_type(kind)).await.map_err(|failure| error(&failure))?;
+            let records = answer::records(lookup.answers(), kind);
             if records.is_empty() { Err(DnsError::NoRecords) } else { Ok(records) }
         }
         .boxed()
     }
 
     fn validates(&self) -> bool {
-        self.witness.is_some()
+        self.trusted.is_some()
     }
 
     fn validated<'a>(&'a self, name: &'a str, kind: RecordKind) -> BoxFuture<'a, Result<Validated, DnsError>> {
         async move {
-            let Some(witness) = &self.witness else {
+            let Some(trusted) = &self.trusted else {
                 return Ok(Validated { secure: false, owner: name.to_ascii_lowercase(), records: self.records(name, kind).await? });
             };
-            let wanted = record_type(kind);
             let name = Name::from_ascii(absolute(name)).map_err(|error| DnsError::Unavailable(error.to_string()))?;
             let mut question = Message::query();
             question.metadata.recursion_desired = true;
@@ -189,85 +150,15 @@ impl Dns for NetworkDns {
             let options = DnsRequestOptions::default();
             edns.set_max_payload(options.edns_payload_len).set_dnssec_ok(true);
             question.set_edns(edns);
-            question.add_query(Query::query(name, wanted));
-            let question = DnsRequest::new(question, options);
-            let answer = match witness {
-                Witness::NameServers(servers) => servers.send(question).first_answer().await,
-                Witness::Signatures(signatures) => signatures.send(question).first_answer().await,
-            };
-            let answer = answer.map_err(|failure| validation_error(&failure))?;
-            let answer = ResponseError::from_response(answer).map_err(|failure| error(&NetError::from(failure)))?;
-            let secure = match witness {
-                Witness::NameServers(_) => answer.metadata.authentic_data,
-                Witness::Signatures(_) => holds(&answer.answers)?,
-            };
-            let fitting: Vec<_> = answer.answers.iter().filter(|record| record.record_type() == wanted).collect();
-            let owner = fitting.first().map(|record| text_of_name(&record.name)).ok_or(DnsError::NoRecords)?;
-            let records = fitting.iter().map(|record| text_of(&record.data)).collect();
-            Ok(Validated { secure, owner, records })
+            question.add_query(Query::query(name, answer::record_type(kind)));
+            let received = trusted.send(DnsRequest::new(question, options)).first_answer().await.map_err(|failure| error(&failure))?;
+            let received = ResponseError::from_response(received).map_err(|failure| error(&NetError::from(failure)))?;
+            let owner = answer::owner(&received.answers, kind).ok_or(DnsError::NoRecords)?;
+            let records = answer::records(&received.answers, kind);
+            Ok(Validated { secure: received.metadata.authentic_data, owner, records })
         }
         .boxed()
     }
-}
-
-/// What could not be validated, as [`error`] tells it.
-fn validation_error(failure: &NetError) -> DnsError {
-    let NetError::Dns(ResponseError::Nsec { response, proof, .. }) = failure else { return error(failure) };
-    if *proof != Proof::Insecure {
-        return forged("that there is nothing");
-    }
-    if response.metadata.response_code == ResponseCode::NXDomain { DnsError::NoSuchName } else { DnsError::NoRecords }
-}
-
-/// Whether the signatures of all records of an answer, aliases among them, lead back to a trust anchor.
-///
-/// # Errors
-/// They should, and do not.
-fn holds(answer: &[Record]) -> Result<bool, DnsError> {
-    let mut signed = answer.iter().filter(|record| record.record_type() != RecordType::RRSIG);
-    if signed.clone().any(|record| record.proof == Proof::Bogus) {
-        return Err(forged("the answer"));
-    }
-    Ok(signed.all(|record| record.proof == Proof::Secure))
-}
-
-fn forged(what: &str) -> DnsError {
-    DnsError::Unavailable(format!(
-        "the signatures (DNSSEC) do not prove {what}: it is forged or damaged, or the name server does not pass them on"
-    ))
-}
-
-fn record_type(kind: RecordKind) -> RecordType {
-    match kind {
-        RecordKind::Txt => RecordType::TXT,
-        RecordKind::Cname => RecordType::CNAME,
-        RecordKind::Mx => RecordType::MX,
-        RecordKind::A => RecordType::A,
-        RecordKind::Aaaa => RecordType::AAAA,
-        RecordKind::Caa => RecordType::CAA,
-        RecordKind::Tlsa => RecordType::TLSA,
-    }
-}
-
-fn text_of_name(name: &Name) -> String {
-    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
-}
-
-/// A record as mail reads it.
-fn text_of(data: &RData) -> String {
-    if let RData::TXT(txt) = data {
-        let octets: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
-        return String::from_utf8_lossy(&octets).into_owned();
-    }
-    if let RData::CAA(caa) = data {
-        return format!(
-            "{} {} \"{}\"",
-            u8::from(caa.issuer_critical) << 7,
-            caa.tag.to_ascii_lowercase(),
-            String::from_utf8_lossy(&caa.value)
-        );
-    }
-    data.to_string().trim_end_matches('.').to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -275,7 +166,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use hickory_resolver::proto::op::{Message, ResponseCode};
     use hickory_resolver::proto::rr::rdata::{A, CNAME, MX, TXT};
-    use hickory_resolver::proto::rr::{Name, Record};
+    use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
     use tokio::net::UdpSocket;
 
     use std::time::Duration;
@@ -330,15 +221,8 @@ mod tests {
         address
     }
 
-    const LIMITS: config::Dns = config::Dns {
-        cache: 100,
-        time: Duration::from_secs(5),
-        tries: 3,
-        negative_time: Duration::from_mins(5),
-        validate: false,
-        trust_anchors: None,
-        trust_ad: None,
-    };
+    const LIMITS: config::Dns =
+        config::Dns { cache: 100, time: Duration::from_secs(5), tries: 3, negative_time: Duration::from_mins(5), trust_ad: None };
 
     #[tokio::test]
     async fn answers_of_a_name_server_are_told_apart() {
