@@ -9,6 +9,7 @@
 mod bounce;
 mod composition;
 mod configuration;
+mod dns_answer;
 mod dns_question;
 mod draft;
 mod inbound;
@@ -30,6 +31,7 @@ mod tls_record;
 pub use bounce::{aggregate, bounce, verp};
 pub use composition::composition;
 pub use configuration::configuration;
+pub use dns_answer::dns_answer;
 pub use dns_question::dns_question;
 pub use draft::draft;
 pub use inbound::inbound_header;
@@ -49,12 +51,13 @@ pub use tls_record::tls_record;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets/` and of their folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 27] = [
+pub const TARGETS: [(&str, Target); 28] = [
     ("address", address),
     ("aggregate", aggregate),
     ("bounce", bounce),
     ("composition", composition),
     ("configuration", configuration),
+    ("dns_answer", dns_answer),
     ("dns_question", dns_question),
     ("draft", draft),
     ("event", event),

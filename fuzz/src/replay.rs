@@ -132,6 +132,7 @@ replays![
     bounce,
     composition,
     configuration,
+    dns_answer,
     dns_question,
     draft,
     event,
