@@ -298,18 +298,26 @@ impl Seen {
     }
 }
 
-/// Calls those that wait for a group, until it has nothing more to have.
-fn call_group(hub: &Arc<Hub>, name: &Arc<str>, seen: &mut Seen) {
-    while let Some(due) = hub.waiting.first(name) {
+/// Calls those that wait for a group, until it has nothing more to have. Logins that have all connections that they may have are passed over.
+fn call_group(hub: &Arc<Hub>, name: &Arc<str>, now: Timestamp, seen: &mut Seen) {
+    let store = hub.spool.store();
+    loop {
+        let first = hub.waiting.first(name, &hub.crowded.lock());
+        let Some(due) = first else { return };
+        if !store.sharers(&due.queue, now, usize::MAX).due.contains(&due.share) {
+            // Others have sent it meanwhile, or it was cancelled.
+            hub.waiting.take(name, &due.share);
+            continue;
+        }
         match seen.note(hub.wake(&due.queue, &due.share)) {
             // No other group has anything more to have either.
             Woken::LeftOut => return,
-            Woken::Crowded if of_login(&due.share) == *name => return,
+            Woken::Crowded => {}
             Woken::HeldBack { group: Some(group), .. } if group == *name => return,
             // It belongs to another one by now, or to none: the store lists it again.
-            Woken::Taken | Woken::Busy | Woken::Crowded | Woken::Suspended(_) | Woken::HeldBack { .. } => {
-                hub.waiting.take(name);
-                hub.spool.store().rouse(Some(&due.queue));
+            Woken::Taken | Woken::Busy | Woken::Suspended(_) | Woken::HeldBack { .. } => {
+                hub.waiting.take(name, &due.share);
+                store.rouse(Some(&due.queue));
             }
         }
     }
@@ -321,19 +329,21 @@ fn wake_for_any(hub: &Arc<Hub>, due: &DueQueue, now: Timestamp) -> Woken {
     if woken != Woken::Crowded {
         return woken;
     }
-    let others = hub.spool.store().sharers(&due.queue, now, SHARERS).into_iter().filter(|share| *share != due.share);
+    let others = hub.spool.store().sharers(&due.queue, now, SHARERS).due.into_iter().filter(|share| *share != due.share);
     others.map(|share| hub.wake(&due.queue, &share)).find(|woken| *woken != Woken::Crowded).unwrap_or(Woken::Crowded)
 }
 
-/// A queue waits, in `group` or with the connections of each login; it may be called for any that has mail in it.
-fn wait(hub: &Hub, due: &DueQueue, now: Timestamp, group: Option<&Arc<str>>) {
+/// A queue waits, in `group` or with the connections of each login; it may be called for any that has mail in it. Returns for how long at most: until there is
+/// somebody else's.
+fn wait(hub: &Hub, due: &DueQueue, now: Timestamp, group: Option<&Arc<str>>) -> Duration {
     let sharers = hub.spool.store().sharers(&due.queue, now, SHARERS);
-    for share in std::iter::once(&due.share).chain(&sharers) {
+    for share in std::iter::once(&due.share).chain(&sharers.due) {
         match group {
             Some(group) => hub.waiting.add(group, &due.queue, share),
             None => hub.waiting.add(&of_login(share), &due.queue, share),
         }
     }
+    sharers.next.map_or(WAIT, |next| next.since(now).min(WAIT))
 }
 
 /// One look at the store; `last` is when the last one was.
@@ -348,7 +358,7 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     let mut seen = Seen::default();
     hub.crowded.lock().clear();
     for group in hub.waiting.groups() {
-        call_group(hub, &group, &mut seen);
+        call_group(hub, &group, now, &mut seen);
     }
     let most = hub.destinations() + QUEUES;
     let listed = store.due_queues(now, most).await?;
@@ -357,18 +367,9 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         let passed = hub.clock.monotonic();
         let until = match seen.note(wake_for_any(hub, &due, now)) {
             Woken::Taken | Woken::Busy => continue,
-            Woken::LeftOut => {
-                wait(hub, &due, now, Some(&CONNECTIONS.into()));
-                passed + WAIT
-            }
-            Woken::Crowded => {
-                wait(hub, &due, now, None);
-                passed + WAIT
-            }
-            Woken::HeldBack { group: Some(group), .. } => {
-                wait(hub, &due, now, Some(&group));
-                passed + WAIT
-            }
+            Woken::LeftOut => passed + wait(hub, &due, now, Some(&CONNECTIONS.into())),
+            Woken::Crowded => passed + wait(hub, &due, now, None),
+            Woken::HeldBack { group: Some(group), .. } => passed + wait(hub, &due, now, Some(&group)),
             Woken::HeldBack { group: None, wait: Wait::Until(until) } => until,
             Woken::HeldBack { group: None, wait: Wait::Connection } => passed + BUSY_PAUSE,
             // Whoever changes what is suspended ends all rests.

@@ -99,6 +99,15 @@ pub struct DueQueue {
     pub share: Arc<str>,
 }
 
+/// Whose rows wait in a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sharers {
+    /// Those who have rows that are due.
+    pub due: Vec<Arc<str>>,
+    /// When the next one has; perhaps one of those, with rows of another priority.
+    pub next: Option<Timestamp>,
+}
+
 /// A row as it was handed out, or as it stands.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -200,14 +209,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leaves a queue alone until `until`, a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): it is not listed before, so that looking for
     /// due queues costs nothing for those that have to wait anyway. No promise and no commit: whoever leases gets rows, a queue that becomes empty
-    /// forgets it, and a row of a share that had none in it ends it.
+    /// forgets it, and a new row that is due before all others of its share ends it.
     fn rest(&self, queue: &str, until: Duration);
 
     /// Ends the rest of a queue, or of all where none is named.
     fn rouse(&self, queue: Option<&str>);
 
-    /// Returns shares that have rows in `queue` that are due at `now`, whether it rests or not: the longest waiting first, at most `limit`.
-    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>>;
+    /// Returns shares that have rows in `queue` that are due at `now`, whether it rests or not: the longest waiting first, at most `limit`. And when
+    /// others become due there.
+    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers;
 
     /// Returns when the next row that is not due yet becomes due, or a rest ends.
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;

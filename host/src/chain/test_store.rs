@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
+use crate::store::{Batch, DueQueue, LoggedEvent, QueueName, Row, Sharers, Store, StoreError, StoredMessage, TableUsage, Usage};
 
 #[derive(Debug, Default)]
 pub(crate) struct CommitLog(pub(crate) Mutex<Vec<Batch>>);
@@ -43,8 +43,8 @@ impl Store for CommitLog {
     }
     fn rest(&self, _: &str, _: Duration) {}
     fn rouse(&self, _: Option<&str>) {}
-    fn sharers(&self, _: &str, _: Timestamp, _: usize) -> Vec<std::sync::Arc<str>> {
-        Vec::new()
+    fn sharers(&self, _: &str, _: Timestamp, _: usize) -> Sharers {
+        Sharers::default()
     }
     fn changed(&self) -> BoxFuture<'_, ()> {
         pending().boxed()

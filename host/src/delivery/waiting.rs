@@ -1,7 +1,7 @@
 //! Queues that have work and wait for what they share with others: a connection, or a moment, of their group. They rest in the store meanwhile, so that
 //! looking for work costs nothing for them, and are called one by one when there is something to have: shares in turn.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,7 +19,8 @@ pub(super) fn of_login(share: &str) -> Arc<str> {
     format!("\0login {share}").into()
 }
 
-/// All that wait. Each has a line in the store's memory, of a queue and a share: there are no more of these than of those.
+/// All that wait. Each has a line in the store's memory, of a queue and a share, or had one when it was added: a queue is here for a few shares at most, and
+/// for none for longer than until its turn.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     groups: Mutex<BTreeMap<Arc<str>, Group>>,
@@ -47,19 +48,19 @@ impl Waiting {
         }
     }
 
-    /// Returns the one whose turn it is.
-    pub(super) fn first(&self, group: &str) -> Option<DueQueue> {
+    /// Returns the one whose turn it is, those of `passed` left out.
+    pub(super) fn first(&self, group: &str, passed: &BTreeSet<Arc<str>>) -> Option<DueQueue> {
         let groups = self.groups.lock();
         let group = groups.get(group)?;
-        let share = group.turns.front()?;
+        let share = group.turns.iter().find(|share| !passed.contains(*share))?;
         Some(DueQueue { queue: group.queues.get(share)?.front().cloned()?, share: Arc::clone(share) })
     }
 
-    /// The one whose turn it is waits no more; the next share has its turn.
-    pub(super) fn take(&self, name: &str) {
+    /// The first queue of `share` waits no more for that one; the others have their turn before it has another.
+    pub(super) fn take(&self, name: &str, share: &str) {
         let mut groups = self.groups.lock();
         let Some(group) = groups.get_mut(name) else { return };
-        if let Some(share) = group.turns.pop_front()
+        if let Some(share) = group.turns.iter().position(|other| &**other == share).and_then(|place| group.turns.remove(place))
             && let Some(queues) = group.queues.get_mut(&share)
         {
             if let Some(queue) = queues.pop_front() {
@@ -107,8 +108,10 @@ mod tests {
         }
         assert_eq!(waiting.groups(), ["provider".into()]);
         let mut order = Vec::new();
-        while let Some(first) = waiting.first("provider") {
-            waiting.take("provider");
+        let passed = BTreeSet::from(["many".into()]);
+        assert_eq!(waiting.first("provider", &passed).map(|due| due.queue), Some("direct/few.example".into()));
+        while let Some(first) = waiting.first("provider", &BTreeSet::new()) {
+            waiting.take("provider", &first.share);
             order.push(first.queue);
         }
         assert_eq!(order.len(), 1002, "each waits once with each share");

@@ -56,7 +56,7 @@ use self::reclaim::Reclaim;
 use self::record::Frame;
 use self::shared::{OpenFiles, Shared};
 use self::writer::{Limits, Writer};
-use super::{Batch, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
+use super::{Batch, DueQueue, LoggedEvent, QueueName, Row, Sharers, Store, StoreError, StoredMessage, TableUsage, Usage};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config;
 use crate::mail::message_id::{CopyId, MessageId};
@@ -284,7 +284,7 @@ impl Store for Embedded {
         self.shared.state.lock().index.rest(queue, until);
     }
 
-    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers {
         self.shared.state.lock().index.sharers(queue, now, limit)
     }
 

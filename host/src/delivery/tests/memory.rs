@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{Batch, Change, DueQueue, LoggedEvent, QueueName, Row, Store, StoreError, StoredMessage, TableUsage, Usage};
+use crate::store::{Batch, Change, DueQueue, LoggedEvent, QueueName, Row, Sharers, Store, StoreError, StoredMessage, TableUsage, Usage};
 
 pub(in crate::delivery) struct MemoryStore {
     clock: Clock,
@@ -210,11 +210,13 @@ impl Store for MemoryStore {
         self.state.lock().rests.insert(queue.into(), until);
     }
 
-    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+    fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers {
         let state = self.state.lock();
         let rows = state.due(now, self.clock.monotonic()).filter(|row| &*row.queue == queue);
         let shares: BTreeSet<_> = rows.map(|row| state.shares[&row.copy].clone()).collect();
-        shares.into_iter().take(limit).collect()
+        let later =
+            state.rows.values().map(|(row, _)| row).filter(|row| &*row.queue == queue && row.due > now && row.due != Timestamp::NEVER);
+        Sharers { due: shares.into_iter().take(limit).collect(), next: later.map(|row| row.due).min() }
     }
 
     fn rouse(&self, queue: Option<&str>) {

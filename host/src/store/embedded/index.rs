@@ -202,6 +202,7 @@ impl Index {
         for row in &rows {
             self.rows += 1;
             self.order.enter(row.line);
+            self.announce(row.line, row.due);
             self.make_ready(row.line, row.due, CopyId { message: id, recipient: row.recipient });
         }
         if let Some(rows) = Rows::new(rows) {

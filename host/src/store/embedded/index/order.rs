@@ -10,6 +10,7 @@
 //! what is due first. So a share with a million rows delays nobody else's, and a share's priorities are its own affair.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::super::line::{self, LineName};
 use super::Index;
 use crate::clock::Timestamp;
 use crate::mail::message_id::{CopyId, MessageId};
-use crate::store::{DueQueue, QueueName};
+use crate::store::{DueQueue, QueueName, Sharers};
 
 /// Lines of one queue, due first, that one lease takes from.
 const LINES: usize = 1024;
@@ -182,8 +183,6 @@ impl Order {
         }
         let number = LineNumber(self.lines.add(Line { name: Arc::clone(name), queue, share, priority, rows: 0, head: None }));
         self.line_names.insert(Arc::clone(name), number);
-        // Whoever is new in a queue that rests may have what the others wait for.
-        self.rouse(queue);
         number
     }
 
@@ -413,14 +412,27 @@ impl Index {
         self.order.rest(queue, until);
     }
 
-    /// Returns shares with rows of a queue that are due, at most `limit` of them.
-    pub(in super::super) fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+    /// Returns shares with rows of a queue that are due, at most `limit` of them, and when others have some.
+    pub(in super::super) fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers {
         let queue = self.order.find_queue(queue).and_then(|number| self.order.queues.get(number.0));
-        let due = queue.into_iter().flat_map(|queue| &queue.heads).take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER);
+        let Some(queue) = queue else { return Sharers::default() };
+        let due = queue.heads.iter().take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER);
         let mut seen = HashSet::new();
         let shares = due.take(LINES).filter_map(|(_, line)| Some(self.order.line(*line)?.share));
         let shares = shares.filter(|share| seen.insert(*share)).take(limit);
-        shares.filter_map(|share| self.order.shares.get(share.0).map(|share| Arc::clone(&share.name))).collect()
+        let due = shares.filter_map(|share| self.order.shares.get(share.0).map(|share| Arc::clone(&share.name))).collect();
+        let next = queue.heads.range((Bound::Excluded((now, LineNumber(u32::MAX))), Bound::Unbounded)).next();
+        Sharers { due, next: next.map(|(due, _)| *due).filter(|due| *due != Timestamp::NEVER) }
+    }
+
+    /// A new row of a line is to be due then. Where no other of its share and priority is due as early, that ends the rest of its queue: what the queue waits
+    /// for may be there for this one.
+    pub(super) fn announce(&mut self, line: LineNumber, due: Timestamp) {
+        if let Some(line) = self.order.line(line)
+            && line.head.is_none_or(|head| due < head)
+        {
+            self.order.rouse(line.queue);
+        }
     }
 
     /// Ends the rest of one queue, or of all. Returns whether there was any.

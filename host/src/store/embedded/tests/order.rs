@@ -1,6 +1,7 @@
 //! Who comes first: shares in turn, priorities within a share, and queues that rest not at all.
 
 use super::*;
+use crate::store::Sharers;
 
 fn row(number: u64, queue: &str, share: &str, priority: i8, due: u64) -> NewMessage {
     let mut message = message(number, 1, 10);
@@ -106,12 +107,13 @@ async fn queues_that_rest_are_not_listed() {
     assert_eq!(due(&store, 10).await.len(), 1);
     store.rouse(None);
     assert_eq!(due(&store, 10).await.len(), 2);
-    // A share that had nothing in it ends it, one that had does not.
-    store.rest("a", end(clock.now(), 20));
-    put(&store, [row(5, "a", "one", 0, 0)]).await;
-    assert_eq!(due(&store, 10).await.len(), 1);
-    put(&store, [row(6, "a", "three", 0, 0)]).await;
-    assert_eq!(due(&store, 10).await.len(), 2);
+    // A new row ends it that is due before all others of its share; one that comes behind them does not.
+    put(&store, [row(5, "a", "three", 0, 3600)]).await;
+    for (number, share, count) in [(6, "one", 1), (7, "three", 2), (8, "four", 2)] {
+        store.rest("a", end(clock.now(), 20));
+        put(&store, [row(number, "a", share, 0, 15)]).await;
+        assert_eq!(due(&store, 10).await.len(), count, "{share}");
+    }
     // A queue that becomes empty forgets it.
     store.rest("b", end(clock.now(), 20));
     store.commit(Batch { changes: vec![Change::Done(copy(2, 0))], ..Batch::default() }).await.unwrap();
@@ -127,8 +129,8 @@ async fn those_who_share_a_queue_are_known() {
     store.rest("a", end(NOW, 100));
     let now = NOW.plus(Duration::from_secs(5));
     let mut shares = store.sharers("a", now, 10);
-    shares.sort();
-    assert_eq!(shares, ["one".into(), "two".into()]);
-    assert_eq!(store.sharers("a", now, 1).len(), 1);
-    assert!(store.sharers("nobody", now, 10).is_empty());
+    shares.due.sort();
+    assert_eq!(shares, Sharers { due: vec!["one".into(), "two".into()], next: Some(NOW.plus(Duration::from_mins(1))) });
+    assert_eq!(store.sharers("a", now, 1).due.len(), 1);
+    assert_eq!(store.sharers("nobody", now, 10), Sharers::default());
 }
