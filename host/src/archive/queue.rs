@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::filter::{Filter, Status};
 use super::view::{QueuedCopy, QueuedMessage};
-use super::walk::{Bounds, Met};
+use super::walk::{Bounds, Look, Met};
 use super::{Archive, ArchiveError, CHANGE_TIME};
 use crate::delivery::view::Ended;
 use crate::event::{Event, EventKind};
 use crate::mail::message_id::CopyId;
 use crate::spool::entry::{CopyState, Entry};
 use crate::spool::selector::{Selected, ascii};
-use crate::spool::{Leased, Settlement, Spool, queue};
+use crate::spool::{Leased, Settlement, Spool, queue, to_the_end};
 use crate::store::Row;
 
 /// A part of what waits.
@@ -35,12 +35,12 @@ pub struct Changed {
 }
 
 /// What is done to copies.
-#[derive(Clone, Copy, Debug)]
-enum Change<'a> {
+#[derive(Clone, Debug)]
+enum Change {
     Retry,
     Cancel,
     /// Cancels, and tells the sender with this reason.
-    Bounce(&'a str),
+    Bounce(Arc<str>),
 }
 
 impl Archive {
@@ -97,43 +97,50 @@ impl Archive {
     /// # Errors
     /// If the store fails, or too many ask.
     pub async fn cancel(&self, filter: &Filter, after: Option<CopyId>, reason: Option<&str>) -> Result<Changed, ArchiveError> {
-        self.change(filter, after, reason.map_or(Change::Cancel, Change::Bounce)).await
+        self.change(filter, after, reason.map_or(Change::Cancel, |reason| Change::Bounce(reason.into()))).await
     }
 
-    /// Changes what is meant, page by page.
-    async fn change(&self, filter: &Filter, after: Option<CopyId>, change: Change<'_>) -> Result<Changed, ArchiveError> {
+    /// Changes what is meant, page by page. A page that has begun is changed to its end, whatever becomes of the caller.
+    async fn change(&self, filter: &Filter, after: Option<CopyId>, change: Change) -> Result<Changed, ArchiveError> {
         let bounds = if matches!(change, Change::Retry) { Bounds::ALL } else { Bounds::WITH_ENTRIES };
         let mut walk = self.walk(filter, after, bounds).await?;
-        let (mut count, store) = (0, self.spool.store());
+        let mut count = 0;
         while let Some(page) = walk.page().await? {
-            if page.is_empty() {
-                continue;
-            }
-            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
-            let until = self.clock.monotonic() + CHANGE_TIME;
-            let rows = store.claim(page.into_iter().map(|met| met.row.copy).collect(), until).await?;
-            let claimed: Vec<CopyId> = rows.iter().map(|row| row.copy).collect();
-            let (mut meant, mut others) = (Vec::with_capacity(rows.len()), Vec::new());
-            for row in rows {
-                let copy = row.copy;
-                match walk.look(row).await? {
-                    Some(met) => meant.push(met),
-                    None => others.push(copy),
-                }
-            }
-            store.release(others).await?;
-            match self.change_page(meant, change).await {
-                Ok(changed) => count += changed,
-                Err(error) => {
-                    store.release(claimed).await?;
-                    return Err(error);
-                }
+            let copies: Vec<CopyId> = page.into_iter().map(|met| met.row.copy).collect();
+            if !copies.is_empty() {
+                let (archive, look, change) = (self.clone(), walk.look(), change.clone());
+                count += to_the_end(async move { archive.change_copies(look, copies, change).await }).await?;
             }
         }
         Ok(Changed { copies: count, next: walk.next().map(|copy| copy.to_string()) })
     }
 
-    async fn change_page(&self, page: Vec<Met>, change: Change<'_>) -> Result<usize, ArchiveError> {
+    /// Changes what is still meant of some copies. A copy that a worker has would be sent a second time by the next one, and is left alone.
+    async fn change_copies(&self, mut look: Look, copies: Vec<CopyId>, change: Change) -> Result<usize, ArchiveError> {
+        let store = self.spool.store();
+        let rows = store.claim(copies, self.clock.monotonic() + CHANGE_TIME).await?;
+        let claimed: Vec<CopyId> = rows.iter().map(|row| row.copy).collect();
+        let changed = async {
+            let (mut meant, mut others) = (Vec::with_capacity(rows.len()), Vec::new());
+            for row in rows {
+                // As it stands now.
+                let copy = row.copy;
+                match look.at(row).await? {
+                    Some(met) => meant.push(met),
+                    None => others.push(copy),
+                }
+            }
+            Ok((self.change_page(meant, change).await?, others))
+        };
+        let (changed, kept) = match changed.await {
+            Ok((count, others)) => (Ok(count), others),
+            Err(error) => (Err(error), claimed),
+        };
+        store.release(kept).await?;
+        changed
+    }
+
+    async fn change_page(&self, page: Vec<Met>, change: Change) -> Result<usize, ArchiveError> {
         let count = page.len();
         let (settlements, events, follow_up) = match change {
             Change::Retry => (self.retried(page), Vec::new(), Vec::new()),
@@ -141,7 +148,7 @@ impl Archive {
                 let settlements = page.iter().map(|met| Settlement::Done(met.row.copy)).collect();
                 (settlements, page.iter().map(|met| self.cancelled(met)).collect(), Vec::new())
             }
-            Change::Bounce(reason) => self.bounced(page, reason),
+            Change::Bounce(reason) => self.bounced(page, &reason),
         };
         self.spool.settle(settlements, events, follow_up).await?;
         Ok(count)

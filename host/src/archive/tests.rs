@@ -132,6 +132,17 @@ async fn all_is_all_but_what_is_being_sent() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_changed_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    archive.spool.accept(held(1, 3)).await.unwrap();
+    archive.spool.store().close().await.unwrap();
+    assert!(matches!(archive.cancel(&Filter::default(), None, None).await, Err(ArchiveError::Store(StoreError::Poisoned(_)))));
+    let usage = archive.spool.store().usage().await.unwrap();
+    assert_eq!((usage.rows, usage.leased), (3, 0));
+}
+
+#[tokio::test]
 async fn what_waits_is_listed_page_by_page_and_summed_up() {
     let folder = tempfile::tempdir().unwrap();
     let archive = archive(folder.path());

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::filter::{Filter, Status};
 use super::{Archive, ArchiveError, PAGE};
@@ -53,9 +53,8 @@ pub(super) struct Met {
 }
 
 /// A walk on its way.
-pub(super) struct Walk<'a> {
-    archive: &'a Archive,
-    filter: &'a Filter,
+pub(super) struct Walk {
+    look: Look,
     bounds: Bounds,
     /// Messages that are named and not looked at yet; `None` where all are looked at.
     named: Option<VecDeque<MessageId>>,
@@ -64,22 +63,33 @@ pub(super) struct Walk<'a> {
     until: Duration,
     is_over: bool,
     looked_at: usize,
+}
+
+/// Looks at copies one by one, for a walk and for who goes on with what it met.
+#[derive(Clone)]
+pub(super) struct Look {
+    archive: Archive,
+    filter: Arc<Filter>,
+    /// Messages are read, whatever the filter needs.
+    entries: bool,
     /// The message of the last copy.
     known: Option<(MessageId, Option<Arc<Entry>>)>,
-    _turn: SemaphorePermit<'a>,
+    /// Others have theirs when all are done who look, though the walk itself may be gone.
+    _turn: Arc<OwnedSemaphorePermit>,
 }
 
 impl Archive {
     /// Begins a walk over what `filter` means, behind `after`.
-    pub(super) async fn walk<'a>(&'a self, filter: &'a Filter, after: Option<CopyId>, bounds: Bounds) -> Result<Walk<'a>, ArchiveError> {
-        let turn = tokio::time::timeout(TURN, self.walks.acquire()).await;
+    pub(super) async fn walk(&self, filter: &Filter, after: Option<CopyId>, bounds: Bounds) -> Result<Walk, ArchiveError> {
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.walks).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(ArchiveError::Busy) };
         let named = filter.named.iter().map(|named| named.message()).chain(filter.selector.message);
         // In the order of all the others, each once.
         let messages: VecDeque<MessageId> = named.collect::<BTreeSet<_>>().into_iter().collect();
+        let look =
+            Look { archive: self.clone(), filter: Arc::new(filter.clone()), entries: bounds.entries, known: None, _turn: Arc::new(turn) };
         Ok(Walk {
-            archive: self,
-            filter,
+            look,
             bounds,
             named: (!messages.is_empty()).then_some(messages),
             begin: after,
@@ -87,19 +97,17 @@ impl Archive {
             until: self.clock.monotonic() + LONGEST,
             is_over: false,
             looked_at: 0,
-            known: None,
-            _turn: turn,
         })
     }
 }
 
-impl Walk<'_> {
+impl Walk {
     /// Returns what the filter means of the next page; `None` where there is no other, or no time for one.
     pub(super) async fn page(&mut self) -> Result<Option<Vec<Met>>, ArchiveError> {
-        if self.is_over || self.looked_at >= self.bounds.rows || self.archive.clock.monotonic() >= self.until {
+        if self.is_over || self.looked_at >= self.bounds.rows || self.look.archive.clock.monotonic() >= self.until {
             return Ok(None);
         }
-        let store = self.archive.spool.store();
+        let store = self.look.archive.spool.store();
         let mut passed = None;
         let rows = match &mut self.named {
             Some(messages) => {
@@ -111,7 +119,7 @@ impl Walk<'_> {
                 passed = Some(CopyId { message, recipient: LAST_RECIPIENT });
                 store.rows_of(message).await?.into_iter().filter(|row| begin.is_none_or(|begin| row.copy > begin)).collect()
             }
-            None => store.rows(self.filter.queue.as_deref(), self.after, PAGE).await?,
+            None => store.rows(self.look.filter.queue.as_deref(), self.after, PAGE).await?,
         };
         self.is_over = self.named.is_none() && rows.len() < PAGE;
         self.looked_at += rows.len();
@@ -119,7 +127,7 @@ impl Walk<'_> {
         self.after = self.after.max(rows.last().map(|row| row.copy).or(passed));
         let mut page = Vec::new();
         for row in rows {
-            page.extend(self.look(row).await?);
+            page.extend(self.look.at(row).await?);
         }
         Ok(Some(page))
     }
@@ -139,9 +147,16 @@ impl Walk<'_> {
         self.looked_at
     }
 
+    /// Returns who looks, for copies that are looked at again.
+    pub(super) fn look(&self) -> Look {
+        self.look.clone()
+    }
+}
+
+impl Look {
     /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read. A copy of which the message cannot be read is nobody's.
-    pub(super) async fn look(&mut self, row: Row) -> Result<Option<Met>, ArchiveError> {
-        let filter = self.filter;
+    pub(super) async fn at(&mut self, row: Row) -> Result<Option<Met>, ArchiveError> {
+        let filter = Arc::clone(&self.filter);
         if (!filter.named.is_empty() && !filter.named.iter().any(|named| named.is(row.copy)))
             || filter.queue.as_deref().is_some_and(|queue| *queue != *row.queue)
         {
@@ -157,7 +172,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let suspensions = self.archive.spool.suspensions();
-        let entry = if self.bounds.entries || filter.selector.needs_entry() || suspensions.any_needs_entry(self.archive.clock.now()) {
+        let entry = if self.entries || filter.selector.needs_entry() || suspensions.any_needs_entry(self.archive.clock.now()) {
             self.entry(message).await?
         } else {
             None
