@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::filter::{Filter, Status};
 use super::view::{QueuedCopy, QueuedMessage};
-use super::walk::{Bounds, Look, Met};
+use super::walk::{Bounds, Look, Met, Walk};
 use super::{Archive, ArchiveError, CHANGE_TIME};
 use crate::delivery::view::Ended;
 use crate::event::{Event, EventKind};
@@ -30,7 +30,7 @@ pub struct Listed {
 pub struct Changed {
     /// How many copies.
     pub copies: usize,
-    /// The time was over: the same call goes on behind the copy with this id. Absent where all is done.
+    /// The time was over, or something failed: the same call goes on behind the copy with this id. Absent where all is done.
     pub next: Option<String>,
 }
 
@@ -105,14 +105,30 @@ impl Archive {
         let bounds = if matches!(change, Change::Retry) { Bounds::ALL } else { Bounds::WITH_ENTRIES };
         let mut walk = self.walk(filter, after, bounds).await?;
         let mut count = 0;
-        while let Some(page) = walk.page().await? {
-            let copies: Vec<CopyId> = page.into_iter().map(|met| met.row.copy).collect();
-            if !copies.is_empty() {
-                let (archive, look, change) = (self.clone(), walk.look(), change.clone());
-                count += to_the_end(async move { archive.change_copies(look, copies, change).await }).await?;
+        loop {
+            let begin = walk.place();
+            match self.change_next(&mut walk, &change).await {
+                Ok(Some(changed)) => count += changed,
+                Ok(None) => return Ok(Changed { copies: count, next: walk.next().map(|copy| copy.to_string()) }),
+                // What is done is told. Who goes on hears why it fails, if it still does.
+                Err(error) if count > 0 => {
+                    tracing::warn!(%error, copies = count, "a change of what waits was cut short");
+                    return Ok(Changed { copies: count, next: begin.map(|copy| copy.to_string()) });
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(Changed { copies: count, next: walk.next().map(|copy| copy.to_string()) })
+    }
+
+    /// Changes what is meant of the next page; `None` where there is no other, or no time for one.
+    async fn change_next(&self, walk: &mut Walk, change: &Change) -> Result<Option<usize>, ArchiveError> {
+        let Some(page) = walk.page().await? else { return Ok(None) };
+        let copies: Vec<CopyId> = page.into_iter().map(|met| met.row.copy).collect();
+        if copies.is_empty() {
+            return Ok(Some(0));
+        }
+        let (archive, look, change) = (self.clone(), walk.look(), change.clone());
+        to_the_end(async move { archive.change_copies(look, copies, change).await }).await.map(Some)
     }
 
     /// Changes what is still meant of some copies. A copy that a worker has would be sent a second time by the next one, and is left alone.

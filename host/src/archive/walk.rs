@@ -14,7 +14,7 @@ use crate::spool::selector::{Selected, ascii};
 use crate::spool::{Spool, queue};
 use crate::store::{Row, StoreError};
 
-/// How long one may take; its answer says where to go on.
+/// How long one may take, the wait for its turn included; its answer says where to go on. Whoever asks has more patience, for a last page.
 const LONGEST: Duration = Duration::from_secs(20);
 /// How long to wait for others to end theirs.
 const TURN: Duration = Duration::from_secs(5);
@@ -81,6 +81,7 @@ pub(super) struct Look {
 impl Archive {
     /// Begins a walk over what `filter` means, behind `after`.
     pub(super) async fn walk(&self, filter: &Filter, after: Option<CopyId>, bounds: Bounds) -> Result<Walk, ArchiveError> {
+        let until = self.clock.monotonic() + LONGEST;
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.walks).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(ArchiveError::Busy) };
         let named = filter.named.iter().map(|named| named.message()).chain(filter.selector.message);
@@ -94,7 +95,7 @@ impl Archive {
             named: (!messages.is_empty()).then_some(messages),
             begin: after,
             after,
-            until: self.clock.monotonic() + LONGEST,
+            until,
             is_over: false,
             looked_at: 0,
         })
@@ -140,6 +141,11 @@ impl Walk {
     /// Where another walk goes on; `None` where there is nothing left.
     pub(super) fn next(&self) -> Option<CopyId> {
         if self.is_over { None } else { self.after }
+    }
+
+    /// Behind which copy the next page begins.
+    pub(super) fn place(&self) -> Option<CopyId> {
+        self.after
     }
 
     /// Copies that were looked at.
