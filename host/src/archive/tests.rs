@@ -247,4 +247,8 @@ async fn a_look_that_is_cut_says_where_though_it_met_nothing() {
     drop(walk);
     let rest = archive.queue(&filter, Some(next), 10).await.unwrap();
     assert_eq!((rest.copies.len(), rest.next), (1, None));
+    // What is passed is not read again.
+    let mut walk = archive.walk(&filter, Some(next), walk::Bounds::ALL).await.unwrap();
+    assert_eq!(walk.page().await.unwrap().unwrap().len(), 1);
+    assert!(walk.page().await.unwrap().is_none() && walk.is_complete());
 }

@@ -85,20 +85,14 @@ impl Archive {
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.walks).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(ArchiveError::Busy) };
         let named = filter.named.iter().map(|named| named.message()).chain(filter.selector.message);
-        // In the order of all the others, each once.
-        let messages: VecDeque<MessageId> = named.collect::<BTreeSet<_>>().into_iter().collect();
+        // In the order of all the others, each once; but those that are passed already.
+        let messages = named.collect::<BTreeSet<_>>();
+        let is_named = !messages.is_empty();
+        let is_ahead = |message: &MessageId| after.is_none_or(|after| CopyId { message: *message, recipient: LAST_RECIPIENT } > after);
+        let messages: VecDeque<MessageId> = messages.into_iter().filter(is_ahead).collect();
         let look =
             Look { archive: self.clone(), filter: Arc::new(filter.clone()), entries: bounds.entries, known: None, _turn: Arc::new(turn) };
-        Ok(Walk {
-            look,
-            bounds,
-            named: (!messages.is_empty()).then_some(messages),
-            begin: after,
-            after,
-            until,
-            is_over: false,
-            looked_at: 0,
-        })
+        Ok(Walk { look, bounds, named: is_named.then_some(messages), begin: after, after, until, is_over: false, looked_at: 0 })
     }
 }
 
@@ -124,7 +118,7 @@ impl Walk {
         };
         self.is_over = self.named.is_none() && rows.len() < PAGE;
         self.looked_at += rows.len();
-        // A message that is named is passed also where none of its copies waits; of those before the beginning that says nothing.
+        // A message that is named is passed also where none of its copies waits.
         self.after = self.after.max(rows.last().map(|row| row.copy).or(passed));
         let mut page = Vec::new();
         for row in rows {
