@@ -49,22 +49,21 @@ impl Archive {
     /// # Errors
     /// If the store fails, or too many ask.
     pub async fn queue(&self, filter: &Filter, after: Option<CopyId>, limit: usize) -> Result<Listed, ArchiveError> {
+        // None at all would go on from where it began.
+        let limit = limit.max(1);
         let mut walk = self.walk(filter, after, Bounds::WITH_ENTRIES).await?;
-        let mut copies = Vec::new();
-        while copies.len() <= limit
-            && let Some(page) = walk.page().await?
-        {
-            let room = (limit + 1).saturating_sub(copies.len());
-            copies.extend(page.into_iter().take(room));
+        let (mut copies, mut last) = (Vec::new(), None);
+        while let Some(page) = walk.page().await? {
+            for met in page {
+                // One more than asked for says that there are more.
+                if copies.len() >= limit {
+                    return Ok(Listed { copies, next: last.map(|copy: CopyId| copy.to_string()) });
+                }
+                last = Some(met.row.copy);
+                copies.push(queued(met));
+            }
         }
-        // One more than asked for says that there are more.
-        let next = if copies.len() > limit {
-            copies.truncate(limit);
-            copies.last().map(|met| met.row.copy).or(after)
-        } else {
-            walk.next()
-        };
-        Ok(Listed { copies: copies.iter().map(queued).collect(), next: next.map(|copy| copy.to_string()) })
+        Ok(Listed { copies, next: walk.next().map(|copy| copy.to_string()) })
     }
 
     /// Describes one copy that waits; `None` where it cannot be read.
@@ -221,7 +220,7 @@ fn leased(Met { row, copy, state, .. }: Met) -> Leased {
     Leased { copy: row.copy, recipient: copy, state, queue: row.queue }
 }
 
-fn queued(met: &Met) -> QueuedCopy {
-    let message = met.entry.as_deref().map_or_else(QueuedMessage::default, QueuedMessage::of);
-    QueuedCopy::new(&met.row, &met.copy, met.state.clone(), (met.status, met.suspended.clone()), message)
+fn queued(Met { row, copy, state, entry, status, suspended, .. }: Met) -> QueuedCopy {
+    let message = entry.as_deref().map_or_else(QueuedMessage::default, QueuedMessage::of);
+    QueuedCopy::new(&row, &copy, state, (status, suspended), message)
 }

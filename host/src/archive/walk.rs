@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::filter::{Filter, Status};
@@ -38,7 +39,7 @@ impl Bounds {
     pub(super) const WITH_ENTRIES: Self = Self { rows: usize::MAX, entries: true };
 }
 
-/// A copy that a filter means.
+/// A copy that a filter means, without what it is made from: that may be as large as the call that handed it over, and a page has many.
 pub(super) struct Met {
     pub(super) row: Row,
     pub(super) copy: Copy,
@@ -155,14 +156,14 @@ impl Walk {
 
 impl Look {
     /// Looks at one copy; `None` where the filter does not mean it, or it cannot be read. A copy of which the message cannot be read is nobody's.
-    pub(super) async fn at(&mut self, row: Row) -> Result<Option<Met>, ArchiveError> {
+    pub(super) async fn at(&mut self, mut row: Row) -> Result<Option<Met>, ArchiveError> {
         let filter = Arc::clone(&self.filter);
         if (!filter.named.is_empty() && !filter.named.iter().any(|named| named.is(row.copy)))
             || filter.queue.as_deref().is_some_and(|queue| *queue != *row.queue)
         {
             return Ok(None);
         }
-        let Some((copy, state)) = Spool::read(&row) else {
+        let Some((mut copy, state)) = Spool::read(&row) else {
             tracing::error!(message.id = %row.copy, "a queued copy cannot be read: a later release wrote it, or it is damaged");
             return Ok(None);
         };
@@ -185,6 +186,7 @@ impl Look {
         if filter.status.is_some_and(|wanted| wanted != status) {
             return Ok(None);
         }
+        (row.payload, copy.variables) = (Bytes::new(), String::new());
         Ok(Some(Met { row, copy, state, entry, domain, status, suspended }))
     }
 
@@ -195,7 +197,7 @@ impl Look {
             return Ok(entry.clone());
         }
         let entry = match self.archive.spool.entry(message).await {
-            Ok(entry) => entry.filter(|entry| entry.id == message).map(Arc::new),
+            Ok(entry) => entry.filter(|entry| entry.id == message).map(|entry| Arc::new(lightened(entry))),
             // Its copies are met all the same: whoever goes through all of them can take them out, and gets at those behind.
             Err(error @ StoreError::Damaged(_)) => {
                 tracing::error!(message.id = %message, %error, "what is known of a queued message cannot be read");
@@ -206,4 +208,15 @@ impl Look {
         self.known = Some((message, entry.clone()));
         Ok(entry)
     }
+}
+
+/// Forgets what copies are made from.
+fn lightened(mut entry: Entry) -> Entry {
+    entry.options = String::new();
+    let plan = &mut entry.plan;
+    (plan.context, plan.slots, plan.variables) = (Vec::new(), Vec::new(), String::new());
+    for step in &mut plan.steps {
+        step.config = String::new();
+    }
+    entry
 }
