@@ -141,6 +141,8 @@ impl Archive {
                 // As it stands now.
                 let copy = row.copy;
                 match look.at(row).await? {
+                    // Nobody would be told; later somebody may.
+                    Some(met) if met.is_unread && matches!(change, Change::Bounce(_)) => others.push(copy),
                     Some(met) => meant.push(met),
                     None => others.push(copy),
                 }

@@ -1,6 +1,7 @@
 //! A walk over what waits, page by page: others have the store in between, and only one page is in memory.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Met {
     pub(super) state: CopyState,
     /// What is known of its message, where it was read.
     pub(super) entry: Option<Arc<Entry>>,
+    /// It could not be read now; later it may.
+    pub(super) is_unread: bool,
     /// The recipient's domain in A-labels.
     pub(super) domain: String,
     pub(super) status: Status,
@@ -74,10 +77,15 @@ pub(super) struct Look {
     /// Messages are read, whatever the filter needs.
     entries: bool,
     /// The message of the last copy.
-    known: Option<(MessageId, Option<Arc<Entry>>)>,
+    known: Option<(MessageId, Known)>,
+    /// It was said that something cannot be read.
+    has_complained: bool,
     /// Others have theirs when all are done who look, though the walk itself may be gone.
     _turn: Arc<OwnedSemaphorePermit>,
 }
+
+/// What is known of a message, if anything, or why it cannot be read.
+type Known = Result<Option<Arc<Entry>>, StoreError>;
 
 impl Archive {
     /// Begins a walk over what `filter` means, behind `after`.
@@ -91,8 +99,14 @@ impl Archive {
         let is_named = !messages.is_empty();
         let is_ahead = |message: &MessageId| after.is_none_or(|after| CopyId { message: *message, recipient: LAST_RECIPIENT } > after);
         let messages: VecDeque<MessageId> = messages.into_iter().filter(is_ahead).collect();
-        let look =
-            Look { archive: self.clone(), filter: Arc::new(filter.clone()), entries: bounds.entries, known: None, _turn: Arc::new(turn) };
+        let look = Look {
+            archive: self.clone(),
+            filter: Arc::new(filter.clone()),
+            entries: bounds.entries,
+            known: None,
+            has_complained: false,
+            _turn: Arc::new(turn),
+        };
         Ok(Walk { look, bounds, named: is_named.then_some(messages), begin: after, after, until, is_over: false, looked_at: 0 })
     }
 }
@@ -164,7 +178,7 @@ impl Look {
             return Ok(None);
         }
         let Some((mut copy, state)) = Spool::read(&row) else {
-            tracing::error!(message.id = %row.copy, "a queued copy cannot be read: a later release wrote it, or it is damaged");
+            self.complain(&row.copy, &"a later release wrote it, or it is damaged");
             return Ok(None);
         };
         let (route, _) = queue::split(&row.queue);
@@ -173,10 +187,13 @@ impl Look {
             return Ok(None);
         }
         let suspensions = self.archive.spool.suspensions();
-        let entry = if self.entries || filter.selector.needs_entry() || suspensions.any_needs_entry(self.archive.clock.now()) {
-            self.entry(message).await?
-        } else {
-            None
+        let is_needed = self.entries || filter.selector.needs_entry() || suspensions.any_needs_entry(self.archive.clock.now());
+        let (entry, is_unread) = match if is_needed { self.entry(message).await } else { Ok(None) } {
+            Ok(entry) => (entry, false),
+            // Its copies are met all the same: whoever goes through all of them can take them out, and gets at those behind.
+            Err(StoreError::Damaged(_)) => (None, false),
+            Err(StoreError::Unreadable(_)) => (None, true),
+            Err(error) => return Err(error.into()),
         };
         let selected = Selected { route, domain: &domain, message, entry: entry.as_deref() };
         if !filter.selector.matches(selected) {
@@ -187,26 +204,29 @@ impl Look {
             return Ok(None);
         }
         (row.payload, copy.variables) = (Bytes::new(), String::new());
-        Ok(Some(Met { row, copy, state, entry, domain, status, suspended }))
+        Ok(Some(Met { row, copy, state, entry, is_unread, domain, status, suspended }))
     }
 
-    async fn entry(&mut self, message: MessageId) -> Result<Option<Arc<Entry>>, ArchiveError> {
+    async fn entry(&mut self, message: MessageId) -> Known {
         if let Some((known, entry)) = &self.known
             && *known == message
         {
-            return Ok(entry.clone());
+            return entry.clone();
         }
-        let entry = match self.archive.spool.entry(message).await {
-            Ok(entry) => entry.filter(|entry| entry.id == message).map(|entry| Arc::new(lightened(entry))),
-            // Its copies are met all the same: whoever goes through all of them can take them out, and gets at those behind.
-            Err(error @ StoreError::Damaged(_)) => {
-                tracing::error!(message.id = %message, %error, "what is known of a queued message cannot be read");
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let entry = self.archive.spool.entry(message).await;
+        if let Err(error) = &entry {
+            self.complain(&message, error);
+        }
+        let entry = entry.map(|entry| entry.filter(|entry| entry.id == message).map(|entry| Arc::new(lightened(entry))));
         self.known = Some((message, entry.clone()));
-        Ok(entry)
+        entry
+    }
+
+    /// Says once that something cannot be read: there may be much of it, and it is met again and again.
+    fn complain(&mut self, id: &dyn Display, why: &dyn Display) {
+        if !std::mem::replace(&mut self.has_complained, true) {
+            tracing::error!(message.id = %id, %why, "of what waits something cannot be read, and maybe more than this");
+        }
     }
 }
 
