@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::filter::{Filter, Status};
+use super::turn::Turn;
 use super::{Archive, ArchiveError, PAGE};
 use crate::mail::message_id::{CopyId, MessageId};
 use crate::spool::entry::{Copy, CopyState, Entry};
@@ -18,8 +18,6 @@ use crate::store::{Row, StoreError};
 
 /// How long one may take, the wait for its turn included; its answer says where to go on. Whoever asks has more patience, for a last page.
 const LONGEST: Duration = Duration::from_secs(20);
-/// How long to wait for others to end theirs.
-const TURN: Duration = Duration::from_secs(5);
 
 /// The last recipient that the text of a copy's id can name.
 const LAST_RECIPIENT: u32 = u32::MAX - 1;
@@ -81,7 +79,7 @@ pub(super) struct Look {
     /// It was said that something cannot be read.
     has_complained: bool,
     /// Others have theirs when all are done who look, though the walk itself may be gone.
-    _turn: Arc<OwnedSemaphorePermit>,
+    _turn: Arc<Turn>,
 }
 
 /// What is known of a message, if anything, or why it cannot be read.
@@ -91,8 +89,7 @@ impl Archive {
     /// Begins a walk over what `filter` means, behind `after`.
     pub(super) async fn walk(&self, filter: &Filter, after: Option<CopyId>, bounds: Bounds) -> Result<Walk, ArchiveError> {
         let until = self.clock.monotonic() + LONGEST;
-        let turn = tokio::time::timeout(TURN, Arc::clone(&self.walks).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(ArchiveError::Busy) };
+        let turn = self.turns.take(self.login.as_ref()).await.ok_or(ArchiveError::Busy)?;
         let named = filter.named.iter().map(|named| named.message()).chain(filter.selector.message);
         // In the order of all the others, each once; but those that are passed already.
         let messages = named.collect::<BTreeSet<_>>();

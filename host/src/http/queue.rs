@@ -148,7 +148,8 @@ impl Known {
             Principal::Administrator(name) => (None, format!("administrator {name}")),
         };
         let (method, services) = (call.method().clone(), call.services());
-        let archive = if login.is_some() { services.archive.clone() } else { services.archive.for_operators() };
+        let archive = &services.archive;
+        let archive = login.as_deref().map_or_else(|| archive.for_operators(), |login| archive.for_login(login));
         let fields = if method == Method::POST { call.fields().await? } else { call.query() };
         Ok(Self { archive, places: services.places.clone(), login, by, method, fields })
     }
