@@ -136,6 +136,7 @@ fn a_login_sees_and_steers_its_own_queue_over_rest() -> Result<()> {
         ("/v1/queue?login=other", TOKEN, 400),
         ("/v1/queue?status=odd", TOKEN, 400),
         ("/v1/queue?domian=x", TOKEN, 400),
+        ("/v1/queue?limit=0", TOKEN, 400),
         ("/v1/queue/summary?by=odd", TOKEN, 400),
         ("/v1/queue", "nobody", 401),
         ("/v1/queue/retry", TOKEN, 405),

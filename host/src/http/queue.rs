@@ -255,6 +255,10 @@ async fn listed(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["limit", "after"])?;
     let (filter, limit) = (known.filter()?, known.number("limit", COPIES, MOST_COPIES)?);
+    if limit == 0 {
+        // The next call would begin where this one did.
+        return Err(Flaw::new("limit", "is at least 1").into());
+    }
     known.told(&known.archive.queue(&filter, known.after()?, limit).await?)
 }
 
