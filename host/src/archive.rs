@@ -151,11 +151,18 @@ impl Archive {
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
         let (summary, events) = self.known(id).await?;
-        let entry = self.spool.entry(id).await?;
-        if summary.is_none() && entry.is_none() {
+        let rows = self.spool.store().rows_of(id).await?;
+        let entry = match self.spool.entry(id).await {
+            // What waits of it can be taken out: whoever looks is to see that.
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(message.id = %id, %error, "what is known of a message cannot be read");
+                None
+            }
+            read => read?,
+        };
+        if summary.is_none() && entry.is_none() && rows.is_empty() {
             return Ok(None);
         }
-        let rows = self.spool.store().rows_of(id).await?;
         let queued = rows.iter().filter_map(|row| self.queued(row, entry.as_ref(), QueuedMessage::default())).collect();
         Ok(Some(MessageView { id, summary, entry, queued, events }))
     }

@@ -235,6 +235,8 @@ async fn a_message_that_cannot_be_read_is_in_nobodys_way() {
     let own = Filter { selector, ..Filter::default() };
     assert_eq!(archive.queue(&own, None, 10).await.unwrap().copies.len(), 4, "it is nobody's");
     assert_eq!(archive.queue_summary(&own, Grouping::Tag, 10).await.unwrap().total.copies, 4);
+    let view = archive.message(MessageId::from_bytes([2; 16])).await.unwrap().unwrap();
+    assert_eq!((view.queued.len(), view.entry), (2, None));
     assert_eq!(archive.cancel(&Filter::default(), None, Some("no")).await.unwrap().copies, 6);
     assert_eq!(archive.spool.store().usage().await.unwrap().rows, 0);
 }
