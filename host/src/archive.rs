@@ -11,6 +11,7 @@ pub mod queue;
 pub mod replay;
 pub mod summary;
 pub mod trace;
+mod turn;
 pub mod view;
 mod walk;
 
@@ -41,8 +42,8 @@ use crate::submission::login::{Login, Logins};
 use crate::submission::{CheckedPaths, Options, Submission};
 use crate::suppression::Suppressions;
 use replay::Workshop;
-use tokio::sync::Semaphore;
 use trace::TraceView;
+use turn::Turns;
 use view::{MessageView, QueuedMessage};
 
 /// Copies that are changed with one commit.
@@ -76,10 +77,12 @@ pub struct Archive {
     entropy: Entropy,
     workshop: Option<Arc<Workshop>>,
     delivery: Option<DeliveryHandle>,
-    /// Permits of walks, for those whom this archive is for.
-    walks: Arc<Semaphore>,
+    /// Turns of walks, for those whom this archive is for.
+    turns: Arc<Turns>,
     /// The same for operators.
-    operator_walks: Arc<Semaphore>,
+    operator_turns: Arc<Turns>,
+    /// The login that this archive is for, where it is for one.
+    login: Option<Arc<str>>,
 }
 
 /// What an archive works with.
@@ -110,16 +113,22 @@ impl Archive {
     /// Puts an archive together.
     pub fn new(parts: ArchiveParts) -> Self {
         let ArchiveParts { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks } = parts;
-        let permits = usize::try_from(walks).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let [walks, operator_walks] = [permits; 2].map(|permits| Arc::new(Semaphore::new(permits)));
+        let walks = usize::try_from(walks).unwrap_or(usize::MAX);
+        let [turns, operator_turns] = [walks; 2].map(|walks| Arc::new(Turns::new(walks)));
         let workshop = workshop.map(Arc::new);
-        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, walks, operator_walks }
+        Self { spool, index, intake, renderer, logins, clock, entropy, workshop, delivery, turns, operator_turns, login: None }
     }
 
     /// Returns the same archive for operators: however many logins look through the queue, they have their turn.
     #[must_use]
     pub fn for_operators(&self) -> Self {
-        Self { walks: Arc::clone(&self.operator_walks), ..self.clone() }
+        Self { turns: Arc::clone(&self.operator_turns), login: None, ..self.clone() }
+    }
+
+    /// Returns the same archive for a login: it looks through the queue once at a time, so that others have their turn.
+    #[must_use]
+    pub fn for_login(&self, login: &str) -> Self {
+        Self { login: Some(login.into()), ..self.clone() }
     }
 
     /// Returns the intake, which shows what plugins do to a message.
@@ -142,11 +151,18 @@ impl Archive {
     /// Returns everything that is known of one message; `None` if nothing is.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, ArchiveError> {
         let (summary, events) = self.known(id).await?;
-        let entry = self.spool.entry(id).await?;
-        if summary.is_none() && entry.is_none() {
+        let rows = self.spool.store().rows_of(id).await?;
+        let entry = match self.spool.entry(id).await {
+            // What waits of it can be taken out: whoever looks is to see that.
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(message.id = %id, %error, "what is known of a message cannot be read");
+                None
+            }
+            read => read?,
+        };
+        if summary.is_none() && entry.is_none() && rows.is_empty() {
             return Ok(None);
         }
-        let rows = self.spool.store().rows_of(id).await?;
         let queued = rows.iter().filter_map(|row| self.queued(row, entry.as_ref(), QueuedMessage::default())).collect();
         Ok(Some(MessageView { id, summary, entry, queued, events }))
     }

@@ -264,7 +264,7 @@ impl Leased {
 }
 
 /// Carries out a change in a task of its own: who asked may go away, and what is on disk must be in force all the same.
-async fn to_the_end<T, E>(change: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+pub(crate) async fn to_the_end<T, E>(change: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StoreError> + Send + 'static,

@@ -258,10 +258,11 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async move { Ok(self.message(id).await?.map(|message| message.head)) })
     }
 
-    /// Returns rows in the order of ids, from after `after` on, of one queue or of all; at most `limit`. Those that are damaged are left out.
+    /// Returns rows in the order of ids, from after `after` on, of one queue or of all; at most `limit`. Those that are damaged, or that a disk does
+    /// not give, are left out.
     fn rows<'a>(&'a self, queue: Option<&'a str>, after: Option<CopyId>, limit: usize) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
 
-    /// Returns the rows of one message; those that are damaged are left out.
+    /// Returns the rows of one message; left out are those that [`Store::rows`] leaves out.
     fn rows_of(&self, id: MessageId) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
 
     /// Returns events from `position` on, in order; at most `limit`, less where they are large. A reader begins with 0 and goes on from the last position

@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::filter::{Filter, Status};
 use super::view::{QueuedCopy, QueuedMessage};
-use super::walk::{Bounds, Met};
+use super::walk::{Bounds, Look, Met, Walk};
 use super::{Archive, ArchiveError, CHANGE_TIME};
 use crate::delivery::view::Ended;
 use crate::event::{Event, EventKind};
 use crate::mail::message_id::CopyId;
 use crate::spool::entry::{CopyState, Entry};
 use crate::spool::selector::{Selected, ascii};
-use crate::spool::{Leased, Settlement, Spool, queue};
+use crate::spool::{Leased, Settlement, Spool, queue, to_the_end};
 use crate::store::Row;
 
 /// A part of what waits.
@@ -30,17 +30,17 @@ pub struct Listed {
 pub struct Changed {
     /// How many copies.
     pub copies: usize,
-    /// The time was over: the same call goes on behind the copy with this id. Absent where all is done.
+    /// The time was over, or something failed: the same call goes on behind the copy with this id. Absent where all is done.
     pub next: Option<String>,
 }
 
 /// What is done to copies.
-#[derive(Clone, Copy, Debug)]
-enum Change<'a> {
+#[derive(Clone, Debug)]
+enum Change {
     Retry,
     Cancel,
     /// Cancels, and tells the sender with this reason.
-    Bounce(&'a str),
+    Bounce(Arc<str>),
 }
 
 impl Archive {
@@ -49,22 +49,21 @@ impl Archive {
     /// # Errors
     /// If the store fails, or too many ask.
     pub async fn queue(&self, filter: &Filter, after: Option<CopyId>, limit: usize) -> Result<Listed, ArchiveError> {
+        // None at all would go on from where it began.
+        let limit = limit.max(1);
         let mut walk = self.walk(filter, after, Bounds::WITH_ENTRIES).await?;
-        let mut copies = Vec::new();
-        while copies.len() <= limit
-            && let Some(page) = walk.page().await?
-        {
-            let room = (limit + 1).saturating_sub(copies.len());
-            copies.extend(page.into_iter().take(room));
+        let (mut copies, mut last) = (Vec::new(), None);
+        while let Some(page) = walk.page().await? {
+            for met in page {
+                // One more than asked for says that there are more.
+                if copies.len() >= limit {
+                    return Ok(Listed { copies, next: last.map(|copy: CopyId| copy.to_string()) });
+                }
+                last = Some(met.row.copy);
+                copies.push(queued(met));
+            }
         }
-        // One more than asked for says that there are more.
-        let next = if copies.len() > limit {
-            copies.truncate(limit);
-            copies.last().map(|met| met.row.copy).or(after)
-        } else {
-            walk.next()
-        };
-        Ok(Listed { copies: copies.iter().map(queued).collect(), next: next.map(|copy| copy.to_string()) })
+        Ok(Listed { copies, next: walk.next().map(|copy| copy.to_string()) })
     }
 
     /// Describes one copy that waits; `None` where it cannot be read.
@@ -97,43 +96,68 @@ impl Archive {
     /// # Errors
     /// If the store fails, or too many ask.
     pub async fn cancel(&self, filter: &Filter, after: Option<CopyId>, reason: Option<&str>) -> Result<Changed, ArchiveError> {
-        self.change(filter, after, reason.map_or(Change::Cancel, Change::Bounce)).await
+        self.change(filter, after, reason.map_or(Change::Cancel, |reason| Change::Bounce(reason.into()))).await
     }
 
-    /// Changes what is meant, page by page.
-    async fn change(&self, filter: &Filter, after: Option<CopyId>, change: Change<'_>) -> Result<Changed, ArchiveError> {
+    /// Changes what is meant, page by page. A page that has begun is changed to its end, whatever becomes of the caller.
+    async fn change(&self, filter: &Filter, after: Option<CopyId>, change: Change) -> Result<Changed, ArchiveError> {
         let bounds = if matches!(change, Change::Retry) { Bounds::ALL } else { Bounds::WITH_ENTRIES };
         let mut walk = self.walk(filter, after, bounds).await?;
-        let (mut count, store) = (0, self.spool.store());
-        while let Some(page) = walk.page().await? {
-            if page.is_empty() {
-                continue;
+        let mut count = 0;
+        loop {
+            let begin = walk.place();
+            match self.change_next(&mut walk, &change).await {
+                Ok(Some(changed)) => count += changed,
+                Ok(None) => return Ok(Changed { copies: count, next: walk.next().map(|copy| copy.to_string()) }),
+                // What is done is told. Who goes on hears why it fails, if it still does.
+                Err(error) if count > 0 => {
+                    tracing::warn!(%error, copies = count, "a change of what waits was cut short");
+                    return Ok(Changed { copies: count, next: begin.map(|copy| copy.to_string()) });
+                }
+                Err(error) => return Err(error),
             }
-            // A copy that a worker has would be sent a second time by the next one. The others are changed as they stand now.
-            let until = self.clock.monotonic() + CHANGE_TIME;
-            let rows = store.claim(page.into_iter().map(|met| met.row.copy).collect(), until).await?;
-            let claimed: Vec<CopyId> = rows.iter().map(|row| row.copy).collect();
+        }
+    }
+
+    /// Changes what is meant of the next page; `None` where there is no other, or no time for one.
+    async fn change_next(&self, walk: &mut Walk, change: &Change) -> Result<Option<usize>, ArchiveError> {
+        let Some(page) = walk.page().await? else { return Ok(None) };
+        let copies: Vec<CopyId> = page.into_iter().map(|met| met.row.copy).collect();
+        if copies.is_empty() {
+            return Ok(Some(0));
+        }
+        let (archive, look, change) = (self.clone(), walk.look(), change.clone());
+        to_the_end(async move { archive.change_copies(look, copies, change).await }).await.map(Some)
+    }
+
+    /// Changes what is still meant of some copies. A copy that a worker has would be sent a second time by the next one, and is left alone.
+    async fn change_copies(&self, mut look: Look, copies: Vec<CopyId>, change: Change) -> Result<usize, ArchiveError> {
+        let store = self.spool.store();
+        let rows = store.claim(copies, self.clock.monotonic() + CHANGE_TIME).await?;
+        let claimed: Vec<CopyId> = rows.iter().map(|row| row.copy).collect();
+        let changed = async {
             let (mut meant, mut others) = (Vec::with_capacity(rows.len()), Vec::new());
             for row in rows {
+                // As it stands now.
                 let copy = row.copy;
-                match walk.look(row).await? {
+                match look.at(row).await? {
+                    // Nobody would be told; later somebody may.
+                    Some(met) if met.is_unread && matches!(change, Change::Bounce(_)) => others.push(copy),
                     Some(met) => meant.push(met),
                     None => others.push(copy),
                 }
             }
-            store.release(others).await?;
-            match self.change_page(meant, change).await {
-                Ok(changed) => count += changed,
-                Err(error) => {
-                    store.release(claimed).await?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(Changed { copies: count, next: walk.next().map(|copy| copy.to_string()) })
+            Ok((self.change_page(meant, change).await?, others))
+        };
+        let (changed, kept) = match changed.await {
+            Ok((count, others)) => (Ok(count), others),
+            Err(error) => (Err(error), claimed),
+        };
+        store.release(kept).await?;
+        changed
     }
 
-    async fn change_page(&self, page: Vec<Met>, change: Change<'_>) -> Result<usize, ArchiveError> {
+    async fn change_page(&self, page: Vec<Met>, change: Change) -> Result<usize, ArchiveError> {
         let count = page.len();
         let (settlements, events, follow_up) = match change {
             Change::Retry => (self.retried(page), Vec::new(), Vec::new()),
@@ -141,7 +165,7 @@ impl Archive {
                 let settlements = page.iter().map(|met| Settlement::Done(met.row.copy)).collect();
                 (settlements, page.iter().map(|met| self.cancelled(met)).collect(), Vec::new())
             }
-            Change::Bounce(reason) => self.bounced(page, reason),
+            Change::Bounce(reason) => self.bounced(page, &reason),
         };
         self.spool.settle(settlements, events, follow_up).await?;
         Ok(count)
@@ -198,7 +222,7 @@ fn leased(Met { row, copy, state, .. }: Met) -> Leased {
     Leased { copy: row.copy, recipient: copy, state, queue: row.queue }
 }
 
-fn queued(met: &Met) -> QueuedCopy {
-    let message = met.entry.as_deref().map_or_else(QueuedMessage::default, QueuedMessage::of);
-    QueuedCopy::new(&met.row, &met.copy, met.state.clone(), (met.status, met.suspended.clone()), message)
+fn queued(Met { row, copy, state, entry, status, suspended, .. }: Met) -> QueuedCopy {
+    let message = entry.as_deref().map_or_else(QueuedMessage::default, QueuedMessage::of);
+    QueuedCopy::new(&row, &copy, state, (status, suspended), message)
 }

@@ -132,6 +132,17 @@ async fn all_is_all_but_what_is_being_sent() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_changed_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    archive.spool.accept(held(1, 3)).await.unwrap();
+    archive.spool.store().close().await.unwrap();
+    assert!(matches!(archive.cancel(&Filter::default(), None, None).await, Err(ArchiveError::Store(StoreError::Poisoned(_)))));
+    let usage = archive.spool.store().usage().await.unwrap();
+    assert_eq!((usage.rows, usage.leased), (3, 0));
+}
+
+#[tokio::test]
 async fn what_waits_is_listed_page_by_page_and_summed_up() {
     let folder = tempfile::tempdir().unwrap();
     let archive = archive(folder.path());
@@ -184,9 +195,15 @@ async fn few_look_through_everything_at_a_time() {
     }
     assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_none(), "it waits for its turn");
     let operators = archive.for_operators();
-    assert!(operators.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some(), "operators wait for no login");
+    // Operators wait for no login.
+    drop(operators.walk(&filter, None, walk::Bounds::ALL).now_or_never().unwrap().unwrap());
     drop(turns);
-    assert!(archive.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_some());
+    let news = archive.for_login("news");
+    let turn = news.walk(&filter, None, walk::Bounds::ALL).now_or_never().unwrap().unwrap();
+    assert!(news.walk(&filter, None, walk::Bounds::ALL).now_or_never().is_none(), "a login has one at a time");
+    drop(archive.for_login("other").walk(&filter, None, walk::Bounds::ALL).now_or_never().unwrap().unwrap());
+    drop(turn);
+    drop(news.walk(&filter, None, walk::Bounds::ALL).now_or_never().unwrap().unwrap());
 }
 
 /// Makes the head of a message unreadable on the disk.
@@ -218,6 +235,8 @@ async fn a_message_that_cannot_be_read_is_in_nobodys_way() {
     let own = Filter { selector, ..Filter::default() };
     assert_eq!(archive.queue(&own, None, 10).await.unwrap().copies.len(), 4, "it is nobody's");
     assert_eq!(archive.queue_summary(&own, Grouping::Tag, 10).await.unwrap().total.copies, 4);
+    let view = archive.message(MessageId::from_bytes([2; 16])).await.unwrap().unwrap();
+    assert_eq!((view.queued.len(), view.entry), (2, None));
     assert_eq!(archive.cancel(&Filter::default(), None, Some("no")).await.unwrap().copies, 6);
     assert_eq!(archive.spool.store().usage().await.unwrap().rows, 0);
 }
@@ -236,4 +255,8 @@ async fn a_look_that_is_cut_says_where_though_it_met_nothing() {
     drop(walk);
     let rest = archive.queue(&filter, Some(next), 10).await.unwrap();
     assert_eq!((rest.copies.len(), rest.next), (1, None));
+    // What is passed is not read again.
+    let mut walk = archive.walk(&filter, Some(next), walk::Bounds::ALL).await.unwrap();
+    assert_eq!(walk.page().await.unwrap().unwrap().len(), 1);
+    assert!(walk.page().await.unwrap().is_none() && walk.is_complete());
 }

@@ -90,7 +90,7 @@ pub struct MessageView {
     pub id: MessageId,
     /// What its events add up to; absent where they are gone.
     pub summary: Option<Summary>,
-    /// What was kept of it; absent where it is gone.
+    /// What was kept of it; absent where it is gone, or damaged.
     pub entry: Option<Entry>,
     /// Copies that still wait.
     pub queued: Vec<QueuedCopy>,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -252,6 +252,9 @@ fn until_done(begin: Option<CopyId>, ask: impl Fn(Option<CopyId>) -> Result<Valu
         };
         copies += done.get("copies").and_then(Value::as_u64).unwrap_or(0);
         match next(&done) {
+            Some(next) if after == Some(next) => {
+                return (copies, Err(anyhow!("not all is done, and the server does not get any further: go on later with --after {next}")));
+            }
             Some(next) => after = Some(next),
             None => return (copies, Ok(())),
         }
@@ -391,7 +394,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use std::cell::RefCell;
 
-    use anyhow::anyhow;
     use serde_json::json;
 
     use super::*;
@@ -407,6 +409,11 @@ mod tests {
                 Some("not all is done: go on with --after 01ARZ3NDEKTSV4RRFFQ69G5FAV: busy"),
             ),
             (vec![Err(anyhow!("busy"))], 0, Some("busy")),
+            (
+                vec![Ok(json!({ "copies": 2, "next": id })), Ok(json!({ "copies": 0, "next": id }))],
+                2,
+                Some("not all is done, and the server does not get any further: go on later with --after 01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+            ),
         ] {
             let answers = RefCell::new(answers.into_iter());
             let (done, outcome) = until_done(None, |_| answers.borrow_mut().next().unwrap());

@@ -148,7 +148,8 @@ impl Known {
             Principal::Administrator(name) => (None, format!("administrator {name}")),
         };
         let (method, services) = (call.method().clone(), call.services());
-        let archive = if login.is_some() { services.archive.clone() } else { services.archive.for_operators() };
+        let archive = &services.archive;
+        let archive = login.as_deref().map_or_else(|| archive.for_operators(), |login| archive.for_login(login));
         let fields = if method == Method::POST { call.fields().await? } else { call.query() };
         Ok(Self { archive, places: services.places.clone(), login, by, method, fields })
     }
@@ -254,6 +255,10 @@ async fn listed(call: Call) -> Result<(StatusCode, Value), Problem> {
     known.only(&Method::GET, "GET")?;
     known.knows(&CHOICE, &["limit", "after"])?;
     let (filter, limit) = (known.filter()?, known.number("limit", COPIES, MOST_COPIES)?);
+    if limit == 0 {
+        // The next call would begin where this one did.
+        return Err(Flaw::new("limit", "is at least 1").into());
+    }
     known.told(&known.archive.queue(&filter, known.after()?, limit).await?)
 }
 

@@ -51,6 +51,8 @@ struct Inner {
     dead: bool,
     /// A file that can be neither made nor opened.
     refused: Option<FileName>,
+    /// What is in a bad sector.
+    bad: Option<Vec<u8>>,
     free: u64,
 }
 
@@ -82,6 +84,11 @@ impl FaultyDisk {
     /// Lets nobody make or open this file, as a process that has too many open is told.
     pub(super) fn refuse(&self, name: Option<FileName>) {
         self.0.lock().refused = name;
+    }
+
+    /// Lets nobody read these octets, as from a bad sector.
+    pub(super) fn spoil(&self, octets: &[u8]) {
+        self.0.lock().bad = Some(octets.to_vec());
     }
 
     fn check_refused(&self, name: FileName) -> io::Result<()> {
@@ -271,9 +278,14 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, octets: &mut [u8]) -> io::Result<()> {
+        const EIO: i32 = 5;
+        let bad = self.disk.0.lock().bad.clone();
         let file = self.octets.lock();
         let offset = usize::try_from(offset).unwrap();
         let there = file.live.get(offset..offset + octets.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if bad.is_some_and(|bad| memchr::memmem::find(there, &bad).is_some()) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         octets.copy_from_slice(there);
         Ok(())
     }

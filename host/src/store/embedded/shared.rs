@@ -100,6 +100,8 @@ enum ReadError {
     Gone,
     /// What is there is not what was written.
     Broken(String),
+    /// The disk does not give it: a bad sector, or a cable.
+    Bad(String),
     /// The system does not let us; that may pass.
     Refused(String),
 }
@@ -110,6 +112,8 @@ impl From<io::Error> for ReadError {
             Self::Gone
         } else if error.kind() == io::ErrorKind::UnexpectedEof {
             Self::Broken(error.to_string())
+        } else if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+            Self::Bad(error.to_string())
         } else {
             Self::Refused(error.to_string())
         }
@@ -182,6 +186,10 @@ impl Shared {
 
     /// Reads what the cache does not have of a row. `None` if it was done with in the meantime.
     pub(super) fn complete(&self, found: Found) -> Result<Option<Row>, StoreError> {
+        Ok(self.try_to_complete(found)?)
+    }
+
+    fn try_to_complete(&self, found: Found) -> Result<Option<Row>, ReadError> {
         let Found { mut view, queue, cached } = found;
         let mut read = cached.map_or_else(|| self.read_row(&view), Ok);
         for _ in 0..TRIES {
@@ -192,20 +200,28 @@ impl Shared {
             view = now;
             read = self.read_row(&view);
         }
-        let (payload, state) = read.map_err(StoreError::from)?;
+        let (payload, state) = read?;
         Ok(Some(Row { copy: view.copy, due: view.due, queue, payload, state }))
     }
 
-    /// Completes rows for who goes through them: what is damaged does not keep him from the others.
+    /// Completes rows for who goes through them: one that is damaged, or that the disk does not give, does not keep him from the others. Where the system
+    /// refuses, it refuses all of them, and nobody is to believe that there are none.
     pub(super) fn complete_readable(&self, found: Vec<Found>) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::with_capacity(found.len());
+        let (mut first, mut count) = (None, 0_usize);
         for found in found {
             let copy = found.view.copy;
-            match self.complete(found) {
+            match self.try_to_complete(found) {
                 Ok(row) => rows.extend(row),
-                Err(error @ StoreError::Damaged(_)) => tracing::error!(message.id = %copy, %error, "a queued copy cannot be read"),
-                Err(error) => return Err(error),
+                Err(error @ ReadError::Refused(_)) => return Err(error.into()),
+                Err(error @ (ReadError::Gone | ReadError::Broken(_) | ReadError::Bad(_))) => {
+                    count += 1;
+                    first.get_or_insert((copy, StoreError::from(error)));
+                }
             }
+        }
+        if let Some((copy, error)) = first {
+            tracing::error!(message.id = %copy, %error, count, "queued copies cannot be read: this is the first of them");
         }
         Ok(rows)
     }
@@ -332,7 +348,7 @@ impl From<ReadError> for StoreError {
         match error {
             ReadError::Gone => Self::Damaged("a segment is missing".into()),
             ReadError::Broken(why) => Self::Damaged(why.into()),
-            ReadError::Refused(why) => Self::Unreadable(why.into()),
+            ReadError::Bad(why) | ReadError::Refused(why) => Self::Unreadable(why.into()),
         }
     }
 }

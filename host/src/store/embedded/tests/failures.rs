@@ -41,6 +41,26 @@ async fn what_the_system_does_not_let_us_read_comes_again() {
 }
 
 #[tokio::test]
+async fn a_bad_sector_keeps_nobody_from_the_other_rows() {
+    let disk = FaultyDisk::new();
+    let store = on(&disk);
+    for number in 0..3 {
+        store.commit(mail(message(number, 1, 10))).await.unwrap();
+    }
+    drop(store);
+    let store = on(&disk);
+    disk.spoil(b"payload 1-0");
+    assert_eq!(ids(&store).await, [copy(0, 0), copy(2, 0)]);
+    assert!(store.rows_of(id(1)).await.unwrap().is_empty());
+    drop(store);
+    // Where the system lets us read none, nobody is told that there are none.
+    let disk = disk.killed();
+    let store = on(&disk);
+    disk.refuse(Some(FileName::Segment(1)));
+    assert!(matches!(store.rows(None, None, 9).await, Err(StoreError::Unreadable(_))));
+}
+
+#[tokio::test]
 async fn what_was_set_aside_is_due_at_the_next_start() {
     let disk = FaultyDisk::new();
     let clock = Clock::manual(NOW);
