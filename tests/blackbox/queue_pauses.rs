@@ -121,6 +121,8 @@ fn a_login_suspends_its_own_mail_alone_over_rest() -> Result<()> {
         (json!({ "domain": "exa mple" }), "domain"),
         (json!({ "domain": "example.net", "for": "soon" }), "for"),
         (json!({ "message": "x" }), "message"),
+        (json!({ "tag": "x".repeat(129) }), "tag"),
+        (json!({ "route": "x".repeat(256) }), "route"),
     ] {
         let (status, said) = call(&host, "POST", suspensions, TOKEN, &body)?;
         assert_eq!((status, &said["error"]["field"]), (400, &json!(field)), "{body}: {said}");

@@ -121,6 +121,7 @@ impl From<SuspensionError> for Problem {
     fn from(error: SuspensionError) -> Self {
         match error {
             SuspensionError::Everything => Flaw::new("domain", error.to_string()).into(),
+            SuspensionError::TooLong(field) => Flaw::new(field, error.to_string()).into(),
             SuspensionError::Over => Flaw::new("for", error.to_string()).into(),
             SuspensionError::TooMany(_) => Self::BodyUnreadable(error.to_string()),
             SuspensionError::Store(error) => ArchiveError::Store(error).into(),
@@ -213,7 +214,7 @@ impl Known {
             route: self.text("route")?,
             domain: self.parsed("domain")?,
             login: self.whose()?,
-            tag: self.text("tag")?,
+            tag: self.parsed("tag")?,
             message: self.parsed("message")?,
         })
     }

@@ -20,6 +20,8 @@ use crate::store::{Batch, Store, StoreError, ValueChange};
 
 /// The table that they are kept in.
 const TABLE: &str = "suspensions";
+/// Most octets of the name of a route or a login; none that is configured has so many.
+const NAME_OCTETS: usize = 255;
 /// Entries of the table that are read in one go.
 const PAGE: usize = 1000;
 
@@ -84,6 +86,9 @@ pub enum SuspensionError {
     /// It was not said which mail.
     #[error("say which mail: a route, a domain, a login, a tag or a message")]
     Everything,
+    /// The name of a route or a login, by its field, is none.
+    #[error("the name of a {0} has at most {most} octets", most = NAME_OCTETS)]
+    TooLong(&'static str),
     /// It would be over before it begins.
     #[error("the time is over already")]
     Over,
@@ -175,6 +180,11 @@ impl Suspensions {
         let NewSuspension { selector, reason, by, owner, until } = new;
         if selector.is_empty() {
             return Err(SuspensionError::Everything);
+        }
+        for (field, name) in [("route", &selector.route), ("login", &selector.login)] {
+            if name.as_ref().is_some_and(|name| name.len() > NAME_OCTETS) {
+                return Err(SuspensionError::TooLong(field));
+            }
         }
         if until.is_some_and(|until| until <= now) {
             return Err(SuspensionError::Over);

@@ -111,7 +111,8 @@ async fn whole_queues_are_told_from_copies() {
 async fn there_is_no_end_of_nothing_and_an_end_of_many() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
     let spool = open(folder.path(), &clock).await;
-    let wrong = [new(Selector::default(), None), new(login("news"), Some(NOW))];
+    let long = Selector { route: Some("x".repeat(256)), ..Selector::default() };
+    let wrong = [new(Selector::default(), None), new(long, None), new(login(&"x".repeat(256)), None), new(login("news"), Some(NOW))];
     let mut said = Vec::new();
     for new in wrong {
         said.push(spool.suspend(new).await.unwrap_err().to_string());
@@ -133,6 +134,8 @@ async fn there_is_no_end_of_nothing_and_an_end_of_many() {
     spool.suspend(of(Some("news"))).await.unwrap();
     let expected = [
         "say which mail: a route, a domain, a login, a tag or a message",
+        "the name of a route has at most 255 octets",
+        "the name of a login has at most 255 octets",
         "the time is over already",
         "there are 2 suspensions already",
         "there are 3 suspensions already",
