@@ -236,6 +236,11 @@ impl Known {
         Ok(Filter { named, queue: self.text("queue")?, selector: self.selector()?, status: self.parsed("status")? })
     }
 
+    /// Whether an explanation tells the caller of a suspension: of one of a message or a tag only where it is his business, as it may mean another's mail.
+    fn hears_of(&self, suspension: &Suspension) -> bool {
+        self.sees(suspension) || suspension.selector.is_of_places()
+    }
+
     /// Whether a suspension is the caller's business.
     fn sees(&self, suspension: &Suspension) -> bool {
         self.login.is_none() || suspension.owner == self.login || suspension.selector.login == self.login
@@ -328,8 +333,12 @@ async fn explained(call: Call) -> Result<(StatusCode, Value), Problem> {
     let address = known.parsed("address")?.ok_or_else(|| Flaw::new("address", "is missing"))?;
     let sender = known.text("sender")?.map(|text| Domain::parse(&text).map_err(|error| Flaw::new("sender", error.to_string())));
     let question = explain::Question { address, login: known.whose()?, sender: sender.transpose()? };
-    ok(&known.archive.explain(&question).await.map_err(|error| match error {
+    let mut explanation = known.archive.explain(&question).await.map_err(|error| match error {
         explain::ExplainError::NoLogin(_) => Flaw::new("login", error.to_string()).into(),
         explain::ExplainError::Archive(error) => Problem::from(error),
-    })?)
+    })?;
+    for way in &mut explanation.ways {
+        way.suspensions.retain(|suspension| known.hears_of(suspension));
+    }
+    ok(&explanation)
 }
