@@ -146,7 +146,8 @@ fn a_login_suspends_its_own_mail_alone_over_rest() -> Result<()> {
     host.say(&["queue", "pause", "--domain", "paused.example", "--reason", "they are down"])?;
     host.say(&["queue", "pause", "--message", &id_of_other, "--reason", "ask legal"])?;
     host.say(&["queue", "pause", "--tag", "spring", "--domain", "paused.example", "--reason", "ask marketing"])?;
-    let told = |token| Ok::<_, anyhow::Error>(call(&host, "GET", "/v1/explain?address=x@paused.example", token, &Value::Null)?.1.to_string());
+    let told =
+        |token| Ok::<_, anyhow::Error>(call(&host, "GET", "/v1/explain?address=x@paused.example", token, &Value::Null)?.1.to_string());
     let heard = |said: &str| ["they are down", "ask legal", "ask marketing"].map(|reason| said.contains(reason));
     assert_eq!((heard(&told(TOKEN)?), heard(&told(SECOND_TOKEN)?)), ([true, false, false], [true; 3]));
     let end = |suspension: &Value, token| call(&host, "DELETE", &format!("{suspensions}/{}", suspension["number"]), token, &Value::Null);

@@ -9,7 +9,7 @@ use super::document::{Section, Value};
 pub struct Queue {
     /// `walks`: looks through all that waits, at a time, of all logins; and as many of operators. Read at the start. Default 2.
     pub walks: u32,
-    /// `suspensions`: at a time, of all logins together; and as many of operators. Each is looked at for each copy. Default 1000.
+    /// `suspensions`: at a time, of all logins together; and as many of operators, and as many of theirs that have ended. Each is looked at for each copy. Default 1000.
     pub suspensions: u32,
     /// `suspensions_per_login`: those that one login may make. Default 100.
     pub suspensions_per_login: u32,

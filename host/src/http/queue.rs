@@ -123,7 +123,7 @@ impl From<SuspensionError> for Problem {
             SuspensionError::Everything => Flaw::new("domain", error.to_string()).into(),
             SuspensionError::TooLong(field) => Flaw::new(field, error.to_string()).into(),
             SuspensionError::Over => Flaw::new("for", error.to_string()).into(),
-            SuspensionError::TooMany(_) => Self::BodyUnreadable(error.to_string()),
+            SuspensionError::TooMany(_) | SuspensionError::TooManyEnded(_) => Self::BodyUnreadable(error.to_string()),
             SuspensionError::Store(error) => ArchiveError::Store(error).into(),
         }
     }

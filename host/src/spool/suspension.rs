@@ -95,6 +95,9 @@ pub enum SuspensionError {
     /// There are too many.
     #[error("there are {0} suspensions already")]
     TooMany(usize),
+    /// Too many of operators have ended, and what they put off is still looked for.
+    #[error("mail of {0} suspensions that have ended is looked for: try again in a while")]
+    TooManyEnded(usize),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -106,33 +109,44 @@ pub enum SuspensionError {
 enum Kept {
     /// It is in force.
     Suspension(Box<Suspension>),
-    /// It has ended, and copies may bear its mark.
+    /// It was an operator's, has ended, and copies may bear its mark.
     Ended,
+    /// The same of a login.
+    EndedOf(String),
+}
+
+/// A suspension that has ended, and whose marks have not all been found.
+#[derive(Clone, Debug)]
+struct Ended {
+    number: u64,
+    /// Whose it was.
+    owner: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Known {
     in_force: Vec<Suspension>,
-    /// Numbers of those that have ended, and whose marks have not all been found.
-    ended: Vec<u64>,
+    ended: Vec<Ended>,
 }
 
 impl Known {
-    /// Whether there is room for one more of `owner`. Logins do not take that of operators; what they have ended counts until its marks are found.
+    /// Whether there is room for one more of `owner`. Logins do not take that of operators; what they have ended counts until its marks are found. Of
+    /// operators it counts for itself: who has many ends one to make another.
     fn room(&self, owner: Option<&str>, limits: &config::Queue) -> Result<(), SuspensionError> {
-        let of =
-            |means: &dyn Fn(Option<&str>) -> bool| self.in_force.iter().filter(|suspension| means(suspension.owner.as_deref())).count();
-        let within = |count: usize, most: u32| {
+        let in_force = || self.in_force.iter().map(|suspension| suspension.owner.as_deref());
+        let ended = || self.ended.iter().map(|ended| ended.owner.as_deref());
+        let within = |count: usize, most: u32, error: fn(usize) -> SuspensionError| {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
-            if count < most { Ok(()) } else { Err(SuspensionError::TooMany(most)) }
+            if count < most { Ok(()) } else { Err(error(most)) }
         };
-        match owner {
-            None => within(of(&|owner| owner.is_none()), limits.suspensions),
-            Some(login) => {
-                within(of(&|owner| owner == Some(login)), limits.suspensions_per_login)?;
-                within(of(&|owner| owner.is_some()) + self.ended.len(), limits.suspensions)
-            }
+        if let Some(login) = owner {
+            let of_logins: Vec<&str> = in_force().chain(ended()).flatten().collect();
+            let own = of_logins.iter().filter(|owner| **owner == login).count();
+            within(own, limits.suspensions_per_login, SuspensionError::TooMany)?;
+            return within(of_logins.len(), limits.suspensions, SuspensionError::TooMany);
         }
+        within(in_force().filter(Option::is_none).count(), limits.suspensions, SuspensionError::TooMany)?;
+        within(ended().filter(Option::is_none).count(), limits.suspensions, SuspensionError::TooManyEnded)
     }
 }
 
@@ -162,7 +176,8 @@ impl Suspensions {
                 let number = key.as_ref().try_into().map(u64::from_be_bytes);
                 match (number, serde_json::from_slice(&value)) {
                     (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
-                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(number),
+                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(Ended { number, owner: None }),
+                    (Ok(number), Ok(Kept::EndedOf(login))) => known.ended.push(Ended { number, owner: Some(login) }),
                     (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
                     (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
                 }
@@ -195,7 +210,7 @@ impl Suspensions {
         let limits = self.limits();
         known.room(owner.as_deref(), &limits)?;
         let numbers = known.in_force.iter().map(|suspension| suspension.number);
-        let number = numbers.chain(known.ended.iter().copied()).max().unwrap_or_default() + 1;
+        let number = numbers.chain(known.ended.iter().map(|ended| ended.number)).max().unwrap_or_default() + 1;
         let length = usize::try_from(limits.suspension_reason).unwrap_or(usize::MAX);
         let cut = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(length).collect();
         let suspension = Suspension { number, selector, reason: cut(&reason), by: cut(&by), owner, since: now, until };
@@ -220,8 +235,9 @@ impl Suspensions {
             known.in_force.iter().position(|suspension| suspension.number == number && suspension.holds(now) && may_end(suspension));
         let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
         // Also of a whole queue copies may bear the mark: those that were looked at for another suspension, or were leased before it began.
-        keep(store, number, Some(&Kept::Ended), Timestamp::NEVER).await?;
-        known.ended.push(number);
+        let owner = ended.owner.clone();
+        keep(store, number, Some(&owner.clone().map_or(Kept::Ended, Kept::EndedOf)), Timestamp::NEVER).await?;
+        known.ended.push(Ended { number, owner });
         {
             // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
             let _nobody_marks = self.marking.write().await;
@@ -240,7 +256,7 @@ impl Suspensions {
         let _changing = self.changing.lock().await;
         keep(store, number, None, Timestamp::NEVER).await?;
         let mut known = self.known().as_ref().clone();
-        known.ended.retain(|ended| *ended != number);
+        known.ended.retain(|ended| ended.number != number);
         *self.known.write() = Arc::new(known);
         Ok(())
     }
@@ -304,7 +320,7 @@ impl Suspensions {
 
     /// Returns the numbers of those that have ended, and whose marks have not all been found.
     pub fn ended(&self) -> Vec<u64> {
-        self.known().ended.clone()
+        self.known().ended.iter().map(|ended| ended.number).collect()
     }
 
     /// Completes when one may have ended since the last call; for whoever looks for its marks.
