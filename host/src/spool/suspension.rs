@@ -22,6 +22,8 @@ use crate::store::{Batch, Store, StoreError, ValueChange};
 const TABLE: &str = "suspensions";
 /// Most octets of the name of a route or a login; none that is configured has so many.
 const NAME_OCTETS: usize = 255;
+/// What no suspension has as its number.
+const NO_NUMBER: u64 = 0;
 /// Entries of the table that are read in one go.
 const PAGE: usize = 1000;
 
@@ -113,6 +115,8 @@ enum Kept {
     Ended,
     /// The same of a login.
     EndedOf(String),
+    /// The highest number that any had; under [`NO_NUMBER`].
+    Highest(u64),
 }
 
 /// A suspension that has ended, and whose marks have not all been found.
@@ -127,6 +131,8 @@ struct Ended {
 struct Known {
     in_force: Vec<Suspension>,
     ended: Vec<Ended>,
+    /// The highest number that any had: none is given twice, as whoever knows an old one could end another's.
+    highest: u64,
 }
 
 impl Known {
@@ -174,10 +180,12 @@ impl Suspensions {
             after = page.last().map(|(key, _)| key.clone());
             for (key, value) in page {
                 let number = key.as_ref().try_into().map(u64::from_be_bytes);
+                known.highest = known.highest.max(number.unwrap_or(NO_NUMBER));
                 match (number, serde_json::from_slice(&value)) {
                     (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
                     (Ok(number), Ok(Kept::Ended)) => known.ended.push(Ended { number, owner: None }),
                     (Ok(number), Ok(Kept::EndedOf(login))) => known.ended.push(Ended { number, owner: Some(login) }),
+                    (Ok(_), Ok(Kept::Highest(number))) => known.highest = known.highest.max(number),
                     (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
                     (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
                 }
@@ -209,13 +217,14 @@ impl Suspensions {
         known.in_force.retain(|suspension| suspension.holds(now));
         let limits = self.limits();
         known.room(owner.as_deref(), &limits)?;
-        let numbers = known.in_force.iter().map(|suspension| suspension.number);
-        let number = numbers.chain(known.ended.iter().map(|ended| ended.number)).max().unwrap_or_default() + 1;
+        let number = known.highest.saturating_add(1);
         let length = usize::try_from(limits.suspension_reason).unwrap_or(usize::MAX);
         let cut = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(length).collect();
         let suspension = Suspension { number, selector, reason: cut(&reason), by: cut(&by), owner, since: now, until };
         let kept = Kept::Suspension(Box::new(suspension.clone()));
-        keep(store, number, Some(&kept), until.unwrap_or(Timestamp::NEVER)).await?;
+        let highest = kept_as(NO_NUMBER, Some(&Kept::Highest(number)), Timestamp::NEVER);
+        keep(store, vec![kept_as(number, Some(&kept), until.unwrap_or(Timestamp::NEVER)), highest]).await?;
+        known.highest = number;
         known.in_force.push(suspension.clone());
         *self.known.write() = Arc::new(known);
         Ok(suspension)
@@ -236,7 +245,8 @@ impl Suspensions {
         let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
         // Also of a whole queue copies may bear the mark: those that were looked at for another suspension, or were leased before it began.
         let owner = ended.owner.clone();
-        keep(store, number, Some(&owner.clone().map_or(Kept::Ended, Kept::EndedOf)), Timestamp::NEVER).await?;
+        let note = owner.clone().map_or(Kept::Ended, Kept::EndedOf);
+        keep(store, vec![kept_as(number, Some(&note), Timestamp::NEVER)]).await?;
         known.ended.push(Ended { number, owner });
         {
             // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
@@ -254,7 +264,7 @@ impl Suspensions {
     /// All marks of a suspension that has ended are found.
     pub(super) async fn forget(&self, store: &dyn Store, number: u64) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        keep(store, number, None, Timestamp::NEVER).await?;
+        keep(store, vec![kept_as(number, None, Timestamp::NEVER)]).await?;
         let mut known = self.known().as_ref().clone();
         known.ended.retain(|ended| ended.number != number);
         *self.known.write() = Arc::new(known);
@@ -329,11 +339,14 @@ impl Suspensions {
     }
 }
 
-async fn keep(store: &dyn Store, number: u64, kept: Option<&Kept>, expires: Timestamp) -> Result<(), StoreError> {
+fn kept_as(number: u64, kept: Option<&Kept>, expires: Timestamp) -> ValueChange {
     let key = Bytes::copy_from_slice(&number.to_be_bytes());
     let value = kept.map(|kept| serde_json::to_vec(kept).expect("a plain value in memory").into());
-    let change = ValueChange { table: TABLE.into(), key, value, expires };
-    store.commit(Batch { values: vec![change], ..Batch::default() }).await
+    ValueChange { table: TABLE.into(), key, value, expires }
+}
+
+async fn keep(store: &dyn Store, values: Vec<ValueChange>) -> Result<(), StoreError> {
+    store.commit(Batch { values, ..Batch::default() }).await
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ async fn they_survive_a_restart_and_so_do_notes_of_their_end() {
     assert!(spool.suspensions().ended().is_empty());
     clock.advance(Duration::from_hours(1));
     assert!(spool.suspensions().at(clock.now()).is_empty(), "its time is over");
+    drop(spool);
+
+    // Nothing is left of both but their numbers, which nobody gets again.
+    let spool = open(folder.path(), &clock).await;
+    assert_eq!(spool.suspend(new(login("news"), None)).await.unwrap().number, 3);
 }
 
 #[tokio::test]
@@ -164,9 +169,7 @@ async fn all_of_them_are_read_and_reasons_are_cut() {
     let first = spool.suspend(new(login("x"), None)).await.unwrap();
     let kept = |number: u64| {
         let kept = Kept::Suspension(Box::new(Suspension { number, ..first.clone() }));
-        let value = serde_json::to_vec(&kept).unwrap();
-        let key = Bytes::copy_from_slice(&number.to_be_bytes());
-        ValueChange { table: TABLE.into(), key, value: Some(value.into()), expires: Timestamp::NEVER }
+        kept_as(number, Some(&kept), Timestamp::NEVER)
     };
     let last = u64::try_from(PAGE).unwrap() + 1;
     spool.store().commit(Batch { values: (2..=last).map(kept).collect(), ..Batch::default() }).await.unwrap();
