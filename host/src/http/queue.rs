@@ -182,7 +182,7 @@ impl Known {
     fn after(&self) -> Result<Option<CopyId>, Problem> {
         let Some(text) = self.text("after")? else { return Ok(None) };
         let told = self.login.as_deref().and_then(|login| self.places.open(login, &text));
-        let wrong = "is no id of a copy, and no `next` that you were told since the server started";
+        let wrong = "is no id of a copy, and no `next` that you were told";
         Ok(Some(told.map_or_else(|| text.parse(), Ok).map_err(|_| Flaw::new("after", wrong))?))
     }
 
