@@ -139,7 +139,7 @@ fn put_off(leased: Leased, due: Timestamp, suspended: Option<u64>) -> Settlement
 /// Makes due what bears the marks of suspensions that have ended, until `shutdown`. What is left then is found after the next start.
 pub(super) async fn release_ended(hub: Arc<Hub>, shutdown: CancellationToken) {
     loop {
-        let ended = hub.spool.suspensions().ended();
+        let ended = hub.spool.suspensions().ended(hub.clock.now());
         if ended.is_empty() {
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -2,7 +2,8 @@
 //!
 //! - A whole queue (by route and domain) is left alone in the store: nobody is woken for it, and nothing of it is written.
 //! - What only a copy or its message can tell (login, tag, message; the domain where a queue has none) is put off when its turn comes, with a mark in
-//!   its state. Who ends such a suspension leaves a note in the store until all that bears the mark is due again: a crash in between changes nothing.
+//!   its state. Who ends such a suspension leaves a note in the store until all that bears the mark is due again: a crash in between changes nothing. It
+//!   is `queue.suspension_look` old at most: then all of that is due by itself.
 //! - A copy is marked under [`Suspensions::marking`], and a suspension ends when nobody holds that: no mark comes after the search for marks.
 
 use std::sync::Arc;
@@ -111,10 +112,15 @@ pub enum SuspensionError {
 enum Kept {
     /// It is in force.
     Suspension(Box<Suspension>),
-    /// It was an operator's, has ended, and copies may bear its mark.
+    /// It has ended, and copies may bear its mark.
+    Note {
+        /// Whose it was.
+        owner: Option<String>,
+        /// Until when they wait at most.
+        until: Timestamp,
+    },
+    /// The same of an operator, in old notes.
     Ended,
-    /// The same of a login.
-    EndedOf(String),
     /// The highest number that any had; under [`NO_NUMBER`].
     Highest(u64),
 }
@@ -125,6 +131,8 @@ struct Ended {
     number: u64,
     /// Whose it was.
     owner: Option<String>,
+    /// When all that bears its mark is due by itself: then nobody has to find it any more.
+    until: Timestamp,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -172,6 +180,7 @@ pub struct Suspensions {
 impl Suspensions {
     /// Reads what the store has of them; once, at the start.
     pub(super) async fn load(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let looked_at = now.plus(self.limits().suspension_look);
         let mut known = Known::default();
         let mut after: Option<Bytes> = None;
         loop {
@@ -183,8 +192,8 @@ impl Suspensions {
                 known.highest = known.highest.max(number.unwrap_or(NO_NUMBER));
                 match (number, serde_json::from_slice(&value)) {
                     (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
-                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(Ended { number, owner: None }),
-                    (Ok(number), Ok(Kept::EndedOf(login))) => known.ended.push(Ended { number, owner: Some(login) }),
+                    (Ok(number), Ok(Kept::Note { owner, until })) => known.ended.push(Ended { number, owner, until }),
+                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(Ended { number, owner: None, until: looked_at }),
                     (Ok(_), Ok(Kept::Highest(number))) => known.highest = known.highest.max(number),
                     (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
                     (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
@@ -215,6 +224,7 @@ impl Suspensions {
         let _changing = self.changing.lock().await;
         let mut known = self.known().as_ref().clone();
         known.in_force.retain(|suspension| suspension.holds(now));
+        known.ended.retain(|ended| now < ended.until);
         let limits = self.limits();
         known.room(owner.as_deref(), &limits)?;
         let number = known.highest.saturating_add(1);
@@ -244,10 +254,9 @@ impl Suspensions {
             known.in_force.iter().position(|suspension| suspension.number == number && suspension.holds(now) && may_end(suspension));
         let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
         // Also of a whole queue copies may bear the mark: those that were looked at for another suspension, or were leased before it began.
-        let owner = ended.owner.clone();
-        let note = owner.clone().map_or(Kept::Ended, Kept::EndedOf);
-        keep(store, vec![kept_as(number, Some(&note), Timestamp::NEVER)]).await?;
-        known.ended.push(Ended { number, owner });
+        let (owner, until) = (ended.owner.clone(), now.plus(self.limits().suspension_look));
+        keep(store, vec![kept_as(number, Some(&Kept::Note { owner: owner.clone(), until }), until)]).await?;
+        known.ended.push(Ended { number, owner, until });
         {
             // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
             let _nobody_marks = self.marking.write().await;
@@ -328,9 +337,9 @@ impl Suspensions {
         self.changed.notified().await;
     }
 
-    /// Returns the numbers of those that have ended, and whose marks have not all been found.
-    pub fn ended(&self) -> Vec<u64> {
-        self.known().ended.iter().map(|ended| ended.number).collect()
+    /// Returns the numbers of those that have ended, and whose marks may keep copies waiting at `now`.
+    pub fn ended(&self, now: Timestamp) -> Vec<u64> {
+        self.known().ended.iter().filter(|ended| now < ended.until).map(|ended| ended.number).collect()
     }
 
     /// Completes when one may have ended since the last call; for whoever looks for its marks.
