@@ -236,7 +236,7 @@ impl App {
             &clock,
             &entropy,
             open_dashboard,
-        );
+        )?;
         let parts = Arc::new(Parts {
             config: current,
             started: config,

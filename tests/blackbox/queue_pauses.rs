@@ -121,6 +121,8 @@ fn a_login_suspends_its_own_mail_alone_over_rest() -> Result<()> {
         (json!({ "domain": "exa mple" }), "domain"),
         (json!({ "domain": "example.net", "for": "soon" }), "for"),
         (json!({ "message": "x" }), "message"),
+        (json!({ "tag": "x".repeat(129) }), "tag"),
+        (json!({ "route": "x".repeat(256) }), "route"),
     ] {
         let (status, said) = call(&host, "POST", suspensions, TOKEN, &body)?;
         assert_eq!((status, &said["error"]["field"]), (400, &json!(field)), "{body}: {said}");
@@ -129,7 +131,7 @@ fn a_login_suspends_its_own_mail_alone_over_rest() -> Result<()> {
 
     send(&host, "plain", "one@example.net")?;
     send(&host, "plain", "two@example.org")?;
-    send(&host, "marketing", "three@example.net")?;
+    let id_of_other = send(&host, "marketing", "three@example.net")?;
     assert_eq!(peer.wait(1)?.remove(0).to, ["two@example.org"]);
     suspended(&host, 2)?;
     let (_, own) = call(&host, "GET", "/v1/queue?status=suspended", TOKEN, &Value::Null)?;
@@ -140,10 +142,19 @@ fn a_login_suspends_its_own_mail_alone_over_rest() -> Result<()> {
 
     let listed = |token| Ok::<_, anyhow::Error>(call(&host, "GET", suspensions, token, &Value::Null)?.1["suspensions"].clone());
     assert_eq!((listed(TOKEN)?.as_array().unwrap().len(), listed(SECOND_TOKEN)?.as_array().unwrap().len()), (1, 2));
+    // What an operator says of a domain is for all, and what he says of another's message is not.
+    host.say(&["queue", "pause", "--domain", "paused.example", "--reason", "they are down"])?;
+    host.say(&["queue", "pause", "--message", &id_of_other, "--reason", "ask legal"])?;
+    host.say(&["queue", "pause", "--tag", "spring", "--domain", "paused.example", "--reason", "ask marketing"])?;
+    let told =
+        |token| Ok::<_, anyhow::Error>(call(&host, "GET", "/v1/explain?address=x@paused.example", token, &Value::Null)?.1.to_string());
+    let heard = |said: &str| ["they are down", "ask legal", "ask marketing"].map(|reason| said.contains(reason));
+    assert_eq!((heard(&told(TOKEN)?), heard(&told(SECOND_TOKEN)?)), ([true, false, false], [true; 3]));
     let end = |suspension: &Value, token| call(&host, "DELETE", &format!("{suspensions}/{}", suspension["number"]), token, &Value::Null);
     assert_eq!(end(&of_operator, TOKEN)?.0, 404, "what an operator suspends only he lets go");
     assert_eq!(end(&made, TOKEN)?.0, 200);
     assert_eq!(end(&of_operator, SECOND_TOKEN)?.0, 200);
+    host.say(&["queue", "resume", "3", "4", "5"])?;
     peer.wait(3)?;
     host.wait_for_empty_queue()
 }

@@ -40,6 +40,12 @@ pub(super) fn domain_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
     key(data, "domains", entropy)
 }
 
+/// Reads the key of places in the queue as logins are told them, or makes it at the first start. A look through it goes on over a restart as long as this
+/// file stays.
+pub(super) fn queue_key(data: &Path, entropy: &Entropy) -> Result<[u8; 32]> {
+    key(data, "queue", entropy)
+}
+
 fn key(data: &Path, name: &str, entropy: &Entropy) -> Result<[u8; 32]> {
     let folder = data.join("keys");
     make_folder(&folder)?;

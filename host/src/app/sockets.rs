@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Parts;
 use super::inherited::Inherited;
+use super::{Parts, keys};
 use crate::acme;
 use crate::archive::Archive;
 use crate::clock::{Clock, Entropy};
@@ -134,9 +134,9 @@ pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>> {
 }
 
 /// Puts together what the HTTP side works with.
-pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Services {
+pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &Entropy, open_dashboard: bool) -> Result<Services> {
     let Doors { metrics, store, ingress, .. } = doors;
-    Services {
+    Ok(Services {
         archive: doors.archive,
         logins: doors.logins,
         feedback: doors.feedback,
@@ -145,7 +145,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         links: doors.links,
         idempotency: Keys::new(Arc::clone(&store), clock.clone()),
         clock: clock.clone(),
-        places: Places::new(entropy),
+        places: Places::new(keys::queue_key(&config.server.data, entropy)?, entropy),
         entropy: entropy.clone(),
         hostname: config.server.hostname.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
@@ -162,7 +162,7 @@ pub(super) fn services(config: &Config, doors: Doors, clock: &Clock, entropy: &E
         }),
         challenges: Challenges::default(),
         background: TaskTracker::new(),
-    }
+    })
 }
 
 /// Serves what is listened on.

@@ -15,6 +15,7 @@ use crate::config::unit::TimeSpan;
 use crate::control::queue::Order;
 use crate::control::{Question, ask};
 use crate::mail::message_id::{CopyId, MessageId};
+use crate::mail::tag::Tag;
 use crate::spool::selector::Selector;
 
 #[derive(Debug, Subcommand)]
@@ -49,7 +50,7 @@ struct Mail {
     login: Option<String>,
     /// Only mail with this tag.
     #[arg(long)]
-    tag: Option<String>,
+    tag: Option<Tag>,
 }
 
 impl Mail {

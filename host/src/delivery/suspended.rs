@@ -18,6 +18,9 @@ use crate::store::StoreError;
 
 /// Rows that are looked at in one go for marks of a suspension that has ended.
 const PAGE: usize = 1000;
+/// How long it rests between two searches at least, and at most; else as long as the last one took: half of the time is others'.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_mins(5);
 /// How long a search that failed is not tried again.
 const FAILED_PAUSE: Duration = Duration::from_mins(5);
 /// How long making them due may take: nobody else gets them meanwhile.
@@ -136,35 +139,40 @@ fn put_off(leased: Leased, due: Timestamp, suspended: Option<u64>) -> Settlement
 /// Makes due what bears the marks of suspensions that have ended, until `shutdown`. What is left then is found after the next start.
 pub(super) async fn release_ended(hub: Arc<Hub>, shutdown: CancellationToken) {
     loop {
-        let ended = hub.spool.suspensions().ended();
+        let ended = hub.spool.suspensions().ended(hub.clock.now());
         if ended.is_empty() {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = hub.spool.suspensions().one_ended() => continue,
             }
         }
+        let begun = hub.clock.monotonic();
         let released = tokio::select! {
             () = shutdown.cancelled() => return,
             released = release(&hub, &ended) => released,
         };
-        let mut pause = STORE_PAUSE;
-        match released {
-            Ok(Released { copies, missed: 0 }) => {
-                tracing::info!(copies, "mail that was suspended is due again");
-                continue;
-            }
+        let took = hub.clock.monotonic().saturating_sub(begun);
+        match &released {
+            Ok(Released { copies, missed: 0 }) => tracing::info!(copies, "mail that was suspended is due again"),
             // Somebody else has them at this moment.
             Ok(Released { copies, missed }) => tracing::debug!(copies, missed, "some mail that was suspended is looked for again"),
-            Err(error) => {
-                // Until then it comes by itself, `queue.suspension_look` after it was put off at the latest.
-                tracing::warn!("mail that was suspended cannot be made due, it is tried again: {error}");
-                pause = FAILED_PAUSE;
-            }
+            // Until then it comes by itself, `queue.suspension_look` after it was put off at the latest.
+            Err(error) => tracing::warn!("mail that was suspended cannot be made due, it is tried again: {error}"),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(rest(took, &released)) => {}
         }
+    }
+}
+
+/// How long nobody searches after a search. What ends meanwhile is found by the next one.
+fn rest(took: Duration, released: &Result<Released, StoreError>) -> Duration {
+    let usual = took.clamp(SHORTEST_REST, LONGEST_REST);
+    match released {
+        Ok(Released { missed: 0, .. }) => usual,
+        Ok(_) => usual.max(STORE_PAUSE),
+        Err(_) => usual.max(FAILED_PAUSE),
     }
 }
 
@@ -213,4 +221,18 @@ async fn release(hub: &Hub, ended: &[u64]) -> Result<Released, StoreError> {
         }
     }
     Ok(released)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_leave_time_to_others() {
+        let (all, some) = (Released::default(), Released { missed: 1, ..Released::default() });
+        let after = |seconds, released: Released| rest(Duration::from_secs(seconds), &Ok(released)).as_secs();
+        assert_eq!([0, 40, 4000].map(|took| after(took, all)), [1, 40, 300]);
+        assert_eq!([0, 40].map(|took| after(took, some)), [5, 40]);
+        assert_eq!(rest(Duration::ZERO, &Err(StoreError::Full)), FAILED_PAUSE);
+    }
 }

@@ -121,8 +121,9 @@ impl From<SuspensionError> for Problem {
     fn from(error: SuspensionError) -> Self {
         match error {
             SuspensionError::Everything => Flaw::new("domain", error.to_string()).into(),
+            SuspensionError::TooLong(field) => Flaw::new(field, error.to_string()).into(),
             SuspensionError::Over => Flaw::new("for", error.to_string()).into(),
-            SuspensionError::TooMany(_) => Self::BodyUnreadable(error.to_string()),
+            SuspensionError::TooMany(_) | SuspensionError::TooManyEnded(_) => Self::BodyUnreadable(error.to_string()),
             SuspensionError::Store(error) => ArchiveError::Store(error).into(),
         }
     }
@@ -182,7 +183,7 @@ impl Known {
     fn after(&self) -> Result<Option<CopyId>, Problem> {
         let Some(text) = self.text("after")? else { return Ok(None) };
         let told = self.login.as_deref().and_then(|login| self.places.open(login, &text));
-        let wrong = "is no id of a copy, and no `next` that you were told since the server started";
+        let wrong = "is no id of a copy, and no `next` that you were told";
         Ok(Some(told.map_or_else(|| text.parse(), Ok).map_err(|_| Flaw::new("after", wrong))?))
     }
 
@@ -214,7 +215,7 @@ impl Known {
             route: self.text("route")?,
             domain: self.parsed("domain")?,
             login: self.whose()?,
-            tag: self.text("tag")?,
+            tag: self.parsed("tag")?,
             message: self.parsed("message")?,
         })
     }
@@ -234,6 +235,11 @@ impl Known {
             return Err(Flaw::new("ids", format!("has more than {MOST_IDS}")).into());
         }
         Ok(Filter { named, queue: self.text("queue")?, selector: self.selector()?, status: self.parsed("status")? })
+    }
+
+    /// Whether an explanation tells the caller of a suspension: of one of a message or a tag only where it is his business, as it may mean another's mail.
+    fn hears_of(&self, suspension: &Suspension) -> bool {
+        self.sees(suspension) || suspension.selector.is_of_places()
     }
 
     /// Whether a suspension is the caller's business.
@@ -332,8 +338,12 @@ async fn explained(call: Call) -> Result<(StatusCode, Value), Problem> {
     let address = known.parsed("address")?.ok_or_else(|| Flaw::new("address", "is missing"))?;
     let sender = known.text("sender")?.map(|text| Domain::parse(&text).map_err(|error| Flaw::new("sender", error.to_string())));
     let question = explain::Question { address, login: known.whose()?, sender: sender.transpose()? };
-    ok(&known.archive.explain(&question).await.map_err(|error| match error {
+    let mut explanation = known.archive.explain(&question).await.map_err(|error| match error {
         explain::ExplainError::NoLogin(_) => Flaw::new("login", error.to_string()).into(),
         explain::ExplainError::Archive(error) => Problem::from(error),
-    })?)
+    })?;
+    for way in &mut explanation.ways {
+        way.suspensions.retain(|suspension| known.hears_of(suspension));
+    }
+    ok(&explanation)
 }

@@ -143,7 +143,7 @@ fn start(demonstration: bool) -> Running {
         links,
         idempotency: idempotency::Keys::new(store.clone(), clock.clone()),
         clock,
-        places: queue::place::Places::new(&entropy),
+        places: queue::place::Places::new([1; 32], &entropy),
         entropy,
         hostname: config.server.hostname.clone(),
         trusted_proxies: Arc::new([]),

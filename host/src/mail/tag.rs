@@ -1,6 +1,7 @@
 //! Tags: words that a sender puts on a message to find it again.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,13 @@ impl Tag {
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = TagError;
+    fn from_str(text: &str) -> Result<Self, TagError> {
+        Self::parse(text)
     }
 }
 

@@ -8,6 +8,7 @@ use super::entry::Entry;
 use crate::config::HostPattern;
 use crate::mail::domain::Domain;
 use crate::mail::message_id::MessageId;
+use crate::mail::tag::Tag;
 
 /// Which mail is meant: all that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Selector {
     pub login: Option<String>,
     /// A tag of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
+    pub tag: Option<Tag>,
     /// One message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageId>,
@@ -63,7 +64,7 @@ impl Selector {
         self.matches_place(copy.route, Some(copy.domain))
             && self.message.is_none_or(|message| message == copy.message)
             && self.login.as_deref().is_none_or(|login| copy.entry.is_some_and(|entry| *entry.login == *login))
-            && self.tag.as_deref().is_none_or(|tag| copy.entry.is_some_and(|entry| entry.tags.iter().any(|own| own.as_str() == tag)))
+            && self.tag.as_ref().is_none_or(|tag| copy.entry.is_some_and(|entry| entry.tags.contains(tag)))
     }
 
     /// Whether route and domain (in A-labels) are meant, whatever else is given. Without a domain, none that is given matches.
@@ -79,7 +80,7 @@ impl fmt::Display for Selector {
             ("route", self.route.clone()),
             ("domain", self.domain.as_ref().map(ToString::to_string)),
             ("login", self.login.clone()),
-            ("tag", self.tag.clone()),
+            ("tag", self.tag.as_ref().map(ToString::to_string)),
             ("message", self.message.map(|message| message.to_string())),
         ];
         let parts: Vec<String> = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?))).collect();
@@ -118,7 +119,7 @@ mod tests {
             (Selector { message: Some(MessageId::from_bytes([2; 16])), ..Selector::default() }, false),
             // Nothing is known of the message.
             (Selector { login: Some("news".to_owned()), ..Selector::default() }, false),
-            (Selector { tag: Some("spring".to_owned()), ..Selector::default() }, false),
+            (Selector { tag: Some(Tag::parse("spring").unwrap()), ..Selector::default() }, false),
         ] {
             assert_eq!(selector.matches(selected("direct", "b.example")), expected, "{selector}");
         }
@@ -126,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_selector_is_written_and_read() {
-        let selector = Selector { domain: Some("*.müller.example".parse().unwrap()), tag: Some("a".to_owned()), ..Selector::default() };
+        let selector =
+            Selector { domain: Some("*.müller.example".parse().unwrap()), tag: Some(Tag::parse("a").unwrap()), ..Selector::default() };
         assert_eq!(selector.to_string(), "domain *.xn--mller-kva.example, tag a");
         let json = serde_json::to_string(&selector).unwrap();
         assert_eq!(json, r#"{"domain":"*.xn--mller-kva.example","tag":"a"}"#);

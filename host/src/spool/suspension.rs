@@ -2,7 +2,8 @@
 //!
 //! - A whole queue (by route and domain) is left alone in the store: nobody is woken for it, and nothing of it is written.
 //! - What only a copy or its message can tell (login, tag, message; the domain where a queue has none) is put off when its turn comes, with a mark in
-//!   its state. Who ends such a suspension leaves a note in the store until all that bears the mark is due again: a crash in between changes nothing.
+//!   its state. Who ends such a suspension leaves a note in the store until all that bears the mark is due again: a crash in between changes nothing. It
+//!   is `queue.suspension_look` old at most: then all of that is due by itself.
 //! - A copy is marked under [`Suspensions::marking`], and a suspension ends when nobody holds that: no mark comes after the search for marks.
 
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::store::{Batch, Store, StoreError, ValueChange};
 
 /// The table that they are kept in.
 const TABLE: &str = "suspensions";
+/// Most octets of the name of a route or a login; none that is configured has so many.
+const NAME_OCTETS: usize = 255;
+/// What no suspension has as its number.
+const NO_NUMBER: u64 = 0;
 /// Entries of the table that are read in one go.
 const PAGE: usize = 1000;
 
@@ -84,12 +89,18 @@ pub enum SuspensionError {
     /// It was not said which mail.
     #[error("say which mail: a route, a domain, a login, a tag or a message")]
     Everything,
+    /// The name of a route or a login, by its field, is none.
+    #[error("the name of a {0} has at most {most} octets", most = NAME_OCTETS)]
+    TooLong(&'static str),
     /// It would be over before it begins.
     #[error("the time is over already")]
     Over,
     /// There are too many.
     #[error("there are {0} suspensions already")]
     TooMany(usize),
+    /// Too many of operators have ended, and what they put off is still looked for.
+    #[error("mail of {0} suspensions that have ended is looked for: try again in a while")]
+    TooManyEnded(usize),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,32 +113,54 @@ enum Kept {
     /// It is in force.
     Suspension(Box<Suspension>),
     /// It has ended, and copies may bear its mark.
+    Note {
+        /// Whose it was.
+        owner: Option<String>,
+        /// Until when they wait at most.
+        until: Timestamp,
+    },
+    /// The same of an operator, in old notes.
     Ended,
+    /// The highest number that any had; under [`NO_NUMBER`].
+    Highest(u64),
+}
+
+/// A suspension that has ended, and whose marks have not all been found.
+#[derive(Clone, Debug)]
+struct Ended {
+    number: u64,
+    /// Whose it was.
+    owner: Option<String>,
+    /// When all that bears its mark is due by itself: then nobody has to find it any more.
+    until: Timestamp,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Known {
     in_force: Vec<Suspension>,
-    /// Numbers of those that have ended, and whose marks have not all been found.
-    ended: Vec<u64>,
+    ended: Vec<Ended>,
+    /// The highest number that any had: none is given twice, as whoever knows an old one could end another's.
+    highest: u64,
 }
 
 impl Known {
-    /// Whether there is room for one more of `owner`. Logins do not take that of operators; what they have ended counts until its marks are found.
+    /// Whether there is room for one more of `owner`. Logins do not take that of operators; what they have ended counts until its marks are found. Of
+    /// operators it counts for itself: who has many ends one to make another.
     fn room(&self, owner: Option<&str>, limits: &config::Queue) -> Result<(), SuspensionError> {
-        let of =
-            |means: &dyn Fn(Option<&str>) -> bool| self.in_force.iter().filter(|suspension| means(suspension.owner.as_deref())).count();
-        let within = |count: usize, most: u32| {
+        let in_force = || self.in_force.iter().map(|suspension| suspension.owner.as_deref());
+        let ended = || self.ended.iter().map(|ended| ended.owner.as_deref());
+        let within = |count: usize, most: u32, error: fn(usize) -> SuspensionError| {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
-            if count < most { Ok(()) } else { Err(SuspensionError::TooMany(most)) }
+            if count < most { Ok(()) } else { Err(error(most)) }
         };
-        match owner {
-            None => within(of(&|owner| owner.is_none()), limits.suspensions),
-            Some(login) => {
-                within(of(&|owner| owner == Some(login)), limits.suspensions_per_login)?;
-                within(of(&|owner| owner.is_some()) + self.ended.len(), limits.suspensions)
-            }
+        if let Some(login) = owner {
+            let of_logins: Vec<&str> = in_force().chain(ended()).flatten().collect();
+            let own = of_logins.iter().filter(|owner| **owner == login).count();
+            within(own, limits.suspensions_per_login, SuspensionError::TooMany)?;
+            return within(of_logins.len(), limits.suspensions, SuspensionError::TooMany);
         }
+        within(in_force().filter(Option::is_none).count(), limits.suspensions, SuspensionError::TooMany)?;
+        within(ended().filter(Option::is_none).count(), limits.suspensions, SuspensionError::TooManyEnded)
     }
 }
 
@@ -147,6 +180,7 @@ pub struct Suspensions {
 impl Suspensions {
     /// Reads what the store has of them; once, at the start.
     pub(super) async fn load(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let looked_at = now.plus(self.limits().suspension_look);
         let mut known = Known::default();
         let mut after: Option<Bytes> = None;
         loop {
@@ -155,9 +189,12 @@ impl Suspensions {
             after = page.last().map(|(key, _)| key.clone());
             for (key, value) in page {
                 let number = key.as_ref().try_into().map(u64::from_be_bytes);
+                known.highest = known.highest.max(number.unwrap_or(NO_NUMBER));
                 match (number, serde_json::from_slice(&value)) {
                     (Ok(_), Ok(Kept::Suspension(suspension))) => known.in_force.push(*suspension),
-                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(number),
+                    (Ok(number), Ok(Kept::Note { owner, until })) => known.ended.push(Ended { number, owner, until }),
+                    (Ok(number), Ok(Kept::Ended)) => known.ended.push(Ended { number, owner: None, until: looked_at }),
+                    (Ok(_), Ok(Kept::Highest(number))) => known.highest = known.highest.max(number),
                     (_, Err(error)) => tracing::error!(%error, "a suspension of mail cannot be read: it does not hold"),
                     (Err(_), Ok(_)) => tracing::error!("a suspension of mail has no number: it does not hold"),
                 }
@@ -176,21 +213,28 @@ impl Suspensions {
         if selector.is_empty() {
             return Err(SuspensionError::Everything);
         }
+        for (field, name) in [("route", &selector.route), ("login", &selector.login)] {
+            if name.as_ref().is_some_and(|name| name.len() > NAME_OCTETS) {
+                return Err(SuspensionError::TooLong(field));
+            }
+        }
         if until.is_some_and(|until| until <= now) {
             return Err(SuspensionError::Over);
         }
         let _changing = self.changing.lock().await;
         let mut known = self.known().as_ref().clone();
         known.in_force.retain(|suspension| suspension.holds(now));
+        known.ended.retain(|ended| now < ended.until);
         let limits = self.limits();
         known.room(owner.as_deref(), &limits)?;
-        let numbers = known.in_force.iter().map(|suspension| suspension.number);
-        let number = numbers.chain(known.ended.iter().copied()).max().unwrap_or_default() + 1;
+        let number = known.highest.saturating_add(1);
         let length = usize::try_from(limits.suspension_reason).unwrap_or(usize::MAX);
         let cut = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(length).collect();
         let suspension = Suspension { number, selector, reason: cut(&reason), by: cut(&by), owner, since: now, until };
         let kept = Kept::Suspension(Box::new(suspension.clone()));
-        keep(store, number, Some(&kept), until.unwrap_or(Timestamp::NEVER)).await?;
+        let highest = kept_as(NO_NUMBER, Some(&Kept::Highest(number)), Timestamp::NEVER);
+        keep(store, vec![kept_as(number, Some(&kept), until.unwrap_or(Timestamp::NEVER)), highest]).await?;
+        known.highest = number;
         known.in_force.push(suspension.clone());
         *self.known.write() = Arc::new(known);
         Ok(suspension)
@@ -210,8 +254,9 @@ impl Suspensions {
             known.in_force.iter().position(|suspension| suspension.number == number && suspension.holds(now) && may_end(suspension));
         let Some(ended) = place.map(|place| known.in_force.remove(place)) else { return Ok(None) };
         // Also of a whole queue copies may bear the mark: those that were looked at for another suspension, or were leased before it began.
-        keep(store, number, Some(&Kept::Ended), Timestamp::NEVER).await?;
-        known.ended.push(number);
+        let (owner, until) = (ended.owner.clone(), now.plus(self.limits().suspension_look));
+        keep(store, vec![kept_as(number, Some(&Kept::Note { owner: owner.clone(), until }), until)]).await?;
+        known.ended.push(Ended { number, owner, until });
         {
             // Whoever is about to mark copies has done it before, or sees that there is nothing to mark them for.
             let _nobody_marks = self.marking.write().await;
@@ -228,9 +273,9 @@ impl Suspensions {
     /// All marks of a suspension that has ended are found.
     pub(super) async fn forget(&self, store: &dyn Store, number: u64) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        keep(store, number, None, Timestamp::NEVER).await?;
+        keep(store, vec![kept_as(number, None, Timestamp::NEVER)]).await?;
         let mut known = self.known().as_ref().clone();
-        known.ended.retain(|ended| *ended != number);
+        known.ended.retain(|ended| ended.number != number);
         *self.known.write() = Arc::new(known);
         Ok(())
     }
@@ -292,9 +337,9 @@ impl Suspensions {
         self.changed.notified().await;
     }
 
-    /// Returns the numbers of those that have ended, and whose marks have not all been found.
-    pub fn ended(&self) -> Vec<u64> {
-        self.known().ended.clone()
+    /// Returns the numbers of those that have ended, and whose marks may keep copies waiting at `now`.
+    pub fn ended(&self, now: Timestamp) -> Vec<u64> {
+        self.known().ended.iter().filter(|ended| now < ended.until).map(|ended| ended.number).collect()
     }
 
     /// Completes when one may have ended since the last call; for whoever looks for its marks.
@@ -303,11 +348,14 @@ impl Suspensions {
     }
 }
 
-async fn keep(store: &dyn Store, number: u64, kept: Option<&Kept>, expires: Timestamp) -> Result<(), StoreError> {
+fn kept_as(number: u64, kept: Option<&Kept>, expires: Timestamp) -> ValueChange {
     let key = Bytes::copy_from_slice(&number.to_be_bytes());
     let value = kept.map(|kept| serde_json::to_vec(kept).expect("a plain value in memory").into());
-    let change = ValueChange { table: TABLE.into(), key, value, expires };
-    store.commit(Batch { values: vec![change], ..Batch::default() }).await
+    ValueChange { table: TABLE.into(), key, value, expires }
+}
+
+async fn keep(store: &dyn Store, values: Vec<ValueChange>) -> Result<(), StoreError> {
+    store.commit(Batch { values, ..Batch::default() }).await
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ const ADDED: &[(&str, &str)] = &[
     ("sizes out of range", "[store]\nsegment_size = \"2GiB\"\n[search]\nmemory = \"1MiB\"\nrest = -1"),
     ("section of the wrong type", "[[http]]\nconnections = 1"),
     ("retries", "[delivery]\nretry_first = \"5h\""),
+    ("looks that come too often", "[queue]\nsuspension_look = \"59s\""),
+    ("looks that come too seldom", "[queue]\nsuspension_look = \"721h\""),
     ("times that leave no time", "[delivery]\ngive_up = \"5m\"\nlease = \"5m\""),
     ("tls files", "[tls]\ncertificate = \"none.pem\"\nkey = \"empty\""),
     ("tls without a key", "[tls]\ncertificate = \"empty\""),

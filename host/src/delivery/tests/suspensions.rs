@@ -72,7 +72,7 @@ async fn copies_of_a_login_are_put_off_without_an_attempt_and_made_due_again() {
     assert_eq!(state, CopyState { suspended: Some(suspension.number), ..CopyState::default() });
     assert!(running.spool.resume(suspension.number, |_| true).await.unwrap().is_some());
     assert_eq!(running.wait_for_events(2).await[1], "delivered x@b.example 0 250 2.0.0 queued");
-    running.wait("the note to go", |running| running.spool.suspensions().ended().is_empty().then_some(())).await;
+    running.wait("the note to go", |running| running.spool.suspensions().ended(running.clock.now()).is_empty().then_some(())).await;
     running.stop().await;
 }
 
@@ -89,7 +89,7 @@ async fn a_mark_of_a_route_goes_with_its_suspension() {
     running.spool.settle(vec![Settlement::Again { copy, due, state }], Vec::new(), Vec::new()).await.unwrap();
     assert!(running.spool.resume(suspension.number, |_| true).await.unwrap().is_some());
     assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
-    running.wait("the note to go", |running| running.spool.suspensions().ended().is_empty().then_some(())).await;
+    running.wait("the note to go", |running| running.spool.suspensions().ended(running.clock.now()).is_empty().then_some(())).await;
     running.stop().await;
 }
 
@@ -104,7 +104,7 @@ async fn what_waits_for_another_reason_goes_on_to_wait() {
     let before = running.wait("the deferral", waiting).await;
     let suspension = suspend(&running, login("login"), None).await;
     assert!(running.spool.resume(suspension.number, |_| true).await.unwrap().is_some());
-    running.wait("the note to go", |running| running.spool.suspensions().ended().is_empty().then_some(())).await;
+    running.wait("the note to go", |running| running.spool.suspensions().ended(running.clock.now()).is_empty().then_some(())).await;
     assert_eq!(waiting(&running), Some(before), "nobody has looked at it, so nothing put it off");
     running.advance(Duration::from_mins(1));
     assert_eq!(running.wait_for_events(2).await[1], "delivered x@b.example 1 250 2.0.0 queued");

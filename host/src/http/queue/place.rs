@@ -1,7 +1,7 @@
 //! Places in the queue as logins are told them: sealed, as a look may have been cut at a copy that is another login's.
 //!
 //! A text is base64url without padding (RFC 4648 §5) of a nonce and what ChaCha20-Poly1305 (RFC 8439) makes of the copy's id, for one login. The key is
-//! made at the start: what was told before a restart leads nowhere.
+//! kept in the data folder: what was told before a restart leads on after it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,12 +21,12 @@ pub struct Places {
 }
 
 impl Places {
-    /// Makes a key.
+    /// Seals with `key`.
     ///
     /// # Panics
     /// Never: the key has the length that the cipher wants.
-    pub fn new(entropy: &Entropy) -> Self {
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &entropy.array::<32>()).expect("its keys have 32 octets");
+    pub fn new(key: [u8; 32], entropy: &Entropy) -> Self {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &key).expect("its keys have 32 octets");
         Self { key: LessSafeKey::new(key), entropy: entropy.clone() }
     }
 
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_place_is_known_to_its_login_alone() {
-        let places = Places::new(&Entropy::seeded(1));
+        let places = Places::new([1; 32], &Entropy::seeded(1));
         let copy = CopyId { message: MessageId::from_bytes([7; 16]), recipient: 70_000 };
         let text = places.seal("news", copy);
         assert_eq!(places.open("news", &text), Some(copy));
@@ -67,6 +67,7 @@ mod tests {
         for wrong in [changed.as_str(), text.get(1..).unwrap(), "", "AAAA", "01ARZ3NDEKTSV4RRFFQ69G5FAV"] {
             assert_eq!(places.open("news", wrong), None, "{wrong}");
         }
-        assert_eq!(Places::new(&Entropy::seeded(2)).open("news", &text), None, "the key is another one");
+        assert_eq!(Places::new([1; 32], &Entropy::seeded(2)).open("news", &text), Some(copy), "it is the same key after a restart");
+        assert_eq!(Places::new([2; 32], &Entropy::seeded(1)).open("news", &text), None, "the key is another one");
     }
 }

@@ -49,13 +49,18 @@ async fn they_survive_a_restart_and_so_do_notes_of_their_end() {
 
     // Until its marks are found, it is known, and nobody else has its number.
     let spool = open(folder.path(), &clock).await;
-    assert_eq!((spool.suspensions().at(NOW), spool.suspensions().ended()), (vec![second], vec![1]));
+    assert_eq!((spool.suspensions().at(NOW), spool.suspensions().ended(NOW)), (vec![second], vec![1]));
     spool.forget_suspension(1).await.unwrap();
     drop(spool);
     let spool = open(folder.path(), &clock).await;
-    assert!(spool.suspensions().ended().is_empty());
+    assert!(spool.suspensions().ended(NOW).is_empty());
     clock.advance(Duration::from_hours(1));
     assert!(spool.suspensions().at(clock.now()).is_empty(), "its time is over");
+    drop(spool);
+
+    // Nothing is left of both but their numbers, which nobody gets again.
+    let spool = open(folder.path(), &clock).await;
+    assert_eq!(spool.suspend(new(login("news"), None)).await.unwrap().number, 3);
 }
 
 #[tokio::test]
@@ -68,7 +73,13 @@ async fn the_end_of_a_route_alone_is_noted_too() {
     spool.resume(suspension.number, |_| true).await.unwrap();
     drop(spool);
     let spool = open(folder.path(), &clock).await;
-    assert_eq!(spool.suspensions().ended(), [suspension.number]);
+    assert_eq!(spool.suspensions().ended(NOW), [suspension.number]);
+    // Whatever keeps its marks from being found: what bears them is due by itself then.
+    let look = config::Queue::default().suspension_look;
+    assert!(spool.suspensions().ended(NOW.plus(look)).is_empty());
+    clock.advance(look);
+    drop(spool);
+    assert!(open(folder.path(), &clock).await.suspensions().ended(NOW).is_empty(), "nor is it kept");
 }
 
 #[tokio::test]
@@ -85,7 +96,7 @@ async fn a_change_is_made_though_its_caller_goes_away() {
     holds(true).await;
     assert!(spool.resume(1, |_| true).now_or_never().is_none());
     holds(false).await;
-    assert_eq!(spool.suspensions().ended(), [1]);
+    assert_eq!(spool.suspensions().ended(NOW), [1]);
     spool.suspensions().changed().await;
     spool.suspensions().one_ended().await;
 }
@@ -111,7 +122,8 @@ async fn whole_queues_are_told_from_copies() {
 async fn there_is_no_end_of_nothing_and_an_end_of_many() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
     let spool = open(folder.path(), &clock).await;
-    let wrong = [new(Selector::default(), None), new(login("news"), Some(NOW))];
+    let long = Selector { route: Some("x".repeat(256)), ..Selector::default() };
+    let wrong = [new(Selector::default(), None), new(long, None), new(login(&"x".repeat(256)), None), new(login("news"), Some(NOW))];
     let mut said = Vec::new();
     for new in wrong {
         said.push(spool.suspend(new).await.unwrap_err().to_string());
@@ -124,20 +136,33 @@ async fn there_is_no_end_of_nothing_and_an_end_of_many() {
     for owner in [Some("news"), Some("other")] {
         said.push(spool.suspend(of(owner)).await.unwrap_err().to_string());
     }
-    // What has ended takes room until its marks are found, but none of operators.
+    // What a login has ended takes its room until the marks are found, also over a restart, but none of operators.
     spool.resume(1, |_| true).await.unwrap();
-    said.push(spool.suspend(of(Some("news"))).await.unwrap_err().to_string());
+    spool.load_suspensions().await.unwrap();
+    for owner in [Some("news"), Some("other")] {
+        said.push(spool.suspend(of(owner)).await.unwrap_err().to_string());
+    }
     spool.suspend(of(None)).await.unwrap();
     said.push(spool.suspend(of(None)).await.unwrap_err().to_string());
     spool.forget_suspension(1).await.unwrap();
     spool.suspend(of(Some("news"))).await.unwrap();
+    // That of operators counts for itself.
+    for _ in 0..3 {
+        let own = spool.suspensions().at(NOW).into_iter().find(|suspension| suspension.owner.is_none()).unwrap();
+        spool.resume(own.number, |_| true).await.unwrap();
+        said.extend(spool.suspend(of(None)).await.err().map(|error| error.to_string()));
+    }
     let expected = [
         "say which mail: a route, a domain, a login, a tag or a message",
+        "the name of a route has at most 255 octets",
+        "the name of a login has at most 255 octets",
         "the time is over already",
         "there are 2 suspensions already",
         "there are 3 suspensions already",
+        "there are 2 suspensions already",
         "there are 3 suspensions already",
         "there are 3 suspensions already",
+        "mail of 3 suspensions that have ended is looked for: try again in a while",
     ];
     assert_eq!(said, expected);
 }
@@ -150,9 +175,7 @@ async fn all_of_them_are_read_and_reasons_are_cut() {
     let first = spool.suspend(new(login("x"), None)).await.unwrap();
     let kept = |number: u64| {
         let kept = Kept::Suspension(Box::new(Suspension { number, ..first.clone() }));
-        let value = serde_json::to_vec(&kept).unwrap();
-        let key = Bytes::copy_from_slice(&number.to_be_bytes());
-        ValueChange { table: TABLE.into(), key, value: Some(value.into()), expires: Timestamp::NEVER }
+        kept_as(number, Some(&kept), Timestamp::NEVER)
     };
     let last = u64::try_from(PAGE).unwrap() + 1;
     spool.store().commit(Batch { values: (2..=last).map(kept).collect(), ..Batch::default() }).await.unwrap();

@@ -60,7 +60,8 @@ pub(super) fn check(changes: &[ValueChange]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a table grows with what others do: those of plugins, the lists of addresses, and calls that may be made again.
+/// Whether a table grows with what others do: those of plugins, the lists of addresses, and calls that may be made again. That of suspensions is small by
+/// its own limits, and they must be made and ended also when there is no room for others.
 fn grows(table: &str) -> bool {
     table.starts_with("plugin/") || table == "suppression" || table == "idempotency"
 }
