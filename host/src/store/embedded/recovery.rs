@@ -186,14 +186,16 @@ impl Recovery<'_> {
     }
 }
 
-/// Reads frames until one is broken or `end` is reached; `visit` hears where its chunks start, and what is in it. Returns where it stopped.
+/// Reads frames until one is broken, or `end` or the end of the file is reached; `visit` hears where its chunks start, and what is in it. Returns where it
+/// stopped.
 fn scan(
     file: &dyn DiskFile,
     head: &SegmentHead,
     end: Option<u32>,
     mut visit: impl FnMut(u32, &Meta, &[u8]) -> io::Result<()>,
 ) -> io::Result<u32> {
-    let length = end.map_or_else(|| file.length(), |end| Ok(end.into()))?;
+    let there = file.length()?;
+    let length = end.map_or(there, |end| there.min(end.into()));
     let mut offset = u32::try_from(SEGMENT_HEADER).unwrap_or_default();
     let mut octets = Vec::new();
     loop {
