@@ -55,7 +55,7 @@ pub struct Delivery {
     /// `failing_connections`: how many of `connections` may be under way to destinations that could not be reached the last time. Default half of
     /// `connections`.
     pub failing_connections: u32,
-    /// `unreachable_rate`: copies to destinations that cannot be reached that are put off or given up in a time, all together. Default 1000/s.
+    /// `unreachable_rate`: copies to destinations that cannot be reached that are put off or given up in a time, all together. Default 250/s.
     pub unreachable_rate: Rate,
     /// `dead_time`: how long a host that does not answer is left alone, at most. Default 30 s.
     pub dead_time: Duration,
@@ -126,7 +126,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
         delay_report: section.or("delay_report", Duration::from_hours(4), Value::duration),
         lease: section.or("lease", Duration::from_mins(15), Value::duration),
-        unreachable_rate: section.or("unreachable_rate", Rate { count: 1000, period: Duration::from_secs(1) }, Value::parsed),
+        unreachable_rate: section.or("unreachable_rate", Rate { count: 250, period: Duration::from_secs(1) }, Value::parsed),
         dead_time: section.or("dead_time", Duration::from_secs(30), Value::duration_from_zero),
         dead_hosts: section.or("dead_hosts", 10_000, Value::count),
         host_tries: section.or("host_tries", 8, Value::count),
