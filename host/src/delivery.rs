@@ -305,8 +305,9 @@ fn call_group(hub: &Arc<Hub>, name: &Arc<str>, now: Timestamp, seen: &mut Seen) 
         let first = hub.waiting.first(name, &hub.crowded.lock());
         let Some(due) = first else { return };
         if !store.sharers(&due.queue, now, usize::MAX).due.contains(&due.share) {
-            // Others have sent it meanwhile, or it was cancelled.
+            // Others have sent it meanwhile, it was cancelled, or somebody has claimed it and may give it back: the store lists it again if there is anything.
             hub.waiting.take(name, &due.share);
+            store.rouse(Some(&due.queue));
             continue;
         }
         match seen.note(hub.wake(&due.queue, &due.share)) {

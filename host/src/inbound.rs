@@ -328,7 +328,7 @@ fn stored(submission: &Submission, error: &StoreError) -> Refusal {
     match error {
         StoreError::Full => Refusal::StorageFull,
         StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
-        StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => Refusal::StorageFailed,
+        StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) | StoreError::BadDisk(_) => Refusal::StorageFailed,
     }
 }
 

@@ -290,7 +290,9 @@ impl Parts {
             match error {
                 StoreError::Full => Refusal::StorageFull,
                 StoreError::TooLarge(limit) => Refusal::InvalidContent(format!("the message has more than {limit}")),
-                StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => Refusal::StorageFailed,
+                StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) | StoreError::BadDisk(_) => {
+                    Refusal::StorageFailed
+                }
             }
         })
     }

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The system does not let us read; later it may.
     #[error("the store cannot be read now: {0}")]
     Unreadable(Arc<str>),
+    /// The disk does not give back what was written: a bad sector, or a cable.
+    #[error("the disk of the store fails: {0}")]
+    BadDisk(Arc<str>),
 }
 
 /// Things that become durable together.
@@ -209,7 +212,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leaves a queue alone until `until`, a time of [`Clock::monotonic`](crate::clock::Clock::monotonic): it is not listed before, so that looking for
     /// due queues costs nothing for those that have to wait anyway. No promise and no commit: whoever leases gets rows, a queue that becomes empty
-    /// forgets it, and a new row that is due before all others of its share ends it.
+    /// forgets it, and a row that is new, or due earlier than before, and due before all others of its share ends it.
     fn rest(&self, queue: &str, until: Duration);
 
     /// Ends the rest of a queue, or of all where none is named.

@@ -189,7 +189,7 @@ impl Look {
             Ok(entry) => (entry, false),
             // Its copies are met all the same: whoever goes through all of them can take them out, and gets at those behind.
             Err(StoreError::Damaged(_)) => (None, false),
-            Err(StoreError::Unreadable(_)) => (None, true),
+            Err(StoreError::BadDisk(_)) => (None, true),
             Err(error) => return Err(error.into()),
         };
         let selected = Selected { route, domain: &domain, message, entry: entry.as_deref() };

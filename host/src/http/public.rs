@@ -141,7 +141,13 @@ async fn record(services: &Services, copy: CopyId, address: Option<String>, kind
     let entry = match services.archive.spool().entry(copy.message).await {
         Ok(found) => found,
         Err(StoreError::Damaged(_)) => None,
-        Err(error @ (StoreError::Full | StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Unreadable(_))) => {
+        Err(
+            error @ (StoreError::Full
+            | StoreError::TooLarge(_)
+            | StoreError::Poisoned(_)
+            | StoreError::Unreadable(_)
+            | StoreError::BadDisk(_)),
+        ) => {
             return Err(error);
         }
     };

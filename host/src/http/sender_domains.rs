@@ -40,7 +40,8 @@ impl From<DomainError> for Problem {
             DomainError::Invalid { field, reason } => Self::from(Flaw::new(field, reason)),
             DomainError::Store(StoreError::Full) => Self::Refused(Refusal::StorageFull),
             DomainError::Store(StoreError::TooLarge(limit)) => Self::from(Flaw::new("name", format!("more than {limit}"))),
-            DomainError::Store(StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_)) | DomainError::Key(_) => {
+            DomainError::Store(StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) | StoreError::BadDisk(_))
+            | DomainError::Key(_) => {
                 tracing::warn!("a sender domain could not be changed: {error}");
                 Self::Refused(Refusal::StorageFailed)
             }

@@ -152,7 +152,7 @@ pub(super) fn check(key: &str, value: &[u8]) -> Result<(), TableError> {
 fn unavailable(error: &StoreError) -> TableError {
     match error {
         StoreError::Full => TableError::Full,
-        StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) => {
+        StoreError::TooLarge(_) | StoreError::Poisoned(_) | StoreError::Damaged(_) | StoreError::Unreadable(_) | StoreError::BadDisk(_) => {
             TableError::Unavailable(error.to_string())
         }
     }

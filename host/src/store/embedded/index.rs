@@ -280,6 +280,9 @@ impl Index {
         if !self.end_lease(copy) {
             self.unready(line, old_due, copy);
         }
+        if due < old_due {
+            self.announce(line, due);
+        }
         self.make_ready(line, due, copy);
     }
 

@@ -120,7 +120,9 @@ impl Writer {
         match self.step(&mut work) {
             Ok(true) => {}
             Ok(false) => self.reclaim.work = Some(work),
-            Err(StoreError::Unreadable(why)) => tracing::warn!(segment = work.segment, %why, "an old segment cannot be read now"),
+            Err(StoreError::Unreadable(why) | StoreError::BadDisk(why)) => {
+                tracing::warn!(segment = work.segment, %why, "an old segment cannot be read now");
+            }
             Err(StoreError::Full) => tracing::debug!(segment = work.segment, "no room to move queued mail out of an old segment"),
             Err(error) => {
                 tracing::error!(segment = work.segment, %error, "an old segment stays until the next start");

@@ -239,7 +239,7 @@ impl Shared {
             let copy = found.view.copy;
             match self.complete(found) {
                 Ok(row) => rows.extend(row),
-                Err(error @ StoreError::Unreadable(_)) => {
+                Err(error @ (StoreError::Unreadable(_) | StoreError::BadDisk(_))) => {
                     tracing::error!(message.id = %copy, %error, "a queued copy cannot be read now");
                     self.state.lock().index.set_aside(copy, self.clock.monotonic().saturating_add(READ_AGAIN));
                 }
@@ -348,7 +348,8 @@ impl From<ReadError> for StoreError {
         match error {
             ReadError::Gone => Self::Damaged("a segment is missing".into()),
             ReadError::Broken(why) => Self::Damaged(why.into()),
-            ReadError::Bad(why) | ReadError::Refused(why) => Self::Unreadable(why.into()),
+            ReadError::Bad(why) => Self::BadDisk(why.into()),
+            ReadError::Refused(why) => Self::Unreadable(why.into()),
         }
     }
 }

@@ -81,6 +81,7 @@ impl Index {
         row.line = number;
         let due = row.due;
         self.order.leave(old);
+        self.announce(number, due);
         self.make_ready(number, due, copy);
         true
     }

@@ -425,7 +425,7 @@ impl Index {
         Sharers { due, next: next.map(|(due, _)| *due).filter(|due| *due != Timestamp::NEVER) }
     }
 
-    /// A new row of a line is to be due then. Where no other of its share and priority is due as early, that ends the rest of its queue: what the queue waits
+    /// A row of a line is new, or due earlier than before. Where no other of its share and priority is due as early, that ends the rest of its queue: what the queue waits
     /// for may be there for this one.
     pub(super) fn announce(&mut self, line: LineNumber, due: Timestamp) {
         if let Some(line) = self.order.line(line)
