@@ -264,7 +264,7 @@ impl App {
         tasks.spawn(follower::run(spool, index, parts.started.search, clock.clone(), egress.clone()));
         tasks.spawn(control::serve(control::bind(&data).context("the socket for commands")?, archive, ingress.clone()));
         tasks.spawn(callback::run(parts.feedback.clone(), pipeline::http_client(), ingress.clone()));
-        look_after(&tasks, &parts, &ingress, &egress);
+        look_after(&tasks, &parts, &ingress, &egress).await;
         if let Some(certificate) = certificate.clone().filter(|_| parts.started.acme.is_some()) {
             let challenges = parts.services.challenges.clone();
             let keeper = Keeper { config: Arc::clone(&parts.config), certificate, challenges, clock: clock.clone() };
@@ -427,7 +427,9 @@ pub(super) fn read_config(path: &Path) -> std::result::Result<Config, String> {
 }
 
 /// Starts what goes on beside mail.
-fn look_after(tasks: &TaskTracker, parts: &Arc<Parts>, ingress: &CancellationToken, egress: &CancellationToken) {
+async fn look_after(tasks: &TaskTracker, parts: &Arc<Parts>, ingress: &CancellationToken, egress: &CancellationToken) {
+    // Whoever asks at once hears of what is queued.
+    gauge(&*parts.store, &parts.metrics).await;
     tasks.spawn(gauges(parts.store.clone(), parts.metrics.clone(), egress.clone()));
     tasks.spawn(watch::run(Arc::clone(parts), ingress.clone()));
     tasks.spawn(parts.services.domains.clone().run_upkeep(ingress.clone()));
@@ -457,11 +459,15 @@ async fn read_log(tasks: &TaskTracker, parts: &Parts, spool: &Spool, shutdown: &
     Ok(())
 }
 
+async fn gauge(store: &dyn Store, metrics: &Metrics) {
+    if let Ok(usage) = store.usage().await {
+        metrics.set_queue(usage.rows);
+    }
+}
+
 async fn gauges(store: Arc<dyn Store>, metrics: Metrics, shutdown: CancellationToken) {
     loop {
-        if let Ok(usage) = store.usage().await {
-            metrics.set_queue(usage.rows);
-        }
+        gauge(&*store, &metrics).await;
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(GAUGES) => {}
