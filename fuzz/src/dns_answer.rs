@@ -32,13 +32,12 @@ pub fn dns_answer(octets: &[u8]) {
             }
             RecordKind::A | RecordKind::Aaaa => assert!(found.iter().all(|text| text.parse::<std::net::IpAddr>().is_ok()), "{found:?}"),
             RecordKind::Cname => assert!(found.iter().all(|text| is_name(text)), "{found:?}"),
-            RecordKind::Tlsa => found
-                .iter()
-                .filter_map(|text| Tlsa::parse(text))
-                .for_each(|record| assert!(record.matches(&record.data) || !record.data.is_empty())),
-            RecordKind::Mx | RecordKind::Caa => {
-                assert!(found.iter().all(|text| !text.contains(['\r', '\n']) || kind == RecordKind::Caa), "{found:?}")
+            RecordKind::Tlsa => {
+                assert!(found.iter().filter_map(|text| Tlsa::parse(text)).all(|record| !record.data.is_empty()), "{found:?}");
             }
+            RecordKind::Mx => assert!(found.iter().all(|text| !text.contains(['\r', '\n'])), "{found:?}"),
+            // Its value is the publisher's, and nobody but his reader looks into it.
+            RecordKind::Caa => {}
         }
     }
 }
