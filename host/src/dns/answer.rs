@@ -15,14 +15,18 @@ pub fn mail_exchangers(answer: &[Record]) -> Vec<Mx> {
 
 /// Returns the records of one kind as [`Dns::records`](super::Dns::records) tells them, in the order of the answer.
 pub fn records(answer: &[Record], kind: RecordKind) -> Vec<String> {
-    let wanted = record_type(kind);
-    answer.iter().filter(|record| record.record_type() == wanted).map(|record| text_of(&record.data)).collect()
+    fitting(answer, kind).map(|record| text_of(&record.data)).collect()
 }
 
 /// Returns the name that has the records of one kind, behind all aliases: without the final dot, in lower case.
 pub fn owner(answer: &[Record], kind: RecordKind) -> Option<String> {
+    fitting(answer, kind).next().map(|record| text_of_name(&record.name))
+}
+
+/// Records of one kind. Those without any data stand in changes of zones (RFC 2136 §2.4.1), and say nothing in an answer.
+fn fitting(answer: &[Record], kind: RecordKind) -> impl Iterator<Item = &Record> {
     let wanted = record_type(kind);
-    answer.iter().find(|record| record.record_type() == wanted).map(|record| text_of_name(&record.name))
+    answer.iter().filter(move |record| record.record_type() == wanted && !matches!(record.data, RData::Update0(_)))
 }
 
 pub(super) fn record_type(kind: RecordKind) -> RecordType {
