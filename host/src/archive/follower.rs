@@ -1,9 +1,11 @@
-//! Keeps the search index up with the event log, off the hot path: it may fall behind, and never takes more than a share of one processor.
+//! Keeps the search index up with the event log, off the hot path: it may fall behind, it gives way to all that serves, and never takes more than a
+//! share of one processor.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -31,8 +33,45 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the log has forgotten something, while nothing is added to it.
 const FORGET: Duration = Duration::from_mins(1);
 
-/// Follows the log until `shutdown`.
+/// How much nicer (nice(1)) than the server the threads of the index are: where both want the processor, they get about a tenth of it.
+const NICER: i32 = 10;
+/// The nicest that a thread can be.
+const NICEST: i32 = 19;
+
+/// Follows the log until `shutdown`, on a thread of its own: its work is all processor and disk, and the kernel knows the weight of threads alone.
 pub async fn run(spool: Spool, index: SearchIndex, settings: Search, clock: Clock, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let (done, ended) = oneshot::channel();
+        let (runtime, spool, index, clock, stop) = (Handle::current(), spool.clone(), index.clone(), clock.clone(), shutdown.clone());
+        let thread = std::thread::Builder::new().name("search-index".to_owned()).spawn(move || {
+            give_way();
+            runtime.block_on(follow(spool, index, settings, clock, stop));
+            // Nobody waits for it if the server does not either.
+            let _ = done.send(());
+        });
+        match thread {
+            Ok(_) if ended.await.is_ok() => return,
+            Ok(_) => error!("the search index ended badly; it is taken up again"),
+            Err(failure) => error!(error = &failure as &dyn std::error::Error, "the search index gets no thread"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(AFTER_FAILURE) => {}
+        }
+    }
+}
+
+/// Puts this thread, and those that it will start (the index writes and merges on threads of its own), behind those that serve.
+fn give_way() {
+    let behind = rustix::process::getpriority_process(None)
+        .and_then(|nice| rustix::process::setpriority_process(None, nice.saturating_add(NICER).min(NICEST)));
+    if let Err(failure) = behind {
+        // All works without it too; other mail is slower then while much is indexed.
+        debug!(%failure, "the threads of the search index keep the server's priority");
+    }
+}
+
+async fn follow(spool: Spool, index: SearchIndex, settings: Search, clock: Clock, shutdown: CancellationToken) {
     let mut follower = Follower::new(spool.clone(), index, settings);
     loop {
         let appended = spool.store().events_appended();
@@ -74,7 +113,7 @@ impl Follower {
         Self { spool, index, settings, writer: None, forgotten: Timestamp::default() }
     }
 
-    /// Indexes one batch, and removes what the log has forgotten; `false` if there was nothing to do.
+    /// Indexes one batch, and removes what the log has forgotten; `false` if there was nothing to do. On a thread that may work and wait.
     async fn step(&mut self) -> Result<bool, StepError> {
         let begins = self.spool.store().usage().await?.log_begins;
         let forget = (begins > self.forgotten).then_some(begins);
@@ -82,27 +121,20 @@ impl Follower {
         if forget.is_none() && self.spool.store().events(position, 1).await?.is_empty() {
             return Ok(false);
         }
-        let (spool, index, settings) = (self.spool.clone(), self.index.clone(), self.settings);
-        let writer = self.writer.take();
-        // All of it takes processor time, and its reading may wait for the disk.
-        let work = tokio::task::spawn_blocking(move || {
-            let mut batch = Batch::new(position);
-            batch.gather(&spool, text_octets(settings), &Handle::current())?;
-            let mut writer = match writer {
-                Some(writer) => writer,
-                None => index.writer(usize::try_from(settings.memory.0).unwrap_or(usize::MAX))?,
-            };
-            if let Some(begins) = forget {
-                writer.forget(begins)?;
-            }
-            let count = batch.events.len();
-            writer.add(&batch.events, batch.position, &mut |id| batch.texts.remove(&id).flatten())?;
-            Ok::<_, StepError>((writer, count))
-        });
-        let (writer, count) = work.await??;
+        let mut batch = Batch::new(position);
+        batch.gather(&self.spool, text_octets(self.settings)).await?;
+        // A writer that failed is not used again.
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.index.writer(usize::try_from(self.settings.memory.0).unwrap_or(usize::MAX))?,
+        };
+        if let Some(begins) = forget {
+            writer.forget(begins)?;
+        }
+        writer.add(&batch.events, batch.position, &mut |id| batch.texts.remove(&id).flatten())?;
         self.writer = Some(writer);
         self.forgotten = begins;
-        debug!(events = count, "indexed");
+        debug!(events = batch.events.len(), "indexed");
         Ok(true)
     }
 }
@@ -131,10 +163,10 @@ impl Batch {
         self.text_octets >= TEXT_PER_COMMIT || self.event_octets >= EVENTS_PER_COMMIT
     }
 
-    /// Reads events, and up to `most` octets of text of each of their messages. On a thread that may wait.
-    fn gather(&mut self, spool: &Spool, most: usize, runtime: &Handle) -> Result<(), StoreError> {
+    /// Reads events, and up to `most` octets of text of each of their messages.
+    async fn gather(&mut self, spool: &Spool, most: usize) -> Result<(), StoreError> {
         for _ in 0..PAGES_PER_COMMIT {
-            let page = runtime.block_on(spool.store().events(self.position, PAGE))?;
+            let page = spool.store().events(self.position, PAGE).await?;
             for logged in &page {
                 if self.is_full() {
                     return Ok(());
@@ -143,7 +175,7 @@ impl Batch {
                 self.event_octets += logged.octets.len();
                 let Some((position, event)) = read(logged) else { continue };
                 if !self.texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. } | EventKind::Spam { .. }) {
-                    let text = runtime.block_on(text(spool, event.message, most));
+                    let text = text(spool, event.message, most).await;
                     self.text_octets += text.as_ref().map_or(0, String::len);
                     self.texts.insert(event.message, text);
                 }
@@ -188,8 +220,6 @@ enum StepError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Index(#[from] IndexError),
-    #[error("indexing ended badly")]
-    Ended(#[from] tokio::task::JoinError),
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub struct Search {
     /// `gather`: how long events gather before they are indexed: what is sent and delivered within it is written once. Default 500 ms.
     pub gather: Duration,
     /// `rest`: how long indexing rests after work, in times of the work. Default 3: it takes a quarter of one processor at most.
+    /// Its threads give way to those that serve, besides.
     pub rest: u32,
     /// `memory`: octets in which new entries gather before they are written. Default 15 MB.
     pub memory: ByteSize,
