@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -28,14 +29,14 @@ pub struct OwnServer {
 
 impl OwnServer {
     /// Starts a server whose login `bench` has `chain` (TOML; "" is none) and sends to `sink`. The login `parked` sends to a port where nobody
-    /// listens, and tries again in hours.
+    /// listens, and tries again in hours. `name` tells its folder from that of another one beside it.
     ///
     /// It is started twice: the first start compiles the plugins and leaves them in the cache, so that neither time nor memory of compiling is measured.
     ///
     /// # Errors
     /// If it does not come up.
-    pub fn start(chain: &str, sink: SocketAddr) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("tubepost-bench-{}", std::process::id()));
+    pub fn start(name: &str, chain: &str, sink: SocketAddr) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("tubepost-bench-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
         let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -78,6 +79,27 @@ impl OwnServer {
         std::mem::swap(&mut self.child, &mut again.child);
         (self.smtp, self.http) = (again.smtp, again.http);
         Ok(time)
+    }
+
+    /// Takes the processor away from it, and all that it would do by itself meanwhile, until it is [resumed](Self::resume).
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let process = i32::try_from(self.process()).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(process, signal).context("the server is gone")
     }
 
     /// Returns its process id.

@@ -133,7 +133,7 @@ pub async fn round(server: &Server, scenario: &Scenario, effort: Effort, clock: 
     match server {
         Server::Tubepost => {
             let sink = Sink::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-            let own = OwnServer::start(scenario.chain, sink.address)?;
+            let own = OwnServer::start("own", scenario.chain, sink.address)?;
             measure(Subject { address: own.smtp, process: own.process(), own: Some(&own) }, &sink, scenario, effort, clock).await
         }
         Server::Peer { address, sink, process, .. } => {
