@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::document::{Section, Value};
 use super::unit::ByteSize;
@@ -23,15 +24,41 @@ pub struct TlsReports {
     pub domains: u32,
     /// `memory`: what all that is counted may have. Default 32 MiB.
     pub memory: ByteSize,
+    /// `at_once`: domains that are told at one moment: a web server that does not answer holds up no other. Default 16.
+    pub at_once: u32,
+    /// `timeout`: how long DNS and all web servers of a domain may take together. Default 30 s.
+    pub timeout: Duration,
+    /// `tries`: how often a report is tried, an hour apart. Default 24: for a day (RFC 8460 §5.4).
+    pub tries: u32,
+    /// `per_destination`: reports that one mail address, or one host of HTTPS, gets on a day, of all domains together: whoever has many domains could
+    /// name somebody else's. Default 20.
+    pub per_destination: u32,
 }
 
 /// With less there would be no room for some domains with many failures.
 const MEMORY: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1);
 
+/// Each of them may have a connection.
+const AT_ONCE: RangeInclusive<u32> = 1..=1000;
+/// A day has one round of reports every ten minutes: a domain may not take much longer than that.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(10);
+/// Counts are kept for two days behind their own, and tried once an hour.
+const TRIES: RangeInclusive<u32> = 1..=48;
+
 impl Default for TlsReports {
     /// Nobody is told.
     fn default() -> Self {
-        Self { enabled: false, contact: None, organization: None, domains: 10_000, memory: ByteSize::mib(32) }
+        Self {
+            enabled: false,
+            contact: None,
+            organization: None,
+            domains: 10_000,
+            memory: ByteSize::mib(32),
+            at_once: 16,
+            timeout: Duration::from_secs(30),
+            tries: 24,
+            per_destination: 20,
+        }
     }
 }
 
@@ -56,5 +83,12 @@ pub(super) fn read(section: &Section<'_>) -> TlsReports {
         organization,
         domains: section.or("domains", nothing.domains, Value::count),
         memory: section.or("memory", nothing.memory, |value| value.size_within(&MEMORY)),
+        at_once: section.or("at_once", nothing.at_once, |value| value.number(AT_ONCE)),
+        timeout: section.or("timeout", nothing.timeout, |value| {
+            let time = value.duration()?;
+            if TIMEOUT.contains(&time) { Ok(time) } else { Err("must be from 1 second to 10 minutes".to_owned()) }
+        }),
+        tries: section.or("tries", nothing.tries, |value| value.number(TRIES)),
+        per_destination: section.or("per_destination", nothing.per_destination, Value::count),
     }
 }

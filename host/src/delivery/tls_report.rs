@@ -32,8 +32,6 @@ const KEPT: Duration = Duration::from_hours(72);
 const POLICIES: usize = 8;
 /// Different failures of one policy; those behind are in the sum alone.
 const FAILURES: usize = 50;
-/// Reports that one mail address, or one host of HTTPS, gets on a day, of all domains together: whoever has many domains could name somebody else's.
-const REPORTS: usize = 20;
 /// Lines of a policy that are kept.
 const STRINGS: usize = 64;
 /// Octets of these lines and of the hosts that the policy names, together.
@@ -281,8 +279,8 @@ struct Sent {
 }
 
 impl Tallies {
-    /// Whether a report may go to a destination today: no more than [`REPORTS`] do, each as often as it is tried.
-    fn may_tell(&self, destination: &str, report: (u64, &str), now: Timestamp) -> bool {
+    /// Whether a report may go to a destination today: no more than `most` do, each as often as it is tried.
+    fn may_tell(&self, destination: &str, report: (u64, &str), most: u32, now: Timestamp) -> bool {
         let mut sent = self.sent.lock();
         let today = day(now);
         if sent.today != today {
@@ -292,7 +290,7 @@ impl Tallies {
         if reports.iter().any(|(day, domain)| (*day, &**domain) == report) {
             return true;
         }
-        let is_free = reports.len() < REPORTS;
+        let is_free = u32::try_from(reports.len()).is_ok_and(|count| count < most);
         if is_free {
             reports.push((report.0, report.1.to_owned()));
         }

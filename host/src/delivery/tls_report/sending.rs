@@ -29,13 +29,8 @@ use url::Url;
 pub(in crate::delivery) const SPREAD: Duration = Duration::from_hours(4);
 /// The time between two looks for reports that are due.
 pub(in crate::delivery) const ROUND: Duration = Duration::from_mins(10);
-/// How long after a failure a report is tried again, and how often: for a day (RFC 8460 §5.4).
+/// How long after a failure a report is tried again.
 const PAUSE: Duration = Duration::from_hours(1);
-const TRIES: u32 = 24;
-/// How long DNS and all web servers of a domain may take together.
-const TIME: Duration = Duration::from_secs(30);
-/// Domains that are told at one moment: a web server that does not answer holds up no other.
-const AT_ONCE: usize = 16;
 /// Octets of what it answers.
 const ANSWER: usize = 64 * 1024;
 
@@ -44,7 +39,8 @@ pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
     let settings = hub.settings();
     hub.tallies.forget(hub.clock.now());
     let due = stream::iter(hub.tallies.due(hub.clock.now(), delay));
-    due.for_each_concurrent(AT_ONCE, |(day, domain)| tell(hub, &settings, day, domain)).await;
+    let at_once = usize::try_from(settings.limits.tls_reports.at_once).unwrap_or(usize::MAX);
+    due.for_each_concurrent(at_once, |(day, domain)| tell(hub, &settings, day, domain)).await;
 }
 
 /// Sends what is due of one domain and day.
@@ -53,12 +49,12 @@ async fn tell(hub: &Hub, settings: &Settings, day: u64, domain: String) {
     let Some(mut tally) = hub.tallies.tally(day, &domain).filter(|_| !hub.draining.is_cancelled()) else { return };
     tally.tries += 1;
     match report(hub, settings, &domain, day, &mut tally).await {
-        Told::Later if tally.tries < TRIES => {
+        Told::Later if tally.tries < settings.limits.tls_reports.tries => {
             tally.next = now.plus(PAUSE);
             hub.tallies.again(day, domain, tally);
         }
         told @ (Told::Sent | Told::NotWanted | Told::TooMany | Told::Later) => {
-            hub.metrics.tls_reported(told.word());
+            hub.metrics.delivery().tls_reported(told.word());
             if let Err(error) = hub.tallies.end(day, &domain, &**hub.spool.store(), now).await {
                 tracing::debug!("cannot write down that {domain} has its report on TLS, it may get it again after a restart: {error}");
             }
@@ -95,7 +91,7 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
     let Some(Route::Mx(route)) = settings.routes.get(&*tally.route) else { return Told::NotWanted };
     let Some(contact) = reports.contact.as_ref().filter(|_| reports.enabled) else { return Told::NotWanted };
     let name = format!("_smtp._tls.{domain}");
-    let mut time = pin!(tokio::time::sleep(TIME));
+    let mut time = pin!(tokio::time::sleep(reports.timeout));
     let texts = tokio::select! {
         biased;
         () = hub.draining.cancelled() => return Told::Later,
@@ -133,7 +129,7 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
         if tally.told.contains(&name) {
             continue;
         }
-        if !hub.tallies.may_tell(&receiver, (day, domain), hub.clock.now()) {
+        if !hub.tallies.may_tell(&receiver, (day, domain), reports.per_destination, hub.clock.now()) {
             tracing::info!("the report on TLS towards {domain} is not sent to {receiver}, which gets too many on this day");
             continue;
         }
@@ -144,7 +140,7 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
                 biased;
                 () = hub.draining.cancelled() => Err("the server is being stopped".to_owned()),
                 () = &mut time => Err(format!("{receiver}, with those before it, takes too long")),
-                posted = post(route, url, packed.clone()) => posted,
+                posted = post(route, url, packed.clone(), reports.timeout) => posted,
             },
         };
         match sent {
@@ -162,7 +158,7 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
     }
 }
 
-async fn post(route: &MxRoute, url: Url, packed: Bytes) -> Result<(), String> {
+async fn post(route: &MxRoute, url: Url, packed: Bytes, time: Duration) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default().to_owned();
     let addresses = match url.domain() {
         Some(name) => route.dns.addresses(name).await.map_err(|error| format!("{name}: {error}"))?,
@@ -171,7 +167,7 @@ async fn post(route: &MxRoute, url: Url, packed: Bytes) -> Result<(), String> {
     let addresses: Vec<_> = addresses.into_iter().take(ADDRESSES).collect();
     let headers = vec![("Content-Type".to_owned(), MEDIA_TYPE.to_owned())];
     let what = Outgoing { method: "POST".to_owned(), url, headers, body: packed };
-    let bounds = Bounds { time: TIME, size: ANSWER, private: route.allow_private };
+    let bounds = Bounds { time, size: ANSWER, private: route.allow_private };
     // A report may go where a certificate is not valid (RFC 8460 §3): it says nothing that is secret, and may be about just that.
     let client = HttpClient::new(Some(route.anyone.clone()));
     let answer = client.send_to(what, bounds, &addresses).await.map_err(|error| format!("{host}: {error}"))?;
