@@ -32,6 +32,7 @@ pub mod view;
 
 mod attempt;
 mod connection;
+mod crowded;
 mod dead_hosts;
 mod destination;
 mod dial;
@@ -302,9 +303,9 @@ impl Seen {
 fn call_group(hub: &Arc<Hub>, name: &Arc<str>, now: Timestamp, seen: &mut Seen) {
     let store = hub.spool.store();
     loop {
-        let first = hub.waiting.first(name, &hub.crowded.lock());
+        let first = hub.crowded.with(|logins| hub.waiting.first(name, logins));
         let Some(due) = first else { return };
-        if !store.sharers(&due.queue, now, usize::MAX).due.contains(&due.share) {
+        if !store.has_due(&due.queue, &due.share, now) {
             // Others have sent it meanwhile, it was cancelled, or somebody has claimed it and may give it back: the store lists it again if there is anything.
             hub.waiting.take(name, &due.share);
             store.rouse(Some(&due.queue));
@@ -357,7 +358,7 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
         store.hasten(now.plus(settings.limits.retry_longest.max(settings.longest_hold))).await?;
     }
     let mut seen = Seen::default();
-    hub.crowded.lock().clear();
+    hub.crowded.clear();
     for group in hub.waiting.groups() {
         call_group(hub, &group, now, &mut seen);
     }
@@ -380,7 +381,7 @@ async fn look(hub: &Arc<Hub>, last: &mut Option<Timestamp>) -> Result<Look, Stor
     }
     let Seen { left_out, busy, earliest } = seen;
     hub.pressure.store(left_out, Ordering::Relaxed);
-    if left_out || !hub.crowded.lock().is_empty() {
+    if left_out || !hub.crowded.is_empty() {
         hub.give_way.notify_waiters();
     }
     // What became due while we looked is seen by the next look: that is asked for as of when this one began.

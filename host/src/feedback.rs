@@ -357,7 +357,7 @@ impl Parts {
 
     async fn responded(&self, mail: ReturnedMail<'_>, subject: &Subject, kind: Option<ResponseKind>) -> Result<Consequences, StoreError> {
         let Some(begun) = self.counted(subject, Repeated::Response).await? else { return Ok(Consequences::default()) };
-        self.metrics.returned("responded");
+        self.metrics.delivery().returned("responded");
         let event = self.event(subject, EventKind::Responded { kind, subject: mail.subject(), report: mail.id });
         self.go_on(mail, subject, begun.and(event), true).await
     }
@@ -375,12 +375,12 @@ impl Parts {
         let kind = match action {
             Action::Failed => {
                 let status = if status.is_empty() { "5.0.0".to_owned() } else { status };
-                self.metrics.bounced(class.name());
-                self.metrics.returned("bounced");
+                self.metrics.delivery().bounced(class.name());
+                self.metrics.delivery().returned("bounced");
                 EventKind::Bounced { host, reply, status, attempt: 0, class, report: Some(report_id) }
             }
             Action::Delayed | Action::Delivered | Action::Relayed | Action::Expanded => {
-                self.metrics.returned("reported");
+                self.metrics.delivery().returned("reported");
                 EventKind::Reported { action: *action, host, reply, status, class, report: report_id }
             }
         };
@@ -400,7 +400,7 @@ impl Parts {
             return Ok(Consequences::default());
         }
         let Some(begun) = self.counted(subject, Repeated::Complaint).await? else { return Ok(Consequences::default()) };
-        self.metrics.returned("complained");
+        self.metrics.delivery().returned("complained");
         let by = if complaint.user_agent.is_empty() { mail.arrival.reverse_path.to_string() } else { complaint.user_agent.clone() };
         let event = self.event(subject, EventKind::Complained { kind: complaint.kind, by, report: mail.id });
         Ok(begun.and(event))
@@ -410,7 +410,7 @@ impl Parts {
         let limits = self.limits();
         match aside(move || Aggregate::read(&file, limits)).await? {
             Ok(report) => {
-                self.metrics.returned("dmarc_reported");
+                self.metrics.delivery().returned("dmarc_reported");
                 let values = self.listed(&report, mail).await?.into_iter().collect();
                 let event = Event {
                     at: self.clock.now(),

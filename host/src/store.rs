@@ -222,6 +222,9 @@ pub trait Store: Send + Sync + 'static {
     /// others become due there.
     fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers;
 
+    /// Whether `share` is one of the [`sharers`](Store::sharers) of `queue` with rows that are due at `now`.
+    fn has_due(&self, queue: &str, share: &str, now: Timestamp) -> bool;
+
     /// Returns when the next row that is not due yet becomes due, or a rest ends.
     fn next_due(&self, now: Timestamp) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 

@@ -3,6 +3,7 @@
 //! Logs go to standard error through `tracing`, for people or as JSON. Metrics are counted in [`metric::Metrics`], which is handed to
 //! whoever counts; there is no global registry. Neither carries addresses, subjects, bodies or secrets.
 
+mod delivery_metric;
 mod histogram;
 pub mod metric;
 mod own_metric;

@@ -46,6 +46,9 @@ impl Store for CommitLog {
     fn sharers(&self, _: &str, _: Timestamp, _: usize) -> Sharers {
         Sharers::default()
     }
+    fn has_due(&self, _: &str, _: &str, _: Timestamp) -> bool {
+        false
+    }
     fn changed(&self) -> BoxFuture<'_, ()> {
         pending().boxed()
     }

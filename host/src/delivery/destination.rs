@@ -50,7 +50,7 @@ pub(super) struct Board {
     pub(super) connected: u32,
     /// The next hop took no more connections beside those that there are: none is added before this time
     /// ([`Clock::monotonic`](crate::clock::Clock::monotonic)).
-    pub(super) crowded_until: Duration,
+    pub(super) full_until: Duration,
 }
 
 impl Destination {

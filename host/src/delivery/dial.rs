@@ -232,7 +232,7 @@ impl Dial<'_> {
             // The other family has an address of its own, and another source has others. No connection was tried.
             if let (Some((name, _)), Some(address)) = (self.source, target.bind) {
                 self.around.book.address_unusable(address, &failure.clone().at(""), now, now + dead_time(self.around.limits));
-                self.around.metrics.source_failed(name);
+                self.around.metrics.delivery().source_failed(name);
             }
             progress.unbound = Some(failure.at(""));
             progress.tries = progress.tries.saturating_sub(1);
@@ -269,13 +269,13 @@ impl Dial<'_> {
     /// Counts a connection, as reports on TLS do.
     fn note(&self, seen: &Seen, outcome: Result<(), Fault>) {
         let around = self.around;
-        around.metrics.tls_session(seen.kind.word(), outcome.as_ref().err().map_or("good", |fault| fault.result));
+        around.metrics.delivery().tls_session(seen.kind.word(), outcome.as_ref().err().map_or("good", |fault| fault.result));
         let reports = &around.limits.tls_reports;
         if reports.enabled {
             let noted = around.tallies.note(around.route, seen, outcome, reports, around.clock.now());
-            (0..noted.given_up).for_each(|_| around.metrics.tls_reported("no_room"));
+            (0..noted.given_up).for_each(|_| around.metrics.delivery().tls_reported("no_room"));
             if !noted.has_room {
-                around.metrics.tls_uncounted();
+                around.metrics.delivery().tls_uncounted();
             }
         }
     }

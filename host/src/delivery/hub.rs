@@ -3,7 +3,7 @@
 //! A destination begins with one worker. One more is added whenever leased work waits, nobody is idle, and the last one that was added has its
 //! connection; so a destination gets as many connections as it can use, up to its limit, without a burst of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::DeliveryParts;
 use super::connection::Connection;
+use super::crowded::Crowded;
 use super::dead_hosts::DeadHosts;
 use super::destination::{Destination, Job, jobs};
 use super::failing::Failing;
@@ -71,7 +72,7 @@ pub(super) struct Hub {
     /// All connections are in use and a destination waits for one.
     pub(super) pressure: AtomicBool,
     /// Logins whose mail waits because they have all the connections that they may have.
-    pub(super) crowded: Mutex<BTreeSet<Arc<str>>>,
+    pub(super) crowded: Crowded,
     /// Wakes idle workers when there is pressure.
     pub(super) give_way: Notify,
     /// A connection is free again.
@@ -150,7 +151,7 @@ impl Hub {
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
             pressure: AtomicBool::new(false),
-            crowded: Mutex::default(),
+            crowded: Crowded::default(),
             give_way: Notify::new(),
             freed: Notify::new(),
             workers: TaskTracker::new(),
@@ -210,7 +211,7 @@ impl Hub {
                 let mut board = destination.board.lock();
                 // Nobody has come for more since the last look.
                 let stalled = std::mem::replace(&mut board.may_have_more, true) && board.idle == 0 && board.connecting == 0;
-                let stalled = stalled && board.crowded_until <= self.clock.monotonic();
+                let stalled = stalled && board.full_until <= self.clock.monotonic();
                 if board.idle > 0 {
                     destination.work.notify_one();
                 }
@@ -233,7 +234,7 @@ impl Hub {
             return Woken::LeftOut;
         }
         if registry.of_login(share) >= limits.limits.login_connections {
-            self.crowded.lock().insert(Arc::clone(share));
+            self.crowded.add(share);
             return Woken::Crowded;
         }
         if !self.may_try(&registry, queue, &limits.limits) {
@@ -253,14 +254,14 @@ impl Hub {
         let destination = Destination::new(queue.clone(), share.clone());
         destination.board.lock().may_have_more = true;
         registry.destinations.insert(queue.clone(), destination.clone());
-        self.metrics.set_destinations(registry.destinations.len());
+        self.metrics.delivery().set_destinations(registry.destinations.len());
         self.add_worker(&mut registry, &destination, slot);
         Woken::Taken
     }
 
     /// Whether others wait for a connection that a worker with `plan` has, for the mail of `share`.
     pub(super) fn is_pressed(&self, plan: &Allowance, share: &str) -> bool {
-        self.pressure.load(Ordering::Relaxed) || self.shaping.is_wanted(plan) || self.crowded.lock().contains(share)
+        self.pressure.load(Ordering::Relaxed) || self.shaping.is_wanted(plan) || self.crowded.contains(share)
     }
 
     /// Waits until others need that connection.
@@ -293,7 +294,7 @@ impl Hub {
                 destination.work.notify_one();
                 return;
             }
-            if board.connecting > 0 || board.crowded_until > self.clock.monotonic() {
+            if board.connecting > 0 || board.full_until > self.clock.monotonic() {
                 return;
             }
         }

@@ -172,7 +172,7 @@ impl Judge<'_> {
                         failed.push(reported(&leased, Action::Failed, status, subject.host, &text, is_reply));
                     }
                     let class = class(status, &text);
-                    self.metrics.bounced(class.name());
+                    self.metrics.delivery().bounced(class.name());
                     let (host, status) = (subject.host.to_owned(), status.to_string());
                     (Settlement::Done(leased.copy), EventKind::Bounced { host, reply: text, status, attempt, class, report: None })
                 }
@@ -334,7 +334,7 @@ impl Judge<'_> {
             }
             None => entry.route.clone(),
         };
-        self.metrics.reported();
+        self.metrics.delivery().reported();
         let report = LocalMail {
             id,
             now: self.now,

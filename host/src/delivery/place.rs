@@ -70,8 +70,8 @@ impl Place {
     }
 
     /// The next hop takes no more connections than there are.
-    pub(super) fn crowded(&self, until: Duration) {
-        self.destination.board.lock().crowded_until = until;
+    pub(super) fn full(&self, until: Duration) {
+        self.destination.board.lock().full_until = until;
     }
 
     /// Leaves for good, unless work has come meanwhile: then returns `false`.
@@ -107,7 +107,7 @@ impl Place {
         if board.workers == 0 {
             registry.destinations.remove(&self.destination.queue);
         }
-        self.hub.metrics.set_destinations(registry.destinations.len());
+        self.hub.metrics.delivery().set_destinations(registry.destinations.len());
         self.hub.freed.notify_one();
     }
 }

@@ -101,7 +101,7 @@ impl DeliveryHandle {
     pub fn bounce(&self, entry: &Entry, copies: Vec<Leased>, reason: &str) -> Ended {
         let hub = &self.hub;
         let settings = hub.settings();
-        let route = hub.metrics.route(&entry.route);
+        let route = hub.metrics.delivery().route(&entry.route);
         let judge = Judge {
             settings: &settings,
             metrics: &hub.metrics,

@@ -64,7 +64,7 @@ impl Worker {
     pub(super) fn new(place: Place, promised: Slot) -> Self {
         let settings = place.hub.settings();
         let lane = queue::lane(&place.destination.queue);
-        let metrics = place.hub.metrics.route(queue::split(&place.destination.queue).0);
+        let metrics = place.hub.metrics.delivery().route(queue::split(&place.destination.queue).0);
         let desk = Desk::new(place.hub.clone(), place.destination.clone(), metrics.clone());
         Self {
             place,
@@ -248,7 +248,7 @@ impl Worker {
         match Box::pin(route.connect(domain, around)).await {
             Ok(connection) => {
                 self.metrics.connected(true);
-                hub.metrics.protected(&connection.via().policy);
+                hub.metrics.delivery().protected(&connection.via().policy);
                 hub.failing.forget(&self.place.destination.queue);
                 self.place.connected(true);
                 self.connection = Some(connection);
@@ -355,7 +355,7 @@ impl Worker {
             return Round::Over;
         }
         // Many servers limit connections. What was to go over this one goes over the others.
-        self.place.crowded(hub.clock.monotonic() + dead_time(&self.settings.limits));
+        self.place.full(hub.clock.monotonic() + dead_time(&self.settings.limits));
         self.desk.hand_over(self.ready.take());
         Round::Leave
     }

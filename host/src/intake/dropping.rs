@@ -38,7 +38,7 @@ impl Parts {
             let entry = &new.entry;
             let sender = Sender { login: &entry.login, domain: entry.reverse_path.mailbox().map(EmailAddress::domain) };
             let Some(block) = standing.block(&sender) else { continue };
-            self.metrics.route(&entry.route).attempted(DeliveryOutcome::Suppressed);
+            self.metrics.delivery().route(&entry.route).attempted(DeliveryOutcome::Suppressed);
             new.events.push(Event {
                 at: self.clock.now(),
                 message: entry.id,

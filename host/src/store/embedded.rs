@@ -288,6 +288,10 @@ impl Store for Embedded {
         self.shared.state.lock().index.sharers(queue, now, limit)
     }
 
+    fn has_due(&self, queue: &str, share: &str, now: Timestamp) -> bool {
+        self.shared.state.lock().index.has_due(queue, share, now)
+    }
+
     fn rouse(&self, queue: Option<&str>) {
         self.shared.reorder(|index| index.rouse(queue));
     }

@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::delivery_metric::DeliveryMetrics;
+pub use super::delivery_metric::RouteMetrics;
 use super::histogram::Histogram;
 use super::own_metric::OwnMetrics;
 use super::plugin_metric::AllPlugins;
@@ -182,10 +184,10 @@ pub(super) type Labels<const N: usize> = [(&'static str, String); N];
 
 /// One metric for each value of a label.
 #[derive(Clone, Debug)]
-struct Each<L: Label, M>(Vec<M>, std::marker::PhantomData<L>);
+pub(super) struct Each<L: Label, M>(Vec<M>, std::marker::PhantomData<L>);
 
 impl<L: Label, M> Each<L, M> {
-    fn new(metric: impl FnMut(L) -> M) -> Self {
+    pub(super) fn new(metric: impl FnMut(L) -> M) -> Self {
         Self(L::ALL.iter().copied().map(metric).collect(), std::marker::PhantomData)
     }
 
@@ -196,7 +198,7 @@ impl<L: Label, M> Each<L, M> {
         Self::new(|label| family.get_or_create_owned(&[(L::KEY, label.text().to_owned())]))
     }
 
-    fn get(&self, label: L) -> &M {
+    pub(super) fn get(&self, label: L) -> &M {
         let index = L::ALL.iter().position(|other| *other == label);
         index.and_then(|index| self.0.get(index)).expect("there is one for each value")
     }
@@ -218,20 +220,7 @@ struct Inner {
     authentications: Each<Authentication, Counter>,
     connections: Each<Ingress, Gauge>,
     connections_refused: Each<Ingress, Counter>,
-    recipients: Family<Labels<2>, Counter>,
-    delivery_connections: Family<Labels<1>, Gauge>,
-    delivery_connections_made: Family<Labels<1>, Counter>,
-    delivery_connections_failed: Family<Labels<1>, Counter>,
-    delivery_transactions: Family<Labels<1>, Counter>,
-    delivery_destinations: Gauge,
-    delivery_reports: Counter,
-    bounces: Family<Labels<1>, Counter>,
-    returned_mail: Family<Labels<1>, Counter>,
-    source_failures: Family<Labels<1>, Counter>,
-    protections: Family<Labels<1>, Counter>,
-    tls_sessions: Family<Labels<2>, Counter>,
-    tls_reports: Family<Labels<1>, Counter>,
-    tls_uncounted: Counter,
+    delivery: DeliveryMetrics,
     plugins: AllPlugins,
     plugin_reloads: Family<Labels<2>, Counter>,
     commit_time: Histogram,
@@ -263,11 +252,7 @@ impl Metrics {
         let accept_time = Family::new_with_constructor(times as fn() -> Histogram);
         let (refused, authentications, connections_refused) = (Family::default(), Family::default(), Family::default());
         let (paths_refused, events_told, events_given_up) = (Family::default(), Family::default(), Family::default());
-        let (connections, delivery_connections) = (Family::default(), Family::default());
-        let (connections_made, connections_failed, transactions) = (Family::default(), Family::default(), Family::default());
-        let (destinations, reports) = (Gauge::default(), Counter::default());
-        let (recipients, plugin_reloads) = (Family::default(), Family::default());
-        let (source_failures, protections) = (Family::default(), Family::default());
+        let (connections, plugin_reloads) = (Family::default(), Family::default());
         let (commit_time, commit_size, queue) = (times(), Histogram::new(&COUNTS, 1.0), Gauge::default());
 
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -282,35 +267,7 @@ impl Metrics {
         registry.register("authentications", "Logins of clients", authentications.clone());
         registry.register("connections", "Connections of clients that are open", connections.clone());
         registry.register("connections_refused", "Connections beyond a limit", connections_refused.clone());
-        registry.register("recipients", "Attempts to deliver, by recipient", recipients.clone());
-        registry.register("delivery_connections", "Connections to next hops that are open or being made", delivery_connections.clone());
-        registry.register("delivery_connections_made", "Connections to next hops that were made", connections_made.clone());
-        registry.register("delivery_connections_failed", "Destinations none of whose hosts answered", connections_failed.clone());
-        registry.register("delivery_transactions", "Transactions with next hops that were begun", transactions.clone());
-        registry.register("delivery_destinations", "Destinations that are worked on", destinations.clone());
-        registry.register("delivery_reports", "Delivery reports (DSNs) that were made", reports.clone());
-        let (bounces, returned_mail) = (Family::<Labels<1>, Counter>::default(), Family::<Labels<1>, Counter>::default());
-        registry.register("bounces", "Recipients that mail will not reach, by what that means", bounces.clone());
-        registry.register("returned_mail", "Mail that came back and was understood, by what it was", returned_mail.clone());
-        registry.register("delivery_connections_protected", "Connections to next hops, by what asked for their TLS", protections.clone());
-        let (tls_sessions, tls_reports) = (Family::<Labels<2>, Counter>::default(), Family::<Labels<1>, Counter>::default());
-        registry.register(
-            "delivery_tls_sessions",
-            "Connections to hosts found by MX, by the policy of their domain and what became of TLS",
-            tls_sessions.clone(),
-        );
-        registry.register(
-            "delivery_tls_reports",
-            "Reports on TLS of a domain and day (RFC 8460), by what became of them",
-            tls_reports.clone(),
-        );
-        let tls_uncounted = Counter::default();
-        registry.register(
-            "delivery_tls_uncounted",
-            "Connections of which reports on TLS tell nothing, or not all, as there is no room",
-            tls_uncounted.clone(),
-        );
-        registry.register("delivery_source_failures", "Connections that a source's address could not be used for", source_failures.clone());
+        let delivery = DeliveryMetrics::register(&mut registry);
         let plugins = AllPlugins::register(&mut registry);
         registry.register("plugin_reloads", "Plugins loaded again while the server runs", plugin_reloads.clone());
         registry.register("plugin_events", "Events that a plugin has taken note of", events_told.clone());
@@ -332,20 +289,7 @@ impl Metrics {
             authentications: Each::of(&authentications),
             connections: Each::of(&connections),
             connections_refused: Each::of(&connections_refused),
-            recipients,
-            delivery_connections,
-            delivery_connections_made: connections_made,
-            delivery_connections_failed: connections_failed,
-            delivery_transactions: transactions,
-            delivery_destinations: destinations,
-            delivery_reports: reports,
-            bounces,
-            returned_mail,
-            source_failures,
-            protections,
-            tls_sessions,
-            tls_reports,
-            tls_uncounted,
+            delivery,
             plugins,
             plugin_reloads,
             commit_time,
@@ -406,65 +350,9 @@ impl Metrics {
         self.0.queue.set(i64::try_from(recipients).unwrap_or(i64::MAX));
     }
 
-    /// Says how many destinations are worked on.
-    pub fn set_destinations(&self, destinations: usize) {
-        self.0.delivery_destinations.set(i64::try_from(destinations).unwrap_or(i64::MAX));
-    }
-
-    /// Counts a delivery report.
-    pub fn reported(&self) {
-        self.0.delivery_reports.inc();
-    }
-
-    /// Counts a recipient that mail will not reach, whether his server said so at once or later.
-    pub fn bounced(&self, class: &'static str) {
-        self.0.bounces.get_or_create(&[("class", class.to_owned())]).inc();
-    }
-
-    /// Counts mail that came back, by the event that it made.
-    pub fn returned(&self, kind: &'static str) {
-        self.0.returned_mail.get_or_create(&[("kind", kind.to_owned())]).inc();
-    }
-
-    /// Counts a connection that could not be made as the address of a source cannot be used.
-    pub fn source_failed(&self, source: &str) {
-        self.0.source_failures.get_or_create_owned(&[("source", source.to_owned())]).inc();
-    }
-
-    /// Counts a connection that was made, by what asked for its TLS: `mta-sts`, `opportunistic`, …, or `none`.
-    pub fn protected(&self, policy: &str) {
-        self.0.protections.get_or_create_owned(&[("policy", policy.to_owned())]).inc();
-    }
-
-    /// Counts a connection by the policy that was in force and what became of TLS, both in the words of RFC 8460.
-    pub fn tls_session(&self, policy: &'static str, result: &'static str) {
-        self.0.tls_sessions.get_or_create_owned(&[("policy", policy.to_owned()), ("result", result.to_owned())]).inc();
-    }
-
-    /// Counts a report on TLS.
-    pub fn tls_reported(&self, result: &'static str) {
-        self.0.tls_reports.get_or_create_owned(&[("result", result.to_owned())]).inc();
-    }
-
-    /// Counts a connection that there was no room to report.
-    pub fn tls_uncounted(&self) {
-        self.0.tls_uncounted.inc();
-    }
-
-    /// Returns the handle of a route. Get it once: this takes a lock.
-    pub fn route(&self, name: &str) -> RouteMetrics {
-        let route = || ("route", name.to_owned());
-        let outcome = |outcome: DeliveryOutcome| {
-            let labels = [route(), (DeliveryOutcome::KEY, outcome.text().to_owned())];
-            self.0.recipients.get_or_create_owned(&labels)
-        };
-        RouteMetrics {
-            outcomes: Each::new(outcome),
-            connections: self.0.delivery_connections.get_or_create_owned(&[route()]),
-            connections_made: self.0.delivery_connections_made.get_or_create_owned(&[route()]),
-            connections_failed: self.0.delivery_connections_failed.get_or_create_owned(&[route()]),
-            transactions: self.0.delivery_transactions.get_or_create_owned(&[route()]),
-        }
+    /// Returns what is counted of delivery.
+    pub fn delivery(&self) -> &DeliveryMetrics {
+        &self.0.delivery
     }
 
     /// Adds to a counter of a plugin's own; without a name it counts as dropped.
@@ -505,45 +393,13 @@ impl Default for Metrics {
     }
 }
 
-/// The metrics of one route.
-#[derive(Clone, Debug)]
-pub struct RouteMetrics {
-    outcomes: Each<DeliveryOutcome, Counter>,
-    connections: Gauge,
-    connections_made: Counter,
-    connections_failed: Counter,
-    transactions: Counter,
-}
-
-impl RouteMetrics {
-    /// Counts what came of an attempt for one recipient.
-    pub fn attempted(&self, outcome: DeliveryOutcome) {
-        self.outcomes.get(outcome).inc();
-    }
-
-    /// Counts a try to connect to a destination: with success, or with none at any of its hosts.
-    pub fn connected(&self, success: bool) {
-        if success { &self.connections_made } else { &self.connections_failed }.inc();
-    }
-
-    /// Counts a transaction that was begun.
-    pub fn transaction(&self) {
-        self.transactions.inc();
-    }
-
-    /// Counts a connection to a next hop as open until the value that is returned is dropped.
-    pub fn connection(&self) -> OpenConnection {
-        OpenConnection::new(&self.connections)
-    }
-}
-
 /// A connection that is open, as long as this value lives.
 #[derive(Debug)]
 #[must_use = "the connection counts as open as long as this lives"]
 pub struct OpenConnection(Gauge);
 
 impl OpenConnection {
-    fn new(gauge: &Gauge) -> Self {
+    pub(super) fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
@@ -576,13 +432,13 @@ mod tests {
         clone.committed(3, Duration::from_mins(2));
         clone.set_queue(12);
         for _ in 0..5 {
-            clone.route("direct").attempted(DeliveryOutcome::Delivered);
+            clone.delivery().route("direct").attempted(DeliveryOutcome::Delivered);
         }
-        clone.route("direct").connected(true);
-        clone.route("direct").transaction();
-        clone.set_destinations(2);
-        clone.reported();
-        let _next_hop = clone.route("direct").connection();
+        clone.delivery().route("direct").connected(true);
+        clone.delivery().route("direct").transaction();
+        clone.delivery().set_destinations(2);
+        clone.delivery().reported();
+        let _next_hop = clone.delivery().route("direct").connection();
         clone.plugin("tags").login("news").called(PluginOutcome::Trapped, Duration::from_millis(1), 1 << 20);
         clone.plugin_reloaded("tags", false);
 

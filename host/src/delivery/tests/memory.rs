@@ -210,6 +210,10 @@ impl Store for MemoryStore {
         self.state.lock().rests.insert(queue.into(), until);
     }
 
+    fn has_due(&self, queue: &str, share: &str, now: Timestamp) -> bool {
+        self.sharers(queue, now, usize::MAX).due.iter().any(|found| **found == *share)
+    }
+
     fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers {
         let state = self.state.lock();
         let rows = state.due(now, self.clock.monotonic()).filter(|row| &*row.queue == queue);

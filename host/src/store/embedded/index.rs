@@ -202,8 +202,7 @@ impl Index {
         for row in &rows {
             self.rows += 1;
             self.order.enter(row.line);
-            self.announce(row.line, row.due);
-            self.make_ready(row.line, row.due, CopyId { message: id, recipient: row.recipient });
+            self.enqueue(row.line, row.due, CopyId { message: id, recipient: row.recipient });
         }
         if let Some(rows) = Rows::new(rows) {
             self.count_live(segment, content, true);
@@ -281,9 +280,10 @@ impl Index {
             self.unready(line, old_due, copy);
         }
         if due < old_due {
-            self.announce(line, due);
+            self.enqueue(line, due, copy);
+        } else {
+            self.put_back(line, due, copy);
         }
-        self.make_ready(line, due, copy);
     }
 
     /// Returns when there may be more to do; `passed` is the time of leases at `now`.

@@ -28,7 +28,7 @@ impl Index {
         let leased = self.end_lease(copy);
         if leased && let Some(row) = self.messages.get_mut(&copy.message).and_then(|message| message.rows.get_mut(copy.recipient)) {
             let (line, due) = (row.line, row.due);
-            self.make_ready(line, due, copy);
+            self.put_back(line, due, copy);
         }
         leased
     }
@@ -81,8 +81,7 @@ impl Index {
         row.line = number;
         let due = row.due;
         self.order.leave(old);
-        self.announce(number, due);
-        self.make_ready(number, due, copy);
+        self.enqueue(number, due, copy);
         true
     }
 

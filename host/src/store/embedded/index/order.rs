@@ -294,6 +294,12 @@ impl Order {
         true
     }
 
+    /// Shares of lines of a queue with rows that are due, the longest waiting first; one of several lines comes several times.
+    fn due_shares(&self, queue: &Queue, now: Timestamp) -> impl Iterator<Item = ShareNumber> {
+        let due = queue.heads.iter().take_while(move |(due, _)| *due <= now && *due != Timestamp::NEVER);
+        due.take(LINES).filter_map(|(_, line)| Some(self.line(*line)?.share))
+    }
+
     fn list_queue(&mut self, number: QueueNumber, listed: bool) {
         let heads: Vec<_> = self.queues.get(number.0).map(|queue| queue.heads.iter().copied().collect()).unwrap_or_default();
         for (due, line) in heads {
@@ -306,7 +312,18 @@ impl Order {
 }
 
 impl Index {
-    pub(super) fn make_ready(&mut self, line: LineNumber, due: Timestamp, copy: CopyId) {
+    /// A row may be handed out when it is due. Where it is new, or due earlier than before, and no other of its share and priority is due as early, that ends the
+    /// rest of its queue: what the queue waits for may be there for this one.
+    pub(super) fn enqueue(&mut self, line: LineNumber, due: Timestamp, copy: CopyId) {
+        let rests = self.order.line(line).filter(|line| line.head.is_none_or(|head| due < head)).map(|line| line.queue);
+        if let Some(queue) = rests {
+            self.order.rouse(queue);
+        }
+        self.put_back(line, due, copy);
+    }
+
+    /// A row that was handed out may be handed out again. A rest of its queue goes on: whoever gives it back may be the one that found nothing to have for it.
+    pub(super) fn put_back(&mut self, line: LineNumber, due: Timestamp, copy: CopyId) {
         if self.ready.insert(ReadyKey::new(line, due, copy)) {
             *self.dues.entry(due).or_default() += 1;
             if self.order.line(line).is_some_and(|line| line.head.is_none_or(|head| due < head)) {
@@ -416,23 +433,18 @@ impl Index {
     pub(in super::super) fn sharers(&self, queue: &str, now: Timestamp, limit: usize) -> Sharers {
         let queue = self.order.find_queue(queue).and_then(|number| self.order.queues.get(number.0));
         let Some(queue) = queue else { return Sharers::default() };
-        let due = queue.heads.iter().take_while(|(due, _)| *due <= now && *due != Timestamp::NEVER);
         let mut seen = HashSet::new();
-        let shares = due.take(LINES).filter_map(|(_, line)| Some(self.order.line(*line)?.share));
-        let shares = shares.filter(|share| seen.insert(*share)).take(limit);
+        let shares = self.order.due_shares(queue, now).filter(|share| seen.insert(*share)).take(limit);
         let due = shares.filter_map(|share| self.order.shares.get(share.0).map(|share| Arc::clone(&share.name))).collect();
         let next = queue.heads.range((Bound::Excluded((now, LineNumber(u32::MAX))), Bound::Unbounded)).next();
         Sharers { due, next: next.map(|(due, _)| *due).filter(|due| *due != Timestamp::NEVER) }
     }
 
-    /// A row of a line is new, or due earlier than before. Where no other of its share and priority is due as early, that ends the rest of its queue: what the queue waits
-    /// for may be there for this one.
-    pub(super) fn announce(&mut self, line: LineNumber, due: Timestamp) {
-        if let Some(line) = self.order.line(line)
-            && line.head.is_none_or(|head| due < head)
-        {
-            self.order.rouse(line.queue);
-        }
+    /// Whether a share is one of those.
+    pub(in super::super) fn has_due(&self, queue: &str, share: &str, now: Timestamp) -> bool {
+        let queue = self.order.find_queue(queue).and_then(|number| self.order.queues.get(number.0));
+        let is_named = |number: ShareNumber| self.order.shares.get(number.0).is_some_and(|found| *found.name == *share);
+        queue.is_some_and(|queue| self.order.due_shares(queue, now).any(is_named))
     }
 
     /// Ends the rest of one queue, or of all. Returns whether there was any.

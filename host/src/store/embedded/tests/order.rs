@@ -133,4 +133,7 @@ async fn those_who_share_a_queue_are_known() {
     assert_eq!(shares, Sharers { due: vec!["one".into(), "two".into()], next: Some(NOW.plus(Duration::from_mins(1))) });
     assert_eq!(store.sharers("a", now, 1).due.len(), 1);
     assert_eq!(store.sharers("nobody", now, 10), Sharers::default());
+    let has_due = [("a", "one"), ("a", "two"), ("a", "later"), ("a", "other"), ("nobody", "one")]
+        .map(|(queue, share)| store.has_due(queue, share, now));
+    assert_eq!(has_due, [true, true, false, false, false]);
 }
