@@ -112,13 +112,6 @@ impl Signals {
     }
 }
 
-/// Sets what must be set before the process has threads: to be called first.
-pub fn prepare_process() {
-    if !process::limit_arenas() {
-        tracing::debug!("the allocator is left as it is");
-    }
-}
-
 /// What a reload changes, and what must outlive it.
 struct Parts {
     config: CurrentConfig,

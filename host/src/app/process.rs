@@ -1,4 +1,4 @@
-//! What the process asks of the system: files enough for its connections, and no more memory than it needs.
+//! What the process asks of the system: files enough for its connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
@@ -7,8 +7,6 @@ use crate::config::Config;
 
 /// Open files beside connections: those of the spool, of the search index and of the name servers, about.
 const OTHERS: u64 = 256;
-/// Arenas of the allocator: the thread that writes has one beside those that serve.
-const LEAST_ARENAS: usize = 2;
 
 /// Lifts the limit on open files as far as we may, and says where that is not enough for all connections that the configuration allows.
 pub(super) fn raise_file_limit(config: &Config) {
@@ -26,25 +24,6 @@ pub(super) fn raise_file_limit(config: &Config) {
     }
 }
 
-/// Has the allocator make no more arenas than there are processors; to be called before there are threads. Returns whether that was done.
-///
-/// Content is allocated where it comes in and freed where it was written: each arena keeps what others gave back to it, and by default there are eight for
-/// each processor. Measured after 8,000 messages of 1 KB on two of them: 204 MB with the default, 133 MB with this.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "the C library is asked for a number of its own")]
-pub(super) fn limit_arenas() -> bool {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let arenas = libc::c_int::try_from(processors.max(LEAST_ARENAS)).unwrap_or(libc::c_int::MAX);
-    // SAFETY: `mallopt` takes two numbers and changes nothing but the allocator's limits.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) == 1 }
-}
-
-/// Other allocators do not multiply so.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn limit_arenas() -> bool {
-    false
-}
-
 fn needed(config: &Config) -> u64 {
     let connections = [config.smtp.connections, config.http.connections, config.delivery.connections];
     connections.into_iter().map(u64::from).sum::<u64>() + OTHERS
@@ -56,11 +35,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    #[test]
-    fn the_allocator_takes_the_limit() {
-        assert_eq!(limit_arenas(), cfg!(all(target_os = "linux", target_env = "gnu")));
-    }
 
     #[test]
     fn the_limit_is_lifted_as_far_as_it_goes() {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::ConfigFile;
 use super::output::announce;
 use crate::app::opening::Opened;
-use crate::app::{App, Signals, prepare_process};
+use crate::app::{App, Signals};
 use crate::clock::{Clock, Entropy};
 use crate::telemetry::{self, LogFormat};
 
@@ -26,7 +26,6 @@ pub(super) struct Options {
 
 pub(super) fn run(options: Options) -> Result<ExitCode> {
     start_log(options.log.as_deref(), options.log_json)?;
-    prepare_process();
     let config = options.config.load()?;
     // Before there are threads: what is given up now, they never have.
     let opened = Opened::new(&config)?;
