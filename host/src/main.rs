@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 /// To be called before there are threads. `MIMALLOC_PURGE_DELAY` in the environment says otherwise.
 #[expect(unsafe_code, reason = "the allocator is asked for a number of its own")]
 fn give_memory_back() {
-    // SAFETY: the call takes two numbers, checks the first one, and there is only one thread.
+    // SAFETY: the call takes two numbers, checks the first one, and changes nothing but when memory is given back.
     unsafe { mi_option_set_default(PURGE_DELAY, SOON) }
 }
 

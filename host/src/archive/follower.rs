@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::aside::{Aside, Ended};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Search;
 use crate::event::index::{IndexError, SearchIndex, SearchIndexWriter};
@@ -16,6 +16,7 @@ use crate::event::{Event, EventKind};
 use crate::mail::content::{Composition, Draft};
 use crate::mail::message_id::MessageId;
 use crate::spool::Spool;
+use crate::spool::entry::Entry;
 use crate::store::{LoggedEvent, StoreError};
 
 /// Events read from the log at a time.
@@ -33,45 +34,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the log has forgotten something, while nothing is added to it.
 const FORGET: Duration = Duration::from_mins(1);
 
-/// How much nicer (nice(1)) than the server the threads of the index are: where both want the processor, they get about a tenth of it.
-const NICER: i32 = 10;
-/// The nicest that a thread can be.
-const NICEST: i32 = 19;
-
-/// Follows the log until `shutdown`, on a thread of its own: its work is all processor and disk, and the kernel knows the weight of threads alone.
+/// Follows the log until `shutdown`.
 pub async fn run(spool: Spool, index: SearchIndex, settings: Search, clock: Clock, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        let (done, ended) = oneshot::channel();
-        let (runtime, spool, index, clock, stop) = (Handle::current(), spool.clone(), index.clone(), clock.clone(), shutdown.clone());
-        let thread = std::thread::Builder::new().name("search-index".to_owned()).spawn(move || {
-            give_way();
-            runtime.block_on(follow(spool, index, settings, clock, stop));
-            // Nobody waits for it if the server does not either.
-            let _ = done.send(());
-        });
-        match thread {
-            Ok(_) if ended.await.is_ok() => return,
-            Ok(_) => error!("the search index ended badly; it is taken up again"),
-            Err(failure) => error!(error = &failure as &dyn std::error::Error, "the search index gets no thread"),
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(AFTER_FAILURE) => {}
-        }
-    }
-}
-
-/// Puts this thread, and those that it will start (the index writes and merges on threads of its own), behind those that serve.
-fn give_way() {
-    let behind = rustix::process::getpriority_process(None)
-        .and_then(|nice| rustix::process::setpriority_process(None, nice.saturating_add(NICER).min(NICEST)));
-    if let Err(failure) = behind {
-        // All works without it too; other mail is slower then while much is indexed.
-        debug!(%failure, "the threads of the search index keep the server's priority");
-    }
-}
-
-async fn follow(spool: Spool, index: SearchIndex, settings: Search, clock: Clock, shutdown: CancellationToken) {
     let mut follower = Follower::new(spool.clone(), index, settings);
     loop {
         let appended = spool.store().events_appended();
@@ -103,6 +67,8 @@ struct Follower {
     spool: Spool,
     index: SearchIndex,
     settings: Search,
+    /// Where the work is done.
+    aside: Option<Aside>,
     writer: Option<SearchIndexWriter>,
     /// What the index knew before this is gone from it.
     forgotten: Timestamp,
@@ -110,10 +76,10 @@ struct Follower {
 
 impl Follower {
     fn new(spool: Spool, index: SearchIndex, settings: Search) -> Self {
-        Self { spool, index, settings, writer: None, forgotten: Timestamp::default() }
+        Self { spool, index, settings, aside: None, writer: None, forgotten: Timestamp::default() }
     }
 
-    /// Indexes one batch, and removes what the log has forgotten; `false` if there was nothing to do. On a thread that may work and wait.
+    /// Indexes one batch, and removes what the log has forgotten; `false` if there was nothing to do.
     async fn step(&mut self) -> Result<bool, StepError> {
         let begins = self.spool.store().usage().await?.log_begins;
         let forget = (begins > self.forgotten).then_some(begins);
@@ -121,20 +87,32 @@ impl Follower {
         if forget.is_none() && self.spool.store().events(position, 1).await?.is_empty() {
             return Ok(false);
         }
-        let mut batch = Batch::new(position);
-        batch.gather(&self.spool, text_octets(self.settings)).await?;
-        // A writer that failed is not used again.
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => self.index.writer(usize::try_from(self.settings.memory.0).unwrap_or(usize::MAX))?,
+        // One that failed is not used again, and its thread is gone.
+        let mut aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => Aside::start("search-index")?,
         };
-        if let Some(begins) = forget {
-            writer.forget(begins)?;
-        }
-        writer.add(&batch.events, batch.position, &mut |id| batch.texts.remove(&id).flatten())?;
-        self.writer = Some(writer);
+        let writer = self.writer.take();
+        let mut batch = Batch::new(position);
+        batch.gather(&self.spool, text_octets(self.settings), &mut aside).await?;
+        let (index, settings) = (self.index.clone(), self.settings);
+        // The threads that the index writes and merges with are started here: they give way too.
+        let work = aside.run(move || {
+            let mut writer = match writer {
+                Some(writer) => writer,
+                None => index.writer(usize::try_from(settings.memory.0).unwrap_or(usize::MAX))?,
+            };
+            if let Some(begins) = forget {
+                writer.forget(begins)?;
+            }
+            let count = batch.events.len();
+            writer.add(&batch.events, batch.position, &mut |id| batch.texts.remove(&id).flatten())?;
+            Ok::<_, StepError>((writer, count))
+        });
+        let (writer, count) = work.await??;
+        (self.aside, self.writer) = (Some(aside), Some(writer));
         self.forgotten = begins;
-        debug!(events = batch.events.len(), "indexed");
+        debug!(events = count, "indexed");
         Ok(true)
     }
 }
@@ -163,25 +141,30 @@ impl Batch {
         self.text_octets >= TEXT_PER_COMMIT || self.event_octets >= EVENTS_PER_COMMIT
     }
 
-    /// Reads events, and up to `most` octets of text of each of their messages.
-    async fn gather(&mut self, spool: &Spool, most: usize) -> Result<(), StoreError> {
+    /// Reads events, and up to `most` octets of text of each of their messages. What takes the processor is done `aside`.
+    async fn gather(&mut self, spool: &Spool, most: usize, aside: &mut Aside) -> Result<(), StepError> {
         for _ in 0..PAGES_PER_COMMIT {
             let page = spool.store().events(self.position, PAGE).await?;
-            for logged in &page {
+            let length = page.len();
+            let read = |logged: LoggedEvent| (logged.position, logged.octets.len(), read(&logged));
+            for (position, octets, event) in aside.run(move || page.into_iter().map(read).collect::<Vec<_>>()).await? {
                 if self.is_full() {
                     return Ok(());
                 }
-                self.position = logged.position + 1;
-                self.event_octets += logged.octets.len();
-                let Some((position, event)) = read(logged) else { continue };
+                self.position = position + 1;
+                self.event_octets += octets;
+                let Some((position, event)) = event else { continue };
                 if !self.texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. } | EventKind::Spam { .. }) {
-                    let text = text(spool, event.message, most).await;
+                    let text = match spool.message(event.message).await {
+                        Ok(Some((entry, body, _))) => aside.run(move || text(&entry, body, most)).await?,
+                        Ok(None) | Err(_) => None,
+                    };
                     self.text_octets += text.as_ref().map_or(0, String::len);
                     self.texts.insert(event.message, text);
                 }
                 self.events.push((position, event));
             }
-            if page.len() < PAGE {
+            if length < PAGE {
                 break;
             }
         }
@@ -190,8 +173,7 @@ impl Batch {
 }
 
 /// The words of a message that is still kept: its text part, or its HTML without the tags, up to `most` octets.
-async fn text(spool: &Spool, id: MessageId, most: usize) -> Option<String> {
-    let (entry, body, _) = spool.message(id).await.ok()??;
+fn text(entry: &Entry, body: Bytes, most: usize) -> Option<String> {
     let content = Composition::decode(body)?.fill(&entry.plan.nonce, &entry.plan.slots, &mut |_| String::new());
     // What is displayed comes first. A message that ends early is read as far as it goes.
     let beginning = content.slice(..content.len().min(most.saturating_mul(READ_PER_TEXT)));
@@ -220,6 +202,10 @@ enum StepError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error("indexing ended badly")]
+    Ended(#[from] Ended),
+    #[error("the system lets the search index have no thread")]
+    Thread(#[from] std::io::Error),
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl OwnServer {
         Ok(time)
     }
 
-    /// Takes the processor away from it, and all that it would do by itself meanwhile, until it is [resumed](Self::resume).
+    /// Takes the processor away from it until it is [resumed](Self::resume). Its clock goes on: what became due meanwhile is done then.
     ///
     /// # Errors
     /// If it is gone.

@@ -1,7 +1,8 @@
 //! A long queue for a destination that does not answer: what it takes of memory, whether other mail is slower beside it, and how long a start takes with it.
 //!
 //! Two servers take turns, one with the queue and one without, and the one whose turn it is not stands still: a machine whose speed changes from one
-//! second to the next tells nothing by what it did a minute ago.
+//! second to the next tells nothing by what it did a minute ago. Time goes on for it meanwhile: copies that became due are put off in its next turn (no more of
+//! them than a second's worth), which counts against the queue.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;

@@ -40,10 +40,10 @@ const MEMORY: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1);
 
 /// Each of them may have a connection.
 const AT_ONCE: RangeInclusive<u32> = 1..=1000;
-/// A day has one round of reports every ten minutes: a domain may not take much longer than that.
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(10);
-/// Counts are kept for two days behind their own, and tried once an hour.
-const TRIES: RangeInclusive<u32> = 1..=48;
+/// A round of reports waits for all of them: longer than that for each, and those behind may be forgotten before their turn.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(2);
+/// Counts are kept for two days behind their own; a report is tried first some four hours into them, and once an hour.
+const TRIES: RangeInclusive<u32> = 1..=40;
 
 impl Default for TlsReports {
     /// Nobody is told.
@@ -86,7 +86,7 @@ pub(super) fn read(section: &Section<'_>) -> TlsReports {
         at_once: section.or("at_once", nothing.at_once, |value| value.number(AT_ONCE)),
         timeout: section.or("timeout", nothing.timeout, |value| {
             let time = value.duration()?;
-            if TIMEOUT.contains(&time) { Ok(time) } else { Err("must be from 1 second to 10 minutes".to_owned()) }
+            if TIMEOUT.contains(&time) { Ok(time) } else { Err("must be from 1 second to 2 minutes".to_owned()) }
         }),
         tries: section.or("tries", nothing.tries, |value| value.number(TRIES)),
         per_destination: section.or("per_destination", nothing.per_destination, Value::count),

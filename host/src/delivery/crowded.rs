@@ -15,12 +15,14 @@ pub(super) struct Crowded {
 
 impl Crowded {
     pub(super) fn add(&self, login: &Arc<str>) {
-        self.logins.lock().insert(Arc::clone(login));
+        let mut logins = self.logins.lock();
+        logins.insert(Arc::clone(login));
         self.any.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn clear(&self) {
-        self.logins.lock().clear();
+        let mut logins = self.logins.lock();
+        logins.clear();
         self.any.store(false, Ordering::Relaxed);
     }
 

@@ -402,12 +402,14 @@ impl Tallies {
     }
 
     /// Forgets counts that nobody was told of in time.
-    fn forget(&self, now: Timestamp) {
+    fn forget(&self, now: Timestamp) -> usize {
         let oldest = day(now.minus(KEPT));
         let mut table = self.known.lock();
+        let before = table.tallies.len();
         while let Some(key) = table.tallies.first_key_value().map(|(key, _)| key.clone()).filter(|(day, _)| *day <= oldest) {
             table.remove(&key);
         }
+        before.saturating_sub(table.tallies.len())
     }
 }
 

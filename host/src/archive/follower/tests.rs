@@ -19,20 +19,6 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const RETENTION: Duration = Duration::from_hours(1);
 const SEARCH: Search = Search { text: ByteSize::mib(1), gather: Duration::ZERO, rest: 0, memory: ByteSize(15_000_000) };
 
-#[test]
-fn a_thread_that_gives_way_is_nicer_than_the_others() {
-    let nice = || rustix::process::getpriority_process(None).unwrap();
-    let server = nice();
-    let [gave_way, started_by_it] = std::thread::spawn(move || {
-        give_way();
-        [nice(), std::thread::spawn(nice).join().unwrap()]
-    })
-    .join()
-    .unwrap();
-    assert_eq!([gave_way, started_by_it], [(server + NICER).min(NICEST); 2]);
-    assert_eq!(nice(), server);
-}
-
 struct Bench {
     _folder: tempfile::TempDir,
     clock: Clock,

@@ -37,7 +37,8 @@ const ANSWER: usize = 64 * 1024;
 /// Sends what is due, `delay` after the end of its day.
 pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
     let settings = hub.settings();
-    hub.tallies.forget(hub.clock.now());
+    // Those whose turn did not come in time, or not often enough.
+    (0..hub.tallies.forget(hub.clock.now())).for_each(|_| hub.metrics.delivery().tls_reported(Told::Later.word()));
     let due = stream::iter(hub.tallies.due(hub.clock.now(), delay));
     let at_once = usize::try_from(settings.limits.tls_reports.at_once).unwrap_or(usize::MAX);
     due.for_each_concurrent(at_once, |(day, domain)| tell(hub, &settings, day, domain)).await;
