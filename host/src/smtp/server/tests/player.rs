@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::mail::domain::Domain;
+use crate::mail::envelope::{Envelope, ReversePath};
 use crate::mail::message_id::MessageId;
 use crate::smtp::memory::ContentMemory;
 
