@@ -3,10 +3,10 @@
 //! [`follower`] keeps the search index up with the log; [`Archive`] answers the dashboard and the commands. What waits is looked through in walks ([`queue`],
 //! [`summary`]), of which there are few at a time: some for logins, some for operators.
 
-mod aside;
 pub mod explain;
 pub mod filter;
 pub mod follower;
+mod nice_thread;
 pub mod order;
 pub mod queue;
 pub mod replay;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::aside::{Aside, Ended};
+use super::nice_thread::{Ended, NiceThread};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Search;
 use crate::event::index::{IndexError, SearchIndex, SearchIndexWriter};
@@ -68,7 +68,7 @@ struct Follower {
     index: SearchIndex,
     settings: Search,
     /// Where the work is done.
-    aside: Option<Aside>,
+    thread: Option<NiceThread>,
     writer: Option<SearchIndexWriter>,
     /// What the index knew before this is gone from it.
     forgotten: Timestamp,
@@ -76,7 +76,7 @@ struct Follower {
 
 impl Follower {
     fn new(spool: Spool, index: SearchIndex, settings: Search) -> Self {
-        Self { spool, index, settings, aside: None, writer: None, forgotten: Timestamp::default() }
+        Self { spool, index, settings, thread: None, writer: None, forgotten: Timestamp::default() }
     }
 
     /// Indexes one batch, and removes what the log has forgotten; `false` if there was nothing to do.
@@ -88,16 +88,15 @@ impl Follower {
             return Ok(false);
         }
         // One that failed is not used again, and its thread is gone.
-        let mut aside = match self.aside.take() {
-            Some(aside) => aside,
-            None => Aside::start("search-index")?,
+        let mut thread = match self.thread.take() {
+            Some(thread) => thread,
+            None => NiceThread::start("search-index")?,
         };
-        let writer = self.writer.take();
         let mut batch = Batch::new(position);
-        batch.gather(&self.spool, text_octets(self.settings), &mut aside).await?;
-        let (index, settings) = (self.index.clone(), self.settings);
+        batch.gather(&self.spool, text_octets(self.settings), &mut thread).await?;
+        let (writer, index, settings) = (self.writer.take(), self.index.clone(), self.settings);
         // The threads that the index writes and merges with are started here: they give way too.
-        let work = aside.run(move || {
+        let work = thread.run(move || {
             let mut writer = match writer {
                 Some(writer) => writer,
                 None => index.writer(usize::try_from(settings.memory.0).unwrap_or(usize::MAX))?,
@@ -110,7 +109,7 @@ impl Follower {
             Ok::<_, StepError>((writer, count))
         });
         let (writer, count) = work.await??;
-        (self.aside, self.writer) = (Some(aside), Some(writer));
+        (self.thread, self.writer) = (Some(thread), Some(writer));
         self.forgotten = begins;
         debug!(events = count, "indexed");
         Ok(true)
@@ -141,13 +140,13 @@ impl Batch {
         self.text_octets >= TEXT_PER_COMMIT || self.event_octets >= EVENTS_PER_COMMIT
     }
 
-    /// Reads events, and up to `most` octets of text of each of their messages. What takes the processor is done `aside`.
-    async fn gather(&mut self, spool: &Spool, most: usize, aside: &mut Aside) -> Result<(), StepError> {
+    /// Reads events, and up to `most` octets of text of each of their messages. What takes the processor is done on `thread`.
+    async fn gather(&mut self, spool: &Spool, most: usize, thread: &mut NiceThread) -> Result<(), StepError> {
         for _ in 0..PAGES_PER_COMMIT {
             let page = spool.store().events(self.position, PAGE).await?;
             let length = page.len();
             let read = |logged: LoggedEvent| (logged.position, logged.octets.len(), read(&logged));
-            for (position, octets, event) in aside.run(move || page.into_iter().map(read).collect::<Vec<_>>()).await? {
+            for (position, octets, event) in thread.run(move || page.into_iter().map(read).collect::<Vec<_>>()).await? {
                 if self.is_full() {
                     return Ok(());
                 }
@@ -156,7 +155,7 @@ impl Batch {
                 let Some((position, event)) = event else { continue };
                 if !self.texts.contains_key(&event.message) && !matches!(event.kind, EventKind::Rejected { .. } | EventKind::Spam { .. }) {
                     let text = match spool.message(event.message).await {
-                        Ok(Some((entry, body, _))) => aside.run(move || text(&entry, body, most)).await?,
+                        Ok(Some((entry, body, _))) => thread.run(move || text(&entry, body, most)).await?,
                         Ok(None) | Err(_) => None,
                     };
                     self.text_octets += text.as_ref().map_or(0, String::len);

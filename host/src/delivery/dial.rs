@@ -273,7 +273,7 @@ impl Dial<'_> {
         let reports = &around.limits.tls_reports;
         if reports.enabled {
             let noted = around.tallies.note(around.route, seen, outcome, reports, around.clock.now());
-            (0..noted.given_up).for_each(|_| around.metrics.delivery().tls_reported("no_room"));
+            around.metrics.delivery().tls_reported("no_room", noted.given_up);
             if !noted.has_room {
                 around.metrics.delivery().tls_uncounted();
             }

@@ -247,7 +247,7 @@ impl Table {
     }
 
     /// Makes room for a connection, of a domain that is new or not; returns whether there is some, and how many reports were given up for it.
-    fn make_room(&mut self, is_new: bool, limits: &config::TlsReports) -> (bool, u32) {
+    fn make_room(&mut self, is_new: bool, limits: &config::TlsReports) -> (bool, usize) {
         let domains = usize::try_from(limits.domains).unwrap_or(usize::MAX);
         let memory = usize::try_from(limits.memory.0).unwrap_or(usize::MAX);
         let mut given_up = 0;
@@ -267,7 +267,7 @@ pub(super) struct Noted {
     /// There was room for all of it.
     pub(super) has_room: bool,
     /// Reports that were given up for that.
-    pub(super) given_up: u32,
+    pub(super) given_up: usize,
 }
 
 /// What was sent where on one day. A restart forgets it.

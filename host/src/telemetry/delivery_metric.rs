@@ -114,9 +114,12 @@ impl DeliveryMetrics {
         self.tls_sessions.get_or_create_owned(&[("policy", policy.to_owned()), ("result", result.to_owned())]).inc();
     }
 
-    /// Counts a report on TLS.
-    pub fn tls_reported(&self, result: &'static str) {
-        self.tls_reports.get_or_create_owned(&[("result", result.to_owned())]).inc();
+    /// Counts reports on TLS that ended alike.
+    pub fn tls_reported(&self, result: &'static str, reports: usize) {
+        // Nobody wants to see a result that there never was.
+        if reports > 0 {
+            self.tls_reports.get_or_create_owned(&[("result", result.to_owned())]).inc_by(reports as u64);
+        }
     }
 
     /// Counts a connection that there was no room to report.

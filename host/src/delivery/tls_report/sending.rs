@@ -38,7 +38,7 @@ const ANSWER: usize = 64 * 1024;
 pub(in crate::delivery) async fn round(hub: &Hub, delay: Duration) {
     let settings = hub.settings();
     // Those whose turn did not come in time, or not often enough.
-    (0..hub.tallies.forget(hub.clock.now())).for_each(|_| hub.metrics.delivery().tls_reported(Told::Later.word()));
+    hub.metrics.delivery().tls_reported(Told::Later.word(), hub.tallies.forget(hub.clock.now()));
     let due = stream::iter(hub.tallies.due(hub.clock.now(), delay));
     let at_once = usize::try_from(settings.limits.tls_reports.at_once).unwrap_or(usize::MAX);
     due.for_each_concurrent(at_once, |(day, domain)| tell(hub, &settings, day, domain)).await;
@@ -55,7 +55,7 @@ async fn tell(hub: &Hub, settings: &Settings, day: u64, domain: String) {
             hub.tallies.again(day, domain, tally);
         }
         told @ (Told::Sent | Told::NotWanted | Told::TooMany | Told::Later) => {
-            hub.metrics.delivery().tls_reported(told.word());
+            hub.metrics.delivery().tls_reported(told.word(), 1);
             if let Err(error) = hub.tallies.end(day, &domain, &**hub.spool.store(), now).await {
                 tracing::debug!("cannot write down that {domain} has its report on TLS, it may get it again after a restart: {error}");
             }

@@ -322,7 +322,8 @@ impl Index {
         self.put_back(line, due, copy);
     }
 
-    /// A row that was handed out may be handed out again. A rest of its queue goes on: whoever gives it back may be the one that found nothing to have for it.
+    /// The same for a row that was handed out, or is due later than before: a rest of its queue goes on, as whoever puts it back may be the one that found
+    /// nothing to have for it.
     pub(super) fn put_back(&mut self, line: LineNumber, due: Timestamp, copy: CopyId) {
         if self.ready.insert(ReadyKey::new(line, due, copy)) {
             *self.dues.entry(due).or_default() += 1;

@@ -15,16 +15,16 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The thread, which ends with this. It has no runtime, and knows none: a thread that is started from it, such as one of those that block for tokio, would
 /// be as nice, and serve others afterwards.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub(super) struct NiceThread {
     jobs: SyncSender<Job>,
 }
 
 /// The work did not end well, and the thread is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("work aside ended badly")]
+#[error("the work ended badly, and its thread with it")]
 pub(super) struct Ended;
 
-impl Aside {
+impl NiceThread {
     /// Starts it.
     ///
     /// # Errors
@@ -58,8 +58,8 @@ impl Aside {
 fn give_way() {
     let nice = rustix::process::getpriority_process(None);
     if let Err(failure) = nice.and_then(|nice| rustix::process::setpriority_process(None, nice.saturating_add(NICER).min(NICEST))) {
-        // All works without it too; other mail is slower then while much is done aside.
-        tracing::debug!(%failure, "a thread for work aside keeps the server's priority");
+        // All works without it too; other mail is slower then while much is done here.
+        tracing::debug!(%failure, "a thread for work that can wait keeps the server's priority");
     }
 }
 
@@ -77,17 +77,17 @@ mod tests {
     async fn it_is_nicer_than_the_others() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let server = nice();
-        let mut aside = Aside::start("test").unwrap();
-        let both = aside.run(move || [nice(), thread::spawn(nice).join().unwrap()]).await.unwrap();
+        let mut thread = NiceThread::start("test").unwrap();
+        let both = thread.run(move || [nice(), thread::spawn(nice).join().unwrap()]).await.unwrap();
         assert_eq!(both, [(server + NICER).min(NICEST); 2]);
         assert_eq!([nice(), tokio::task::spawn_blocking(nice).await.unwrap()], [server; 2]);
     }
 
     #[tokio::test]
     async fn work_that_panics_is_told() {
-        let mut aside = Aside::start("test").unwrap();
-        assert_eq!(aside.run(|| 7).await, Ok(7));
-        assert_eq!(aside.run(|| assert!(std::hint::black_box(false), "on purpose")).await, Err(Ended));
-        assert_eq!(aside.run(|| 7).await, Err(Ended));
+        let mut thread = NiceThread::start("test").unwrap();
+        assert_eq!(thread.run(|| 7).await, Ok(7));
+        assert_eq!(thread.run(|| assert!(std::hint::black_box(false), "on purpose")).await, Err(Ended));
+        assert_eq!(thread.run(|| 7).await, Err(Ended));
     }
 }
