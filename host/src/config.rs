@@ -36,6 +36,7 @@ mod store;
 pub(crate) mod suggestion;
 mod template;
 mod tls;
+mod tls_level;
 mod tls_reports;
 mod tls_rule;
 mod trust;
@@ -73,7 +74,7 @@ pub use plugin::{
 };
 pub use queue::Queue;
 pub use returns::Returns;
-pub use route::{MxRoute, OutgoingTls, Route, SmartHostRoute};
+pub use route::{MxRoute, Route, SmartHostRoute};
 pub use search::Search;
 pub use secret::Environment;
 pub use sender_rule::{SenderRule, SenderRuleError, SenderRuleKind};
@@ -84,8 +85,9 @@ pub use source::{Member, Source, SourceRule, Sources, WarmUp, day, next_day};
 pub use store::Store;
 pub use template::Template;
 pub use tls::{NamedCertificate, Tls, WATCH_INTERVAL};
+pub use tls_level::TlsLevel;
 pub use tls_reports::{TLS_REPORTER, TlsReports};
-pub use tls_rule::{TlsLevel, TlsRule};
+pub use tls_rule::TlsRule;
 pub use trust::{PluginTrust, TrustedKey};
 use unit::ByteSize;
 

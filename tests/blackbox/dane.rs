@@ -112,7 +112,7 @@ tls = "dane"
     }
     for (domain, word) in [
         ("verified", "TLS handshake failed"),
-        ("dane", "the TLS rule asks for DANE"),
+        ("dane", "the configuration asks for DANE"),
         ("elsewhere", "the TLS rule \"elsewhere\" does not name this host"),
     ] {
         let id = host.send("direct", &format!("reader@{domain}.example"))?;
@@ -121,5 +121,37 @@ tls = "dane"
         host.say(&["queue", "cancel", &id])?;
     }
     assert_eq!(peer.count(), 3);
+    host.wait_for_empty_queue()
+}
+
+#[test]
+fn a_smart_host_may_have_to_be_vouched_for() -> Result<()> {
+    // Nobody has signed the certificate: an authority could not vouch for it.
+    let certificate = Certificate::new()?;
+    let peer = Peer::start_with(Protection::StartTls(certificate.server()?), None)?;
+    let port = peer.address().port();
+    let at = |host: &str| format!("_{port}._tcp.{host}");
+    let (good, bad) = (certificate.key_digest()?, [7; 32]);
+    let mut zone = Zone::start()?;
+    for host in ["good.example", "bad.example", "none.example"] {
+        zone = zone.address_of(host, Ipv4Addr::LOCALHOST).signed(host);
+    }
+    zone = zone.tlsa(&at("good.example"), &good).signed(&at("good.example")).tlsa(&at("bad.example"), &bad).signed(&at("bad.example"));
+    let routes = ["good", "bad", "none"].map(|name| {
+        let route = format!("[routes.{name}]\nkind = \"smarthost\"\nhost = \"{name}.example\"\nport = {port}\ntls = \"dane\"\n");
+        route + &login(name, &format!("route = \"{name}\""))
+    });
+    let text = config(peer.address(), &routes.concat());
+    let text = text.replacen("[server]\n", &format!("[server]\nnameservers = [\"{}\"]\n", zone.address()), 1);
+    let host = Host::start(&text, &[])?;
+    let said = host.shown(&host.send("good", "reader@b.example")?, "delivered")?;
+    assert!(said.contains("(dane)"), "{said}");
+    for (name, word) in [("bad", "TLS handshake failed"), ("none", "the host has no signed TLSA records")] {
+        let id = host.send(name, "reader@b.example")?;
+        let said = host.shown(&id, "deferred")?;
+        assert!(said.contains(word), "{name}: {said}");
+        host.say(&["queue", "cancel", &id])?;
+    }
+    assert_eq!(peer.count(), 1);
     host.wait_for_empty_queue()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::document::{Fault, Section, Value};
 use super::tls::authorities;
+use super::tls_level::{self, TlsLevel};
 use super::unit::Secret;
 use crate::mail::domain::Domain;
 
@@ -25,7 +26,7 @@ pub enum Route {
 #[derive(Clone, Debug)]
 pub struct MxRoute {
     /// `tls`: default opportunistic.
-    pub tls: OutgoingTls,
+    pub tls: TlsLevel,
     /// `port`: default 25.
     pub port: u16,
     /// `nameservers`: default those of `[server]`.
@@ -45,7 +46,7 @@ pub struct MxRoute {
 impl Default for MxRoute {
     fn default() -> Self {
         Self {
-            tls: OutgoingTls::Opportunistic,
+            tls: TlsLevel::Opportunistic,
             port: SMTP_PORT,
             nameservers: Vec::new(),
             allow_private: false,
@@ -65,24 +66,13 @@ pub struct SmartHostRoute {
     /// `port`: default 587.
     pub port: u16,
     /// `tls`: default required.
-    pub tls: OutgoingTls,
+    pub tls: TlsLevel,
     /// `implicit_tls`: TLS from the first octet, as on port 465. Default: whether the port is 465.
     pub implicit_tls: bool,
     /// `ca`: PEM file of certification authorities to trust in the place of the system's.
     pub ca: Option<PathBuf>,
     /// `username` and `password`.
     pub credentials: Option<(String, Secret)>,
-}
-
-/// TLS on the way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutgoingTls {
-    /// `required`: with a certificate that is valid for the host.
-    Required,
-    /// `opportunistic`: where it is offered, whatever the certificate says (RFC 7435).
-    Opportunistic,
-    /// `none`: never.
-    None,
 }
 
 /// Where `kind = "mx"` looks when a name server is given without a port.
@@ -123,7 +113,7 @@ fn route(section: &Section<'_>) -> Option<Route> {
 
 fn mx(section: &Section<'_>) -> MxRoute {
     MxRoute {
-        tls: section.or("tls", OutgoingTls::Opportunistic, tls),
+        tls: section.or("tls", TlsLevel::Opportunistic, tls_level::read),
         port: section.or("port", SMTP_PORT, port),
         nameservers: section.list("nameservers", nameserver),
         allow_private: section.or("allow_private", false, Value::boolean),
@@ -137,10 +127,13 @@ fn mx(section: &Section<'_>) -> MxRoute {
 fn smart_host(section: &Section<'_>) -> Option<SmartHostRoute> {
     let host = section.required("host", host);
     let port = section.or("port", 587, port);
-    let tls = section.or("tls", OutgoingTls::Required, tls);
-    let implicit_tls = section.or("implicit_tls", port == SUBMISSIONS_PORT && tls != OutgoingTls::None, Value::boolean);
-    if implicit_tls && tls == OutgoingTls::None {
+    let tls = section.or("tls", TlsLevel::Required, tls_level::read);
+    let implicit_tls = section.or("implicit_tls", port == SUBMISSIONS_PORT && tls != TlsLevel::None, Value::boolean);
+    if implicit_tls && tls == TlsLevel::None {
         section.report("implicit_tls = true and tls = \"none\" exclude each other");
+    }
+    if tls == TlsLevel::Dane && host.as_ref().is_some_and(|host| host.parse::<IpAddr>().is_ok()) {
+        section.report("tls = \"dane\" takes a host with a name: an address has no TLSA records");
     }
     let ca = section.optional("ca", authorities);
     let username = section.optional("username", |value| value.secret().map(|username| username.expose().to_owned()));
@@ -149,10 +142,6 @@ fn smart_host(section: &Section<'_>) -> Option<SmartHostRoute> {
         section.report("\"username\" and \"password\" go together");
     }
     Some(SmartHostRoute { host: host?, port, tls, implicit_tls, ca, credentials: username.zip(password) })
-}
-
-fn tls(value: &Value<'_>) -> Result<OutgoingTls, Fault> {
-    value.choice(&[("required", OutgoingTls::Required), ("opportunistic", OutgoingTls::Opportunistic), ("none", OutgoingTls::None)])
 }
 
 fn port(value: &Value<'_>) -> Result<u16, Fault> {

@@ -111,7 +111,7 @@ fn the_example_loads() {
 
     let Route::SmartHost(upstream) = &config.routes["upstream"] else { panic!("{:?}", config.routes) };
     assert_eq!(upstream.credentials.as_ref().unwrap().1.expose(), "hunter2");
-    assert_eq!((upstream.tls, upstream.implicit_tls), (OutgoingTls::Required, false));
+    assert_eq!((upstream.tls, upstream.implicit_tls), (TlsLevel::Required, false));
     assert!(config.dkim[0].key.expose().starts_with("-----BEGIN PRIVATE KEY-----"));
 }
 

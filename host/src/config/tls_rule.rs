@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::document::{Section, Value, is_name};
 use super::shaping::HostPattern;
 use super::suggestion::did_you_mean;
+use super::tls_level::{self, TlsLevel};
 
 /// `[[tls_rules]]`: the least that is done for the mail of certain recipients. The first rule that matches takes the place of what the route says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,36 +22,6 @@ pub struct TlsRule {
     /// `hosts`: the only hosts that get the mail; none given are all that DNS names.
     pub hosts: Vec<HostPattern>,
 }
-
-/// How well a connection is protected, from bad to good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsLevel {
-    /// `none`: not at all.
-    None,
-    /// `opportunistic`: where it is offered, whatever the certificate says (RFC 7435).
-    Opportunistic,
-    /// `encrypted`: always, whatever the certificate says.
-    Encrypted,
-    /// `required`: with a certificate that is valid for the host.
-    Required,
-    /// `dane`: with a certificate that signed TLSA records vouch for.
-    Dane,
-}
-
-impl TlsLevel {
-    /// Returns the word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Opportunistic => "opportunistic",
-            Self::Encrypted => "encrypted",
-            Self::Required => "required",
-            Self::Dane => "dane",
-        }
-    }
-}
-
-const LEVELS: [TlsLevel; 5] = [TlsLevel::None, TlsLevel::Opportunistic, TlsLevel::Encrypted, TlsLevel::Required, TlsLevel::Dane];
 
 impl TlsRule {
     /// Whether it is about mail for `domain`, in A-labels, over `route`.
@@ -80,7 +51,7 @@ pub(super) fn read(file: &Section<'_>, route_names: &[&str]) -> Vec<TlsRule> {
             }
             Err(format!("no route \"{route}\"{}", did_you_mean(route, route_names.iter().copied())))
         });
-        let tls = section.required("tls", |value| value.choice(&LEVELS.map(|level| (level.as_str(), level))));
+        let tls = section.required("tls", tls_level::read);
         let hosts = section.list("hosts", Value::parsed::<HostPattern>);
         Some(TlsRule { name: name?, domains, route, tls: tls?, hosts })
     })

@@ -20,7 +20,6 @@ use super::failure::Failure;
 use super::mta_sts::Mode;
 use super::mx::Host;
 use super::policies::Standing;
-use super::route::TlsPolicy;
 use super::tls_report::{PolicyKind, Seen, result_of};
 use crate::config::{TlsLevel, TlsRule};
 use crate::dns::Dns;
@@ -51,9 +50,9 @@ pub(super) type Observed = Arc<Mutex<Option<(&'static str, String)>>>;
 
 /// What asks for protection.
 pub(super) struct Guard<'a> {
-    /// TLS of the route.
-    pub(super) floor: &'a TlsPolicy,
-    /// What takes its place for these recipients.
+    /// The least that the operator wants: by the rule, or by the route.
+    pub(super) level: TlsLevel,
+    /// Which rule that is.
     pub(super) rule: Option<&'a TlsRule>,
     /// Takes only valid certificates; `None` where there is no certification authority to trust.
     pub(super) verifying: Option<&'a TlsConnector>,
@@ -67,9 +66,9 @@ pub(super) struct Guard<'a> {
     pub(super) policy: Standing,
     /// Hosts are found by MX records, which anybody on the way may have made.
     pub(super) by_mx: bool,
-    /// These MX records are signed: it is sure that they are the domain's.
+    /// It is sure that these are the domain's hosts: the MX records are signed, or the configuration names the host.
     pub(super) secure: bool,
-    /// The recipient's domain, in A-labels, where TLSA records of its hosts count.
+    /// The recipient's domain, or the smart host, in A-labels, where TLSA records of its hosts count.
     pub(super) dane: Option<String>,
     /// The recipient's domain, in A-labels, where it may want to hear how TLS goes.
     pub(super) reported: Option<String>,
@@ -78,7 +77,7 @@ pub(super) struct Guard<'a> {
 impl Guard<'_> {
     /// The domain for whose hosts TLSA records are to be looked up, if they are.
     fn vouched_domain(&self) -> Option<&str> {
-        let counts = self.transport != TransportSecurity::Optional || self.level() == TlsLevel::Dane;
+        let counts = self.transport != TransportSecurity::Optional || self.level == TlsLevel::Dane;
         self.dane.as_deref().filter(|_| counts && self.secure)
     }
 
@@ -87,16 +86,6 @@ impl Guard<'_> {
         match (self.vouched_domain(), host) {
             (Some(domain), Host::Name(name)) => dane::look_up(dns, name, domain, port).await,
             (Some(_), Host::Address(_)) | (None, _) => Vouching::None,
-        }
-    }
-
-    /// The least that the operator wants.
-    fn level(&self) -> TlsLevel {
-        match (self.rule, self.floor) {
-            (Some(rule), _) => rule.tls,
-            (None, TlsPolicy::Required(_)) => TlsLevel::Required,
-            (None, TlsPolicy::Opportunistic(_)) => TlsLevel::Opportunistic,
-            (None, TlsPolicy::None) => TlsLevel::None,
         }
     }
 
@@ -122,8 +111,11 @@ impl Guard<'_> {
             Vouching::Unusable | Vouching::None => {}
         }
         // What the operator asks for, no message takes away.
-        if self.level() == TlsLevel::Dane {
-            return Err(Failure::transient((7, 5), "the TLS rule asks for DANE, and the host has no signed TLSA records that can be used"));
+        if self.level == TlsLevel::Dane {
+            return Err(Failure::transient(
+                (7, 5),
+                "the configuration asks for DANE, and the host has no signed TLSA records that can be used",
+            ));
         }
         if is_required {
             if self.by_mx && !named && !self.secure {
@@ -137,7 +129,7 @@ impl Guard<'_> {
             }
             return self.verified("mta-sts");
         }
-        if *vouching == Vouching::Unusable && self.level() < TlsLevel::Encrypted {
+        if *vouching == Vouching::Unusable && self.level < TlsLevel::Encrypted {
             return Ok(Protection {
                 security: Security::Required,
                 connector: Some(self.anyone.clone()),
@@ -187,7 +179,7 @@ impl Guard<'_> {
                 (PolicyKind::Sts, policy.to_text().lines().map(str::to_owned).collect(), policy.mx.clone())
             }
             (Vouching::None, Standing::Unfetched(_)) => (PolicyKind::Sts, Vec::new(), Vec::new()),
-            (Vouching::None, Standing::None | Standing::Unknown) if self.level() == TlsLevel::None => return None,
+            (Vouching::None, Standing::None | Standing::Unknown) if self.level == TlsLevel::None => return None,
             (Vouching::None, Standing::None | Standing::Unknown) => (PolicyKind::None, Vec::new(), Vec::new()),
         };
         Some(Seen { domain, kind, strings, mx, host: host.to_text() }.bounded())
@@ -228,18 +220,15 @@ impl Guard<'_> {
         let with = |security, connector: &TlsConnector| Protection {
             security,
             connector: Some(connector.clone()),
-            policy: self.level().as_str(),
+            policy: self.level.as_str(),
             name: None,
             observed: None,
         };
-        match (self.level(), self.floor) {
-            // A route may trust other authorities than everybody.
-            (TlsLevel::Required, TlsPolicy::Required(connector)) => Ok(with(Security::Required, connector)),
-            (TlsLevel::Required | TlsLevel::Dane, _) => self.verified("required"),
-            (TlsLevel::Opportunistic, TlsPolicy::Opportunistic(connector)) => Ok(with(Security::Opportunistic, connector)),
-            (TlsLevel::Encrypted, _) => Ok(with(Security::Required, self.anyone)),
-            (TlsLevel::Opportunistic, _) => Ok(with(Security::Opportunistic, self.anyone)),
-            (TlsLevel::None, _) => Ok(Protection { security: Security::None, connector: None, policy: "none", name: None, observed: None }),
+        match self.level {
+            TlsLevel::Required | TlsLevel::Dane => self.verified("required"),
+            TlsLevel::Encrypted => Ok(with(Security::Required, self.anyone)),
+            TlsLevel::Opportunistic => Ok(with(Security::Opportunistic, self.anyone)),
+            TlsLevel::None => Ok(Protection { security: Security::None, connector: None, policy: "none", name: None, observed: None }),
         }
     }
 }
@@ -269,13 +258,12 @@ mod tests {
 
     fn asked(transport: TransportSecurity, policy: Standing, by_mx: bool, host: &str) -> String {
         let connector = tls::opportunistic().unwrap();
-        let floor = TlsPolicy::Opportunistic(connector.clone());
-        said(&Guard { transport, policy, by_mx, ..guard(&floor, &connector) }, host, &Vouching::None)
+        said(&Guard { transport, policy, by_mx, ..guard(TlsLevel::Opportunistic, &connector) }, host, &Vouching::None)
     }
 
-    fn guard<'a>(floor: &'a TlsPolicy, connector: &'a TlsConnector) -> Guard<'a> {
+    fn guard(level: TlsLevel, connector: &TlsConnector) -> Guard<'_> {
         Guard {
-            floor,
+            level,
             rule: None,
             verifying: Some(connector),
             anyone: connector,
@@ -304,7 +292,6 @@ mod tests {
     fn dane_goes_before_all_that_a_domain_says() {
         use TransportSecurity::{AsConfigured, Required};
         let connector = tls::opportunistic().unwrap();
-        let floor = TlsPolicy::None;
         let failed = || Vouching::Failed(Failure::transient((7, 5), "forged"));
         for (transport, mode, secure, vouching, expected) in [
             (AsConfigured, None, true, records(), "dane"),
@@ -319,7 +306,7 @@ mod tests {
             (Required, None, false, Vouching::None, "5.7.30"),
         ] {
             let policy = mode.map_or(Standing::None, policy);
-            let guard = Guard { transport, policy, secure, ..guard(&floor, &connector) };
+            let guard = Guard { transport, policy, secure, ..guard(TlsLevel::None, &connector) };
             assert_eq!(said(&guard, "bad.example", &vouching), expected, "{transport:?} {mode:?} {secure} {vouching:?}");
         }
     }
@@ -328,7 +315,6 @@ mod tests {
     fn a_rule_takes_the_place_of_the_route() {
         use TlsLevel::{Dane, Encrypted, None, Opportunistic, Required};
         let connector = tls::opportunistic().unwrap();
-        let floor = TlsPolicy::Required(connector.clone());
         for (tls, hosts, vouching, expected) in [
             (None, "good.example", Vouching::None, "none"),
             (None, "good.example", records(), "dane"),
@@ -341,19 +327,19 @@ mod tests {
             (Dane, "good.example", records(), "dane"),
         ] {
             let rule = TlsRule { name: "r".into(), domains: Vec::new(), route: Option::None, tls, hosts: vec![hosts.parse().unwrap()] };
-            let guard = Guard { rule: Some(&rule), ..guard(&floor, &connector) };
+            let guard = Guard { rule: Some(&rule), ..guard(tls, &connector) };
             assert_eq!(said(&guard, "good.example", &vouching), expected, "{tls:?} {hosts} {vouching:?}");
         }
         let rule = TlsRule { name: "r".into(), domains: Vec::new(), route: Option::None, tls: Dane, hosts: Vec::new() };
         for (vouching, expected) in [(Vouching::None, "4.7.5"), (Vouching::Unusable, "4.7.5"), (records(), "requiretls")] {
             let transport = TransportSecurity::Required;
-            let guard = Guard { rule: Some(&rule), transport, secure: true, ..guard(&floor, &connector) };
+            let guard = Guard { rule: Some(&rule), transport, secure: true, ..guard(Dane, &connector) };
             assert_eq!(said(&guard, "good.example", &vouching), expected, "REQUIRETLS {vouching:?}");
         }
         let dane = Some("b.example".to_owned());
-        let optional = Guard { transport: TransportSecurity::Optional, secure: true, dane, ..guard(&floor, &connector) };
+        let optional = Guard { transport: TransportSecurity::Optional, secure: true, dane, ..guard(Required, &connector) };
         assert_eq!(optional.vouched_domain(), Option::None);
-        assert_eq!(Guard { rule: Some(&rule), ..optional }.vouched_domain(), Some("b.example"));
+        assert_eq!(Guard { level: Dane, ..optional }.vouched_domain(), Some("b.example"));
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(super) struct MxRoute {
     pub(super) dns: Arc<dyn Dns>,
     pub(super) port: u16,
     pub(super) allow_private: bool,
-    pub(super) tls: TlsPolicy,
+    /// The least that is done.
+    pub(super) tls: TlsLevel,
     /// Takes only valid certificates; `None` where there is no certification authority to trust.
     pub(super) verifying: Option<TlsConnector>,
     /// What that goes by.
@@ -55,24 +56,14 @@ pub(super) struct SmartHostRoute {
     pub(super) dns: Arc<dyn Dns>,
     pub(super) host: Host,
     pub(super) port: u16,
-    pub(super) tls: TlsPolicy,
+    /// The least that is done; TLSA records of the host count where it asks for that.
+    pub(super) tls: TlsLevel,
     /// As in [`MxRoute`].
     pub(super) verifying: Option<TlsConnector>,
     /// As in [`MxRoute`].
     pub(super) anyone: TlsConnector,
     pub(super) implicit_tls: bool,
     pub(super) credentials: Option<Credentials>,
-}
-
-/// TLS of a route.
-#[derive(Clone)]
-pub(super) enum TlsPolicy {
-    /// With a certificate that is valid.
-    Required(TlsConnector),
-    /// Where it works.
-    Opportunistic(TlsConnector),
-    /// Never.
-    None,
 }
 
 /// What connecting needs from its surroundings.
@@ -170,7 +161,8 @@ impl Route {
                 let domain = domain.ok_or_else(|| Failure::transient((3, 5), "the queue names no domain"))?;
                 let (name, by_mx) = (domain.to_ascii(), domain.literal().is_none());
                 let rule = around.limits.tls_rules.iter().find(|rule| rule.matches(around.route, &name));
-                let dane = (*dane || rule.is_some_and(|rule| rule.tls == TlsLevel::Dane)) && dns.validates() && by_mx;
+                let level = rule.map_or(*tls, |rule| rule.tls);
+                let dane = (*dane || level == TlsLevel::Dane) && dns.validates() && by_mx;
                 let Exchangers { hosts, secure } = mx::hosts(&**dns, &domain, reach, around.entropy, dane).await?;
                 // A message that shall arrive whatever policies say needs none.
                 let fetching = fetching.as_ref().filter(|_| transport != TransportSecurity::Optional && by_mx);
@@ -179,7 +171,7 @@ impl Route {
                     None => Standing::None,
                 };
                 let guard = Guard {
-                    floor: tls,
+                    level,
                     rule,
                     verifying: verifying.as_ref(),
                     verifier: verifier.as_ref(),
@@ -194,8 +186,12 @@ impl Route {
                 Ok(Way { hosts, guard, dns: &**dns, port: *port, reach, options: options(false, None, around) })
             }
             Self::SmartHost(SmartHostRoute { dns, host, port, tls, verifying, anyone, implicit_tls, credentials }) => {
+                let dane = match host {
+                    Host::Name(name) if *tls == TlsLevel::Dane && dns.validates() => Some(name.clone()),
+                    Host::Name(_) | Host::Address(_) => None,
+                };
                 let guard = Guard {
-                    floor: tls,
+                    level: *tls,
                     rule: None,
                     verifying: verifying.as_ref(),
                     verifier: None,
@@ -203,9 +199,10 @@ impl Route {
                     transport,
                     policy: Standing::None,
                     by_mx: false,
-                    secure: false,
+                    // The configuration names the host, and nobody else can.
+                    secure: true,
                     reported: None,
-                    dane: None,
+                    dane,
                 };
                 let reach = Reach { own_name: "", allow_private: true };
                 let options = options(*implicit_tls, credentials.clone(), around);

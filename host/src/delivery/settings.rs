@@ -12,12 +12,12 @@ use futures_util::future::{BoxFuture, ready};
 use super::dkim::{DkimError, Signers};
 use super::mx::Host;
 use super::policies::Fetching;
-use super::route::{MxRoute, Route, SmartHostRoute, TlsPolicy};
+use super::route::{MxRoute, Route, SmartHostRoute};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered, Renderer};
 use crate::chain::trace::Trace;
 use crate::clock::Timestamp;
-use crate::config::{self, Config, OutgoingTls};
+use crate::config::{self, Config, TlsLevel};
 use crate::dns::network::NetworkDns;
 use crate::dns::{Dns, DnsError, Mx, RecordKind};
 use crate::mail::domain::Domain;
@@ -196,24 +196,20 @@ impl Settings {
     }
 }
 
+/// What a route hears that asks for what it cannot have.
+const NO_DANE: &str = "tls = \"dane\" takes name servers that validate and are believed: until then the mail waits. Ask such servers, on this machine, or \
+                       say `delivery.dns_trust_ad = true` if the way to them is safe";
+
 fn load_route(
     name: &Arc<str>,
     kind: &config::Route,
     nameservers: &[SocketAddr],
     limits: &config::Delivery,
 ) -> Result<Route, SettingsError> {
-    let policy = |tls: OutgoingTls, ca: Option<&Path>| -> Result<TlsPolicy, SettingsError> {
-        let policy = match tls {
-            OutgoingTls::Required => tls::verifying(ca).map(TlsPolicy::Required),
-            OutgoingTls::Opportunistic => tls::opportunistic().map(TlsPolicy::Opportunistic),
-            OutgoingTls::None => Ok(TlsPolicy::None),
-        };
-        policy.map_err(|error| SettingsError::Tls { route: name.clone(), error })
-    };
-    // For what asks for more than the route does: a message, or the recipient's domain. A system without authorities can still have a route.
-    let verifier = |ca: Option<&Path>| match tls::verifier(ca) {
+    // A message, or the recipient's domain, may ask for more than the route does. A system without authorities can still have a route that asks for none.
+    let verifier = |level: TlsLevel, ca: Option<&Path>| match tls::verifier(ca) {
         Ok(verifier) => Ok(Some(verifier)),
-        Err(TlsError::NoRoots) => Ok(None),
+        Err(TlsError::NoRoots) if level != TlsLevel::Required => Ok(None),
         Err(error) => Err(SettingsError::Tls { route: name.clone(), error }),
     };
     let verifying = |verifier: Option<Arc<dyn ServerCertVerifier>>| {
@@ -229,7 +225,7 @@ fn load_route(
     };
     Ok(match kind {
         config::Route::Mx(route) => {
-            let verifier = verifier(route.ca.as_deref())?;
+            let verifier = verifier(route.tls, route.ca.as_deref())?;
             let verifying = verifying(verifier.clone())?;
             let fetching = verifying.as_ref().filter(|_| route.mta_sts).map(|tls| Fetching {
                 client: HttpClient::new(Some(tls.clone())),
@@ -247,11 +243,16 @@ fn load_route(
             if fetching.is_none() && route.mta_sts {
                 tracing::warn!(route = %name, "the system has no certification authorities to trust: MTA-STS policies of domains do not count");
             }
+            let dns = dns(&route.nameservers)?;
+            let rules = limits.tls_rules.iter().filter(|rule| rule.route.as_ref().is_none_or(|route| route == name));
+            if !dns.validates() && rules.map(|rule| rule.tls).chain([route.tls]).any(|level| level == TlsLevel::Dane) {
+                tracing::warn!(route = %name, "{NO_DANE}");
+            }
             Route::Mx(MxRoute {
-                dns: dns(&route.nameservers)?,
+                dns,
                 port: route.port,
                 allow_private: route.allow_private,
-                tls: policy(route.tls, route.ca.as_deref())?,
+                tls: route.tls,
                 verifying,
                 verifier,
                 anyone: anyone()?,
@@ -261,18 +262,18 @@ fn load_route(
         }
         config::Route::SmartHost(route) => {
             let literal = route.host.parse().ok().or_else(|| Domain::parse(&route.host).ok()?.literal());
+            // An address needs no name servers, and a machine without them can still have a smart host.
+            let dns = if literal.is_some() { Arc::new(NoDns) } else { dns(&[])? };
+            if !dns.validates() && route.tls == TlsLevel::Dane {
+                tracing::warn!(route = %name, "{NO_DANE}");
+            }
             Route::SmartHost(SmartHostRoute {
-                verifying: verifying(verifier(route.ca.as_deref())?)?,
+                verifying: verifying(verifier(route.tls, route.ca.as_deref())?)?,
                 anyone: anyone()?,
-                // An address needs no name servers, and a machine without them can still have a smart host.
-                dns: if literal.is_some() { Arc::new(NoDns) } else { dns(&[])? },
+                dns,
                 host: literal.map_or_else(|| Host::Name(route.host.clone()), Host::Address),
                 port: route.port,
-                // Implicit TLS cannot be "none": the octets on the wire are TLS.
-                tls: policy(
-                    if route.implicit_tls && route.tls == OutgoingTls::None { OutgoingTls::Opportunistic } else { route.tls },
-                    route.ca.as_deref(),
-                )?,
+                tls: route.tls,
                 implicit_tls: route.implicit_tls,
                 credentials: route
                     .credentials
@@ -314,7 +315,7 @@ mod tests {
         let route = config::SmartHostRoute {
             host: host.into(),
             port: 587,
-            tls: OutgoingTls::Required,
+            tls: TlsLevel::Required,
             implicit_tls: false,
             ca: ca.map(Into::into),
             credentials: None,

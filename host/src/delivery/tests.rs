@@ -25,23 +25,23 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
 use super::dkim::Signers;
 use super::mx::Host;
-use super::route::{MxRoute, Route, SmartHostRoute, TlsPolicy};
+use super::route::{MxRoute, Route, SmartHostRoute};
 use super::settings::{Render, ReturnPaths, Settings};
 use super::{Delivery, DeliveryHandle, DeliveryParts};
 use crate::chain::Plan;
 use crate::chain::rendering::{Recipient, RenderError, Rendered};
 use crate::chain::trace::Trace;
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::config;
 use crate::config::unit::ByteSize;
+use crate::config::{self, TlsLevel};
 use crate::dns::zone::Zone;
 use crate::event::{EventKind, PluginRun};
 use crate::mail::address::EmailAddress;
@@ -99,7 +99,9 @@ struct Setup {
     zone: Zone,
     port: u16,
     limits: config::Delivery,
-    smart_host: Option<(SocketAddr, TlsPolicy)>,
+    smart_host: Option<(SocketAddr, TlsLevel)>,
+    /// What the smart host's certificate is held against.
+    verifying: Option<TlsConnector>,
     /// Of the smart host: TLS from the first octet, and credentials.
     implicit_tls: bool,
     credentials: Option<Credentials>,
@@ -177,6 +179,7 @@ impl Setup {
             port: peer.address.port(),
             limits: limits(),
             smart_host: None,
+            verifying: None,
             implicit_tls: false,
             credentials: None,
             drain_time: DEADLINE,
@@ -188,22 +191,20 @@ impl Setup {
     }
 
     fn settings(self, rendered: Arc<AtomicUsize>) -> Settings {
-        let mx = config::MxRoute { tls: config::OutgoingTls::None, port: self.port, allow_private: true, ..config::MxRoute::default() };
+        let mx = config::MxRoute { tls: TlsLevel::None, port: self.port, allow_private: true, ..config::MxRoute::default() };
         let mut kinds: BTreeMap<Arc<str>, config::Route> = BTreeMap::new();
         kinds.insert("direct".into(), config::Route::Mx(mx.clone()));
         kinds.insert("box".into(), config::Route::Capture);
-        let tls = crate::network::tls::opportunistic().unwrap();
         let mut routes: BTreeMap<Arc<str>, Route> = BTreeMap::new();
         let dns = Arc::new(self.zone);
-        let tls = TlsPolicy::Opportunistic(tls);
-        let by_mx = |dns: Arc<Zone>, tls: TlsPolicy| {
+        let by_mx = |dns: Arc<Zone>| {
             let dns: Arc<dyn crate::dns::Dns> = dns;
             let anyone = crate::network::tls::opportunistic().unwrap();
             Route::Mx(MxRoute {
                 dns,
                 port: self.port,
                 allow_private: true,
-                tls,
+                tls: TlsLevel::Opportunistic,
                 verifying: None,
                 verifier: None,
                 anyone,
@@ -211,17 +212,17 @@ impl Setup {
                 dane: true,
             })
         };
-        routes.insert("direct".into(), by_mx(dns.clone(), tls.clone()));
+        routes.insert("direct".into(), by_mx(dns.clone()));
         routes.insert("box".into(), Route::Capture);
         if let Some((address, tls)) = self.smart_host {
             let (host, port) = (Host::Address(address.ip()), address.port());
             let (implicit_tls, credentials) = (self.implicit_tls, self.credentials);
-            let (verifying, anyone) = (None, crate::network::tls::opportunistic().unwrap());
+            let (verifying, anyone) = (self.verifying, crate::network::tls::opportunistic().unwrap());
             let route = SmartHostRoute { dns, host, port, tls, verifying, anyone, implicit_tls, credentials };
             routes.insert("up".into(), Route::SmartHost(route));
         } else if self.up_by_mx {
             kinds.insert("up".into(), config::Route::Mx(mx));
-            routes.insert("up".into(), by_mx(dns, tls));
+            routes.insert("up".into(), by_mx(dns));
         }
         let hostname = Domain::parse("tp.example").unwrap();
         let renderer = Arc::new(PlainRenderer { rendered });

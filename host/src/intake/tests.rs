@@ -70,7 +70,7 @@ pub(super) async fn intake(guests: Vec<(&str, Guest, OnError)>) -> Intake {
 }
 
 fn direct() -> Route {
-    Route::Mx(config::MxRoute { tls: config::OutgoingTls::None, port: 25, allow_private: false, ..config::MxRoute::default() })
+    Route::Mx(config::MxRoute { tls: config::TlsLevel::None, port: 25, allow_private: false, ..config::MxRoute::default() })
 }
 
 pub(super) fn submission(message: &str, recipients: &[&str], chain: Option<&str>) -> Submission {

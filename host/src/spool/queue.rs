@@ -82,12 +82,12 @@ pub fn lane(queue: &str) -> Lane {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
-    use crate::config::{MxRoute, OutgoingTls};
+    use crate::config::{MxRoute, TlsLevel};
 
     #[test]
     fn queues_are_named_by_what_decides_where_mail_goes() {
         let domain = Domain::parse("b.example").unwrap();
-        let mx = Route::Mx(MxRoute { tls: OutgoingTls::None, port: 25, allow_private: false, ..MxRoute::default() });
+        let mx = Route::Mx(MxRoute { tls: TlsLevel::None, port: 25, allow_private: false, ..MxRoute::default() });
         let plain = Lane::default();
         assert_eq!(&*name("direct", &mx, &domain, &plain), "direct/b.example");
         assert_eq!(split("direct/b.example"), ("direct", Some("b.example")));
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn lanes_keep_mail_apart() {
         let domain = Domain::parse("b.example").unwrap();
-        let mx = Route::Mx(MxRoute { tls: OutgoingTls::None, port: 25, allow_private: false, ..MxRoute::default() });
+        let mx = Route::Mx(MxRoute { tls: TlsLevel::None, port: 25, allow_private: false, ..MxRoute::default() });
         for (source, transport, expected) in [
             (None, TransportSecurity::AsConfigured, "direct/b.example"),
             (Some("pool-1.a"), TransportSecurity::AsConfigured, "direct/b.example#pool-1.a"),

@@ -14,7 +14,7 @@ fn two_domains(peer: &Peer) -> Setup {
 #[tokio::test]
 async fn mail_for_a_smart_host_that_is_no_more_goes_by_mx() {
     let peer = Peer::plain(&["PIPELINING"]).await;
-    let running = Setup { smart_host: Some((NOWHERE, TlsPolicy::None)), ..two_domains(&peer) }.start();
+    let running = Setup { smart_host: Some((NOWHERE, TlsLevel::None)), ..two_domains(&peer) }.start();
     running.accept(mail("up", &["x@b.example", "y@c.example"])).await;
     let events = running.wait_for_events(2).await;
     assert!(events.iter().all(|event| event.contains("cannot connect")), "{events:?}");
@@ -37,7 +37,7 @@ async fn mail_that_was_to_go_by_mx_goes_to_a_new_smart_host() {
     new.copies[0].1 = "up/dark.example".into();
     running.accept(new).await;
     running.wait_for_events(1).await;
-    let smart = Setup { smart_host: Some((smart_host.address, TlsPolicy::None)), ..two_domains(&peer) };
+    let smart = Setup { smart_host: Some((smart_host.address, TlsLevel::None)), ..two_domains(&peer) };
     running.handle.reconfigure(smart.settings(Arc::default()));
     running.advance(Duration::from_secs(61));
     assert_eq!(running.wait_for_events(2).await[1], "delivered x@dark.example 1 250 2.0.0 queued");
