@@ -24,6 +24,7 @@ pub mod dsn;
 pub mod failure;
 pub mod mta_sts;
 pub mod mx;
+mod notes;
 pub mod route;
 pub mod settings;
 pub mod shaping;

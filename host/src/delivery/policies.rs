@@ -21,11 +21,12 @@ use url::Url;
 
 use super::mta_sts::{Mode, Policy, SIZE, policy_id};
 use super::mx::ADDRESSES;
+use super::notes::{self, Note, Notes};
 use crate::clock::Timestamp;
 use crate::config::unit::ByteSize;
 use crate::dns::{Dns, DnsError, RecordKind};
 use crate::network::http_client::{Bounds, HttpClient, Outgoing};
-use crate::store::{Batch, Store, StoreError, ValueChange};
+use crate::store::{Store, StoreError, ValueChange};
 
 /// Policies that are kept; for one more, that which ends first goes.
 const POLICIES: usize = 10_000;
@@ -70,53 +71,36 @@ pub(super) struct Policies {
 
 #[derive(Debug, Default)]
 struct Table {
-    policies: BTreeMap<String, Known>,
-    /// Octets of all of them.
-    octets: usize,
-    /// Domains whose policies had to go: the store does not know it yet.
-    gone: Vec<String>,
+    policies: Notes<String, Known>,
     /// Before this time the log says no more that policies had to go.
     silent_until: Duration,
 }
 
 impl Table {
-    fn insert(&mut self, domain: String, known: Known) {
-        self.remove(&domain);
-        self.octets += known.octets(&domain);
-        self.policies.insert(domain, known);
-    }
-
-    fn remove(&mut self, domain: &str) {
-        if let Some(known) = self.policies.remove(domain) {
-            self.octets = self.octets.saturating_sub(known.octets(domain));
-        }
-    }
-
     /// Makes room for one more of so many octets: what is over goes, and then what has to.
     fn make_room(&mut self, octets: usize, memory: ByteSize, now: Duration) {
         let memory = usize::try_from(memory.0).unwrap_or(usize::MAX);
-        let is_full = |table: &Self| table.policies.len() >= POLICIES || table.octets.saturating_add(octets) > memory;
+        let is_full = |table: &Self| table.policies.len() >= POLICIES || table.policies.octets().saturating_add(octets) > memory;
         if !is_full(self) {
             return;
         }
         let over: Vec<String> = self.policies.iter().filter(|(_, known)| known.until <= now).map(|(domain, _)| domain.clone()).collect();
         for domain in over {
-            self.remove(&domain);
+            self.policies.forget(&domain);
         }
         while is_full(self) {
             let of_count = self.policies.len() >= POLICIES;
             let rank = |(domain, known): &(&String, &Known)| (if of_count { 0 } else { known.octets(domain) }, Reverse(known.until));
             let Some(domain) = self.policies.iter().max_by_key(rank).map(|(domain, _)| domain.clone()) else { return };
-            self.remove(&domain);
+            self.policies.remove(&domain);
             if now >= self.silent_until {
                 self.silent_until = now.saturating_add(SILENCE);
                 tracing::warn!(
                     policies = self.policies.len(),
-                    octets = self.octets,
+                    octets = self.policies.octets(),
                     "the MTA-STS policy of {domain} goes before its end: there is no room for all, see delivery.mta_sts_memory"
                 );
             }
-            self.gone.push(domain);
         }
     }
 }
@@ -130,19 +114,18 @@ struct Known {
     until: Duration,
     /// From when on it is fetched again all the same.
     refresh: Duration,
-    /// The store does not know it yet.
-    changed: bool,
 }
 
 impl Known {
     /// A policy that holds until `until`; its age follows from that.
-    fn new(id: &str, policy: Arc<Policy>, until: Duration, changed: bool) -> Self {
+    fn new(id: &str, policy: Arc<Policy>, until: Duration) -> Self {
         let refresh = until.saturating_add(REFRESH.min(policy.max_age / 2)).saturating_sub(policy.max_age);
-        Self { id: id.to_owned(), policy, until, refresh, changed }
+        Self { id: id.to_owned(), policy, until, refresh }
     }
+}
 
-    /// Octets that it has in memory with its domain, about.
-    fn octets(&self, domain: &str) -> usize {
+impl Note<String> for Known {
+    fn octets(&self, domain: &String) -> usize {
         FIXED + domain.len() + self.id.len() + self.policy.mx.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
     }
 }
@@ -198,11 +181,13 @@ impl Policies {
     fn fetched(&self, domain: &str, id: &str, policy: Policy, memory: ByteSize, now: Duration) -> Arc<Policy> {
         let policy = Arc::new(policy);
         self.failed.lock().remove(domain);
-        let known = Known::new(id, Arc::clone(&policy), now.saturating_add(policy.max_age), true);
+        let known = Known::new(id, Arc::clone(&policy), now.saturating_add(policy.max_age));
+        let domain = domain.to_owned();
         let mut table = self.known.lock();
-        table.remove(domain);
-        table.make_room(known.octets(domain), memory, now);
-        table.insert(domain.to_owned(), known);
+        // Another one in the place of its own takes no room from others.
+        table.policies.forget(&domain);
+        table.make_room(known.octets(&domain), memory, now);
+        table.policies.insert(domain, known);
         policy
     }
 
@@ -231,7 +216,7 @@ impl Policies {
                 && !left.is_zero()
             {
                 let until = monotonic.saturating_add(left);
-                table.insert(domain.to_owned(), Known::new(id, Arc::new(policy), until, false));
+                table.policies.restore(domain.to_owned(), Known::new(id, Arc::new(policy), until));
             }
         }
         Ok(())
@@ -239,34 +224,17 @@ impl Policies {
 
     /// Writes down what was fetched since the last time.
     pub(super) async fn save(&self, store: &dyn Store, now: Timestamp, monotonic: Duration) -> Result<(), StoreError> {
-        let (changed, gone): (Vec<(String, Known)>, Vec<String>) = {
-            let mut table = self.known.lock();
-            let changed =
-                |(domain, known): (&String, &mut Known)| std::mem::take(&mut known.changed).then(|| (domain.clone(), known.clone()));
-            let changed = table.policies.iter_mut().filter_map(changed).collect();
-            (changed, std::mem::take(&mut table.gone))
-        };
-        if changed.is_empty() && gone.is_empty() {
-            return Ok(());
-        }
-        let value = |(domain, known): &(String, Known)| {
-            let expires = now.plus(known.until.saturating_sub(monotonic));
-            let text = write_kept(&known.id, expires, &known.policy);
+        let write = |domain: &String, known: Option<&Known>| {
+            let expires = known.map_or(now, |known| now.plus(known.until.saturating_sub(monotonic)));
+            let text = known.map(|known| write_kept(&known.id, expires, &known.policy));
             // A policy that is too large to be kept takes the place of an older one all the same.
-            let value = (text.len() <= KEPT_SIZE).then(|| text.into());
+            let value = text.filter(|text| text.len() <= KEPT_SIZE).map(Bytes::from);
             ValueChange { table: TABLE.into(), key: Bytes::copy_from_slice(domain.as_bytes()), value, expires }
         };
-        // Those that went come first: one of them may be back. Where this fails, they go when they end.
-        let removal = |domain: String| ValueChange { table: TABLE.into(), key: domain.into(), value: None, expires: now };
-        let values = gone.into_iter().map(removal).chain(changed.iter().map(value)).collect();
-        let saved = store.commit(Batch { values, ..Batch::default() }).await;
+        let (domains, values) = self.known.lock().policies.unsaved(write);
+        let saved = notes::commit(store, values).await;
         if saved.is_err() {
-            let mut table = self.known.lock();
-            for (domain, _) in &changed {
-                if let Some(known) = table.policies.get_mut(domain) {
-                    known.changed = true;
-                }
-            }
+            self.known.lock().policies.not_saved(domains);
         }
         saved
     }
@@ -415,7 +383,7 @@ mod tests {
         assert_eq!(said(&policies, &Zone::default(), 147 * hour).await, "none");
         // One that holds for long is looked at every day, also where it was read from the store.
         let policy = Arc::new(Policy { max_age: 1000 * hour, ..Policy::parse(TEXT).unwrap() });
-        assert_eq!(Known::new("7", policy, 1100 * hour, false).refresh, 124 * hour);
+        assert_eq!(Known::new("7", policy, 1100 * hour).refresh, 124 * hour);
     }
 
     #[tokio::test]
@@ -433,7 +401,7 @@ mod tests {
         let count = policies.failed.lock().len();
         assert!(count == FAILURES && policies.failed.lock().contains_key("last.example"));
         let count = policies.known.lock().policies.len();
-        assert!(count == POLICIES && !policies.known.lock().policies.contains_key("first.example"));
+        assert!(count == POLICIES && policies.known.lock().policies.get("first.example").is_none());
         policies.save(&store, clock.now(), now).await.unwrap();
         let kept = store.values(TABLE, None, clock.now(), 2 * POLICIES).await.unwrap();
         assert!(kept.len() == POLICIES && kept.iter().all(|(key, _)| key != "first.example"));
@@ -450,7 +418,8 @@ mod tests {
         };
         let bounded = |table: &Table| {
             let sum: usize = table.policies.iter().map(|(domain, known)| known.octets(domain)).sum();
-            assert!(table.octets == sum && sum <= 100 * 1024, "{} is not {sum}", table.octets);
+            let counted = table.policies.octets();
+            assert!(counted == sum && sum <= 100 * 1024, "{counted} is not {sum}");
         };
         for number in 0..100 {
             policies.fetched(&format!("small{number}.example"), "1", of(1, 2, 60), memory, now);
@@ -462,8 +431,8 @@ mod tests {
         }
         {
             let table = policies.known.lock();
-            let small = table.policies.keys().filter(|domain| domain.starts_with("small")).count();
-            assert!(small == 100 && table.policies.contains_key("large99.example"), "{small}");
+            let small = table.policies.iter().filter(|(domain, _)| domain.starts_with("small")).count();
+            assert!(small == 100 && table.policies.get("large99.example").is_some(), "{small}");
         }
         // Another one in the place of its own takes no room from others.
         let count = policies.known.lock().policies.len();
@@ -478,7 +447,7 @@ mod tests {
         policies.fetched("last.example", "1", of(200, 100, 600), memory, later);
         let table = policies.known.lock();
         bounded(&table);
-        assert!(table.policies.contains_key("large99.example") && !table.policies.contains_key("small1.example"));
+        assert!(table.policies.get("large99.example").is_some() && table.policies.get("small1.example").is_none());
     }
 
     #[test]

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::failure::Failure;
+use super::notes::{self, Note, Notes};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::{self, Source, Sources, WarmUp};
-use crate::store::{Batch, Store, StoreError, ValueChange};
+use crate::store::{Store, StoreError, ValueChange};
 
 /// The table of the store in which the day's counts are.
 pub(super) const TABLE: &str = "warm_up";
@@ -41,7 +42,7 @@ pub(super) struct SourceBook {
     unusable: Mutex<BTreeMap<Arc<str>, (Duration, Failure)>>,
     /// The same of single addresses: a source may have one of the other family.
     addresses: Mutex<BTreeMap<IpAddr, (Duration, Failure)>>,
-    counts: Mutex<BTreeMap<Arc<str>, Count>>,
+    counts: Mutex<Notes<Arc<str>, Count>>,
 }
 
 /// What a source that is warmed up has sent.
@@ -52,8 +53,12 @@ struct Count {
     recipients: u32,
     /// What was to be sent next did not fit: the day is over for it.
     full: bool,
-    /// The store does not know it yet.
-    changed: bool,
+}
+
+impl Note<Arc<str>> for Count {
+    fn octets(&self, name: &Arc<str>) -> usize {
+        size_of::<Self>() + name.len()
+    }
 }
 
 impl SourceBook {
@@ -125,17 +130,14 @@ impl SourceBook {
         let Some(limit) = source.warm_up.as_ref().and_then(|plan| plan.limit(now)) else { return true };
         let (recipients, day) = (u32::try_from(recipients).unwrap_or(u32::MAX), config::day(now));
         let mut counts = self.counts.lock();
-        let count = counts.entry(Arc::clone(name)).or_default();
-        if count.day != day {
-            *count = Count { day, ..Count::default() };
-        }
+        let count = counts.get(name).copied().filter(|count| count.day == day).unwrap_or(Count { day, ..Count::default() });
         let sum = count.recipients.saturating_add(recipients);
-        if limit == 0 || (sum > limit && count.recipients > 0) {
-            count.full = true;
-            return false;
+        let fits = limit > 0 && (sum <= limit || count.recipients == 0);
+        let after = if fits { Count { recipients: sum, ..count } } else { Count { full: true, ..count } };
+        if after != count {
+            counts.insert(Arc::clone(name), after);
         }
-        (count.recipients, count.changed) = (sum, true);
-        true
+        fits
     }
 
     /// An address could not be bound. Says so in the log, once for each time.
@@ -169,7 +171,7 @@ impl SourceBook {
             if let (Some(name), Some((day, recipients))) = (name, numbers)
                 && let (Ok(day), Ok(recipients)) = (day.parse(), recipients.parse())
             {
-                counts.insert(name.into(), Count { day, recipients, ..Count::default() });
+                counts.restore(name.into(), Count { day, recipients, ..Count::default() });
             }
         }
         Ok(())
@@ -177,29 +179,16 @@ impl SourceBook {
 
     /// Writes down what was counted since the last time.
     pub(super) async fn save(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-        let changed: Vec<(Arc<str>, Count)> = {
-            let mut counts = self.counts.lock();
-            let changed = |(name, count): (&Arc<str>, &mut Count)| std::mem::take(&mut count.changed).then(|| (name.clone(), *count));
-            counts.iter_mut().filter_map(changed).collect()
-        };
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let value = |(name, count): &(Arc<str>, Count)| ValueChange {
+        let write = |name: &Arc<str>, count: Option<&Count>| ValueChange {
             table: TABLE.into(),
             key: Bytes::copy_from_slice(name.as_bytes()),
-            value: Some(format!("{} {}", count.day, count.recipients).into()),
+            value: count.map(|count| format!("{} {}", count.day, count.recipients).into()),
             expires: now.plus(KEPT),
         };
-        let values = changed.iter().map(value).collect();
-        let saved = store.commit(Batch { values, ..Batch::default() }).await;
+        let (names, values) = self.counts.lock().unsaved(write);
+        let saved = notes::commit(store, values).await;
         if saved.is_err() {
-            let mut counts = self.counts.lock();
-            for (name, _) in &changed {
-                if let Some(count) = counts.get_mut(name) {
-                    count.changed = true;
-                }
-            }
+            self.counts.lock().not_saved(names);
         }
         saved
     }

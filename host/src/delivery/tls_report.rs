@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::{CertificateError, Error};
 
+use super::notes::{self, Note, Notes};
 use crate::clock::Timestamp;
 use crate::config::{self, day};
 use crate::store::{Batch, Store, StoreError, ValueChange};
@@ -112,9 +113,6 @@ pub struct Tally {
     /// Not before this time again.
     #[serde(default)]
     pub next: Timestamp,
-    /// The store does not know it yet.
-    #[serde(skip)]
-    changed: bool,
 }
 
 /// Counts of one policy.
@@ -168,12 +166,13 @@ impl PolicyTally {
     }
 }
 
-impl Tally {
-    /// Octets that it has in memory, about.
-    fn octets(&self) -> usize {
-        FIXED + self.route.len() + octets_of(&self.told) + self.policies.iter().map(PolicyTally::octets).sum::<usize>()
+impl Note<Key> for Tally {
+    fn octets(&self, (_, domain): &Key) -> usize {
+        FIXED + domain.len() + self.route.len() + octets_of(&self.told) + self.policies.iter().map(PolicyTally::octets).sum::<usize>()
     }
+}
 
+impl Tally {
     /// Counts a connection. Without room what is not known yet is left out: a failure is in the sum of its policy all the same.
     fn note(&mut self, seen: &Seen, outcome: Result<(), Fault>, has_room: bool) {
         let place = self.policies.iter().position(|policy| policy.kind == seen.kind && policy.strings == seen.strings);
@@ -186,7 +185,6 @@ impl Tally {
         }
         let last = self.policies.len().saturating_sub(1);
         let Some(policy) = self.policies.get_mut(place.unwrap_or(last)) else { return };
-        self.changed = true;
         let Err(fault) = outcome else {
             policy.good += 1;
             return;
@@ -218,32 +216,24 @@ type Key = (u64, String);
 
 #[derive(Debug, Default)]
 struct Table {
-    tallies: BTreeMap<Key, Tally>,
+    tallies: Notes<Key, Tally>,
     /// Those whose report was tried in vain.
     tried: BTreeSet<Key>,
-    /// Octets of all of them.
-    octets: usize,
-    /// Those that were given up: the store does not know it yet.
-    gone: Vec<Key>,
     /// The day on which the log said last that there is no room.
     said: u64,
 }
 
 impl Table {
     fn insert(&mut self, key: Key, tally: Tally) {
-        self.remove(&key);
-        self.octets += key.1.len() + tally.octets();
         if tally.tries > 0 {
             self.tried.insert(key.clone());
         }
         self.tallies.insert(key, tally);
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Tally> {
-        let tally = self.tallies.remove(key)?;
+    fn forget(&mut self, key: &Key) -> Option<Tally> {
         self.tried.remove(key);
-        self.octets = self.octets.saturating_sub(key.1.len() + tally.octets());
-        Some(tally)
+        self.tallies.forget(key)
     }
 
     /// Makes room for a connection, of a domain that is new or not; returns whether there is some, and how many reports were given up for it.
@@ -251,10 +241,9 @@ impl Table {
         let domains = usize::try_from(limits.domains).unwrap_or(usize::MAX);
         let memory = usize::try_from(limits.memory.0).unwrap_or(usize::MAX);
         let mut given_up = 0;
-        while self.octets.saturating_add(MOST_ADDED) > memory || (is_new && self.tallies.len() >= domains) {
-            let Some(oldest) = self.tried.first().cloned() else { return (false, given_up) };
-            self.remove(&oldest);
-            self.gone.push(oldest);
+        while self.tallies.octets().saturating_add(MOST_ADDED) > memory || (is_new && self.tallies.len() >= domains) {
+            let Some(oldest) = self.tried.pop_first() else { return (false, given_up) };
+            self.tallies.remove(&oldest);
             given_up += 1;
         }
         (true, given_up)
@@ -301,17 +290,17 @@ impl Tallies {
     pub(super) fn note(&self, route: &str, seen: &Seen, outcome: Result<(), Fault>, limits: &config::TlsReports, now: Timestamp) -> Noted {
         let mut table = self.known.lock();
         let key = (day(now), seen.domain.clone());
-        let is_new = !table.tallies.contains_key(&key);
+        let is_new = table.tallies.get(&key).is_none();
         let (has_room, given_up) = table.make_room(is_new, limits);
         if !has_room && std::mem::replace(&mut table.said, key.0) != key.0 {
             tracing::warn!(
                 domains = table.tallies.len(),
-                octets = table.octets,
+                octets = table.tallies.octets(),
                 "there is no room for all that reports on TLS would tell of this day: see tls_reports.domains and tls_reports.memory"
             );
         }
         if has_room || !is_new {
-            let mut tally = table.remove(&key).unwrap_or_default();
+            let mut tally = table.tallies.forget(&key).unwrap_or_default();
             if tally.route != route {
                 route.clone_into(&mut tally.route);
             }
@@ -341,14 +330,14 @@ impl Tallies {
     /// A report was tried and is to be tried again, unless it was given up meanwhile.
     fn again(&self, day: u64, domain: String, tally: Tally) {
         let (mut table, key) = (self.known.lock(), (day, domain));
-        if table.tallies.contains_key(&key) {
-            table.insert(key, Tally { changed: true, ..tally });
+        if table.tallies.get(&key).is_some() {
+            table.insert(key, tally);
         }
     }
 
     /// A report is done with.
     async fn end(&self, day: u64, domain: &str, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-        self.known.lock().remove(&(day, domain.to_owned()));
+        self.known.lock().forget(&(day, domain.to_owned()));
         let change = ValueChange { table: TABLE.into(), key: key(day, domain), value: None, expires: now.plus(KEPT) };
         store.commit(Batch { values: vec![change], ..Batch::default() }).await
     }
@@ -360,9 +349,12 @@ impl Tallies {
         for (key, value) in values {
             let name = str::from_utf8(&key).ok().and_then(|key| key.split_once(' '));
             if let Some(key) = name.and_then(|(day, domain)| Some((day.parse().ok()?, domain.to_owned())))
-                && let Ok(tally) = serde_json::from_slice(&value)
+                && let Ok(tally) = serde_json::from_slice::<Tally>(&value)
             {
-                known.insert(key, tally);
+                if tally.tries > 0 {
+                    known.tried.insert(key.clone());
+                }
+                known.tallies.restore(key, tally);
             }
         }
         Ok(())
@@ -370,33 +362,16 @@ impl Tallies {
 
     /// Writes down what was counted since the last time.
     pub(super) async fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let (changed, gone): (Vec<_>, Vec<Key>) = {
-            let mut table = self.known.lock();
-            let changed = |(key, tally): (&Key, &mut Tally)| {
-                let is_changed = std::mem::take(&mut tally.changed);
-                is_changed.then(|| (key.clone(), Bytes::from(serde_json::to_vec(tally).unwrap_or_default())))
-            };
-            (table.tallies.iter_mut().filter_map(changed).collect(), std::mem::take(&mut table.gone))
-        };
-        if changed.is_empty() && gone.is_empty() {
-            return Ok(());
-        }
-        let value = |((day, domain), value): (&Key, Option<&Bytes>)| ValueChange {
+        let write = |(day, domain): &Key, tally: Option<&Tally>| ValueChange {
             table: TABLE.into(),
             key: key(*day, domain),
-            value: value.cloned(),
+            value: tally.map(|tally| Bytes::from(serde_json::to_vec(tally).unwrap_or_default())),
             expires: Timestamp::from_millis(day.saturating_mul(DAY)).plus(KEPT),
         };
-        // Where this fails, those that went go when they end.
-        let values = gone.iter().map(|key| (key, None)).chain(changed.iter().map(|(key, tally)| (key, Some(tally)))).map(value);
-        let saved = store.commit(Batch { values: values.collect(), ..Batch::default() }).await;
+        let (keys, values) = self.known.lock().tallies.unsaved(write);
+        let saved = notes::commit(store, values).await;
         if saved.is_err() {
-            let mut table = self.known.lock();
-            for (key, _) in changed {
-                if let Some(tally) = table.tallies.get_mut(&key) {
-                    tally.changed = true;
-                }
-            }
+            self.known.lock().tallies.not_saved(keys);
         }
         saved
     }
@@ -405,11 +380,11 @@ impl Tallies {
     fn forget(&self, now: Timestamp) -> usize {
         let oldest = day(now.minus(KEPT));
         let mut table = self.known.lock();
-        let before = table.tallies.len();
-        while let Some(key) = table.tallies.first_key_value().map(|(key, _)| key.clone()).filter(|(day, _)| *day <= oldest) {
-            table.remove(&key);
+        let over: Vec<Key> = table.tallies.iter().map(|(key, _)| key).take_while(|(day, _)| *day <= oldest).cloned().collect();
+        for key in &over {
+            table.forget(key);
         }
-        before.saturating_sub(table.tallies.len())
+        over.len()
     }
 }
 
