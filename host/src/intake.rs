@@ -7,6 +7,7 @@ mod dropping;
 pub mod dry_run;
 pub mod forward_paths;
 mod sender_policy;
+mod spool_entry;
 pub(crate) mod trace_header;
 
 use std::borrow::Cow;

@@ -6,6 +6,7 @@
 mod composition;
 mod edit;
 mod header_block;
+mod line_end;
 mod places;
 mod transfer;
 mod tree;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use super::header_block::{HeaderBlock, Octets};
-use super::transfer::{TransferEncoding, normalize_line_ends};
+use super::line_end::normalize_line_ends;
+use super::transfer::TransferEncoding;
 use super::tree::{Entity, Node, NodeContent, Tree};
 use super::{Display, Draft, EditError, NewPart};
 use crate::mail::header::charset;

@@ -473,7 +473,7 @@ proptest! {
         let mut draft = draft(NEWSLETTER);
         draft.set_html(&html).unwrap();
         let set = draft.html().unwrap();
-        let normal = transfer::normalize_line_ends(&html);
+        let normal = line_end::normalize_line_ends(&html);
         prop_assert_eq!(set.as_bytes(), &normal[..]);
         let octets = draft.into_composition(Some(&NONCE)).fill(&NONCE, &[], &mut |_| unreachable!());
         prop_assert_eq!(Draft::new(octets.clone()).html().unwrap(), set.clone());

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use memchr::{memchr, memrchr};
 
 use super::Draft;
-use super::transfer::{Kind, TransferEncoding, is_crlf};
+use super::line_end::is_crlf;
+use super::transfer::{Kind, TransferEncoding};
 use super::tree::{Entity, NodeContent};
 use crate::mail::header::MAX_LINE;
 
