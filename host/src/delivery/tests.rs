@@ -59,7 +59,7 @@ use memory::MemoryStore;
 use peer::{CROWD, HANG_UP, Peer, SILENCE, Script, TOGETHER};
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Renders what is kept, and refuses where a test says so in the recipient's variables.
 #[derive(Default)]
