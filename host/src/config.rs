@@ -159,7 +159,7 @@ fn read(file: &Section<'_>) -> Option<Config> {
     let dns_server = file.section("dns_server", |section| domains::read_server(section, domains.zone.is_some()));
     let mut delivery = file.section("delivery", |section| delivery::read(section, twice_message_size));
     delivery.shaping = shaping::read(file, &route_names, delivery.provider_limits);
-    delivery.tls_rules = tls_rule::read(file, &route_names);
+    delivery.tls_rules = tls_rule::read(file, &routes);
     delivery.tls_reports = file.section("tls_reports", tls_reports::read);
     let queue = file.section("queue", queue::read);
     let search = file.section("search", search::read);

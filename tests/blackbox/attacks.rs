@@ -135,7 +135,7 @@ fn configuration(peer: &Peer, web: &Web, attacks: &[(&str, &str)]) -> Result<Str
         )
     };
     let mut more = plugin("attacker", "20s") + &plugin("endless", "400ms");
-    more.push_str("[templates.letter]\nsubject = \"x\"\n[plugin_runtime]\nhttp_time = \"300ms\"\nhttp_size = 10000\nkv_keys = 150\n");
+    more.push_str("[templates.letter]\nsubject = \"x\"\n[plugin_runtime]\nhttp_time = \"5s\"\nhttp_size = 10000\nkv_keys = 150\n");
     let mut chains = String::from("[chains]\n");
     for (name, options) in attacks {
         let plugin = if name.ends_with("-loop") || HEARD.contains(&(name, "451 ")) { "endless" } else { "attacker" };

@@ -101,7 +101,7 @@ fn who_wants_no_report_gets_none() -> Result<()> {
 #[test]
 fn f1_what_is_deferred_survives_a_kill_and_is_delivered_at_the_second_attempt() -> Result<()> {
     let peer = Peer::start()?;
-    let mut host = Host::start(&config(peer.address(), "[delivery]\nretry = [\"2s\", \"1m\"]\nretry_jitter = 0\n"), &[])?;
+    let mut host = Host::start(&config(peer.address(), "[delivery]\nretry = [\"8s\", \"1m\"]\nretry_jitter = 0\n"), &[])?;
     peer.refuse_next("later@example.net", "451 4.3.0 come back");
     let mut client = Client::login(host.address("smtp none"), "plain", PASSWORD)?;
     let id = client.deliver("sender@example.com", &["later@example.net"], &message("twice"))?;

@@ -1,6 +1,7 @@
 //! Plugins that loop, eat memory, trap, or return far too much: the message meets `on_error`, and nothing else is harmed.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -76,31 +77,53 @@ fn harm_stays_with_the_message_that_met_it() -> Result<()> {
 fn a_loop_delays_nobody_else_beyond_the_limit() -> Result<()> {
     let built = hostile();
     let more = format!(
-        "[plugins.hostile]\nsource = \"hostile.wasm\"\nlimits = {{ time = \"3s\" }}\n[[logins]]\nname = \"looping\"\nusername = \"looping\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"looping\"\n"
+        "[plugins.hostile]\nsource = \"hostile.wasm\"\nlimits = {{ time = \"1s\" }}\n[[logins]]\nname = \"looping\"\nusername = \"looping\"\npassword = \"{PASSWORD_HASH}\"\nroute = \"peer\"\nchain = \"looping\"\n"
     );
     let peer = Peer::start()?;
     let text = config(peer.address(), &more).replace("[chains]\n", "[chains]\nlooping = [ { use = \"hostile\", harm = \"loop\" } ]\n");
     let host = Host::start(&text, &[("hostile.wasm", built)])?;
     let address = host.address("smtp none");
     // More loops at once than there are processors.
+    let over = Arc::new(AtomicBool::new(false));
     let loops: Vec<_> = (0..8)
         .map(|_| {
-            std::thread::spawn(move || {
-                Client::login(address, "looping", PASSWORD)?.submit("s@example.com", &["r@example.net"], &message("loop"))
-            })
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || go_round(address, &over))
         })
         .collect();
+    wait_for_loops(&host)?;
     let mut client = Client::login(address, "plain", PASSWORD)?;
     for number in 0..20 {
         client.deliver("sender@example.com", &["other@example.net"], &message(&format!("beside {number}")))?;
     }
     peer.wait(20)?;
-    assert!(loops.iter().any(|thread| !thread.is_finished()), "twenty messages went through while the loops were running");
+    // Twenty messages went through while the loops were running.
+    over.store(true, Ordering::Relaxed);
     for thread in loops {
-        let reply = thread.join().unwrap()?;
-        assert_eq!(reply.code / 100, 4, "{reply:?}");
+        assert!(thread.join().unwrap()? > 0);
     }
     Ok(())
+}
+
+/// Begins the next message, which never ends, as soon as the last one was refused, until `over`; returns how many there were.
+fn go_round(address: SocketAddr, over: &AtomicBool) -> Result<u32> {
+    let mut client = Client::login(address, "looping", PASSWORD)?;
+    let mut refused = 0;
+    while !over.load(Ordering::Relaxed) {
+        let reply = client.submit("s@example.com", &["r@example.net"], &message("loop"))?;
+        ensure!(reply.code / 100 == 4, "{reply:?}");
+        refused += 1;
+    }
+    Ok(refused)
+}
+
+fn wait_for_loops(host: &Host) -> Result<()> {
+    wait_for("the loops to go round", || {
+        let page = get(host.address("http none"), "/metrics").ok()?.text();
+        let ended =
+            |line: &&str| line.starts_with("tubepost_plugin_calls_total{plugin=\"hostile\",login=\"looping\",outcome=\"out_of_time\"}");
+        page.lines().find(ended).is_some_and(|line| !line.ends_with(" 0")).then_some(())
+    })
 }
 
 /// Half of the messages took less.
@@ -138,29 +161,17 @@ fn a_login_at_its_limit_slows_its_neighbours_down_by_a_bounded_factor() -> Resul
     let loops: Vec<_> = (0..12)
         .map(|_| {
             let over = Arc::clone(&over);
-            std::thread::spawn(move || -> Result<u32> {
-                let mut client = Client::login(address, "looping", PASSWORD)?;
-                let mut refused = 0;
-                while !over.load(Ordering::Relaxed) {
-                    let reply = client.submit("s@example.com", &["r@example.net"], &message("loop"))?;
-                    ensure!(reply.code / 100 == 4, "{reply:?}");
-                    refused += 1;
-                }
-                Ok(refused)
-            })
+            std::thread::spawn(move || go_round(address, &over))
         })
         .collect();
-    wait_for("the loops to go round", || {
-        let page = get(host.address("http none"), "/metrics").ok()?.text();
-        let ended =
-            |line: &&str| line.starts_with("tubepost_plugin_calls_total{plugin=\"hostile\",login=\"looping\",outcome=\"out_of_time\"}");
-        page.lines().find(ended).is_some_and(|line| !line.ends_with(" 0")).then_some(())
-    })?;
+    wait_for_loops(&host)?;
     let beside = measure(30)?;
     over.store(true, Ordering::Relaxed);
     for thread in loops {
         assert!(thread.join().unwrap()? > 0);
     }
+    // The machine may be slower by now than it was before.
+    let idle = idle.max(measure(30)?);
     // Without shares, a message would wait for the time of all twelve loops in each of its plugins: seconds.
     assert!(beside < idle * 20 + Duration::from_millis(200), "{idle:?} on its own, {beside:?} beside the loops");
     Ok(())

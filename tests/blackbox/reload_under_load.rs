@@ -41,7 +41,7 @@ fn put(host: &Host, number: u32, component: &[u8]) -> Result<()> {
 fn every_message_is_handled_by_exactly_one_version() -> Result<()> {
     let peer = Peer::start()?;
     let more = format!(
-        "[plugins.versioned]\nsource = \"versioned.wasm\"\n[plugin_runtime]\nwatch_interval = \"20ms\"\n{}",
+        "[plugins.versioned]\nsource = \"versioned.wasm\"\n[plugin_runtime]\nwatch_interval = \"200ms\"\n{}",
         login("versioned", "route = \"peer\"\nchain = \"versioned\"")
     );
     let text = config(peer.address(), &more).replace("[chains]\n", "[chains]\nversioned = [ \"versioned\" ]\n");

@@ -69,7 +69,7 @@ fn chore(chore: Chore) -> Result<()> {
     match chore {
         Chore::Demo { once } => {
             wasm_target::ensure()?;
-            cargo(&root(), &["build", "--package", "tubepost"])?;
+            cargo(&root(), &["build", "--workspace", "--bin", "tubepost"])?;
             let mut arguments = vec!["demo"];
             if once {
                 arguments.push("--once");
@@ -82,12 +82,12 @@ fn chore(chore: Chore) -> Result<()> {
         }
         Chore::Bench(options) => {
             wasm_target::ensure()?;
-            cargo(&root(), &["build", "--release", "--package", "tubepost"])?;
+            cargo(&root(), &["build", "--release", "--workspace", "--bin", "tubepost"])?;
             bench::run(&target().join("release/tubepost"), &options)
         }
         Chore::Plugins => {
             wasm_target::ensure()?;
-            cargo(&root(), &["build", "--package", "tubepost"])?;
+            cargo(&root(), &["build", "--workspace", "--bin", "tubepost"])?;
             let folder = target().join("components");
             std::fs::create_dir_all(&folder)?;
             run::command(&target().join("debug/tubepost"), &root(), &["plugin", "export", &folder.to_string_lossy()])

@@ -1,9 +1,10 @@
 //! `[[tls_rules]]`: how well mail for certain domains is to be protected, whatever their servers offer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::document::{Section, Value, is_name};
+use super::route::Route;
 use super::shaping::HostPattern;
 use super::suggestion::did_you_mean;
 use super::tls_level::{self, TlsLevel};
@@ -31,7 +32,7 @@ impl TlsRule {
     }
 }
 
-pub(super) fn read(file: &Section<'_>, route_names: &[&str]) -> Vec<TlsRule> {
+pub(super) fn read(file: &Section<'_>, routes: &BTreeMap<Arc<str>, Route>) -> Vec<TlsRule> {
     let mut names = BTreeSet::new();
     file.sections("tls_rules", |section, number| {
         section.rename(format!("TLS rule {number}"));
@@ -45,11 +46,14 @@ pub(super) fn read(file: &Section<'_>, route_names: &[&str]) -> Vec<TlsRule> {
         });
         let domains = section.list("domains", Value::parsed::<HostPattern>);
         let route = section.optional("route", |value| {
-            let route = value.text()?;
-            if route_names.contains(&route) {
-                return Ok(route.into());
+            let name = value.text()?;
+            match routes.get_key_value(name) {
+                Some((name, Route::Mx(_))) => Ok(Arc::clone(name)),
+                Some((_, Route::SmartHost(_) | Route::Capture)) => {
+                    Err(format!("route \"{name}\" is not of kind \"mx\": say it with \"tls\" of the route"))
+                }
+                None => Err(format!("no route \"{name}\"{}", did_you_mean(name, routes.keys().map(|name| &**name)))),
             }
-            Err(format!("no route \"{route}\"{}", did_you_mean(route, route_names.iter().copied())))
         });
         let tls = section.required("tls", tls_level::read);
         let hosts = section.list("hosts", Value::parsed::<HostPattern>);

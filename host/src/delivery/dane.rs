@@ -4,7 +4,7 @@
 //! _25._tcp.mail.example.net.  TLSA  3 1 1 8CB0FC6C527506A053F4F14C8464BEBBD6DEDE2738D11468DD953D7D6A3021F1
 //! ```
 //!
-//! - Nothing counts that is not signed all the way from the root: the MX records of the domain, the addresses of the host, the TLSA records. Whether it is,
+//! - Nothing counts that is not signed all the way from the root: the MX records of the domain, unless the configuration names the host, the addresses of the host, the TLSA records. Whether it is,
 //!   [`Dns::validated`] says. What a host without signed addresses says of TLSA is not even asked for (RFC 7672 §2.1.3): name servers that choke on it would hold mail up.
 //! - A host with signed records gets mail only over TLS. Where none of them can be used, any certificate will do; else it must match, and nothing falls back.
 //! - Of usages, 2 (DANE-TA) and 3 (DANE-EE) are usable. At most [`RECORDS`] records of a host are looked at.
@@ -148,7 +148,7 @@ pub(super) struct Vouched {
     names: Vec<String>,
 }
 
-/// Finds out what DNS says of the certificates of `host`, which signed MX records of `domain` name.
+/// Finds out what DNS says of the certificates of `host`, which signed MX records of `domain` name, or the configuration: then `domain` is the host too.
 pub(super) async fn look_up(dns: &dyn Dns, host: &str, domain: &str, port: u16) -> Vouching {
     let bases = match bases(dns, host).await {
         Ok(bases) => bases,

@@ -7,8 +7,10 @@ use crate::store::{Batch, Store, StoreError, ValueChange};
 
 /// What is noted of a thing.
 pub(super) trait Note<K> {
-    /// Octets that it has in memory with its key, about.
-    fn octets(&self, key: &K) -> usize;
+    /// Octets that it has in memory with its key, about; none where nobody asks how many there are.
+    fn octets(&self, _key: &K) -> usize {
+        0
+    }
 }
 
 /// Notes, and how much memory they have.
@@ -63,23 +65,36 @@ impl<K: Ord + Clone, N: Note<K>> Notes<K, N> {
         self.known.insert(key, note);
     }
 
-    /// Takes a note back, from the store too.
+    /// Takes a note away, from the store too.
     pub(super) fn remove(&mut self, key: &K) -> Option<N> {
-        let note = self.forget(key)?;
+        let note = self.take(key)?;
         self.unsaved.insert(key.clone());
         Some(note)
     }
 
-    /// Takes a note back that the store forgets by itself.
-    pub(super) fn forget(&mut self, key: &K) -> Option<N> {
+    /// Takes a note away of which the store keeps what it has: the caller sees to that, or it ends.
+    pub(super) fn take(&mut self, key: &K) -> Option<N> {
         let note = self.known.remove(key)?;
         self.unsaved.remove(key);
         self.octets = self.octets.saturating_sub(note.octets(key));
         Some(note)
     }
 
-    /// Returns what is to be written down, with its keys; `write` says how a note is kept, or that it is gone.
-    pub(super) fn unsaved(&mut self, write: impl Fn(&K, Option<&N>) -> ValueChange) -> (BTreeSet<K>, Vec<ValueChange>) {
+    /// Changes what is noted of something, or notes it; it is to be written down where `change` says so.
+    pub(super) fn change(&mut self, key: K, change: impl FnOnce(&mut N) -> bool)
+    where
+        N: Default,
+    {
+        let is_unsaved = self.unsaved.contains(&key);
+        let mut note = self.take(&key).unwrap_or_default();
+        if change(&mut note) || is_unsaved {
+            self.unsaved.insert(key.clone());
+        }
+        self.restore(key, note);
+    }
+
+    /// Takes what is to be written down, with its keys; `write` says how a note is kept, or that it is gone.
+    pub(super) fn take_unsaved(&mut self, write: impl Fn(&K, Option<&N>) -> ValueChange) -> (BTreeSet<K>, Vec<ValueChange>) {
         let keys = std::mem::take(&mut self.unsaved);
         let values = keys.iter().map(|key| write(key, self.known.get(key))).collect();
         (keys, values)
@@ -119,7 +134,7 @@ mod tests {
             value: note.map(|note| Bytes::from(note.clone())),
             expires: Timestamp::NEVER,
         };
-        let (keys, values) = notes.unsaved(write);
+        let (keys, values) = notes.take_unsaved(write);
         let line = |change: ValueChange| {
             let value = change.value.map_or_else(|| "gone".to_owned(), |value| String::from_utf8_lossy(&value).into_owned());
             format!("{} {value}", String::from_utf8_lossy(&change.key))
@@ -137,7 +152,7 @@ mod tests {
         notes.insert("d".to_owned(), "new".to_owned());
         notes.remove(&"b".to_owned());
         notes.insert("e".to_owned(), "short".to_owned());
-        notes.forget(&"e".to_owned());
+        notes.take(&"e".to_owned());
         // It goes and comes back before the store hears of either.
         notes.remove(&"c".to_owned());
         notes.insert("c".to_owned(), "back".to_owned());
@@ -145,7 +160,18 @@ mod tests {
         let (keys, lines) = written(&mut notes);
         assert_eq!(lines, ["a newer", "b gone", "c back", "d new"]);
         assert!(written(&mut notes).1.is_empty());
+        let append = |changed| {
+            move |note: &mut String| {
+                note.push('!');
+                changed
+            }
+        };
+        notes.change("c".to_owned(), append(false));
+        assert!(written(&mut notes).1.is_empty());
+        notes.change("f".to_owned(), append(true));
+        notes.change("f".to_owned(), append(false));
+        assert_eq!(written(&mut notes).1, ["f !!"]);
         notes.not_saved(keys);
-        assert_eq!(written(&mut notes).1, ["a newer", "c back", "d new"], "what is gone ends by itself");
+        assert_eq!(written(&mut notes).1, ["a newer", "c back!", "d new"], "what is gone ends by itself");
     }
 }

@@ -86,7 +86,7 @@ impl Table {
         }
         let over: Vec<String> = self.policies.iter().filter(|(_, known)| known.until <= now).map(|(domain, _)| domain.clone()).collect();
         for domain in over {
-            self.policies.forget(&domain);
+            self.policies.take(&domain);
         }
         while is_full(self) {
             let of_count = self.policies.len() >= POLICIES;
@@ -185,7 +185,7 @@ impl Policies {
         let domain = domain.to_owned();
         let mut table = self.known.lock();
         // Another one in the place of its own takes no room from others.
-        table.policies.forget(&domain);
+        table.policies.take(&domain);
         table.make_room(known.octets(&domain), memory, now);
         table.policies.insert(domain, known);
         policy
@@ -231,7 +231,7 @@ impl Policies {
             let value = text.filter(|text| text.len() <= KEPT_SIZE).map(Bytes::from);
             ValueChange { table: TABLE.into(), key: Bytes::copy_from_slice(domain.as_bytes()), value, expires }
         };
-        let (domains, values) = self.known.lock().policies.unsaved(write);
+        let (domains, values) = self.known.lock().policies.take_unsaved(write);
         let saved = notes::commit(store, values).await;
         if saved.is_err() {
             self.known.lock().policies.not_saved(domains);

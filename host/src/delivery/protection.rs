@@ -112,10 +112,7 @@ impl Guard<'_> {
         }
         // What the operator asks for, no message takes away.
         if self.level == TlsLevel::Dane {
-            return Err(Failure::transient(
-                (7, 5),
-                "the configuration asks for DANE, and the host has no signed TLSA records that can be used",
-            ));
+            return Err(no_dane());
         }
         if is_required {
             if self.by_mx && !named && !self.secure {
@@ -225,12 +222,19 @@ impl Guard<'_> {
             observed: None,
         };
         match self.level {
-            TlsLevel::Required | TlsLevel::Dane => self.verified("required"),
+            TlsLevel::Dane => Err(no_dane()),
+            TlsLevel::Required => self.verified("required"),
             TlsLevel::Encrypted => Ok(with(Security::Required, self.anyone)),
             TlsLevel::Opportunistic => Ok(with(Security::Opportunistic, self.anyone)),
             TlsLevel::None => Ok(Protection { security: Security::None, connector: None, policy: "none", name: None, observed: None }),
         }
     }
+}
+
+fn no_dane() -> Failure {
+    let text =
+        "the configuration asks for DANE, and the host has no TLSA records that can be used, signed as name servers say that are believed";
+    Failure::transient((7, 5), text)
 }
 
 fn vouched_for(vouched: &Arc<Vouched>, policy: &'static str) -> Result<Protection, Failure> {

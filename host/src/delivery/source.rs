@@ -55,11 +55,7 @@ struct Count {
     full: bool,
 }
 
-impl Note<Arc<str>> for Count {
-    fn octets(&self, name: &Arc<str>) -> usize {
-        size_of::<Self>() + name.len()
-    }
-}
+impl Note<Arc<str>> for Count {}
 
 impl SourceBook {
     /// Returns the sources of a source or pool that can be used now, in the order in which they are to be tried; at least one.
@@ -185,7 +181,7 @@ impl SourceBook {
             value: count.map(|count| format!("{} {}", count.day, count.recipients).into()),
             expires: now.plus(KEPT),
         };
-        let (names, values) = self.counts.lock().unsaved(write);
+        let (names, values) = self.counts.lock().take_unsaved(write);
         let saved = notes::commit(store, values).await;
         if saved.is_err() {
             self.counts.lock().not_saved(names);

@@ -173,21 +173,21 @@ impl Note<Key> for Tally {
 }
 
 impl Tally {
-    /// Counts a connection. Without room what is not known yet is left out: a failure is in the sum of its policy all the same.
-    fn note(&mut self, seen: &Seen, outcome: Result<(), Fault>, has_room: bool) {
+    /// Counts a connection; returns whether it did. Without room what is not known yet is left out: a failure is in the sum of its policy all the same.
+    fn note(&mut self, seen: &Seen, outcome: Result<(), Fault>, has_room: bool) -> bool {
         let place = self.policies.iter().position(|policy| policy.kind == seen.kind && policy.strings == seen.strings);
         if place.is_none() {
             if self.policies.len() >= POLICIES || !has_room {
-                return;
+                return false;
             }
             let (strings, mx) = (seen.strings.clone(), seen.mx.clone());
             self.policies.push(PolicyTally { kind: seen.kind, strings, mx, good: 0, bad: 0, failures: Vec::new() });
         }
         let last = self.policies.len().saturating_sub(1);
-        let Some(policy) = self.policies.get_mut(place.unwrap_or(last)) else { return };
+        let Some(policy) = self.policies.get_mut(place.unwrap_or(last)) else { return false };
         let Err(fault) = outcome else {
             policy.good += 1;
-            return;
+            return true;
         };
         policy.bad += 1;
         let is_same = |known: &&mut FailureTally| {
@@ -201,6 +201,7 @@ impl Tally {
             let host = seen.host.clone();
             policy.failures.push(FailureTally { result: fault.result.to_owned(), from: fault.from, to: fault.to, host, reason, count: 1 });
         }
+        true
     }
 }
 
@@ -224,16 +225,16 @@ struct Table {
 }
 
 impl Table {
-    fn insert(&mut self, key: Key, tally: Tally) {
+    /// A report that was tried in vain is there to make room.
+    fn note_tries(&mut self, key: &Key, tally: &Tally) {
         if tally.tries > 0 {
             self.tried.insert(key.clone());
         }
-        self.tallies.insert(key, tally);
     }
 
-    fn forget(&mut self, key: &Key) -> Option<Tally> {
+    fn take(&mut self, key: &Key) {
         self.tried.remove(key);
-        self.tallies.forget(key)
+        self.tallies.take(key);
     }
 
     /// Makes room for a connection, of a domain that is new or not; returns whether there is some, and how many reports were given up for it.
@@ -300,12 +301,12 @@ impl Tallies {
             );
         }
         if has_room || !is_new {
-            let mut tally = table.tallies.forget(&key).unwrap_or_default();
-            if tally.route != route {
-                route.clone_into(&mut tally.route);
-            }
-            tally.note(seen, outcome, has_room);
-            table.insert(key, tally);
+            table.tallies.change(key, |tally| {
+                if tally.route != route {
+                    route.clone_into(&mut tally.route);
+                }
+                tally.note(seen, outcome, has_room)
+            });
         }
         Noted { has_room, given_up }
     }
@@ -331,13 +332,14 @@ impl Tallies {
     fn again(&self, day: u64, domain: String, tally: Tally) {
         let (mut table, key) = (self.known.lock(), (day, domain));
         if table.tallies.get(&key).is_some() {
-            table.insert(key, tally);
+            table.note_tries(&key, &tally);
+            table.tallies.insert(key, tally);
         }
     }
 
     /// A report is done with.
     async fn end(&self, day: u64, domain: &str, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-        self.known.lock().forget(&(day, domain.to_owned()));
+        self.known.lock().take(&(day, domain.to_owned()));
         let change = ValueChange { table: TABLE.into(), key: key(day, domain), value: None, expires: now.plus(KEPT) };
         store.commit(Batch { values: vec![change], ..Batch::default() }).await
     }
@@ -351,9 +353,7 @@ impl Tallies {
             if let Some(key) = name.and_then(|(day, domain)| Some((day.parse().ok()?, domain.to_owned())))
                 && let Ok(tally) = serde_json::from_slice::<Tally>(&value)
             {
-                if tally.tries > 0 {
-                    known.tried.insert(key.clone());
-                }
+                known.note_tries(&key, &tally);
                 known.tallies.restore(key, tally);
             }
         }
@@ -368,7 +368,7 @@ impl Tallies {
             value: tally.map(|tally| Bytes::from(serde_json::to_vec(tally).unwrap_or_default())),
             expires: Timestamp::from_millis(day.saturating_mul(DAY)).plus(KEPT),
         };
-        let (keys, values) = self.known.lock().tallies.unsaved(write);
+        let (keys, values) = self.known.lock().tallies.take_unsaved(write);
         let saved = notes::commit(store, values).await;
         if saved.is_err() {
             self.known.lock().tallies.not_saved(keys);
@@ -382,7 +382,7 @@ impl Tallies {
         let mut table = self.known.lock();
         let over: Vec<Key> = table.tallies.iter().map(|(key, _)| key).take_while(|(day, _)| *day <= oldest).cloned().collect();
         for key in &over {
-            table.forget(key);
+            table.take(key);
         }
         over.len()
     }

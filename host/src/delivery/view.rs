@@ -133,7 +133,8 @@ impl DeliveryHandle {
         // The same that a worker does who is about to connect: the rule may go by the hosts.
         hub.shaping.learn(&domain, route.host_names(&domain).await, now);
         let plan = hub.plan(&settings, &name);
-        let tls_rule = settings.limits.tls_rules.iter().find(|rule| rule.matches(asked.route, &domain));
+        let by_mx = matches!(kind, config::Route::Mx(_));
+        let tls_rule = settings.limits.tls_rules.iter().find(|rule| by_mx && rule.matches(asked.route, &domain));
         let around = hub.surroundings(&settings, asked.route, &lane);
         let (hosts, no_hosts) = match hosts(route, &domain, around).await {
             Ok(hosts) => (hosts, None),

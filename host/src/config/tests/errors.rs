@@ -93,6 +93,10 @@ const ADDED: &[(&str, &str)] = &[
         "[[logins]]\nname = \"b\"\nusername = \"b\"\npassword = \"${NO_SUCH_VARIABLE}\"\nroute = \"sandbox\"\n[dashboard]\npassword = \"file:no-such-file\"",
     ),
     ("route of no kind", "[routes.a]\nhost = \"x\"\n[routes.b]\nkind = \"smtp\"\nhost = \"x\""),
+    (
+        "a TLS rule for a smart host",
+        "[[tls_rules]]\nname = \"r\"\nroute = \"sandbox\"\ntls = \"dane\"\n[[tls_rules]]\nname = \"s\"\nroute = \"sandbx\"\ntls = \"dane\"",
+    ),
     ("dane for an address", "[routes.a]\nkind = \"smarthost\"\nhost = \"[192.0.2.1]\"\ntls = \"dane\""),
     ("route keys", "[routes.a]\nkind = \"mx\"\nhost = \"x\"\nport = 70000\ntls = \"always\"\nnameservers = [\"ns.example.com\"]"),
     (

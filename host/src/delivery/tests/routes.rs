@@ -170,7 +170,7 @@ async fn retries_to_dead_hosts_leave_connections_to_fresh_mail() {
     }
     running.wait_for_events(DEAD).await;
     running.advance(Duration::from_secs(61));
-    running.wait("retries", |_| (dead.log().connections > DEAD).then_some(())).await;
+    running.wait("retries", |_| (dead.log().connections >= DEAD + 2).then_some(())).await;
     running.wait_a_little().await;
     assert_eq!(dead.log().connections, DEAD + 2, "half of the connections are for those that failed");
     running.accept(mail("direct", &["x@z.example"])).await;
@@ -201,7 +201,7 @@ async fn what_the_next_hop_cannot_take_is_known_without_asking() {
     let mut new = mail("direct", &["x@b.example"]);
     new.entry.reverse_path = ReversePath::Null;
     running.accept(new).await;
-    let events = tokio::time::timeout(Duration::from_secs(5), running.wait_for_events(1)).await.expect("no reply is waited for");
+    let events = running.wait_for_events(1).await;
     assert!(events[0].starts_with("bounced x@b.example 0 5.3.4 "), "{events:?}");
     running.stop().await;
 }

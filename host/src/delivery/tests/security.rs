@@ -46,16 +46,16 @@ async fn required_tls_wants_a_valid_certificate() {
     std::fs::write(ca.path(), pem).unwrap();
     let peer = Peer::start(&["STARTTLS", "PIPELINING"], Some(acceptor), script(|_| None)).await;
     let smart_host = Some((peer.address, TlsLevel::Required));
-    let verifying = crate::network::tls::verifying(Some(ca.path())).ok();
-    let running = Setup { smart_host, verifying, ..Setup::to(&peer) }.start();
+    let verifying = crate::network::tls::verifying(Some(ca.path())).unwrap();
+    let running = Setup { smart_host, verifying: Some(verifying), ..Setup::to(&peer) }.start();
     running.accept(mail("up", &["x@b.example"])).await;
     assert_eq!(running.wait_for_events(1).await, ["delivered x@b.example 0 250 2.0.0 queued"]);
     running.stop().await;
 
     let (_, other) = self::acceptor();
     std::fs::write(ca.path(), other).unwrap();
-    let verifying = crate::network::tls::verifying(Some(ca.path())).ok();
-    let running = Setup { smart_host, verifying, ..Setup::to(&peer) }.start();
+    let verifying = crate::network::tls::verifying(Some(ca.path())).unwrap();
+    let running = Setup { smart_host, verifying: Some(verifying), ..Setup::to(&peer) }.start();
     running.accept(mail("up", &["x@b.example"])).await;
     let events = running.wait_for_events(1).await;
     assert!(events[0].starts_with("deferred x@b.example 0 TLS handshake failed: "), "{}", events[0]);
@@ -114,9 +114,9 @@ async fn a_smart_host_may_want_tls_at_once_and_a_password() {
     let peer = Peer::start(&["AUTH PLAIN", "PIPELINING"], Some(acceptor), wrong).await;
     for (password, expected) in [("p", "delivered x@b.example 0 250 2.0.0 queued"), ("q", "deferred x@b.example 0 535 5.7.8 wrong")] {
         let smart_host = Some((peer.address, TlsLevel::Required));
-        let verifying = crate::network::tls::verifying(Some(ca.path())).ok();
+        let verifying = crate::network::tls::verifying(Some(ca.path())).unwrap();
         let credentials = Some(Credentials { user: "u".into(), password: password.into() });
-        let setup = Setup { smart_host, verifying, implicit_tls: true, credentials, ..Setup::to(&peer) };
+        let setup = Setup { smart_host, verifying: Some(verifying), implicit_tls: true, credentials, ..Setup::to(&peer) };
         let running = setup.start();
         running.accept(mail("up", &["x@b.example"])).await;
         assert_eq!(running.wait_for_events(1).await, [expected]);

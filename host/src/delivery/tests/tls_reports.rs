@@ -11,7 +11,8 @@ use crate::delivery::tls_report::sending;
 fn reporting(peer: &Peer, rua: &str) -> Setup {
     let mut setup = Setup::to(peer);
     let contact = Some(EmailAddress::parse("tls@tp.example").unwrap());
-    setup.limits.tls_reports = config::TlsReports { enabled: true, contact, domains: 10, ..config::TlsReports::default() };
+    setup.limits.tls_reports =
+        config::TlsReports { enabled: true, contact, domains: 10, timeout: Duration::from_mins(2), ..config::TlsReports::default() };
     setup.zone = setup.zone.txt("_smtp._tls.b.example", &format!("v=TLSRPTv1; rua={rua}"));
     setup
 }
