@@ -216,7 +216,9 @@ impl Setup {
         routes.insert("direct".into(), by_mx(dns.clone()));
         routes.insert("box".into(), Route::Capture);
         if let Some((address, tls)) = self.smart_host {
-            let (host, port) = (Host::Address(address.ip()), address.port());
+            // Only what has a name can be vouched for.
+            let host = if tls == TlsLevel::Dane { Host::Name("up.example".to_owned()) } else { Host::Address(address.ip()) };
+            let port = address.port();
             let (implicit_tls, credentials) = (self.implicit_tls, self.credentials);
             let (verifying, anyone) = (self.verifying, crate::network::tls::opportunistic().unwrap());
             let route = SmartHostRoute { dns, host, port, tls, verifying, anyone, implicit_tls, credentials };

@@ -106,6 +106,42 @@ async fn requiretls_goes_on_to_a_host_that_offers_it() {
 }
 
 #[tokio::test]
+async fn a_smart_host_may_have_to_be_vouched_for() {
+    use TransportSecurity::{AsConfigured, Optional, Required};
+    let (acceptor, pem) = acceptor();
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let record = format!("3 0 0 {}", data_encoding::HEXLOWER.encode(&certificate));
+    let (good, without) = ("delivered x@b.example 0 250 2.0.0 queued", "deferred x@b.example 0 the configuration asks for DANE, ");
+    for (implicit_tls, transport, is_signed, expected) in [
+        (false, AsConfigured, true, good),
+        (true, AsConfigured, true, good),
+        // What the operator asks for, no message takes away.
+        (false, Optional, true, good),
+        (false, Required, true, good),
+        // Name servers that say nothing of signatures.
+        (false, AsConfigured, false, without),
+        (false, Optional, false, without),
+    ] {
+        let extensions: &[&str] = if implicit_tls { &["REQUIRETLS"] } else { &["STARTTLS", "REQUIRETLS"] };
+        let peer = Peer::start(extensions, Some(acceptor.clone()), script(|_| None)).await;
+        let mut setup = Setup { smart_host: Some((peer.address, TlsLevel::Dane)), implicit_tls, ..Setup::to(&peer) };
+        let at = format!("_{}._tcp.up.example", peer.address.port());
+        setup.zone = setup.zone.address("up.example", "127.0.0.1").record(&at, RecordKind::Tlsa, &record);
+        if is_signed {
+            setup.zone = setup.zone.signed("up.example").signed(&at);
+        }
+        let running = setup.start();
+        let mut new = mail("up", &["x@b.example"]);
+        new.entry.terms.transport = transport;
+        new.copies[0].1 = queue::protected(new.copies[0].1.clone(), transport);
+        running.accept(new).await;
+        let events = running.wait_for_events(1).await;
+        assert!(events[0].starts_with(expected), "{implicit_tls} {transport:?} {is_signed}: {events:?}");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_smart_host_may_want_tls_at_once_and_a_password() {
     let (acceptor, pem) = acceptor();
     let ca = tempfile::NamedTempFile::new().unwrap();
