@@ -146,7 +146,7 @@ fn a_smart_host_may_have_to_be_vouched_for() -> Result<()> {
     let host = Host::start(&text, &[])?;
     let said = host.shown(&host.send("good", "reader@b.example")?, "delivered")?;
     assert!(said.contains("(dane)"), "{said}");
-    for (name, word) in [("bad", "TLS handshake failed"), ("none", "the host has no signed TLSA records")] {
+    for (name, word) in [("bad", "TLS handshake failed"), ("none", "the configuration asks for DANE")] {
         let id = host.send(name, "reader@b.example")?;
         let said = host.shown(&id, "deferred")?;
         assert!(said.contains(word), "{name}: {said}");
