@@ -27,10 +27,12 @@ use crate::http::challenge::Challenges;
 use crate::listener::tls::Certificate;
 use crate::mail::domain::Domain;
 
-/// The longest time between two looks at the certificate: a changed configuration counts that soon.
+/// The longest time between two looks at certificate and configuration: a changed one counts that soon.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
-/// The longest wait after failures.
+/// The longest wait after failures; while there is a certificate, a part of what it has left to live.
 const LONGEST_RETRY: Duration = Duration::from_hours(24);
+/// What is written before the certificate: from which authority it is.
+const ORIGIN: &str = "# from ";
 /// How long fetching may take in all.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -53,11 +55,15 @@ struct Fetched {
     begins: Timestamp,
     ends: Timestamp,
     names: Vec<String>,
+    /// The directory of the authority, where that was written down.
+    directory: Option<String>,
 }
 
 impl Fetched {
     /// Reads key and chain from one text.
     fn from_pem(pem: &[u8]) -> Result<Self> {
+        let first = pem.split(|octet| *octet == b'\n').next().and_then(|line| str::from_utf8(line).ok());
+        let directory = first.and_then(|line| line.strip_prefix(ORIGIN)).map(|directory| directory.trim().to_owned());
         let key = PrivateKeyDer::from_pem_slice(pem).context("no key")?;
         let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().context("no certificate")?;
         let (_, leaf) = X509Certificate::from_der(chain.first().context("no certificate")?).context("the certificate cannot be read")?;
@@ -67,12 +73,13 @@ impl Fetched {
         let names = alternatives.iter().flat_map(|extension| &extension.value.general_names);
         let names = names.filter_map(|name| if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None });
         let names = names.collect();
-        Ok(Self { chain, key, begins, ends, names })
+        Ok(Self { chain, key, begins, ends, names, directory })
     }
 
     /// When it is to be renewed.
     fn renewal(&self, acme: &Acme, domains: &[String]) -> Timestamp {
-        if domains.iter().any(|domain| !self.names.contains(domain)) {
+        let is_of_another = self.directory.as_ref().is_some_and(|directory| directory != acme.directory.as_str());
+        if is_of_another || domains.iter().any(|domain| !self.names.contains(domain)) {
             return self.begins;
         }
         let life = self.ends.since(self.begins);
@@ -98,39 +105,50 @@ pub fn at_hand(config: &Config) -> Result<Certificate> {
 impl Keeper {
     /// Fetches and renews until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut failures: u32 = 0;
+        let (mut failures, mut unwritten): (u32, Option<String>) = (0, None);
         loop {
             let config = Arc::clone(&self.config.read());
-            let pause = match &config.acme {
+            let mut pause = match &config.acme {
                 None => LONGEST_PAUSE,
-                Some(acme) => match shutdown.run_until_cancelled(self.look(&config, acme)).await {
+                Some(acme) => match shutdown.run_until_cancelled(self.look(&config, acme, &mut unwritten)).await {
                     None => return,
                     Some(Ok(pause)) => {
                         failures = 0;
                         pause.min(LONGEST_PAUSE)
                     }
                     Some(Err(error)) => {
-                        let pause = acme.retry.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
+                        let ends = read(&config.server.data).ok().flatten().map(|fetched| fetched.ends);
+                        let pause = retry(acme, failures, self.clock.now(), ends);
                         failures = failures.saturating_add(1);
                         warn!(next_try_s = pause.as_secs(), "no certificate from {}: {error:#}", acme.directory);
                         pause
                     }
                 },
             };
-            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
+            // Who has changed the configuration has mended what was wrong, perhaps: that is not left waiting.
+            while !pause.is_zero() && Arc::ptr_eq(&config, &self.config.read()) {
+                let part = pause.min(LONGEST_PAUSE);
+                if shutdown.run_until_cancelled(tokio::time::sleep(part)).await.is_none() {
+                    return;
+                }
+                pause -= part;
+            }
+            if !Arc::ptr_eq(&config, &self.config.read()) {
+                failures = 0;
             }
         }
     }
 
-    /// Fetches a certificate if it is time; returns how long there is nothing to do.
-    async fn look(&self, config: &Config, acme: &Acme) -> Result<Duration> {
+    /// Fetches a certificate if it is time; returns how long there is nothing to do. One that is in use and could not be written stays in `unwritten`.
+    async fn look(&self, config: &Config, acme: &Acme, unwritten: &mut Option<String>) -> Result<Duration> {
         let data = &config.server.data;
         let domains = domains(acme, &config.server.hostname);
         let now = self.clock.now();
-        if let Some(fetched) = read(data).ok().flatten() {
+        let kept = unwritten.as_ref().map(|pem| Fetched::from_pem(pem.as_bytes())).transpose();
+        if let Some(fetched) = kept.ok().flatten().or_else(|| read(data).ok().flatten()) {
             let renewal = fetched.renewal(acme, &domains);
             if now < renewal {
+                write_what_is_not(data, unwritten)?;
                 return Ok(renewal.since(now));
             }
         }
@@ -138,17 +156,34 @@ impl Keeper {
         let fetched = tokio::time::timeout(PATIENCE, fetching.run()).await;
         self.challenges.clear();
         self.certificate.clear_challenges();
-        let pem = fetched.context("it takes too long")??;
+        let pem = format!("{ORIGIN}{}\n{}", acme.directory, fetched.context("it takes too long")??);
         let fetched = Fetched::from_pem(pem.as_bytes())?;
         ensure!(now < fetched.ends, "the certificate has ended already: is the clock right?");
         let renewal = fetched.renewal(acme, &domains);
         ensure!(renewal > now, "the certificate is not for {}", domains.join(", "));
         // First of all in use: an authority gives only so many of them.
         self.certificate.replace(fetched.chain, fetched.key)?;
-        write(data, pem.as_bytes()).context("the certificate is in use, and cannot be written: it is lost at a restart")?;
+        *unwritten = Some(pem);
+        write_what_is_not(data, unwritten)?;
         info!(names = domains.join(", "), "a new certificate is in use");
         Ok(renewal.since(now))
     }
+}
+
+/// How long to wait after so many failures before this one: not so long that a certificate which ends meanwhile is not tried for a few times more.
+fn retry(acme: &Acme, failures: u32, now: Timestamp, ends: Option<Timestamp>) -> Duration {
+    let pause = acme.retry.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
+    let left = ends.filter(|ends| *ends > now).map(|ends| ends.since(now));
+    left.map_or(pause, |left| pause.min(left / 4).max(acme.retry))
+}
+
+/// Writes a certificate that is in use and on no disk. It is not fetched again for that: an authority gives only so many.
+fn write_what_is_not(data: &Path, unwritten: &mut Option<String>) -> Result<()> {
+    if let Some(pem) = unwritten {
+        write(data, pem.as_bytes()).context("the certificate is in use, and cannot be written: it is lost at a restart")?;
+        *unwritten = None;
+    }
+    Ok(())
 }
 
 fn domains(acme: &Acme, hostname: &Domain) -> Vec<String> {

@@ -290,6 +290,7 @@ impl Parts {
             peer: received.peer,
             helo: helo.map(|domain| domain.to_ascii()),
             reverse_path: submission.envelope.reverse_path.mailbox().map(EmailAddress::to_ascii_domain).unwrap_or_default(),
+            authors: authors(facts).iter().map(EmailAddress::to_ascii_domain).collect(),
         };
         let limits = &settings.limits;
         let bounds = Bounds {
@@ -332,15 +333,23 @@ fn stored(submission: &Submission, error: &StoreError) -> Refusal {
     }
 }
 
-/// Finds out whether a message goes in circles: by its Received fields, or because we have forwarded it for the same mailbox before.
-/// Whether there is one From field, and all addresses in it are of one domain.
-fn has_one_author_domain(facts: &HeaderFacts) -> bool {
-    let Ok(authors) = header::mailbox::Mailbox::parse_senders(&facts.from_value) else { return false };
-    let mut domains = authors.iter().map(EmailAddress::domain);
-    let Some(first) = domains.next() else { return false };
-    facts.from == 1 && domains.all(|domain| domain == first)
+/// Returns the addresses of the one From field; none where there is no such field, or more than one.
+fn authors(facts: &HeaderFacts) -> Vec<EmailAddress> {
+    if facts.from != 1 {
+        return Vec::new();
+    }
+    header::mailbox::Mailbox::parse_senders(&facts.from_value).unwrap_or_default()
 }
 
+/// Whether there is one From field, and all addresses in it are of one domain.
+fn has_one_author_domain(facts: &HeaderFacts) -> bool {
+    let authors = authors(facts);
+    let mut domains = authors.iter().map(EmailAddress::domain);
+    let Some(first) = domains.next() else { return false };
+    domains.all(|domain| domain == first)
+}
+
+/// Finds out whether a message goes in circles: by its Received fields, or because we have forwarded it for the same mailbox before.
 fn check_loop(facts: &HeaderFacts, mailboxes: &[(&EmailAddress, &Mailbox)]) -> Result<(), Refusal> {
     let forwarded = mailboxes.iter().filter(|(_, mailbox)| matches!(mailbox.action, InboundAction::Forward { .. }));
     let mut addresses = forwarded.map(|(address, _)| address.to_ascii_domain().to_ascii_lowercase());

@@ -278,6 +278,10 @@ fn senders_are_authenticated_and_disowned_mail_is_refused() -> Result<()> {
     // Two authors, of whom DMARC would see none.
     let twice = [b"From: news@relaxed.example\r\n".as_slice(), &from("sender@example.com")].concat();
     assert_eq!(client.submit("news@relaxed.example", &["a@strict.example.com"], &twice)?.code, 550);
+    // A line that is no field hides the author from nobody.
+    for hidden in ["Subject: x\r\nno field\r\nFrom: sender@example.com\r\n\r\nx\r\n", "no field\r\nFrom: sender@example.com\r\n\r\nx\r\n"] {
+        assert_eq!(client.submit("news@relaxed.example", &["a@strict.example.com"], hidden.as_bytes())?.code, 550, "{hidden:?}");
+    }
     // More signatures than anybody makes: none is looked at.
     let flood = [
         format!("DKIM-Signature: v=1; a=rsa-sha256; d=x.example; s=x; h=from; bh=; b=; l={}\r\n", 1).repeat(500).as_bytes(),

@@ -46,6 +46,43 @@ fn a_certificate_for_other_names_is_renewed_at_once() {
 }
 
 #[test]
+fn a_certificate_of_another_authority_is_renewed_at_once() {
+    let days = |directory: Option<&str>| {
+        let fetched = Fetched { directory: directory.map(str::to_owned), ..certificate(90) };
+        fetched.renewal(&acme(), &["mail.example.com".to_owned()]).since(fetched.begins).as_secs() / DAY.as_secs()
+    };
+    // What was written before that was written down is of whatever authority.
+    assert_eq!([None, Some("https://acme.example/"), Some("https://staging.example/")].map(days), [60, 60, 0]);
+}
+
+#[test]
+fn who_has_little_time_left_is_not_left_waiting() {
+    let minutes = Duration::from_mins;
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let waits = |ends: Option<Timestamp>| [0, 1, 5, 20].map(|failures| retry(&acme(), failures, now, ends).as_secs() / 60);
+    assert_eq!(waits(None), [10, 20, 320, 24 * 60]);
+    assert_eq!(waits(Some(now.plus(30 * DAY))), [10, 20, 320, 24 * 60]);
+    assert_eq!(waits(Some(now.plus(minutes(480)))), [10, 20, 120, 120]);
+    assert_eq!(waits(Some(now.plus(minutes(20)))), [10, 10, 10, 10]);
+    assert_eq!(waits(Some(now)), [10, 20, 320, 24 * 60], "it has ended already");
+}
+
+#[test]
+fn what_is_in_use_and_on_no_disk_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["mail.example.com".to_owned()]).unwrap();
+    let pem = format!("{ORIGIN}https://acme.example/\n{}{}", made.signing_key.serialize_pem(), made.cert.pem());
+    let mut unwritten = Some(pem);
+    // No folder can be made where a file is.
+    fs::write(folder.path().join("acme"), "").unwrap();
+    assert!(write_what_is_not(folder.path(), &mut unwritten).is_err() && unwritten.is_some());
+    fs::remove_file(folder.path().join("acme")).unwrap();
+    write_what_is_not(folder.path(), &mut unwritten).unwrap();
+    assert!(unwritten.is_none());
+    assert_eq!(read(folder.path()).unwrap().unwrap().directory.as_deref(), Some("https://acme.example/"));
+}
+
+#[test]
 fn what_is_written_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     assert!(read(folder.path()).unwrap().is_none());

@@ -116,12 +116,15 @@ impl Identity {
     }
 }
 
-/// Says which files can be read no more: what they hold now stays in force, and a change takes a restart.
+/// Says which files can be read no more: what they hold now stays in force, and neither they nor the configuration can be read again.
 pub(super) fn say_what_is_out_of_reach(config: &Config) {
     let first = config.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
     let files = first.chain(config.certificates.iter().flat_map(|named| [&named.certificate, &named.key]));
     for file in files.filter(|file| fs::File::open(file).is_err()) {
-        tracing::warn!("{} can be read by root alone: where it changes, that takes a restart", file.display());
+        tracing::warn!(
+            "{} can be read by root alone: SIGHUP is refused until the user can read it, and where it changes, that takes a restart",
+            file.display()
+        );
     }
 }
 

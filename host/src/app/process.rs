@@ -25,8 +25,8 @@ pub(super) fn raise_file_limit(config: &Config) {
 }
 
 fn needed(config: &Config) -> u64 {
-    let connections = [config.smtp.connections, config.http.connections, config.delivery.connections];
-    connections.into_iter().map(u64::from).sum::<u64>() + OTHERS
+    let served = [config.smtp.connections, config.mx.sessions.connections, config.http.connections];
+    served.into_iter().chain([config.delivery.connections]).map(u64::from).sum::<u64>() + OTHERS
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
             [[logins]]\nname = \"app\"\ntoken = \"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\nroute = \"sandbox\"\n\
             [routes.sandbox]\nkind = \"capture\"\n[smtp]\nconnections = 7\n";
         let config = crate::config::parse(text, "t", Path::new("."), &|_| None).unwrap();
-        assert_eq!(needed(&config), 7 + 1000 + 500 + OTHERS);
+        assert_eq!(needed(&config), 7 + 200 + 1000 + 500 + OTHERS);
         raise_file_limit(&config);
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);

@@ -48,7 +48,7 @@ pub struct Delivery {
     pub give_up: Duration,
     /// `delay_report`: how long a copy has waited when a sender hears of it who asked for that (`NOTIFY=DELAY`). Default 4 h.
     pub delay_report: Duration,
-    /// `lease`: time after which work that was taken and not reported is due again; longer than `command_time`. Default 15 min.
+    /// `lease`: time after which work that was taken and not reported is due again; at least five times `command_time`. Default that, or 25 min if that is more.
     pub lease: Duration,
     /// `login_connections`: how many of `connections` the mail of one login may have. Default nine tenths of `connections`.
     pub login_connections: u32,
@@ -95,6 +95,9 @@ pub struct Dns {
 /// What policies may have: at least some of the largest, each of which has up to 30 KiB.
 const POLICIES: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1);
 
+/// Times of a command that a lease has at least: the end of data may take two, and half of the lease is to be left when it begins.
+const LEASE_COMMANDS: u32 = 5;
+
 /// `rendered_size` is the default of the key of this name.
 pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     let connections = section.or("connections", 500, Value::count);
@@ -104,6 +107,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     }
     let first = section.or("retry_first", Duration::from_mins(5), Value::duration);
     let longest = section.or("retry_longest", Duration::from_hours(4), Value::duration);
+    let command_time = section.or("command_time", Duration::from_mins(5), Value::duration);
     let delivery = Delivery {
         connections,
         login_connections: section.or("login_connections", connections - connections / 10, Value::count),
@@ -113,7 +117,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         recipients_per_transaction: section.or("recipients_per_transaction", 50, Value::count),
         idle_time: section.or("idle_time", Duration::from_secs(5), Value::duration_from_zero),
         connect_time: section.or("connect_time", Duration::from_secs(30), Value::duration),
-        command_time: section.or("command_time", Duration::from_mins(5), Value::duration),
+        command_time,
         retry_first: retry.iter().min().copied().unwrap_or(first),
         retry_longest: retry.iter().max().copied().unwrap_or(longest),
         retry,
@@ -125,7 +129,7 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
         tls_reports: TlsReports::default(),
         give_up: section.or("give_up", Duration::from_hours(5 * 24), Value::duration),
         delay_report: section.or("delay_report", Duration::from_hours(4), Value::duration),
-        lease: section.or("lease", Duration::from_mins(15), Value::duration),
+        lease: section.or("lease", Duration::from_mins(25).max(command_time.saturating_mul(LEASE_COMMANDS)), Value::duration),
         unreachable_rate: section.or("unreachable_rate", Rate { count: 250, period: Duration::from_secs(1) }, Value::parsed),
         dead_time: section.or("dead_time", Duration::from_secs(30), Value::duration_from_zero),
         dead_hosts: section.or("dead_hosts", 10_000, Value::count),
@@ -149,8 +153,8 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     if delivery.give_up <= delivery.retry_first {
         section.report("give_up is not longer than retry_first: there would be no second attempt");
     }
-    if delivery.lease <= delivery.command_time {
-        section.report("lease is not longer than command_time: a copy could be taken again while a server is still to answer");
+    if delivery.lease < delivery.command_time.saturating_mul(LEASE_COMMANDS) {
+        section.report("lease is shorter than five times command_time: a copy could be taken again while a server is still to answer");
     }
     delivery
 }

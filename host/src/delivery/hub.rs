@@ -49,6 +49,9 @@ const LEASE_ROWS: u32 = 64;
 /// What must be left of a lease for its copies to be given back: with less, others could have them already.
 const HAND_BACK_TIME: Duration = Duration::from_secs(1);
 
+/// What must be left of a lease when the last word of a server comes: what became of its copies is written down before others may have them.
+const WRITE_TIME: Duration = Duration::from_secs(5);
+
 pub(super) struct Hub {
     pub(super) spool: Spool,
     pub(super) suppressions: Suppressions,
@@ -406,10 +409,15 @@ impl Hub {
         source.is_none_or(|(name, source)| self.sources.take(name, source, recipients, self.clock.now()))
     }
 
-    /// Whether there is time to begin an attempt whose lease ends at `until`. It is given up at that end, so that nobody else has the copy meanwhile; what
-    /// is begun too late is cut off while the server is about to answer.
+    /// How long a server is waited for with copies whose lease ends at `until`: nobody else may have them before it is written down what became of them.
+    pub(super) fn answers_until(until: Duration) -> Duration {
+        until.saturating_sub(WRITE_TIME)
+    }
+
+    /// Whether there is time to begin an attempt whose lease ends at `until`. It is given up shortly before that end; what is begun too late is cut off while
+    /// the server is about to answer, for which it has twice the time of a command (RFC 5321 §4.5.3.2.6).
     pub(super) fn is_in_time(&self, until: Duration, limits: &config::Delivery) -> bool {
-        let margin = (limits.lease / 2).min(limits.command_time.saturating_mul(2));
+        let margin = (limits.lease / 2).min(limits.command_time.saturating_mul(2).saturating_add(WRITE_TIME));
         self.clock.monotonic().saturating_add(margin) < until
     }
 

@@ -144,10 +144,7 @@ impl Judge<'_> {
                 }
                 Verdict::Deferred { text, is_reply } => {
                     self.route.attempted(DeliveryOutcome::Deferred);
-                    // `expired` has left only those that have a next attempt.
-                    let due = self.next_attempt(subject.entry, &leased).unwrap_or(Timestamp::NEVER);
-                    let spread = self.backoff.spread(due, self.now, attempt + 1, is_greylisting(&text), self.entropy);
-                    let due = if subject.entry.deliver_before.is_none_or(|end| spread < end) { spread } else { due };
+                    let due = self.next_due(subject.entry, &leased, &text);
                     let is_told = self.tells_delay(subject.entry, &leased);
                     if is_told {
                         let status = find_status(&text).filter(|status| status.class == 4).unwrap_or(EnhancedStatus::new(4, 0, 0));
@@ -274,6 +271,18 @@ impl Judge<'_> {
     fn next_attempt(self, entry: &Entry, leased: &Leased) -> Option<Timestamp> {
         let next = self.backoff.next_attempt(self.first_attempt(entry, leased), leased.state.attempts + 1, self.now)?;
         entry.deliver_before.is_none_or(|end| next < end).then_some(next)
+    }
+
+    /// When a copy is due next that has a next attempt, with some chance in it; the last attempt is at the very end.
+    fn next_due(self, entry: &Entry, leased: &Leased, text: &str) -> Timestamp {
+        // `expired` has left only those that have one.
+        let next = self.next_attempt(entry, leased).unwrap_or(Timestamp::NEVER);
+        let end = self.backoff.end(self.first_attempt(entry, leased));
+        if next >= end {
+            return next;
+        }
+        let spread = self.backoff.spread(next, self.now, leased.state.attempts + 1, is_greylisting(text), self.entropy).min(end);
+        if entry.deliver_before.is_none_or(|before| spread < before) { spread } else { next }
     }
 
     /// When the time to live begins: what waited because it was told to, or was held, has all of its time when its turn comes first.

@@ -445,7 +445,7 @@ impl Worker {
             }
             return;
         };
-        let until = first.until;
+        let until = Hub::answers_until(first.until);
         let started = self.place.hub.clock.monotonic();
         // What could not even be asked has its conclusion already: the server will say nothing.
         let result = if connection.awaits_reply() {

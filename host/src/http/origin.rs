@@ -13,8 +13,10 @@ const FORWARDING: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "forwarde
 /// The connection that a request came on; the server puts it into each request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Other end of the socket.
+    /// The client: the other end of the socket, or whom the balancer names that is there.
     pub peer: SocketAddr,
+    /// Other end of the socket.
+    pub socket: SocketAddr,
     /// TLS ends here.
     pub tls: bool,
 }
@@ -37,9 +39,11 @@ impl Origin {
     pub fn of(connection: Connection, headers: &HeaderMap, trusted: &[IpNetwork]) -> Self {
         let peer = connection.peer.ip().to_canonical();
         let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
-        let local = peer.is_loopback();
+        // What a balancer elsewhere calls its loopback comes over the network.
+        let is_elsewhere = !connection.socket.ip().to_canonical().is_loopback();
+        let local = peer.is_loopback() && !is_elsewhere;
         let forwards = FORWARDING.iter().any(|name| headers.contains_key(*name));
-        if !is_trusted(peer) {
+        if !is_trusted(peer) || (peer.is_loopback() && is_elsewhere) {
             return Self { ip: peer, protected: connection.tls || local, https: connection.tls, internal: local && !forwards };
         }
         let forwarded_for: Vec<&str> = list(headers, "x-forwarded-for").collect();
@@ -91,7 +95,8 @@ mod tests {
             IpNetwork { address: "::1".parse().unwrap(), prefix: 128 },
             IpNetwork { address: "2001:db8::".parse().unwrap(), prefix: 32 },
         ];
-        let origin = Origin::of(Connection { peer: SocketAddr::new(peer.parse().unwrap(), 4711), tls }, &map, &trusted);
+        let peer = SocketAddr::new(peer.parse().unwrap(), 4711);
+        let origin = Origin::of(Connection { peer, socket: peer, tls }, &map, &trusted);
         (origin.ip.to_string(), origin.protected, origin.https, origin.internal)
     }
 
@@ -101,6 +106,21 @@ mod tests {
         assert_eq!(origin("203.0.113.5", false, &headers), ("203.0.113.5".into(), false, false, false));
         assert_eq!(origin("203.0.113.5", true, &headers), ("203.0.113.5".into(), true, true, false));
         assert_eq!(origin("::ffff:127.0.0.1", false, &[]), ("127.0.0.1".into(), true, false, true));
+    }
+
+    #[test]
+    fn the_loopback_of_a_balancer_is_not_ours() {
+        let trusted = [IpNetwork { address: "127.0.0.0".parse().unwrap(), prefix: 8 }];
+        let peer = "127.0.0.1:4711".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-proto", "https".parse().unwrap());
+        for (socket, expected) in [("127.0.0.1:5", (true, true)), ("10.0.0.2:5", (false, false))] {
+            let connection = Connection { peer, socket: socket.parse().unwrap(), tls: false };
+            let (bare, forwarded) = (HeaderMap::new(), &headers);
+            let plain = Origin::of(connection, &bare, &trusted);
+            assert_eq!((plain.protected, plain.internal), expected, "{socket}");
+            assert_eq!(Origin::of(connection, forwarded, &trusted).https, expected.0, "{socket}");
+        }
     }
 
     #[test]

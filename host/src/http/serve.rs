@@ -124,7 +124,7 @@ impl Server {
                         if proxy_protocol {
                             server.proxied(stream, peer, transport).await;
                         } else {
-                            server.connection(stream, peer, transport).await;
+                            server.connection(stream, peer, peer, transport).await;
                         }
                         drop((place, admission, open));
                     });
@@ -168,7 +168,7 @@ impl Server {
             None => return,
         };
         match self.admit(peer.ip()) {
-            Ok(_admission) => self.connection(stream, peer, transport).await,
+            Ok(_admission) => self.connection(stream, peer, balancer, transport).await,
             Err(reason) => {
                 self.metrics.connection_refused(Ingress::Http);
                 debug!(%peer, "refused: {reason}");
@@ -176,18 +176,18 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, transport: Transport) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, socket: SocketAddr, transport: Transport) {
         // Answers are small and should not wait for more.
         stream.set_nodelay(true).ok();
         match transport {
-            Transport::Plain => self.speak(stream, Connection { peer, tls: false }, Version::Http1).await,
+            Transport::Plain => self.speak(stream, Connection { peer, socket, tls: false }, Version::Http1).await,
             Transport::Tls(config) => {
                 let acceptor = TlsAcceptor::from(config.borrow().clone());
                 match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => {
                         let chosen = stream.get_ref().1.alpn_protocol();
                         let version = if chosen == Some(b"h2") { Version::Http2 } else { Version::Http1 };
-                        self.speak(stream, Connection { peer, tls: true }, version).await;
+                        self.speak(stream, Connection { peer, socket, tls: true }, version).await;
                     }
                     Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => debug!(%peer, "TLS handshake took too long"),

@@ -166,7 +166,8 @@ impl Running {
             From::Plain => ("192.0.2.1:1", false),
             From::Tls => ("192.0.2.1:1", true),
         };
-        let connection = Connection { peer: peer.parse().unwrap(), tls };
+        let peer = peer.parse().unwrap();
+        let connection = Connection { peer, socket: peer, tls };
         let mut request = Request::builder().method(method).uri(uri).header(header::HOST, "localhost").extension(connection);
         for (name, value) in headers {
             request = request.header(*name, *value);

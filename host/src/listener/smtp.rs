@@ -236,11 +236,11 @@ async fn welcome<R: Reception>(
     stop: Stop,
     (id, mut admission): (u64, Admission),
 ) {
-    let mut client = Client { peer: peer.ip(), is_probe: false };
+    let mut client = Client { peer: peer.ip(), is_here: false, is_probe: false };
     if door.proxy_protocol {
         match stop.drain.clone().run_until_cancelled(proxy::client(&mut stream)).await {
             Some(Ok(Behind::Client(address))) => client.peer = address.ip(),
-            Some(Ok(behind)) => client = Client { peer: proxy::UNKNOWN, is_probe: behind == Behind::Nobody },
+            Some(Ok(behind)) => client = Client { peer: proxy::UNKNOWN, is_probe: behind == Behind::Nobody, ..client },
             Some(Err(error)) => return tracing::info!(%peer, "a proxy's connection is closed: {error}"),
             None => return,
         }
@@ -250,6 +250,8 @@ async fn welcome<R: Reception>(
         }
     }
     client.peer = client.peer.to_canonical();
+    // What a balancer elsewhere calls its loopback comes over the network.
+    client.is_here = client.peer.is_loopback() && peer.ip().to_canonical().is_loopback();
     let span = tracing::info_span!("session", id, peer = %client.peer);
     serve(stream, client, door, service, stop, admission).instrument(span).await;
 }
@@ -258,14 +260,16 @@ async fn welcome<R: Reception>(
 #[derive(Clone, Copy)]
 struct Client {
     peer: IpAddr,
+    /// It is on this machine: nobody else reads what it says.
+    is_here: bool,
     /// It is a balancer that looks whether we are there.
     is_probe: bool,
 }
 
 async fn serve<R: Reception>(stream: TcpStream, client: Client, door: Door, service: Arc<Service<R>>, stop: Stop, admission: Admission) {
     let _open = service.metrics.connection(R::INGRESS);
-    let Client { peer, is_probe } = client;
-    let tls_required = door.require_tls.unwrap_or(!peer.is_loopback());
+    let Client { peer, is_here, is_probe } = client;
+    let tls_required = door.require_tls.unwrap_or(!is_here);
     // Replies are written whole, and the client waits for each.
     let _ = stream.set_nodelay(true);
     let drain = stop.drain.clone();

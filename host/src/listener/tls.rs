@@ -176,13 +176,18 @@ impl Current {
     }
 }
 
+/// Returns a name as certificates are kept under it: some clients ask for it with the dot of an absolute name.
+fn asked_name(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
 impl ResolvesServerCert for Current {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == CHALLENGE_PROTOCOL)) {
             // Whoever speaks that protocol wants nothing else.
-            return self.challenges.read().get(hello.server_name()?).cloned();
+            return self.challenges.read().get(&asked_name(hello.server_name()?)).cloned();
         }
-        let named = hello.server_name().and_then(|name| self.named(&name.to_ascii_lowercase()));
+        let named = hello.server_name().and_then(|name| self.named(&asked_name(name)));
         Some(named.unwrap_or_else(|| Arc::clone(&self.key.read())))
     }
 }

@@ -122,7 +122,7 @@ impl HttpClient {
     async fn ask(&self, what: Outgoing, bounds: Bounds, addresses: Option<&[IpAddr]>) -> Result<Incoming, HttpError> {
         let asking = async {
             let request = self.request(&what)?;
-            let stream = self.connect(&what.url, bounds.private, addresses).await?;
+            let stream = self.connect(&what.url, bounds, addresses).await?;
             match what.url.scheme() {
                 "https" => {
                     let tls = self.tls.as_ref().ok_or_else(|| unreachable(&"the system has no certification authorities to trust"))?;
@@ -193,8 +193,8 @@ impl HttpClient {
         looking.await.map_err(|error| unreachable(&error))?.map_err(|error| unreachable(&error))
     }
 
-    /// Connects to the first address that is fit and answers.
-    async fn connect(&self, url: &Url, private: bool, addresses: Option<&[IpAddr]>) -> Result<TcpStream, HttpError> {
+    /// Connects to the first address that is fit and answers. Each has a part of the time, so that one that is dead leaves some to the others.
+    async fn connect(&self, url: &Url, bounds: Bounds, addresses: Option<&[IpAddr]>) -> Result<TcpStream, HttpError> {
         let port = url.port_or_known_default().ok_or_else(|| HttpError::Invalid("the URL has no port".to_owned()))?;
         let host = url.host().ok_or_else(|| HttpError::Invalid("the URL has no host".to_owned()))?;
         let found: Vec<SocketAddr> = match &host {
@@ -205,19 +205,22 @@ impl HttpClient {
                 None => self.look_up(name, port).await?,
             },
         };
-        let fit: Vec<SocketAddr> = found.iter().copied().filter(|address| private || is_public(address.ip())).take(ADDRESSES).collect();
+        let fit: Vec<SocketAddr> =
+            found.iter().copied().filter(|address| bounds.private || is_public(address.ip())).take(ADDRESSES).collect();
         if fit.is_empty() {
             let none = found.is_empty();
             return Err(if none { unreachable(&"the name has no address") } else { HttpError::Private(host.to_string()) });
         }
-        let mut last = None;
+        let part = bounds.time / u32::try_from(fit.len() + 1).unwrap_or(u32::MAX);
+        let mut last = unreachable(&"no address");
         for address in fit {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(error),
+            match tokio::time::timeout(part, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = unreachable(&error),
+                Err(_) => last = HttpError::Timeout,
             }
         }
-        Err(last.map_or_else(|| unreachable(&"no address"), |error| unreachable(&error)))
+        Err(last)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::domain::Domain;
-use crate::mail::envelope::{BodyType, ForwardPath, Return, ReversePath};
+use crate::mail::envelope::{BodyType, ForwardPath, Notify, Return, ReversePath};
 use parameter::Parameters;
 
 /// Octets of the longest line there may be before its command is known: a line of an AUTH exchange (RFC 4954 §4).
@@ -100,7 +100,16 @@ pub enum Rcpt {
     /// A recipient.
     Mailbox(ForwardPath),
     /// `<Postmaster>` without a domain: that of this host.
-    Postmaster,
+    Postmaster(RcptParameters),
+}
+
+/// What `RCPT` says beside the forward-path (RFC 3461 §4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RcptParameters {
+    /// As in [`ForwardPath`].
+    pub notify: Option<Notify>,
+    /// As in [`ForwardPath`].
+    pub original: Option<String>,
 }
 
 /// `BDAT size [LAST]`: this many octets of content follow the line.
@@ -175,11 +184,18 @@ pub enum SyntaxError {
     ChunkSize,
 }
 
+/// Whether a line, or the beginning of one, is a `BDAT` command, in whatever form: what follows it may be content.
+pub fn is_bdat(line: &[u8]) -> bool {
+    let (verb, rest) = line.split_at_checked(4).unwrap_or((line, &[]));
+    verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
 /// Parses a command line without its CRLF. With the command comes what had to be tolerated to read it, if anything.
 pub fn parse(line: &[u8]) -> Result<(Command<'_>, Option<Quirk>), SyntaxError> {
-    let text = str::from_utf8(line).map_err(|_| SyntaxError::NotText)?;
+    let not_text = || if is_bdat(line) { SyntaxError::ChunkSize } else { SyntaxError::NotText };
+    let text = str::from_utf8(line).map_err(|_| not_text())?;
     if text.chars().any(char::is_control) {
-        return Err(SyntaxError::NotText);
+        return Err(not_text());
     }
     let trimmed = text.trim_end_matches(' ');
     let (verb, arguments) = trimmed.split_once(' ').unwrap_or((trimmed, ""));
@@ -317,11 +333,11 @@ fn rcpt(arguments: &str) -> Result<(Rcpt, Option<Quirk>), SyntaxError> {
     let (path, parameters) = path::enclosed(path).ok_or(SyntaxError::ForwardPath)?;
     let parameters = Parameters::parse(parameters).ok_or(SyntaxError::Arguments { form })?;
     if path.eq_ignore_ascii_case("postmaster") {
-        parameters.into_postmaster()?;
-        return Ok((Rcpt::Postmaster, quirk));
+        return Ok((Rcpt::Postmaster(parameters.into_rcpt()?), quirk));
     }
     let address = mailbox(path).ok_or(SyntaxError::ForwardPath)?;
-    Ok((Rcpt::Mailbox(parameters.into_forward_path(address)?), quirk))
+    let RcptParameters { notify, original } = parameters.into_rcpt()?;
+    Ok((Rcpt::Mailbox(ForwardPath { address, notify, original }), quirk))
 }
 
 /// Parses what stands in angle brackets; a source route is dropped (RFC 5321 appendix C).

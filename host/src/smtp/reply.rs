@@ -12,6 +12,9 @@ use crate::spool::receipt::Receipt;
 
 /// Octets of a reply line with code and CRLF (RFC 5321 §4.5.3.1.5); longer texts go on in another line.
 const LINE_OCTETS: usize = 512;
+/// The code of what a client is asked in an exchange of `AUTH`.
+pub const PROMPT: u16 = 334;
+
 /// Octets of text that are sent of a single reply; the rest is cut off. Plugins write texts too.
 const TEXT_OCTETS: usize = 4096;
 
@@ -58,8 +61,12 @@ impl Reply {
     pub fn write(&self, output: &mut Vec<u8>) {
         let mut prefix = self.code.to_string();
         let status = self.enhanced().map(|status| format!("{status} ")).unwrap_or_default();
-        let room = LINE_OCTETS - "\r\n".len() - (prefix.len() + 1) - status.len();
-        let mut lines = self.lines(room).peekable();
+        // A challenge is one line, however long (RFC 4954 §4).
+        let (room, most) = match self.code {
+            PROMPT => (usize::MAX, usize::MAX),
+            _ => (LINE_OCTETS - "\r\n".len() - (prefix.len() + 1) - status.len(), TEXT_OCTETS),
+        };
+        let mut lines = self.lines(room, most).peekable();
         prefix.push('-');
         while let Some(line) = lines.next() {
             if lines.peek().is_none() {
@@ -73,9 +80,9 @@ impl Reply {
         }
     }
 
-    /// The text in lines of at most `room` octets; at least one.
-    fn lines(&self, room: usize) -> impl Iterator<Item = &str> {
-        let text = self.text.get(..self.text.floor_char_boundary(TEXT_OCTETS)).unwrap_or_default();
+    /// The text, as far as `most` octets go, in lines of at most `room` octets; at least one.
+    fn lines(&self, room: usize, most: usize) -> impl Iterator<Item = &str> {
+        let text = self.text.get(..self.text.floor_char_boundary(most)).unwrap_or_default();
         text.split('\n').flat_map(move |line| {
             let mut rest = Some(line);
             std::iter::from_fn(move || {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::ForwardPath;
 use crate::mail::refusal::Refusal;
-use crate::smtp::command::LONGEST_LINE_OCTETS;
+use crate::smtp::command::{self, LONGEST_LINE_OCTETS, SyntaxError};
 use crate::smtp::data::Decoder;
 use crate::smtp::extension::Mechanisms;
 use crate::smtp::memory::Share;
@@ -174,9 +174,9 @@ impl Session {
                 State::Chunk(chunk) => (chunk.push(rest, self.transaction.as_mut()), None),
                 State::Commands | State::OverlongLine | State::Authenticating(_) => match Line::split(rest) {
                     Line::Incomplete if rest.len() < LONGEST_LINE_OCTETS => return Step { used, action: Action::Read },
-                    // Its last octet may be the CR of its end.
                     Line::Incomplete => {
-                        self.state = State::OverlongLine;
+                        self.overlong(rest);
+                        // Its last octet may be the CR of its end.
                         (rest.len() - 1, None)
                     }
                     Line::Bare => {
@@ -185,7 +185,7 @@ impl Session {
                     }
                     Line::Complete(line) => {
                         if line.len() + "\r\n".len() > LONGEST_LINE_OCTETS {
-                            self.state = State::OverlongLine;
+                            self.overlong(line);
                         }
                         (line.len() + "\r\n".len(), self.line(line))
                     }
@@ -196,6 +196,16 @@ impl Session {
                 let used = if matches!(action, Action::StartTls) { input.len() } else { used };
                 return Step { used, action };
             }
+        }
+    }
+
+    /// A line is longer than any may be; this is how it begins, or goes on.
+    fn overlong(&mut self, beginning: &[u8]) {
+        if matches!(self.state, State::Commands) && command::is_bdat(beginning) {
+            // What follows may be content, and must not be taken for commands.
+            self.close(&Reply::from(SyntaxError::ChunkSize));
+        } else {
+            self.state = State::OverlongLine;
         }
     }
 

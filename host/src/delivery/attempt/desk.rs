@@ -310,14 +310,14 @@ impl Desk {
     pub(in crate::delivery) async fn fail(&mut self, settings: &Settings, attempt: Option<Attempt>, failure: &Failure) -> usize {
         let verdict = Verdict::of_failure(failure);
         let mut copies = 0;
-        if let Some(attempt) = attempt {
+        // Others may have what is leased no more.
+        if let Some(attempt) = attempt.filter(|attempt| self.hub.is_leased(attempt.load.until)) {
             copies += attempt.load.copies.len();
             let settled = self.settle(settings, attempt, &failure.host, |_| verdict.clone());
             self.hub.settle(settled).await;
         }
         let jobs: Vec<Job> = self.clear().chain(self.destination.take_jobs()).collect();
         for job in jobs {
-            // Others may have what is leased no more.
             if self.hub.is_leased(job.until)
                 && let Some(job) = self.open(settings, job).await
             {

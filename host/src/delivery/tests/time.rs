@@ -55,6 +55,39 @@ async fn a_clock_that_was_ahead_strands_no_mail() {
 }
 
 #[tokio::test]
+async fn the_last_attempt_is_at_the_end_and_there_is_one() {
+    let peer = Peer::start(&["PIPELINING"], None, script(|line| line.starts_with("RCPT").then_some("451 later"))).await;
+    let mut setup = Setup::to(&peer);
+    let minutes = Duration::from_mins;
+    (setup.limits.retry_first, setup.limits.retry_longest, setup.limits.retry_jitter) = (minutes(60), minutes(60), 50);
+    setup.limits.give_up = minutes(150);
+    let running = setup.start();
+    let begin = running.clock.now();
+    for _ in 0..20 {
+        let mut new = mail("direct", &["x@b.example"]);
+        new.entry.reverse_path = ReversePath::Null;
+        running.accept(new).await;
+    }
+    running.wait_for_events(20).await;
+    while let Some(due) = running
+        .wait("all to wait", |running| {
+            let rows = running.store.all_rows();
+            let waits = rows.iter().all(|(row, leased)| !leased && row.due > running.clock.now());
+            waits.then(|| rows.iter().map(|(row, _)| row.due).min())
+        })
+        .await
+    {
+        assert!(due <= begin.plus(minutes(150)));
+        running.advance(due.since(running.clock.now()));
+    }
+    // From one and a half hour to half an hour apart: the end is the fifth at the latest.
+    let attempts = peer.log().commands.iter().filter(|line| line.starts_with("RCPT")).count();
+    assert!((3 * 20..=6 * 20).contains(&attempts), "{attempts}");
+    assert_eq!(running.clock.now(), begin.plus(minutes(150)));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn content_that_cannot_be_read_ends_in_a_report() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let running = Setup::to(&peer).start();

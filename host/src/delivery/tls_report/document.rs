@@ -21,7 +21,7 @@ pub const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
 /// A report on one domain and day.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
-    /// Its id.
+    /// Its id, the same however often it is sent.
     pub id: MessageId,
     /// Who reports.
     pub organization: &'a str,
@@ -78,15 +78,15 @@ impl Report<'_> {
         format!("Report Domain: {} Submitter: {} Report-ID: <{}@{}>", self.domain, self.hostname, self.id, self.hostname)
     }
 
-    /// Returns its mail, with the report packed in `packed`.
-    pub fn mail(&self, to: &EmailAddress, packed: &[u8], now: Timestamp) -> Bytes {
-        let boundary = format!("=_{}", self.id);
+    /// Returns its mail, which has an id of its own, with the report packed in `packed`.
+    pub fn mail(&self, message: MessageId, to: &EmailAddress, packed: &[u8], now: Timestamp) -> Bytes {
+        let boundary = format!("=_{message}");
         let mut text = String::with_capacity(2048 + packed.len() * 3 / 2);
         let Self { domain, hostname, id, .. } = self;
         let _ = write!(
             text,
             "From: <{contact}>\r\nTo: <{to}>\r\nSubject: Report Domain: {domain}\r\n Submitter: {hostname}\r\n Report-ID: <{id}@{hostname}>\r\n\
-             Date: {date}\r\nMessage-ID: <{id}@{hostname}>\r\nAuto-Submitted: auto-generated\r\nTLS-Required: No\r\n\
+             Date: {date}\r\nMessage-ID: <{message}@{hostname}>\r\nAuto-Submitted: auto-generated\r\nTLS-Required: No\r\n\
              TLS-Report-Domain: {domain}\r\nTLS-Report-Submitter: {hostname}\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=\"tlsrpt\";\r\n\tboundary=\"{boundary}\"\r\n\r\n\
              --{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\

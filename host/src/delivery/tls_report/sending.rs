@@ -108,7 +108,7 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
     if destinations.is_empty() {
         return Told::NotWanted;
     }
-    let id = MessageId::new(hub.clock.now(), &hub.entropy);
+    let id = *tally.id.get_or_insert_with(|| MessageId::new(hub.clock.now(), &hub.entropy));
     let counted = tally.clone();
     let report = Report {
         id,
@@ -180,7 +180,7 @@ async fn mail(hub: &Hub, settings: &Settings, report: &Report<'_>, route: &str, 
     let kind = settings.kinds.get(route).ok_or("there is no such route")?;
     let now = hub.clock.now();
     let id = MessageId::new(now, &hub.entropy);
-    let content = Report { id, ..*report }.mail(to, packed, now);
+    let content = report.mail(id, to, packed, now);
     let (login, route): (Arc<str>, Arc<str>) = (TLS_REPORTER.into(), route.into());
     let source = settings.sources.choose(&login, Some(report.contact.domain()), &route).cloned();
     let queue = queue::name(&route, kind, to.domain(), &Lane { source, ..Lane::default() });

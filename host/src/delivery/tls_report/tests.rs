@@ -112,8 +112,10 @@ fn a_report_has_the_form_of_the_rfc() {
     });
     assert_eq!(json, expected);
     let to = EmailAddress::parse("reports@b.example").unwrap();
-    let mail = report.mail(&to, &report.packed().unwrap(), Timestamp::from_millis(1_800_060_000_000));
+    let mail = report.mail(MessageId::from_bytes([2; 16]), &to, &report.packed().unwrap(), Timestamp::from_millis(1_800_060_000_000));
     let mail = str::from_utf8(&mail).unwrap();
+    assert!(mail.contains(&format!("Report-ID: <{}@mail.tp.example>", report.id)), "{mail}");
+    assert!(mail.contains(&format!("Message-ID: <{}@mail.tp.example>", MessageId::from_bytes([2; 16]))), "{mail}");
     for line in ["From: <tls@tp.example>", "TLS-Required: No", "TLS-Report-Domain: b.example", "TLS-Report-Submitter: mail.tp.example"] {
         assert!(mail.contains(&format!("\r\n{line}\r\n")) || mail.starts_with(&format!("{line}\r\n")), "{mail}");
     }

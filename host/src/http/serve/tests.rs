@@ -103,7 +103,7 @@ async fn who_says_nothing_is_not_waited_for() {
     for said in ["", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
         let (mut client, stream) = tokio::io::duplex(1 << 16);
         client.write_all(said.as_bytes()).await.unwrap();
-        server.speak(stream, Connection { peer: address, tls: true }, Version::Http2).await;
+        server.speak(stream, Connection { peer: address, socket: address, tls: true }, Version::Http2).await;
         assert!(client.read_to_end(&mut Vec::new()).await.is_ok());
     }
 }
@@ -113,7 +113,7 @@ async fn draining_does_not_wait_for_who_says_nothing() {
     let (address, server, draining) = start(limits(Duration::from_mins(1))).await;
     draining.cancel();
     let (client, stream) = tokio::io::duplex(1 << 16);
-    server.speak(stream, Connection { peer: address, tls: true }, Version::Http2).await;
+    server.speak(stream, Connection { peer: address, socket: address, tls: true }, Version::Http2).await;
     drop(client);
 }
 

@@ -121,7 +121,11 @@ impl Walk {
             };
             let mut records = texts.iter().filter(|text| is_spf(text));
             let (Some(record), None) = (records.next(), records.next()) else { return Err(SpfError::NoRecord(domain)) };
-            for term in record.split_ascii_whitespace().skip(1) {
+            let terms: Vec<String> = record.split_ascii_whitespace().skip(1).map(str::to_ascii_lowercase).collect();
+            // RFC 7208 §5.1: what is behind "all" is never looked at, nor is "redirect", wherever it is.
+            let end = terms.iter().position(|term| term.trim_start_matches(['+', '-', '~', '?']) == "all");
+            let looked_at = terms.iter().take(end.map_or(terms.len(), |end| end + 1));
+            for term in looked_at.filter(|term| end.is_none() || !term.starts_with("redirect=")) {
                 self.take(&domain, term, dns).await?;
             }
         }
@@ -164,7 +168,6 @@ impl Walk {
     }
 
     async fn take(&mut self, domain: &str, term: &str, dns: &dyn Dns) -> Result<(), SpfError> {
-        let term = term.to_ascii_lowercase();
         if let Some(target) = term.strip_prefix("redirect=") {
             return self.follow(target);
         }
@@ -173,7 +176,7 @@ impl Walk {
         }
         let (qualifier, mechanism) = match term.chars().next() {
             Some(sign @ ('+' | '-' | '~' | '?')) => (sign, term.get(1..).unwrap_or_default()),
-            Some(_) | None => ('+', term.as_str()),
+            Some(_) | None => ('+', term),
         };
         if mechanism == "all" {
             // Whoever is not in the ranges does not pass; more is only said by the one who includes.
@@ -288,6 +291,19 @@ mod tests {
             .address("mx.example", "2001:db9::1");
         let expected = "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.7 ip4:203.0.113.1 ip6:2001:db8::/32 ip6:2001:db9::1 -all";
         assert_eq!(flat(&zone, "spf.example").await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_all_is_not_looked_at() {
+        for record in [
+            "v=spf1 ip4:192.0.2.0/24 -all ip4:198.51.100.0/24 include:nowhere.example",
+            "v=spf1 ip4:192.0.2.0/24 -ALL redirect=_spf.old.example",
+            "v=spf1 redirect=_spf.old.example ip4:192.0.2.0/24 ~all",
+            "v=spf1 ip4:192.0.2.0/24 ?all ip4:198.51.100.0/24",
+        ] {
+            let zone = Zone::default().txt("relay.example", record).txt("_spf.old.example", "v=spf1 ip4:203.0.113.0/24 -all");
+            assert_eq!(flat(&zone, "relay.example").await.unwrap(), "v=spf1 ip4:192.0.2.0/24 -all", "{record}");
+        }
     }
 
     #[tokio::test]

@@ -8,10 +8,9 @@
 
 use std::time::Duration;
 
-use super::{Hold, Mail, SyntaxError};
+use super::{Hold, Mail, RcptParameters, SyntaxError};
 use crate::clock::Timestamp;
-use crate::mail::address::EmailAddress;
-use crate::mail::envelope::{BodyType, ForwardPath, Notify, Return, ReversePath};
+use crate::mail::envelope::{BodyType, Notify, Return, ReversePath};
 use crate::smtp::extension::{utf8_address_decode, xtext_decode};
 
 /// Those of `MAIL`. Whether one is offered at this moment knows the session.
@@ -70,23 +69,19 @@ impl<'a> Parameters<'a> {
         Ok(mail)
     }
 
-    pub(super) fn into_forward_path(self, address: EmailAddress) -> Result<ForwardPath, SyntaxError> {
-        let mut path = ForwardPath::new(address);
+    pub(super) fn into_rcpt(self) -> Result<RcptParameters, SyntaxError> {
+        let mut parameters = RcptParameters::default();
         let mut seen = Seen::default();
         for (keyword, value) in self.iter() {
             let name = seen.check(keyword, &["NOTIFY", "ORCPT"])?;
             let invalid = SyntaxError::Parameter { keyword: name };
             match (name, value) {
-                ("NOTIFY", Some(value)) => path.notify = Some(notify(value).ok_or(invalid)?),
-                ("ORCPT", Some(value)) => path.original = Some(original(value).ok_or(invalid)?),
+                ("NOTIFY", Some(value)) => parameters.notify = Some(notify(value).ok_or(invalid)?),
+                ("ORCPT", Some(value)) => parameters.original = Some(original(value).ok_or(invalid)?),
                 _ => return Err(invalid),
             }
         }
-        Ok(path)
-    }
-
-    pub(super) fn into_postmaster(self) -> Result<(), SyntaxError> {
-        if self.0.is_empty() { Ok(()) } else { Err(SyntaxError::UnknownParameter) }
+        Ok(parameters)
     }
 }
 

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::envelope::Notify;
 
 fn command(line: &str) -> Command<'_> {
     match parse(line.as_bytes()) {
@@ -56,6 +55,9 @@ fn lines_that_are_no_commands() {
         ("AUTH PLAIN a b", SyntaxError::Arguments { form: "AUTH mechanism [initial-response]" }),
         ("BDAT", SyntaxError::ChunkSize),
         ("BDAT -1", SyntaxError::ChunkSize),
+        ("bdat 6 LAST\t", SyntaxError::ChunkSize),
+        ("BDAT\t6", SyntaxError::ChunkSize),
+        ("BDATA 6\t", SyntaxError::NotText),
         ("BDAT +1", SyntaxError::ChunkSize),
         ("BDAT 1 FIRST", SyntaxError::ChunkSize),
         ("BDAT 99999999999999999999", SyntaxError::ChunkSize),
@@ -96,7 +98,10 @@ fn paths_are_taken_as_they_are() {
     ] {
         assert_eq!(recipient(line).address.to_string(), address);
     }
-    assert_eq!(command("RCPT TO:<PostMaster>"), Command::Rcpt(Rcpt::Postmaster));
+    assert_eq!(command("RCPT TO:<PostMaster>"), Command::Rcpt(Rcpt::Postmaster(RcptParameters::default())));
+    let notify = Some(Notify { success: false, failure: false, delay: false });
+    let parameters = RcptParameters { notify, original: Some("rfc822;a@b.example".to_owned()) };
+    assert_eq!(command("RCPT TO:<postmaster> NOTIFY=NEVER ORCPT=rfc822;a@b.example"), Command::Rcpt(Rcpt::Postmaster(parameters)));
 }
 
 #[test]

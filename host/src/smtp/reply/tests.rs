@@ -82,8 +82,10 @@ fn the_answer_to_a_message_names_it() {
 fn texts_are_parted_into_lines() {
     assert_eq!(written(&Reply::bare(250, "mail.example.com\nPIPELINING\nDSN".into())), "250-mail.example.com\n250-PIPELINING\n250 DSN\n");
     assert_eq!(written(&Reply::new(550, 7, 1, "one\ntwo")), "550-5.7.1 one\n550 5.7.1 two\n");
-    assert_eq!(written(&Reply::bare(334, "".into())), "334 \n");
+    assert_eq!(written(&Reply::bare(PROMPT, "".into())), "334 \n");
     assert_eq!(written(&Reply::new(550, 7, 1, "a\tü")), "550 5.7.1 a???\n");
+    let challenge = "x".repeat(6_000);
+    assert_eq!(written(&Reply::bare(PROMPT, challenge.clone().into())), format!("334 {challenge}\n"), "a challenge is one line");
     for text in ["word ".repeat(2_000), "x".repeat(9_000), "ü".repeat(3_000)] {
         let mut output = Vec::new();
         Reply::told(554, 0, 0, text).write(&mut output);

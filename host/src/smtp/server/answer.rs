@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::{PROMPT, Reply};
 
 pub(super) const OK: Reply = Reply::new(250, 0, 0, "ok");
 pub(super) const SENDER_OK: Reply = Reply::new(250, 1, 0, "sender ok");
@@ -22,9 +22,9 @@ pub(super) const NO_TLS: Reply = Reply::new(502, 5, 1, "there is no TLS here");
 pub(super) const TLS_NEEDED: Reply = Reply::new(530, 7, 0, "STARTTLS must come first");
 pub(super) const TLS_NEEDED_ELSEWHERE: Reply = Reply::new(530, 7, 0, "TLS is needed, which another port of this server offers");
 
-pub(super) const USERNAME: Reply = Reply::bare(334, Cow::Borrowed("VXNlcm5hbWU6"));
-pub(super) const PASSWORD: Reply = Reply::bare(334, Cow::Borrowed("UGFzc3dvcmQ6"));
-pub(super) const CHALLENGE: Reply = Reply::bare(334, Cow::Borrowed(""));
+pub(super) const USERNAME: Reply = Reply::bare(PROMPT, Cow::Borrowed("VXNlcm5hbWU6"));
+pub(super) const PASSWORD: Reply = Reply::bare(PROMPT, Cow::Borrowed("UGFzc3dvcmQ6"));
+pub(super) const CHALLENGE: Reply = Reply::bare(PROMPT, Cow::Borrowed(""));
 pub(super) const AUTHENTICATED: Reply = Reply::new(235, 7, 0, "logged in");
 pub(super) const AUTHENTICATION_NEEDED: Reply = Reply::new(530, 7, 0, "AUTH must come first");
 pub(super) const AUTHENTICATION_FAILED: Reply = Reply::new(535, 7, 8, "wrong user name or password");

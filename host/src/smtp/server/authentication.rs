@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Allowance, Credentials, Proof, answer};
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::{PROMPT, Reply};
 use crate::smtp::scram::{Binding, Challenge, Channel, ClientFirst, ScramError};
 pub(super) use bearer::Bearer;
 
@@ -156,7 +156,7 @@ fn plain(response: &str) -> Turn {
 
 /// A message of ours, for the client to answer.
 pub(super) fn prompt(message: &str) -> Reply {
-    Reply::bare(334, STANDARD.encode(message).into())
+    Reply::bare(PROMPT, STANDARD.encode(message).into())
 }
 
 /// What a client is told whose token was refused.

@@ -61,6 +61,8 @@ dialogues![
     bare_line_ends_in_commands,
     chunking,
     chunking_refused,
+    chunk_size_unreadable,
+    chunk_size_overlong,
     overlong_lines,
     errors,
     refusals,

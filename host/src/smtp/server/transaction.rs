@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::mail::address::EmailAddress;
 use crate::mail::envelope::{BodyType, Envelope, ForwardPath, TransportSecurity};
 use crate::mail::refusal::Refusal;
-use crate::smtp::command::{self, Bdat, Hold, Mail, Rcpt, SyntaxError};
+use crate::smtp::command::{self, Bdat, Hold, Mail, Rcpt, RcptParameters, SyntaxError};
 use crate::smtp::data::{self, Both, ContentFault, ContentLimits, Decoder};
 use crate::smtp::reply::Reply;
 
@@ -188,10 +188,12 @@ impl Session {
         }
         let path = match rcpt {
             Rcpt::Mailbox(path) => path,
-            Rcpt::Postmaster => match EmailAddress::parse(&format!("postmaster@{}", self.settings.hostname)) {
-                Ok(address) => ForwardPath::new(address),
-                Err(_) => return Err(Reply::from(SyntaxError::ForwardPath)),
-            },
+            Rcpt::Postmaster(RcptParameters { notify, original }) => {
+                match EmailAddress::parse(&format!("postmaster@{}", self.settings.hostname)) {
+                    Ok(address) => ForwardPath { address, notify, original },
+                    Err(_) => return Err(Reply::from(SyntaxError::ForwardPath)),
+                }
+            }
         };
         if self.settings.role != Role::Submission && (path.notify.is_some() || path.original.is_some()) {
             return Err(Reply::from(SyntaxError::UnknownParameter));
