@@ -56,7 +56,7 @@ fn check_command(command: Command<'_>) {
             assert_eq!(path.address.to_string().parse(), Ok(path.address));
             assert!(path.original.is_none_or(|original| !original.chars().any(char::is_control)));
         }
-        Command::Rcpt(Rcpt::Postmaster)
+        Command::Rcpt(Rcpt::Postmaster(_))
         | Command::Ehlo(_)
         | Command::Helo(_)
         | Command::StartTls
