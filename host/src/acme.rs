@@ -118,7 +118,8 @@ impl Keeper {
                     }
                     Some(Err(error)) => {
                         let ends = read(&config.server.data).ok().flatten().map(|fetched| fetched.ends);
-                        let pause = retry(acme, failures, self.clock.now(), ends);
+                        // To write what there is already takes nobody's patience.
+                        let pause = if unwritten.is_some() { acme.retry } else { retry(acme, failures, self.clock.now(), ends) };
                         failures = failures.saturating_add(1);
                         warn!(next_try_s = pause.as_secs(), "no certificate from {}: {error:#}", acme.directory);
                         pause
@@ -163,9 +164,9 @@ impl Keeper {
         ensure!(renewal > now, "the certificate is not for {}", domains.join(", "));
         // First of all in use: an authority gives only so many of them.
         self.certificate.replace(fetched.chain, fetched.key)?;
+        info!(names = domains.join(", "), "a new certificate is in use");
         *unwritten = Some(pem);
         write_what_is_not(data, unwritten)?;
-        info!(names = domains.join(", "), "a new certificate is in use");
         Ok(renewal.since(now))
     }
 }
@@ -174,7 +175,7 @@ impl Keeper {
 fn retry(acme: &Acme, failures: u32, now: Timestamp, ends: Option<Timestamp>) -> Duration {
     let pause = acme.retry.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
     let left = ends.filter(|ends| *ends > now).map(|ends| ends.since(now));
-    left.map_or(pause, |left| pause.min(left / 4).max(acme.retry))
+    left.map_or(pause, |left| pause.min(left / 4).max(acme.retry.min(LONGEST_RETRY)))
 }
 
 /// Writes a certificate that is in use and on no disk. It is not fetched again for that: an authority gives only so many.

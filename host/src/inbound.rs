@@ -290,7 +290,8 @@ impl Parts {
             peer: received.peer,
             helo: helo.map(|domain| domain.to_ascii()),
             reverse_path: submission.envelope.reverse_path.mailbox().map(EmailAddress::to_ascii_domain).unwrap_or_default(),
-            authors: authors(facts).iter().map(EmailAddress::to_ascii_domain).collect(),
+            authors: Some(authors(facts).iter().map(EmailAddress::to_ascii_domain).collect::<Vec<_>>())
+                .filter(|authors| facts.from > 1 || !authors.is_empty()),
         };
         let limits = &settings.limits;
         let bounds = Bounds {

@@ -31,7 +31,7 @@ pub struct Acme {
     pub ca: Option<PathBuf>,
     /// `renew_before`: how long before its end a certificate is renewed, at most a third of its life. Default 30 days.
     pub renew_before: Duration,
-    /// `retry`: wait after the first failure, doubled after each one up to a day. Default 10 min.
+    /// `retry`: wait after the first failure, doubled after each one up to a day, or up to a quarter of what the certificate has left. Default 10 min.
     pub retry: Duration,
     /// `external_account` and `external_key`: for authorities that know their customers already (RFC 8555 §7.3.4).
     pub external_account: Option<(String, Secret)>,

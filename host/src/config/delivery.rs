@@ -48,7 +48,7 @@ pub struct Delivery {
     pub give_up: Duration,
     /// `delay_report`: how long a copy has waited when a sender hears of it who asked for that (`NOTIFY=DELAY`). Default 4 h.
     pub delay_report: Duration,
-    /// `lease`: time after which work that was taken and not reported is due again; at least five times `command_time`. Default that, or 25 min if that is more.
+    /// `lease`: time after which work that was taken and not reported is due again; at least five times `command_time`, and a minute. Default five times, or 25 min if that is more.
     pub lease: Duration,
     /// `login_connections`: how many of `connections` the mail of one login may have. Default nine tenths of `connections`.
     pub login_connections: u32,
@@ -97,6 +97,8 @@ const POLICIES: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1);
 
 /// Times of a command that a lease has at least: the end of data may take two, and half of the lease is to be left when it begins.
 const LEASE_COMMANDS: u32 = 5;
+/// With less there would be no time to write down what became of a copy.
+const SHORTEST_LEASE: Duration = Duration::from_mins(1);
 
 /// `rendered_size` is the default of the key of this name.
 pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
@@ -153,8 +155,10 @@ pub(super) fn read(section: &Section<'_>, rendered_size: ByteSize) -> Delivery {
     if delivery.give_up <= delivery.retry_first {
         section.report("give_up is not longer than retry_first: there would be no second attempt");
     }
-    if delivery.lease < delivery.command_time.saturating_mul(LEASE_COMMANDS) {
-        section.report("lease is shorter than five times command_time: a copy could be taken again while a server is still to answer");
+    if delivery.lease < delivery.command_time.saturating_mul(LEASE_COMMANDS).max(SHORTEST_LEASE) {
+        section.report(
+            "lease is shorter than five times command_time, or than a minute: a copy could be taken again while a server is still to answer",
+        );
     }
     delivery
 }

@@ -415,9 +415,11 @@ impl Hub {
     }
 
     /// Whether there is time to begin an attempt whose lease ends at `until`. It is given up shortly before that end; what is begun too late is cut off while
-    /// the server is about to answer, for which it has twice the time of a command (RFC 5321 §4.5.3.2.6).
-    pub(super) fn is_in_time(&self, until: Duration, limits: &config::Delivery) -> bool {
-        let margin = (limits.lease / 2).min(limits.command_time.saturating_mul(2).saturating_add(WRITE_TIME));
+    /// the server is about to answer, for which it has twice the time of a command (RFC 5321 §4.5.3.2.6). One that is `chained` behind another waits for that
+    /// one's answer too.
+    pub(super) fn is_in_time(&self, until: Duration, limits: &config::Delivery, chained: bool) -> bool {
+        let answers = limits.command_time.saturating_mul(4).saturating_add(WRITE_TIME);
+        let margin = if chained { answers.max(limits.lease / 2) } else { limits.lease / 2 };
         self.clock.monotonic().saturating_add(margin) < until
     }
 

@@ -278,10 +278,11 @@ impl Judge<'_> {
         // `expired` has left only those that have one.
         let next = self.next_attempt(entry, leased).unwrap_or(Timestamp::NEVER);
         let end = self.backoff.end(self.first_attempt(entry, leased));
-        if next >= end {
+        let (attempts, is_greylisting) = (leased.state.attempts + 1, is_greylisting(text));
+        if next >= end && !(is_greylisting && attempts == 1) {
             return next;
         }
-        let spread = self.backoff.spread(next, self.now, leased.state.attempts + 1, is_greylisting(text), self.entropy).min(end);
+        let spread = self.backoff.spread(next, self.now, attempts, is_greylisting, self.entropy).min(end);
         if entry.deliver_before.is_none_or(|before| spread < before) { spread } else { next }
     }
 

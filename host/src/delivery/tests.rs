@@ -152,7 +152,7 @@ pub(super) fn limits() -> config::Delivery {
         shaping: vec![steady()],
         give_up: Duration::from_hours(24),
         delay_report: Duration::from_hours(4),
-        lease: Duration::from_mins(15),
+        lease: Duration::from_mins(25),
         login_connections: 50,
         failing_connections: 25,
         unreachable_rate: config::Rate { count: 1000, period: Duration::from_secs(1) },

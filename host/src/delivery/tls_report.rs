@@ -22,7 +22,6 @@ use tokio_rustls::rustls::{CertificateError, Error};
 use super::notes::{self, Note, Notes};
 use crate::clock::Timestamp;
 use crate::config::{self, day};
-use crate::mail::message_id::MessageId;
 use crate::store::{Batch, Store, StoreError, ValueChange};
 use std::time::Duration;
 
@@ -108,9 +107,6 @@ pub struct Tally {
     /// Those who have the report already, when not all could be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<String>,
-    /// The id of the report, once it was tried: whoever gets it twice knows it by that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<MessageId>,
     /// How often the report was tried.
     #[serde(default)]
     pub tries: u32,

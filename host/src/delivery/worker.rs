@@ -298,7 +298,7 @@ impl Worker {
             }
         }
         let may_begin = |hub: &Hub| !hub.draining.is_cancelled() && !hub.flow.is_stalled();
-        let in_time = |attempt: &Attempt| hub.is_in_time(attempt.load.until, &self.settings.limits);
+        let in_time = |attempt: &Attempt| hub.is_in_time(attempt.load.until, &self.settings.limits, !self.running.is_empty());
         let can_begin = connection.can_start() && !worn(connection) && may_begin(&hub) && self.ready.as_ref().is_some_and(in_time);
         let allowed = if can_begin { hub.shaping.begin(self.desk.plan(), hub.clock.monotonic()) } else { Ok(()) };
         if let Err(until) = allowed
@@ -437,15 +437,16 @@ impl Worker {
 
     /// Takes what the server says, until something can be started or is over.
     async fn listen(&mut self) {
-        let (Some(connection), Some(first)) = (&mut self.connection, self.running.front()) else {
+        let first_end = self.running.iter().map(|load| load.until).min();
+        let (Some(connection), Some(first_end)) = (&mut self.connection, first_end) else {
             // Nothing was started. What there is no time for is given back; else its turn comes in the next round.
             let hub = &self.place.hub;
-            if let Some(late) = self.ready.take_if(|attempt| !hub.is_in_time(attempt.load.until, &self.settings.limits)) {
+            if let Some(late) = self.ready.take_if(|attempt| !hub.is_in_time(attempt.load.until, &self.settings.limits, false)) {
                 hub.hand_back(late.load.copies, late.load.until).await;
             }
             return;
         };
-        let until = Hub::answers_until(first.until);
+        let until = Hub::answers_until(first_end);
         let started = self.place.hub.clock.monotonic();
         // What could not even be asked has its conclusion already: the server will say nothing.
         let result = if connection.awaits_reply() {

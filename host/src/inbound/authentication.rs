@@ -37,8 +37,9 @@ pub(super) struct Sender {
     pub(super) helo: Option<String>,
     /// The reverse-path with its domain in A-labels; "" where it is null.
     pub(super) reverse_path: String,
-    /// The addresses of the one From field, with domains in A-labels; none where there is no such field, or more than one.
-    pub(super) authors: Vec<String>,
+    /// Whom DMARC is asked about: the addresses of the one From field, with domains in A-labels, and nobody where there are several fields. `None` where we
+    /// cannot read them.
+    pub(super) authors: Option<Vec<String>>,
 }
 
 /// What we ask, and how much of it.
@@ -122,9 +123,9 @@ async fn find(authenticator: &MessageAuthenticator, sender: &Sender, content: &[
     let message = AuthenticatedMessage::parse(&looked_at).unwrap_or_default();
     let shortened = without_blank_end(&message);
     let mut message = shortened.as_deref().map_or(message, |shortened| AuthenticatedMessage::parse(shortened).unwrap_or_default());
-    if !sender.authors.is_empty() {
+    if let Some(authors) = &sender.authors {
         // DMARC is asked about the author whom we read, and readers: the library sees the end of the header where a line has no colon.
-        message.from.clone_from(&sender.authors);
+        message.from.clone_from(authors);
     }
     let dkim = authenticator.verify_dkim(&message).await;
     let arc = authenticator.verify_arc(&message).await;

@@ -178,7 +178,7 @@ impl Current {
 
 /// Returns a name as certificates are kept under it: some clients ask for it with the dot of an absolute name.
 fn asked_name(name: &str) -> String {
-    name.trim_end_matches('.').to_ascii_lowercase()
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 impl ResolvesServerCert for Current {

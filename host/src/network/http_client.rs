@@ -193,7 +193,7 @@ impl HttpClient {
         looking.await.map_err(|error| unreachable(&error))?.map_err(|error| unreachable(&error))
     }
 
-    /// Connects to the first address that is fit and answers. Each has a part of the time, so that one that is dead leaves some to the others.
+    /// Connects to the first address that is fit and answers. Where others follow, each has a part of the time: one that is dead leaves some to them.
     async fn connect(&self, url: &Url, bounds: Bounds, addresses: Option<&[IpAddr]>) -> Result<TcpStream, HttpError> {
         let port = url.port_or_known_default().ok_or_else(|| HttpError::Invalid("the URL has no port".to_owned()))?;
         let host = url.host().ok_or_else(|| HttpError::Invalid("the URL has no host".to_owned()))?;
@@ -213,8 +213,9 @@ impl HttpClient {
         }
         let part = bounds.time / u32::try_from(fit.len() + 1).unwrap_or(u32::MAX);
         let mut last = unreachable(&"no address");
-        for address in fit {
-            match tokio::time::timeout(part, TcpStream::connect(address)).await {
+        for (place, address) in (1..).zip(&fit) {
+            let time = if place == fit.len() { bounds.time } else { part };
+            match tokio::time::timeout(time, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = unreachable(&error),
                 Err(_) => last = HttpError::Timeout,

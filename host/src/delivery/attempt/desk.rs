@@ -214,7 +214,7 @@ impl Desk {
     /// Takes copies with equal content off the open job and renders them.
     async fn render_next(&mut self, settings: &Settings) -> Option<Attempt> {
         let now = self.hub.clock.now();
-        if let Some(late) = self.open.take_if(|job| !self.hub.is_in_time(job.until, &settings.limits)) {
+        if let Some(late) = self.open.take_if(|job| !self.hub.is_in_time(job.until, &settings.limits, false)) {
             self.hub.hand_back(late.copies, late.until).await;
             return None;
         }

@@ -88,6 +88,27 @@ async fn the_last_attempt_is_at_the_end_and_there_is_one() {
 }
 
 #[tokio::test]
+async fn who_greylists_is_asked_again_soon_also_where_little_time_is_left() {
+    let peer = Peer::start(&[], None, script(|line| line.starts_with("RCPT").then_some("450 4.2.0 greylisted, try again later"))).await;
+    let mut setup = Setup::to(&peer);
+    let minutes = Duration::from_mins;
+    (setup.limits.retry_first, setup.limits.retry_longest, setup.limits.give_up) = (minutes(10), minutes(10), minutes(10));
+    let running = setup.start();
+    let begin = running.clock.now();
+    running.accept(mail("direct", &["x@b.example"])).await;
+    for due in [1, 10] {
+        let rows = running.wait("the deferral", |running| {
+            let rows = running.store.all_rows();
+            rows.iter().all(|(row, leased)| !leased && row.due > running.clock.now()).then_some(rows)
+        });
+        assert_eq!(rows.await[0].0.due, begin.plus(minutes(due)));
+        running.clock.step_to(begin.plus(minutes(due)));
+        running.store.ring();
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn content_that_cannot_be_read_ends_in_a_report() {
     let peer = Peer::plain(&["PIPELINING"]).await;
     let running = Setup::to(&peer).start();

@@ -23,6 +23,7 @@ use crate::spool::local::LocalMail;
 use crate::spool::queue::{self, Lane};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 /// How long after the end of a day its reports are sent at the latest, so that not all the world reports at midnight (RFC 8460 §4.1).
@@ -108,7 +109,7 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
     if destinations.is_empty() {
         return Told::NotWanted;
     }
-    let id = *tally.id.get_or_insert_with(|| MessageId::new(hub.clock.now(), &hub.entropy));
+    let id = report_id(&settings.name, domain, begins);
     let counted = tally.clone();
     let report = Report {
         id,
@@ -157,6 +158,14 @@ async fn report(hub: &Hub, settings: &Settings, domain: &str, day: u64, tally: &
         (false, true) => Told::TooMany,
         (false, false) => Told::Sent,
     }
+}
+
+/// Returns the id of the report on a domain and day: the same however often it is sent, also after a restart, so that whoever gets it twice knows it.
+fn report_id(name: &str, domain: &str, begins: Timestamp) -> MessageId {
+    let digest = Sha256::digest(format!("{name} {domain} {}", begins.as_millis()));
+    let mut octets = [0; 16];
+    octets.copy_from_slice(digest.get(..16).unwrap_or(&[0; 16]));
+    MessageId::from_bytes(octets)
 }
 
 async fn post(route: &MxRoute, url: Url, packed: Bytes, time: Duration) -> Result<(), String> {

@@ -33,6 +33,13 @@ fn a_pair_is_loaded_and_replaced() {
 }
 
 #[test]
+fn names_are_asked_for_in_any_case_and_with_a_final_dot() {
+    for name in ["own.example", "OWN.Example", "own.example."] {
+        assert_eq!(asked_name(name), "own.example");
+    }
+}
+
+#[test]
 fn what_is_no_pair_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (write_pair(folder.path(), "one.example"), write_pair(folder.path(), "other.example"));
