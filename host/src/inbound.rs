@@ -207,12 +207,13 @@ impl Parts {
             return Err(Refusal::HeaderTooLarge { limit });
         }
         check_loop(&facts, &mailboxes)?;
+        let authors = authors(&facts);
         let is_strict = mailboxes.iter().any(|(_, mailbox)| mailbox.dmarc == DmarcPolicy::Reject);
-        if is_strict && !has_one_author_domain(&facts) {
+        if is_strict && !is_of_one_domain(&authors) {
             // DMARC says nothing of such a message, and readers differ in which author they show (RFC 7489 §6.6.1).
             return Err(Refusal::InvalidContent("the message needs one From field with addresses of one domain".to_owned()));
         }
-        let findings = self.authenticate(submission, &facts, settings).await?;
+        let findings = self.authenticate(submission, &facts, &authors, settings).await?;
         if is_strict && findings.is_disowned {
             return Err(Refusal::NotAuthentic { domain: findings.authentication.domain });
         }
@@ -281,7 +282,13 @@ impl Parts {
         Ok(all)
     }
 
-    async fn authenticate(&self, submission: &Submission, facts: &HeaderFacts, settings: &InboundSettings) -> Result<Findings, Refusal> {
+    async fn authenticate(
+        &self,
+        submission: &Submission,
+        facts: &HeaderFacts,
+        authors: &[EmailAddress],
+        settings: &InboundSettings,
+    ) -> Result<Findings, Refusal> {
         let Some(verifier) = &self.verifier else { return Err(Refusal::Overloaded) };
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Err(Refusal::Overloaded) };
         let received = &submission.received;
@@ -290,8 +297,7 @@ impl Parts {
             peer: received.peer,
             helo: helo.map(|domain| domain.to_ascii()),
             reverse_path: submission.envelope.reverse_path.mailbox().map(EmailAddress::to_ascii_domain).unwrap_or_default(),
-            authors: Some(authors(facts).iter().map(EmailAddress::to_ascii_domain).collect::<Vec<_>>())
-                .filter(|authors| facts.from > 1 || !authors.is_empty()),
+            authors: (facts.from > 1 || !authors.is_empty()).then(|| authors.iter().map(EmailAddress::to_ascii_domain).collect()),
         };
         let limits = &settings.limits;
         let bounds = Bounds {
@@ -342,9 +348,8 @@ fn authors(facts: &HeaderFacts) -> Vec<EmailAddress> {
     header::mailbox::Mailbox::parse_senders(&facts.from_value).unwrap_or_default()
 }
 
-/// Whether there is one From field, and all addresses in it are of one domain.
-fn has_one_author_domain(facts: &HeaderFacts) -> bool {
-    let authors = authors(facts);
+/// Whether there are authors, and all of them are of one domain.
+fn is_of_one_domain(authors: &[EmailAddress]) -> bool {
     let mut domains = authors.iter().map(EmailAddress::domain);
     let Some(first) = domains.next() else { return false };
     domains.all(|domain| domain == first)

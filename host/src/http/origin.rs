@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::HeaderMap;
 
 use crate::config::IpNetwork;
+use crate::network::address::is_local;
 use crate::submission::Protocol;
 
 /// Fields of which a proxy adds at least one where it forwards (the last by RFC 7239).
@@ -39,11 +40,9 @@ impl Origin {
     pub fn of(connection: Connection, headers: &HeaderMap, trusted: &[IpNetwork]) -> Self {
         let peer = connection.peer.ip().to_canonical();
         let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
-        // What a balancer elsewhere calls its loopback comes over the network.
-        let is_elsewhere = !connection.socket.ip().to_canonical().is_loopback();
-        let local = peer.is_loopback() && !is_elsewhere;
+        let local = is_local(peer, connection.socket.ip());
         let forwards = FORWARDING.iter().any(|name| headers.contains_key(*name));
-        if !is_trusted(peer) || (peer.is_loopback() && is_elsewhere) {
+        if !is_trusted(peer) || (peer.is_loopback() && !local) {
             return Self { ip: peer, protected: connection.tls || local, https: connection.tls, internal: local && !forwards };
         }
         let forwarded_for: Vec<&str> = list(headers, "x-forwarded-for").collect();

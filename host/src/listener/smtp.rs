@@ -24,6 +24,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::{self, IpNetwork, ListenerTls};
 use crate::listener::connections::{Admission, Connections, NotAdmitted};
 use crate::listener::proxy;
+use crate::network::address::is_local;
 use crate::network::proxy_header::Behind;
 use crate::smtp::memory::ContentMemory;
 use crate::smtp::reply::Reply;
@@ -250,8 +251,7 @@ async fn welcome<R: Reception>(
         }
     }
     client.peer = client.peer.to_canonical();
-    // What a balancer elsewhere calls its loopback comes over the network.
-    client.is_here = client.peer.is_loopback() && peer.ip().to_canonical().is_loopback();
+    client.is_here = is_local(client.peer, peer.ip());
     let span = tracing::info_span!("session", id, peer = %client.peer);
     serve(stream, client, door, service, stop, admission).instrument(span).await;
 }

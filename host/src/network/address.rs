@@ -52,6 +52,12 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Whether a client is on this machine, so that nobody else reads what it says. `socket` is the other end of the socket: what a balancer elsewhere calls its
+/// loopback comes over the network.
+pub fn is_local(client: IpAddr, socket: IpAddr) -> bool {
+    client.to_canonical().is_loopback() && socket.to_canonical().is_loopback()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
